@@ -1,0 +1,87 @@
+"""Every error that autoprune raises on purpose.
+
+```
+AutopruneError                 exit 1   a fault of ours
+├── InputError                 exit 2   what was handed over is wrong
+│   ├── UnsupportedModelError           the model cannot be analysed at all
+│   ├── PolicyMismatchError             the policy was made for another model
+│   ├── RunError                        the run exists, is locked, or cannot be read
+│   └── MissingExtraError               an optional dependency is not installed
+├── BudgetError                exit 3   no network in the search space meets the budget
+├── TargetError                exit 4   the target is not available, or failed while it measured
+└── Interrupted                exit 130 stopped by the user; resumable
+```
+
+A message is one or two lines: what is wrong, where, and what to do.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AutopruneError",
+    "BudgetError",
+    "InputError",
+    "Interrupted",
+    "MissingExtraError",
+    "PolicyMismatchError",
+    "RunError",
+    "TargetError",
+    "UnsupportedModelError",
+]
+
+
+class AutopruneError(Exception):
+    """Base of the family; on its own, a fault of ours."""
+
+    exit_code = 1
+
+
+class InputError(AutopruneError):
+    """What the user handed over is wrong."""
+
+    exit_code = 2
+
+
+class UnsupportedModelError(InputError):
+    """The model cannot be analysed at all; the message says what to change."""
+
+
+class PolicyMismatchError(InputError):
+    """The policy was made for another model; the message names the first layer that differs."""
+
+
+class RunError(InputError):
+    """A run directory exists already, is in use, or does not hold what is needed."""
+
+
+class MissingExtraError(InputError):
+    """An optional dependency is missing; the message says which extra to install."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; install it with: pip install 'autoprune[{extra}]'")
+
+
+class BudgetError(AutopruneError):
+    """No network in the search space meets the budget.
+
+    Attributes:
+        least: The least reachable cost, in the budget's unit; None when unknown.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, least: float | None = None) -> None:
+        super().__init__(message)
+        self.least = least
+
+
+class TargetError(AutopruneError):
+    """The target is not available on this machine, or failed while it measured."""
+
+    exit_code = 4
+
+
+class Interrupted(AutopruneError):
+    """Stopped by the user after everything was saved."""
+
+    exit_code = 130
