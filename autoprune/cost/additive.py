@@ -1,0 +1,160 @@
+"""Costs that are sums of entries, each of which depends on few decisions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoprune.errors import InputError
+from autoprune.space import SearchSpace
+
+__all__ = ["AdditiveCost", "CostEntry"]
+
+Widths = NDArray[np.int64]
+Costs = NDArray[np.float64]
+
+_TABLE_LIMIT = 1 << 21  # larger joint option grids are priced by calling the entry
+
+
+@dataclass(frozen=True)
+class CostEntry:
+    """One part of a network's cost.
+
+    Attributes:
+        name: Which operator this is, for people.
+        scope: Names of the decisions that the price depends on; empty for a fixed part.
+        price: Kept units of shape (n, len(scope)), in the order of `scope`, to costs of shape (n,).
+    """
+
+    name: str
+    scope: tuple[str, ...]
+    price: Callable[[Widths], Costs]
+
+
+@dataclass(frozen=True)
+class Term:
+    """The sum of all entries of one scope: a table over the options, or the entries themselves if it were too large.
+
+    Attributes:
+        scope: Numbers of the decisions, ascending; axis k of `table` runs over the options of `scope[k]`.
+    """
+
+    scope: tuple[int, ...]
+    table: Costs | None
+    entries: tuple[CostEntry, ...] = ()
+
+    def at(self, indices: Widths, space: SearchSpace) -> Costs:
+        """Prices at option numbers of shape (n, decisions)."""
+        if self.table is not None:
+            prices: Costs = self.table[tuple(indices[:, d] for d in self.scope)]
+            return prices
+        widths = {d: np.asarray(space.decisions[d].options)[indices[:, d]] for d in self.scope}
+        named = {space.decisions[d].name: w for d, w in widths.items()}
+        columns = (np.stack([named[name] for name in entry.scope], axis=1) for entry in self.entries)
+        total = np.zeros(len(indices))
+        for entry, column in zip(self.entries, columns, strict=True):
+            total += entry.price(column)
+        return total
+
+
+class AdditiveCost:
+    """A cost model that is a sum of entries; implements `autoprune.budget.CostModel`.
+
+    Entries are tabulated over the options once, so that pricing is indexing.
+
+    Args:
+        kind: What is priced: `latency`, `flops`, `params`.
+        unit: The unit of every number here, for people: `ms`, `MACs`, `parameters`.
+        space: The decisions and their options.
+        entries: The parts of the cost.
+
+    Raises:
+        InputError: If an entry names a decision that the space lacks, or a price is not finite or negative.
+    """
+
+    def __init__(self, kind: str, unit: str, space: SearchSpace, entries: Sequence[CostEntry]) -> None:
+        self.kind = kind
+        self.unit = unit
+        self.space = space
+        self.entries = tuple(entries)
+        self.fixed = float(sum(self._fixed_price(entry) for entry in self.entries if not entry.scope))
+        self.terms = self._build_terms()
+
+    def _fixed_price(self, entry: CostEntry) -> float:
+        return float(self._checked(entry, entry.price(np.empty((1, 0), dtype=np.int64)))[0])
+
+    def _build_terms(self) -> tuple[Term, ...]:
+        number = {name: i for i, name in enumerate(self.space.names)}
+        by_scope: dict[tuple[int, ...], list[CostEntry]] = defaultdict(list)
+        for entry in self.entries:
+            unknown = [name for name in entry.scope if name not in number]
+            if unknown:
+                raise InputError(f"cost entry {entry.name!r} depends on {unknown[0]!r}, which is no decision")
+            if entry.scope:
+                by_scope[tuple(sorted(number[name] for name in entry.scope))].append(entry)
+        return tuple(self._term(scope, tuple(parts)) for scope, parts in sorted(by_scope.items()))
+
+    def _term(self, scope: tuple[int, ...], entries: tuple[CostEntry, ...]) -> Term:
+        options = [np.asarray(self.space.decisions[d].options, dtype=np.int64) for d in scope]
+        shape = tuple(len(o) for o in options)
+        if prod(shape) > _TABLE_LIMIT:
+            return Term(scope, None, entries)
+        grid = np.stack([g.ravel() for g in np.meshgrid(*options, indexing="ij")], axis=1)
+        total = np.zeros(len(grid))
+        for entry in entries:
+            order = [scope.index(self.space.names.index(name)) for name in entry.scope]
+            total += self._checked(entry, entry.price(grid[:, order]))
+        return Term(scope, total.reshape(shape))
+
+    @staticmethod
+    def _checked(entry: CostEntry, prices: Costs) -> Costs:
+        prices = np.asarray(prices, dtype=np.float64)
+        if not np.all(np.isfinite(prices)) or np.any(prices < 0):
+            raise InputError(f"cost entry {entry.name!r} has a price that is negative or not finite")
+        return prices
+
+    def costs(self, indices: Widths) -> Costs:
+        """Costs of many policies.
+
+        Args:
+            indices: Option numbers, shape (policies, decisions).
+
+        Returns:
+            Costs in `unit`, shape (policies,).
+        """
+        indices = np.asarray(indices, dtype=np.int64)
+        total = np.full(len(indices), self.fixed)
+        for term in self.terms:
+            total += term.at(indices, self.space)
+        return total
+
+    def cost(self, choices: Mapping[str, int]) -> float:
+        """Cost of one policy in `unit`; decisions that are not named are dense."""
+        return float(self.costs(self.space.indices(choices)[None])[0])
+
+    @cached_property
+    def dense(self) -> float:
+        """Cost of the network with nothing pruned."""
+        return self.cost({})
+
+    @cached_property
+    def owned(self) -> Costs:
+        """Dense cost by owner, shape (decisions,): an entry belongs to the last decision that it depends on."""
+        owned = np.zeros(len(self.space))
+        dense = self.space.indices({})[None]
+        for term in self.terms:
+            owned[term.scope[-1]] += term.at(dense, self.space)[0]
+        return owned
+
+    def least(self) -> tuple[float, dict[str, int]]:
+        """The least cost that the search space reaches, and choices that reach it."""
+        from autoprune.cost.completion import Completions  # it builds on this module
+
+        indices = Completions(self).best(np.empty(0, dtype=np.int64))
+        return float(self.costs(indices[None])[0]), self.space.choices(indices)

@@ -1,0 +1,130 @@
+"""The wall that keeps every episode inside the budget, after rounding, on any table of costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoprune.cost.additive import AdditiveCost
+from autoprune.cost.completion import Completions
+from autoprune.errors import BudgetError, InputError
+
+__all__ = ["Accounting", "Wall"]
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """Where the dense network's cost stands while decisions are taken; the four add up to it at every step.
+
+    An entry belongs to the last decision that it depends on, so that it is priced when its owner is decided.
+
+    Attributes:
+        removed: Saved by the decisions taken, in the cost's unit.
+        kept: What the decided entries and the fixed part cost now.
+        current: Dense cost of the entries that the next decision owns.
+        rest: Dense cost of the entries that later decisions own; 0 at the last decision.
+    """
+
+    removed: float
+    kept: float
+    current: float
+    rest: float
+
+
+class Wall:
+    """Walks the decisions in order and allows only options from which the limit can still be met.
+
+    The order of widths is not the order of costs (hardware runs 64 channels faster than 63), and a layer's cost
+    depends on two decisions, so "the rest at its minimum" is no bound. The wall therefore keeps a *witness*: a full
+    policy within the limit that starts with the decisions taken. An option is allowed only if some completion meets
+    the limit, and that completion is the new witness; feasibility holds by induction, on any table.
+
+    Args:
+        cost: Prices policies.
+        limit: What a policy may cost at most, in the cost's unit.
+
+    Raises:
+        BudgetError: If no policy meets the limit; names the least reachable cost.
+    """
+
+    def __init__(self, cost: AdditiveCost, limit: float) -> None:
+        if not len(cost.space):
+            raise InputError("nothing in this model can be pruned; `autoprune inspect` says why")
+        self.cost = cost
+        self.limit = float(limit)
+        self._completions = Completions(cost)
+        self._start = self._completions.best(np.empty(0, dtype=np.int64))
+        least = float(cost.costs(self._start[None])[0])
+        if not least <= self.limit:
+            raise BudgetError(
+                f"the budget of {_figure(self.limit)} {cost.unit} cannot be met: the least reachable is"
+                f" {_figure(least)} {cost.unit} ({least / cost.dense:.1%} of dense)",
+                least,
+            )
+        # Sums taken in another order differ in the last digits; what is allowed must also price within the limit.
+        guarded = self.limit - 1e-12 * max(abs(self.limit), cost.dense)
+        self._guarded = guarded if least <= guarded else self.limit * (1 + 1e-12)
+        self.reset()
+
+    def reset(self) -> None:
+        """Take back every decision."""
+        self._taken: list[int] = []
+        self._witness = self._start
+        self._paid = np.zeros(len(self.cost.space))
+
+    @property
+    def step(self) -> int:
+        """Number of the decision to take next; equal to the number of decisions at the end."""
+        return len(self._taken)
+
+    @property
+    def witness(self) -> dict[str, int]:
+        """Choices within the limit that start with the decisions taken; at the end, the policy itself."""
+        return self.cost.space.choices(self._witness)
+
+    def totals(self) -> NDArray[np.float64]:
+        """Cost of the cheapest known completion for each option of the current decision, shape (options,)."""
+        return self._completions.totals(np.asarray(self._taken, dtype=np.int64), self._witness)
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """Which options of the current decision can still end within the limit, shape (options,); never none."""
+        allowed = self.totals() <= self._guarded
+        allowed[self._witness[self.step]] = True  # priced already: the induction step
+        return allowed
+
+    def take(self, option: int) -> None:
+        """Take the current decision.
+
+        Args:
+            option: Number of an allowed option.
+
+        Raises:
+            InputError: If the option cannot end within the limit.
+        """
+        d = self.step
+        if not 0 <= option < len(self.cost.space.decisions[d].options) or not self.allowed()[option]:
+            raise InputError(
+                f"option {option} of decision {self.cost.space.names[d]!r} leaves no way to meet the budget"
+            )
+        if option != self._witness[d]:
+            prefix = np.asarray([*self._taken, option], dtype=np.int64)
+            self._witness = self._completions.best(prefix, self._witness)
+        self._taken.append(int(option))
+        row = np.asarray(self._taken, dtype=np.int64)[None]
+        self._paid[d] = sum(float(t.at(row, self.cost.space)[0]) for t in self.cost.terms if t.scope[-1] == d)
+
+    @property
+    def accounting(self) -> Accounting:
+        """The dense cost, split by what the decisions taken have done to it."""
+        d, owned = self.step, self.cost.owned
+        kept = self.cost.fixed + float(self._paid[:d].sum())
+        removed = float(owned[:d].sum() - self._paid[:d].sum())
+        current = float(owned[d]) if d < len(owned) else 0.0
+        rest = float(owned[d + 1 :].sum())
+        return Accounting(removed, kept, current, rest)
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4g}" if value < 1e4 else f"{value:,.0f}"

@@ -1,0 +1,218 @@
+"""What may change in a network, and one way of changing it: plain values, without torch.
+
+A `Decision` is one coupled group of units (channels that must be removed together), a `SearchSpace` is every
+decision of a model in forward order, a `Policy` is a choice for every decision.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from autoprune.errors import InputError
+from autoprune.files import read_json, write_text
+
+__all__ = ["POLICY_SCHEMA", "Decision", "Policy", "SearchSpace", "nearest_name"]
+
+POLICY_SCHEMA = "autoprune.policy/1"
+
+
+def nearest_name(name: str, names: Iterable[str]) -> str:
+    """The end of an error message about an unknown name: the nearest known one, or all of them.
+
+    >>> nearest_name("resnet2", ["resnet20", "vgg16_bn"])
+    "did you mean 'resnet20'?"
+    """
+    known = list(names)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One coupled group of units that a policy may shrink.
+
+    Attributes:
+        name: Qualified module name of the group's first producer; stable across sessions.
+        width: Units of the dense network.
+        options: Allowed numbers of kept units, ascending; the last is `width`.
+        kind: What a unit is: `channels`, later `heads`, `ffn`, `block`, ...
+    """
+
+    name: str
+    width: int
+    options: tuple[int, ...]
+    kind: str = "channels"
+
+    def __post_init__(self) -> None:
+        ordered = all(a < b for a, b in itertools.pairwise(self.options))
+        if not self.options or self.options[0] < 1 or self.options[-1] != self.width or not ordered:
+            raise InputError(
+                f"decision {self.name!r}: options {self.options} must ascend from 1 or more to {self.width}"
+            )
+
+    def nearest(self, units: float) -> int:
+        """The option with the number of kept units nearest to `units`; the larger one on a tie."""
+        return min(self.options, key=lambda option: (abs(option - units), -option))
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Every decision of a model, in forward order.
+
+    Attributes:
+        decisions: What may change.
+        frozen: Module name -> why it may not.
+        model: The model's name and fingerprint, carried into every policy.
+    """
+
+    decisions: tuple[Decision, ...]
+    frozen: Mapping[str, str] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(set(self.names)) != len(self.decisions):
+            raise InputError("a search space needs decisions of different names")
+
+    def __len__(self) -> int:
+        return len(self.decisions)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The decisions' names, in forward order."""
+        return tuple(decision.name for decision in self.decisions)
+
+    def __getitem__(self, name: str) -> Decision:
+        for decision in self.decisions:
+            if decision.name == name:
+                return decision
+        raise InputError(f"no decision is named {name!r}; {nearest_name(name, self.names)}")
+
+    @property
+    def dense(self) -> dict[str, int]:
+        """The choices that change nothing."""
+        return {decision.name: decision.width for decision in self.decisions}
+
+    def complete(self, choices: Mapping[str, int]) -> dict[str, int]:
+        """Checked choices for every decision; decisions that are not named stay dense.
+
+        Raises:
+            InputError: If a name is unknown or a width is not among its decision's options.
+        """
+        full = self.dense
+        for name, units in choices.items():
+            decision = self[name]
+            if units not in decision.options:
+                near = decision.nearest(units) if isinstance(units, int | float) else decision.width
+                raise InputError(
+                    f"decision {name!r} cannot keep {units} of {decision.width} units; the nearest option is {near}"
+                )
+            full[name] = int(units)
+        return full
+
+    def indices(self, choices: Mapping[str, int]) -> NDArray[np.int64]:
+        """Option numbers of a full set of choices, shape (decisions,)."""
+        full = self.complete(choices)
+        return np.array([d.options.index(full[d.name]) for d in self.decisions], dtype=np.int64)
+
+    def choices(self, indices: Iterable[int]) -> dict[str, int]:
+        """Kept units by name from option numbers, the inverse of `indices`."""
+        return {d.name: d.options[int(i)] for d, i in zip(self.decisions, indices, strict=True)}
+
+    def policy(self, choices: Mapping[str, int], **fields: Any) -> Policy:
+        """A policy that keeps the named numbers of units and leaves every other decision dense."""
+        return Policy(choices=self.complete(choices), model=dict(self.model), **fields)
+
+    def uniform(self, keep: float) -> Policy:
+        """The policy that keeps one share of every decision's units, rounded to the nearest option.
+
+        Args:
+            keep: Share of units kept, in (0, 1].
+        """
+        if not 0 < keep <= 1:
+            raise InputError(f"the share of units to keep must lie in (0, 1], not {keep}")
+        return self.policy({d.name: d.nearest(keep * d.width) for d in self.decisions}, agent="uniform")
+
+    def random(self, seed: int) -> Policy:
+        """A policy whose every choice is drawn uniformly from the decision's options."""
+        draw = np.random.default_rng(seed)
+        return self.policy({d.name: int(draw.choice(d.options)) for d in self.decisions}, agent="random", seed=seed)
+
+
+class Policy(BaseModel):
+    """Choices for the decisions of one model, where they came from and what they do; a plain JSON file.
+
+    With the dense weights it rebuilds the raw cut bit for bit, since `kept` names the units.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
+
+    schema_: Literal["autoprune.policy/1"] = Field(default="autoprune.policy/1", alias="schema")
+    model: dict[str, Any] = Field(default_factory=dict, description="name and fingerprint of the model it was made for")
+    technique: Literal["channels"] = "channels"
+    choices: dict[str, int] = Field(description="decision -> kept units")
+    kept: dict[str, list[int]] | None = Field(
+        default=None, description="decision -> indices of the kept units, ascending"
+    )
+    criterion: str | None = None
+    budget: dict[str, Any] | None = None
+    predicted: dict[str, float] = Field(default_factory=dict)
+    measured: dict[str, float] = Field(default_factory=dict)
+    agent: str | None = None
+    seed: int | None = None
+
+    @field_validator("choices")
+    @classmethod
+    def _positive(cls, choices: dict[str, int]) -> dict[str, int]:
+        for name, units in choices.items():
+            if units < 1:
+                raise ValueError(f"decision {name!r} keeps {units} units; at least one must stay")
+        return choices
+
+    @model_validator(mode="after")
+    def _kept_fits(self) -> Policy:
+        for name, indices in (self.kept or {}).items():
+            if len(indices) != self.choices.get(name):
+                raise ValueError(f"'kept' names {len(indices)} units of {name!r}, 'choices' {self.choices.get(name)}")
+            if any(a >= b for a, b in itertools.pairwise(indices)) or (indices and indices[0] < 0):
+                raise ValueError(f"'kept' of {name!r} must be ascending, without repeats, from 0 up")
+        if self.kept is not None and self.kept.keys() != self.choices.keys():
+            raise ValueError("'kept' and 'choices' name different decisions")
+        return self
+
+    def to_json(self) -> str:
+        """The policy as it stands in its file."""
+        return json.dumps(self.model_dump(by_alias=True, mode="json"), indent=1) + "\n"
+
+    def save(self, path: str | Path) -> None:
+        """Write the policy to `path`, replacing it atomically."""
+        write_text(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Policy:
+        """Read a policy.
+
+        Raises:
+            InputError: If the file cannot be read or is not a policy.
+        """
+        content = read_json(path, "policy")
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise InputError(f"{path} is not a policy: {first_fault(error)}") from error
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first fault of a failed validation in one line: where it is and what is wrong there."""
+    fault = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    return f"{where}: {fault['msg']}" if where else str(fault["msg"])
