@@ -6,7 +6,6 @@ decision of a model in forward order, a `Policy` is a choice for every decision.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 from collections.abc import Iterable, Mapping
@@ -20,21 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from autoprune.errors import InputError
 from autoprune.files import read_json, write_text
+from autoprune.names import nearest_name
 
-__all__ = ["POLICY_SCHEMA", "Decision", "Policy", "SearchSpace", "nearest_name"]
+__all__ = ["POLICY_SCHEMA", "Decision", "Policy", "SearchSpace"]
 
 POLICY_SCHEMA = "autoprune.policy/1"
-
-
-def nearest_name(name: str, names: Iterable[str]) -> str:
-    """The end of an error message about an unknown name: the nearest known one, or all of them.
-
-    >>> nearest_name("resnet2", ["resnet20", "vgg16_bn"])
-    "did you mean 'resnet20'?"
-    """
-    known = list(names)
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,184 @@
+"""The settings of one experiment: every option of the command line and every key of an experiment file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from autoprune.errors import InputError
+from autoprune.names import nearest_name
+
+__all__ = ["Experiment", "option_group"]
+
+
+def _option(default: Any, help_text: str, group: str, **limits: Any) -> Any:
+    """A setting: its default, its documentation, and the group of the command line's help that shows it."""
+    return Field(default=default, description=help_text, json_schema_extra={"group": group}, **limits)
+
+
+def option_group(name: str) -> str:
+    """The group in which the command line's help shows a setting."""
+    extra = Experiment.model_fields[name].json_schema_extra
+    return str(extra["group"]) if isinstance(extra, dict) else "Settings"
+
+
+class Experiment(BaseModel):
+    """What is compressed, on which data, for which device and budget, and how hard to try.
+
+    Field descriptions are the command line's help.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    model: str = _option("resnet20", "zoo name, or package.module:factory (called without arguments)", "What")
+    weights: str | None = _option(
+        None, "trained weights: safetensors, or a checkpoint of tensors; without them the network is trained", "What"
+    )
+    data: str = _option(
+        "digits",
+        "digits, fashion-mnist, folder:DIR, or package.module:function returning train, search and test loaders",
+        "What",
+    )
+    data_dir: str | None = _option(None, "where data sets lie or are downloaded to", "What")
+    target: str = _option("onnxruntime", "the device's runtime: onnxruntime, torch, or package.module:Class", "Device")
+    threads: int = _option(1, "threads of the target while it is timed", "Device", ge=1, le=1024)
+    latency: str | None = _option(
+        None,
+        "latency budget: a share of the dense network (50%) or a time (2.5ms); 50% when no budget is given",
+        "Budget",
+    )
+    flops: str | None = _option(None, "budget of multiply-accumulates: 50% or 20M", "Budget")
+    params: str | None = _option(None, "budget of parameters: 50% or 100k", "Budget")
+    agent: str = _option("ddpg", "who searches: ddpg, optuna, random, uniform; several with commas", "Search")
+    episodes: int = _option(
+        300, "episodes that the agent may log: warm-up and repeated policies included", "Search", ge=1
+    )
+    warmup: int | None = _option(
+        None, "episodes before the agent learns; default min(100, episodes / 4)", "Search", ge=0
+    )
+    granularity: int | None = _option(
+        None, "kept widths are multiples of this; default: what suits the target", "Search", ge=1
+    )
+    criterion: Literal["l1", "l2"] = _option(
+        "l1", "which units are kept at a given width: the norm of their weights", "Search"
+    )
+    skip: tuple[str, ...] = _option(
+        (), "layers that stay as they are: names or patterns (layer1.*); may be repeated", "Search"
+    )
+    train_epochs: int | None = _option(None, "epochs of the dense training; default: the data set's", "Training", ge=1)
+    finetune_epochs: int | None = _option(
+        None, "epochs of the final fine-tuning; default: the data set's", "Training", ge=0
+    )
+    finalists: int = _option(4, "policies that are fine-tuned a little before one is chosen", "Training", ge=1, le=64)
+    finetune_seeds: int = _option(
+        1,
+        "repeat the final fine-tuning of policy and baseline with this many seeds and report the spread",
+        "Training",
+        ge=1,
+        le=32,
+    )
+    batch_size: int = _option(128, "images a step in training", "Training", ge=2)
+    train_threads: int | None = _option(None, "threads for training and scoring; default: all", "Training", ge=1)
+    device: Literal["cpu", "cuda"] = _option("cpu", "where training and scoring run", "Training")
+    seed: int = _option(0, "one seed, one result", "Run", ge=0, lt=2**31)
+    run: str | None = _option(None, "name of the run: a folder under runs/, or a path if it has a slash", "Run")
+
+    @field_validator("skip", mode="before")
+    @classmethod
+    def _one_pattern_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("latency", "flops", "params", mode="before")
+    @classmethod
+    def _budgets_are_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Experiment:
+        given = [kind for kind in ("latency", "flops", "params") if getattr(self, kind) is not None]
+        if len(given) > 1:
+            raise ValueError(f"one budget at a time, not {' and '.join(given)}")
+        if self.warmup is not None and self.warmup > self.episodes:
+            raise ValueError(f"warmup ({self.warmup}) must not exceed episodes ({self.episodes})")
+        return self
+
+    @property
+    def budget(self) -> tuple[str, str]:
+        """Kind and amount of the budget, as the user wrote it; half the latency when none was given."""
+        for kind in ("latency", "flops", "params"):
+            amount = getattr(self, kind)
+            if amount is not None:
+                return kind, amount
+        return "latency", "50%"
+
+    @property
+    def warmup_episodes(self) -> int:
+        """Episodes before the agent learns."""
+        return min(100, self.episodes // 4) if self.warmup is None else self.warmup
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's folder."""
+        name = self.run or self.default_name()
+        return Path(name) if "/" in name else Path("runs") / name
+
+    def default_name(self) -> str:
+        """Name of a run that was given none: model, data, budget and agent."""
+        kind, amount = self.budget
+        parts = (self.model.replace(":", "."), self.data.replace(":", "-"), f"{kind}{amount}", self.agent)
+        return "-".join("".join(c if c.isalnum() or c in "._-" else "_" for c in part) for part in parts)
+
+    def replace(self, **changes: Any) -> Experiment:
+        """The same experiment with some settings changed, validated again."""
+        return Experiment.build({**self.model_dump(), **changes})
+
+    @classmethod
+    def build(cls, settings: Mapping[str, Any]) -> Experiment:
+        """An experiment from plain settings.
+
+        Raises:
+            InputError: If keys or values are wrong; all faults are named at once.
+        """
+        try:
+            return cls.model_validate(dict(settings))
+        except ValidationError as error:
+            raise InputError("; ".join(_fault(f) for f in error.errors(include_url=False))) from error
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: Mapping[str, Any]) -> Experiment:
+        """An experiment from a YAML file, with some settings overridden.
+
+        Raises:
+            InputError: If the file cannot be read, is no mapping, or holds wrong keys or values.
+        """
+        import yaml
+
+        try:
+            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"there is no experiment file {path}") from None
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        settings = content.get("settings", content) if isinstance(content, dict) else content
+        if not isinstance(settings, dict):
+            raise InputError(f"{path} should hold settings, a line each, such as 'model: resnet20'")
+        settings = {str(key).replace("-", "_"): value for key, value in settings.items()}
+        if any(kind in overrides for kind in ("latency", "flops", "params")):  # another budget replaces the file's
+            settings = {k: v for k, v in settings.items() if k not in ("latency", "flops", "params")}
+        try:
+            return cls.build({**settings, **overrides})
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+
+def _fault(fault: Any) -> str:
+    name = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"there is no setting {name!r}; {nearest_name(name, Experiment.model_fields)}"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{name}: {message}, not {fault['input']!r}" if name else message
