@@ -1,0 +1,93 @@
+"""The program's entry: its commands, and what the shell sees when one of them fails."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from types import FrameType
+
+import click
+import typer
+
+from autoprune.cli import apply, compare, compress, export, finetune, inspect, profile, report, search, targets
+from autoprune.errors import AutopruneError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="autoprune",
+    help="Prunes a trained network until it meets a budget, as measured on the device.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _module in (compress, search, profile, finetune, export, apply, inspect, targets, report, compare):
+    _module.register(app)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"autoprune {installed('autoprune')}")  # noqa: T201 - this is the answer
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line and leave with the exit code of `autoprune.errors`."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: What stands behind `autoprune` on the command line.
+
+    Returns:
+        The exit code.
+    """
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        outcome = typer.main.get_command(app).main(args=arguments, prog_name="autoprune", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return int(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        return int(error.exit_code)
+    except AutopruneError as error:
+        if debug:
+            raise
+        _complain(str(error))
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _complain("interrupted; what was finished is saved")
+        return 130
+    except BrokenPipeError:  # the reader of our output has left
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        _complain(f"a fault of autoprune: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        _complain("run the command again with --debug to see where")
+        return 1
+    return int(outcome) if isinstance(outcome, int) else 0
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _complain(message: str) -> None:
+    click.echo(f"autoprune: {message}", err=True)

@@ -1,0 +1,141 @@
+"""Command-line options read off `Experiment`, so that a setting is declared in one place."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import typer
+
+from autoprune.experiment import Experiment, option_group
+
+__all__ = ["Flags", "experiment_command", "sub_experiments"]
+
+
+@dataclass(frozen=True)
+class Flags:
+    """How a run's folder is treated.
+
+    Attributes:
+        resume: Go on with a run that exists.
+        overwrite: Replace a run that exists.
+        onnx: Also write model.onnx into the run.
+    """
+
+    resume: bool
+    overwrite: bool
+    onnx: bool = False
+
+
+def experiment_command(call: Callable[[Experiment, Flags], None], *, onnx: bool = False) -> Callable[..., None]:
+    """A typer command whose options are the experiment's settings.
+
+    Args:
+        call: Receives the validated experiment and the flags.
+        onnx: Whether the command offers `--onnx`.
+    """
+
+    def command(**given: Any) -> None:
+        path: Path | None = given.pop("experiment_file")
+        flags = Flags(given.pop("resume"), given.pop("overwrite"), given.pop("onnx", False))
+        settings = {name: value for name, value in given.items() if value is not None and value != []}
+        call(resolve(path, settings, resume=flags.resume), flags)
+
+    parameters = [_file_argument(), *(_option(name) for name in Experiment.model_fields), *_flags(onnx)]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    command.__doc__ = call.__doc__
+    return command
+
+
+def resolve(path: Path | None, settings: dict[str, Any], *, resume: bool) -> Experiment:
+    """The experiment of a command: file, then options; a resumed run's own settings where nothing else is said."""
+    if path is not None:
+        return Experiment.read(path, settings)
+    if resume and "run" in settings:
+        from autoprune.rundir import is_run
+
+        stored = Experiment.build(settings).run_dir
+        if is_run(stored):
+            return Experiment.read(stored / "experiment.yaml", settings)
+    return Experiment.build(settings)
+
+
+def sub_experiments(experiment: Experiment) -> list[Experiment]:
+    """One experiment for each agent and each amount of the budget; sub-runs of the run if there are several.
+
+    >>> [str(e.run_dir) for e in sub_experiments(Experiment(agent="ddpg,optuna", run="a"))]
+    ['runs/a/ddpg', 'runs/a/optuna']
+    """
+    kind, amounts = experiment.budget
+    agents, limits = _split(experiment.agent), _split(amounts)
+    if len(agents) == len(limits) == 1:
+        return [experiment]
+    parts = []
+    for agent, amount in itertools.product(agents, limits):
+        name = agent if len(limits) == 1 else f"{agent}-{amount.replace('%', '')}"
+        parts.append(experiment.replace(agent=agent, run=str(experiment.run_dir / name), **{kind: amount}))
+    return parts
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()] or [text]
+
+
+def _file_argument() -> inspect.Parameter:
+    kind = Annotated[Path | None, typer.Argument(metavar="[EXPERIMENT.yaml]", help="settings in YAML; options override it")]
+    return _parameter("experiment_file", kind, None)
+
+
+def _option(name: str) -> inspect.Parameter:
+    field = Experiment.model_fields[name]
+    default = field.default
+    shown = False if default in (None, ()) else str(default)
+    kind = _option_type(field.annotation)
+    metavar = "|".join(get_args(_plain(field.annotation))) if _is_literal(field.annotation) else None
+    option = typer.Option(
+        "--" + name.replace("_", "-"),
+        help=field.description,
+        show_default=shown,
+        rich_help_panel=option_group(name),
+        metavar=metavar,
+    )
+    return _parameter(name, Annotated[kind, option], None)
+
+
+def _option_type(annotation: Any) -> Any:
+    if get_origin(annotation) is tuple:
+        return list[str] | None
+    plain = _plain(annotation)
+    return (plain if plain in (int, float) else str) | None
+
+
+def _plain(annotation: Any) -> Any:
+    """The annotation without `None`."""
+    options = [a for a in get_args(annotation) if a is not type(None)]
+    return options[0] if options and not _is_literal(annotation) else annotation
+
+
+def _is_literal(annotation: Any) -> bool:
+    return str(annotation).startswith("typing.Literal")
+
+
+def _flags(onnx: bool) -> list[inspect.Parameter]:
+    resume = typer.Option("--resume", help="go on with this run where it stopped, or start it", rich_help_panel="Run")
+    overwrite = typer.Option("--overwrite", help="replace a run that exists", rich_help_panel="Run")
+    flags = [
+        _parameter("resume", Annotated[bool, resume], False),
+        _parameter("overwrite", Annotated[bool, overwrite], False),
+    ]
+    if onnx:
+        extra = typer.Option("--onnx", help="also write model.onnx into the run", rich_help_panel="Run")
+        flags.append(_parameter("onnx", Annotated[bool, extra], False))
+    return flags
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)

@@ -1,0 +1,57 @@
+"""Statistics that a cut network needs afresh."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from autoprune.errors import InputError
+from autoprune.models.outputs import inputs_of
+from autoprune.models.precision import autocast, device_of
+
+__all__ = ["reestimate_batch_norm"]
+
+
+def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any], *, bf16: bool | None = None) -> None:
+    """Replaces every BatchNorm's running statistics by those of the given batches, in place.
+
+    A network whose channels were removed runs on the dense network's means and variances, which are wrong for it;
+    its score then says little about its accuracy after fine-tuning. Re-estimated statistics restore the rank order
+    (EagleEye, Li et al., ECCV 2020, section 3.3). Each batch counts the same (a cumulative average), so that the
+    result does not depend on the momentum.
+
+    Args:
+        model: Its weights and every module's mode stay as they are.
+        batches: (images, ...) each, of the training distribution, without augmentation.
+        bf16: Compute in bfloat16; None where the processor has instructions for it.
+
+    Raises:
+        InputError: If there are BatchNorms and no batches.
+    """
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    if not norms:
+        return
+    modes = [(module, module.training) for module in model.modules()]
+    momenta = [norm.momentum for norm in norms]
+    device, count = device_of(model), 0
+    model.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    try:
+        with torch.no_grad(), autocast(device, bf16):
+            for batch in batches:
+                model(inputs_of(batch).to(device))
+                count += 1
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, training in modes:
+            module.training = training
+    if not count:
+        raise InputError("there are no calibration images to re-estimate BatchNorm statistics on")

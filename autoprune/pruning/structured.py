@@ -1,0 +1,126 @@
+"""From a model to its search space, and from a policy to the smaller network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import nn
+
+from autoprune.errors import InputError, PolicyMismatchError
+from autoprune.graph import Analysis, Group, analyse, cut, first_difference, zero
+from autoprune.pruning.criteria import kept_units, ranking
+from autoprune.space import Decision, Policy, SearchSpace
+
+__all__ = ["apply", "check_fit", "search_space", "space_of", "with_kept"]
+
+
+def search_space(
+    model: nn.Module,
+    example_input: Any,
+    target: str | None = None,
+    granularity: int | None = None,
+    skip: Sequence[str] = (),
+) -> SearchSpace:
+    """What can be pruned in a model: one decision for every coupled group of channels.
+
+    Args:
+        model: Any module that `torch.export` can trace; left as it is.
+        example_input: What its forward takes, with a batch dimension first.
+        target: Runtime whose grid of widths the options follow; None for every multiple of `granularity`.
+        granularity: Kept widths are multiples of this; default 1, or what suits the target.
+        skip: Names or patterns (`layer1.*`) of layers that stay as they are.
+
+    Raises:
+        UnsupportedModelError: If the model cannot be traced.
+        InputError: If the target is unknown or a pattern matches nothing.
+    """
+    return space_of(analyse(model, example_input), target=target, granularity=granularity, skip=skip)
+
+
+def space_of(
+    analysis: Analysis,
+    *,
+    target: str | None = None,
+    granularity: int | None = None,
+    skip: Sequence[str] = (),
+    name: str | None = None,
+) -> SearchSpace:
+    """The search space of an analysed model; see `search_space`."""
+    from autoprune.hardware.grid import options  # hardware stands beside pruning and imports this room nowhere
+
+    frozen = dict(analysis.frozen)
+    decisions = []
+    for group in analysis.groups:
+        pattern = next((p for p in skip if _touches(group, p)), None)
+        if pattern is not None:
+            frozen[group.name] = f"skipped by {pattern!r}"
+            continue
+        decisions.append(Decision(group.name, group.width, options(group.width, target=target, granularity=granularity)))
+    for pattern in skip:
+        if not any(_touches(group, pattern) for group in analysis.groups):
+            raise InputError(f"--skip {pattern}: no prunable layer has such a name; see autoprune inspect")
+    return SearchSpace(tuple(decisions), frozen, {"name": name, "fingerprint": analysis.fingerprint})
+
+
+def _touches(group: Group, pattern: str) -> bool:
+    layers = {member.parameter.rpartition(".")[0] for member in group.members if member.role == "producer"}
+    return any(fnmatchcase(layer, pattern) for layer in {group.name, *layers})
+
+
+def with_kept(model: nn.Module, analysis: Analysis, policy: Policy, criterion: str = "l1") -> Policy:
+    """The same policy with the indices of the kept units filled in, by a criterion on the dense weights."""
+    if policy.kept is not None:
+        return policy
+    kept = kept_units(ranking(model, analysis, criterion), policy.choices)
+    return policy.model_copy(update={"kept": kept, "criterion": criterion})
+
+
+def check_fit(analysis: Analysis, policy: Policy) -> None:
+    """Refuse a policy that was made for another model.
+
+    Raises:
+        PolicyMismatchError: Naming the first layer, or else the first decision, that differs.
+    """
+    fingerprint = policy.model.get("fingerprint")
+    if isinstance(fingerprint, dict):
+        difference = first_difference(fingerprint, analysis.fingerprint)
+        if difference is not None:
+            raise PolicyMismatchError(f"the policy was made for another model: {difference}")
+    widths = {group.name: group.width for group in analysis.groups}
+    for name, units in policy.choices.items():
+        if name not in widths:
+            raise PolicyMismatchError(f"the policy decides on {name!r}, which this model does not have or cannot prune")
+        if units > widths[name]:
+            raise PolicyMismatchError(f"the policy keeps {units} units of {name!r}, which has {widths[name]}")
+    for name, indices in (policy.kept or {}).items():
+        if indices and indices[-1] >= widths[name]:
+            raise PolicyMismatchError(f"the policy keeps unit {indices[-1]} of {name!r}, which has {widths[name]}")
+
+
+def apply(
+    model: nn.Module, policy: Policy, example_input: Any, *, zero: bool = False, criterion: str | None = None
+) -> nn.Module:
+    """The network that a policy makes of a model.
+
+    Args:
+        model: The dense network; left as it is.
+        policy: If it does not name the kept units, those of greatest importance in `model` are kept.
+        example_input: What the model's forward takes.
+        zero: Keep the dense shapes and set weights to zero instead: what the smaller network must equal.
+        criterion: How units are ranked where the policy does not name them; default the policy's own, else `l1`.
+
+    Returns:
+        A new module, in the dense one's mode, precision and device.
+
+    Raises:
+        PolicyMismatchError: If the policy was made for another model.
+    """
+    analysis = analyse(model, example_input)
+    check_fit(analysis, policy)
+    kept = with_kept(model, analysis, policy, criterion or policy.criterion or "l1").kept or {}
+    return _zero(model, analysis, kept) if zero else cut(model, analysis, kept)
+
+
+_zero = zero  # `apply` has an argument of that name
