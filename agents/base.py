@@ -1,0 +1,217 @@
+"""The contract of every agent, and the row that an episode leaves behind."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from autoprune.agents.state import AgentState
+from autoprune.envs import PruningEnv, action_for, spend_budget
+from autoprune.errors import InputError, RunError
+from autoprune.space import first_fault
+
+__all__ = ["Agent", "EpisodeRecord", "best", "default_warmup"]
+
+
+class EpisodeRecord(BaseModel):
+    """One finished episode; a line of `episodes.jsonl`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    episode: int = Field(ge=0)
+    agent: str
+    choices: dict[str, int] = Field(description="decision -> kept units, as executed")
+    accuracy: float = Field(description="on the search split, a fraction")
+    predicted_cost: float = Field(description="in the budget's unit")
+    reward: float
+    seconds: float = Field(description="wall time of the episode, evaluation and learning included")
+    cached: bool = Field(description="the policy had been scored before; nothing was evaluated")
+    warmup: bool = Field(description="a solver's answer or random exploration, not the agent's own choice")
+
+    def to_row(self) -> dict[str, Any]:
+        """The record as plain JSON values; floats survive the way through JSON bit for bit."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_row(cls, row: Any) -> EpisodeRecord:
+        """A record from plain JSON values.
+
+        Raises:
+            InputError: If it is not a record.
+        """
+        try:
+            return cls.model_validate(row)
+        except ValidationError as error:
+            raise InputError(f"not a row of episodes: {first_fault(error)}") from error
+
+    def same_as(self, other: EpisodeRecord) -> bool:
+        """Whether both are the same episode: equal but for the time taken and where the score came from."""
+        skipped = {"seconds", "cached"}
+        return self.model_dump(exclude=skipped) == other.model_dump(exclude=skipped)
+
+
+def best(records: Sequence[EpisodeRecord], count: int = 1) -> list[EpisodeRecord]:
+    """The best records of different policies: by reward, then by lower cost, then the earlier one.
+
+    Args:
+        records: Episodes of one search, in any order.
+        count: How many at most.
+    """
+    ranked = sorted(records, key=lambda r: (-r.reward, r.predicted_cost, r.episode))
+    first: dict[tuple[tuple[str, int], ...], EpisodeRecord] = {}
+    for record in ranked:
+        first.setdefault(tuple(sorted(record.choices.items())), record)
+    return list(first.values())[:count]
+
+
+def default_warmup(episodes: int) -> int:
+    """Episodes of warm-up when the user does not say: a quarter, at most AMC's 100."""
+    return min(100, episodes // 4)
+
+
+class Agent(ABC):
+    """Fills in policies, one an episode, and learns from what they came to.
+
+    An agent is deterministic given its seed, the episode's number and the history of scores: every episode draws from
+    a generator of its own, seeded by (seed, episode). So a search resumes exactly from a saved state, or from the
+    stored scores alone.
+
+    Args:
+        env: The environment; wrappers around it are taken off.
+        episodes: How many rows the agent may log: solvers' answers, warm-up and repeated policies included.
+        warmup: How many of them are exploration near the budget; a quarter, at most 100, if not given.
+        seed: Of everything that is drawn.
+        seed_policies: Choices that the first episodes play, such as the solvers' answers; part of the warm-up, which
+            grows to hold them. The search then never ends below them.
+
+    Attributes:
+        history: Every episode played so far.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        *,
+        episodes: int,
+        warmup: int | None = None,
+        seed: int = 0,
+        seed_policies: Sequence[Mapping[str, int]] = (),
+    ) -> None:
+        unwrapped = env.unwrapped
+        if not isinstance(unwrapped, PruningEnv):
+            raise InputError(f"agents play autoprune/Pruning-v0, not {type(unwrapped).__name__}")
+        if episodes < 1 or seed < 0 or (warmup is not None and warmup < 0):
+            raise InputError(
+                f"episodes must be at least 1, seed and warmup at least 0; not {episodes}, {seed}, {warmup}"
+            )
+        self.env = unwrapped
+        self.episodes = episodes
+        self.seed = seed
+        self.seed_policies = [self.env.space.complete(choices) for choices in seed_policies][:episodes]
+        wanted = default_warmup(episodes) if warmup is None else warmup
+        self.warmup = min(episodes, max(wanted, len(self.seed_policies)))
+        self.history: list[EpisodeRecord] = []
+
+    @property
+    def played(self) -> int:
+        """How many episodes have been played; the number of the next one."""
+        return len(self.history)
+
+    @property
+    def finished(self) -> bool:
+        """Whether another episode would bring nothing."""
+        return self.played >= self.episodes
+
+    def episode(self, k: int) -> EpisodeRecord:
+        """Play episode `k` and learn from it.
+
+        Raises:
+            InputError: If `k` is not the next episode.
+        """
+        if k != self.played:
+            raise InputError(f"the agent stands at episode {self.played}, not {k}")
+        start = perf_counter()
+        self._play(k)
+        outcome = self.env.outcome
+        assert outcome is not None  # an episode has just ended
+        record = EpisodeRecord(
+            episode=k,
+            agent=self.name,
+            choices=outcome.choices,
+            accuracy=outcome.accuracy,
+            predicted_cost=outcome.cost,
+            reward=outcome.reward,
+            seconds=perf_counter() - start,
+            cached=outcome.repeated,
+            warmup=k < self.warmup,
+        )
+        self._learn(record)
+        self.history.append(record)
+        return record
+
+    def scalars(self) -> dict[str, float]:
+        """What the agent would like to see plotted after an episode; each is defined in docs/agents.md."""
+        return {}
+
+    def state_dict(self) -> AgentState:
+        """Everything needed to go on exactly here: tensors, and plain JSON values."""
+        return AgentState(
+            {},
+            {
+                "agent": self.name,
+                "seed": self.seed,
+                "decisions": list(self.env.space.names),
+                "history": [record.to_row() for record in self.history],
+            },
+        )
+
+    def load_state_dict(self, state: AgentState) -> None:
+        """Go on where `state` was taken; scores that it knows are not evaluated again.
+
+        Raises:
+            RunError: If it is the state of another agent, seed or search space.
+        """
+        mine = {"agent": self.name, "seed": self.seed, "decisions": list(self.env.space.names)}
+        for key, value in mine.items():
+            if state.values.get(key) != value:
+                raise RunError(f"the saved state has another {key}: {state.values.get(key)!r} instead of {value!r}")
+        rows = state.values.get("history")
+        if not isinstance(rows, list):
+            raise RunError("the saved state has no history of episodes")
+        self.history = [EpisodeRecord.from_row(row) for row in rows]
+        for record in self.history:
+            self.env.memory.remember(record.choices, record.accuracy)
+
+    @abstractmethod
+    def _play(self, k: int) -> None:
+        """Play one whole episode of the environment."""
+
+    def _learn(self, record: EpisodeRecord) -> None:  # noqa: B027  # not every agent learns
+        """Take note of the episode just played."""
+
+    def _generator(self, k: int) -> np.random.Generator:
+        """Episode `k`'s own generator."""
+        return np.random.default_rng([self.seed, k])
+
+    def _prescribed(self, k: int) -> dict[str, int] | None:
+        """What warm-up episode `k` plays, a solver's answer or a random policy on the budget; None after warm-up."""
+        if k >= self.warmup:
+            return None
+        return self.seed_policies[k] if k < len(self.seed_policies) else self._explore(k)
+
+    def _explore(self, k: int) -> dict[str, int]:
+        return spend_budget(self.env.cost, self.env.limit, self._generator(k), fallback=self.env.fallback)
+
+    def _execute(self, choices: Mapping[str, int]) -> None:
+        """Play one episode that asks for `choices`; the wall has the last word."""
+        self.env.reset()
+        for decision in self.env.space.decisions:
+            self.env.step(action_for(decision, choices[decision.name]))

@@ -1,0 +1,58 @@
+"""An agent's state as it travels: tensors and plain JSON values in one file, nothing pickled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from autoprune.errors import RunError
+from autoprune.files import replacing
+
+__all__ = ["AgentState"]
+
+
+@dataclass(frozen=True)
+class AgentState:
+    """Where an agent stands between two episodes.
+
+    Attributes:
+        tensors: By name; weights, optimiser moments, replay.
+        values: JSON values; `history` holds the rows of all episodes played.
+    """
+
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def episode(self) -> int:
+        """The number of episodes played when the state was taken."""
+        return len(self.values.get("history", ()))
+
+    def save(self, path: str | Path) -> None:
+        """Write the state to one file, replacing it atomically."""
+        tensors = {name: tensor.detach().contiguous().clone() for name, tensor in self.tensors.items()}
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata={"values": json.dumps(self.values, allow_nan=False)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> AgentState:
+        """Read a state.
+
+        Raises:
+            RunError: If the file is missing, damaged or something else.
+        """
+        try:
+            with safe_open(str(path), framework="pt") as content:
+                values = json.loads((content.metadata() or {})["values"])
+                tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118  # not a dict
+        except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
+            raise RunError(f"{path} is not an agent's state: {error}") from error
+        if not isinstance(values, dict):
+            raise RunError(f"{path} is not an agent's state: its values are not an object")
+        return cls(tensors, values)

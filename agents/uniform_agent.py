@@ -1,0 +1,29 @@
+"""One ratio for all decisions: the baseline that everything must beat."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from autoprune.agents.base import Agent
+from autoprune.envs import largest_uniform
+
+__all__ = ["UniformAgent"]
+
+
+class UniformAgent(Agent):
+    """Plays the uniform policy with the largest ratio that meets the budget, once.
+
+    Where no uniform policy meets it (some layers cannot shrink as far as others), the least one goes through the
+    wall. A second episode would be the same, so the agent is finished after one.
+    """
+
+    name: ClassVar[str] = "uniform"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the one episode has been played."""
+        return self.played >= 1
+
+    def _play(self, k: int) -> None:
+        least = {decision.name: decision.options[0] for decision in self.env.space.decisions}
+        self._execute(largest_uniform(self.env.cost, self.env.limit) or least)

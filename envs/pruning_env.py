@@ -1,0 +1,235 @@
+"""The pruning environment: one decision a step, inside a budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from autoprune.cost import AdditiveCost, Wall
+from autoprune.envs.memory import Score, ScoreMemory
+from autoprune.envs.observation import static_columns, width_features
+from autoprune.envs.rewards import ResourceConstrained, Reward
+from autoprune.errors import InputError
+from autoprune.space import Decision, SearchSpace
+
+__all__ = ["Outcome", "PruningEnv", "action_for"]
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished episode came to.
+
+    Attributes:
+        choices: Kept units by decision, as executed.
+        accuracy: Of the pruned network, a fraction.
+        cost: Predicted, in the cost model's unit.
+        reward: As returned by the last step.
+        repeated: Whether the policy had been scored before, so that nothing was evaluated.
+    """
+
+    choices: dict[str, int]
+    accuracy: float
+    cost: float
+    reward: float
+    repeated: bool
+
+
+class PruningEnv(gymnasium.Env[Array, Array]):
+    """Shrinks a network decision by decision, as in AMC (He et al., ECCV 2018), id `autoprune/Pruning-v0`.
+
+    ## Action
+    `Box(-1, 1, (1,), float32)`. With action a, the current decision keeps the share (a + 1) / 2 of its units, rounded
+    to the nearest option (the wider one on a tie) from which the budget can still be met. Values outside are clipped.
+
+    ## Observation
+    `Box(float32)` with k + 5 columns; k = 6 with `amc_features`, which gives AMC's 11. It describes the decision to
+    take *next*; after the last one the static columns are 0.
+
+    | index | meaning | range | unit before scaling |
+    |---|---|---|---|
+    | 0 | index of the decision | [0, 1] | static: min-max over the decisions |
+    | 1 | output channels n of the group's first producer | [0, 1] | static; channels |
+    | 2 | its input channels c | [0, 1] | static; channels |
+    | 3 | height h of its input | [0, 1] | static; pixels |
+    | 4 | width w of its input | [0, 1] | static; pixels |
+    | 5 | its stride | [0, 1] | static; pixels |
+    | 6 | its kernel size k | [0, 1] | static; pixels |
+    | 7 | dense cost of the entries that this decision owns | [0, 1] | static; the cost's unit |
+    | 8 | cost removed so far | [-1, 1] | share of the dense cost |
+    | 9 | dense cost that later decisions own | [0, 1] | share of the dense cost |
+    | 10 | last executed action, as the share of units kept; 1 at the start | [0, 1] | share |
+
+    Without features, columns 1 to 6 are one column, the decision's width. `removed` is negative where a narrower
+    layer is slower; it is clipped at -1.
+
+    ## Info
+    After `reset` and every step: `choices` (kept units so far, by decision) and `accounting` (`removed`, `kept`,
+    `current`, `rest` in the cost's unit; their sum is the dense cost at every step, and `rest` is 0 at the last
+    decision). After a step also `decision`, `kept` (units) and `executed_action` (the action that asks for exactly
+    what was executed: this belongs into a replay buffer). After the last step also `accuracy`, `cost`, `reward`.
+
+    ## Reward
+    0 before the end; then `reward(accuracy, cost)`, by default `-error = accuracy - 1`.
+
+    ## Start and end
+    Starts dense, with nothing decided. Terminates after the last decision; never truncates. Deterministic: the same
+    actions give the same episode. A policy that was scored before is not evaluated again.
+
+    ## Versions
+    v0: the first.
+
+    Args:
+        space: The decisions, in forward order.
+        cost: Prices policies of `space`.
+        limit: What a policy may cost at most, in the cost's unit; `math.inf` for a search without a budget.
+        score: Accuracy of a policy (kept units by decision), a fraction; called once at the end of an episode, unless
+            the policy is known. Must be deterministic, and picklable if the environment is to be pickled.
+        features: Static features of the decisions, shape (D, k), not scaled, as from `amc_features`.
+        reward: What an episode is worth.
+
+    Raises:
+        BudgetError: If no policy meets the limit.
+        InputError: If `cost` prices another space, `features` has another shape, or the reward cannot be computed.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        cost: AdditiveCost,
+        limit: float,
+        score: Score,
+        features: NDArray[np.float64] | None = None,
+        reward: Reward | None = None,
+    ) -> None:
+        if cost.space.decisions != space.decisions:
+            raise InputError("the cost model prices another search space than the environment's")
+        self.space = space
+        self.cost = cost
+        self.wall = Wall(cost, limit)
+        self.fallback = self.wall.witness
+        self.memory = score if isinstance(score, ScoreMemory) else ScoreMemory(score)
+        self.reward = ResourceConstrained() if reward is None else reward
+        self.reward.check(cost)
+        self.outcome: Outcome | None = None
+        self._static = static_columns(space, cost, width_features(space) if features is None else features)
+        self._share = 1.0
+        columns = self._static.shape[1]
+        low = np.zeros(columns + 3, dtype=np.float32)
+        low[columns] = -1.0
+        self.observation_space = gymnasium.spaces.Box(low, np.ones_like(low), dtype=np.float32)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), dtype=np.float32)
+
+    @property
+    def limit(self) -> float:
+        """What a policy may cost at most, in the cost's unit."""
+        return self.wall.limit
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """Start an episode: nothing is decided yet. There is no randomness and there are no options."""
+        super().reset(seed=seed, options=options)
+        self.wall.reset()
+        self._share = 1.0
+        return self._observe(), self._info()
+
+    def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """Take the current decision.
+
+        Args:
+            action: Shape (1,), in [-1, 1].
+
+        Raises:
+            InputError: If the episode is over or the action is not one finite number.
+        """
+        decision = self._current()
+        option = self._nearest(action, self.wall.allowed())
+        self.wall.take(option)
+        kept = decision.options[option]
+        self._share = kept / decision.width
+        info = self._info()
+        info |= {"decision": decision.name, "kept": kept, "executed_action": action_for(decision, kept)}
+        done = self.wall.step == len(self.space)
+        reward = self._finish(info) if done else 0.0
+        return self._observe(), reward, done, False, info
+
+    def spend(self, action: Array, slack: float) -> Array:
+        """The two-sided form of an action: rounded so that the budget can still be met, and still be spent.
+
+        Left out are options after which the network would cost less than `limit * (1 - slack)` even if every later
+        decision stayed whole. Where all options do that, the ones that come nearest remain.
+
+        Args:
+            action: Shape (1,), in [-1, 1], for the current decision.
+            slack: Share of the limit that may be left unspent; 1 leaves the action to the wall alone.
+
+        Returns:
+            The action that asks for exactly the option chosen, shape (1,).
+        """
+        decision = self._current()
+        allowed = self.wall.allowed()
+        reach = self._reach()
+        floor = min(self.limit * (1 - slack), float(reach[allowed].max()))
+        option = self._nearest(action, allowed & (reach >= floor))
+        return action_for(decision, decision.options[option])
+
+    def _current(self) -> Decision:
+        if self.wall.step >= len(self.space):
+            raise InputError("the episode is over; call reset() before the next step()")
+        return self.space.decisions[self.wall.step]
+
+    def _nearest(self, action: Array, among: NDArray[np.bool_]) -> int:
+        """Number of the option of the current decision, of those allowed, that is nearest to what is asked for."""
+        values = np.asarray(action, dtype=np.float64).reshape(-1)
+        if values.shape != (1,) or not np.isfinite(values[0]):
+            raise InputError(f"an action is one finite number in [-1, 1], not {action!r}")
+        decision = self._current()
+        asked = (np.clip(values[0], -1.0, 1.0) + 1.0) / 2.0 * decision.width
+        options = np.flatnonzero(among)
+        distance = np.abs(np.asarray(decision.options)[options] - asked)
+        return int(options[len(options) - 1 - np.argmin(distance[::-1])])
+
+    def _reach(self) -> NDArray[np.float64]:
+        """Cost after each option of the current decision if all later ones stay whole, shape (options,)."""
+        taken = self.space.indices(self._choices())
+        rows = np.repeat(taken[None], len(self._current().options), axis=0)
+        rows[:, self.wall.step] = np.arange(len(rows))
+        return self.cost.costs(rows)
+
+    def _finish(self, info: dict[str, Any]) -> float:
+        choices = self._choices()
+        repeated = choices in self.memory
+        accuracy = self.memory(choices)
+        cost = self.cost.cost(choices)
+        reward = float(self.reward(accuracy, cost))
+        self.outcome = Outcome(choices, accuracy, cost, reward, repeated)
+        info |= {"accuracy": accuracy, "cost": cost, "reward": reward}
+        return reward
+
+    def _choices(self) -> dict[str, int]:
+        witness = self.wall.witness
+        return {name: witness[name] for name in self.space.names[: self.wall.step]}
+
+    def _info(self) -> dict[str, Any]:
+        accounting = self.wall.accounting
+        names = ("removed", "kept", "current", "rest")
+        return {"choices": self._choices(), "accounting": {name: getattr(accounting, name) for name in names}}
+
+    def _observe(self) -> Array:
+        accounting, step = self.wall.accounting, self.wall.step
+        static = self._static[step] if step < len(self.space) else np.zeros_like(self._static[0])
+        dense = self.cost.dense or 1.0
+        dynamic = [accounting.removed / dense, accounting.rest / dense, self._share]
+        observation = np.concatenate([static, np.asarray(dynamic, dtype=np.float32)])
+        return np.asarray(observation.clip(self.observation_space.low, self.observation_space.high), dtype=np.float32)  # type: ignore[attr-defined]
+
+
+def action_for(decision: Decision, kept: int) -> Array:
+    """The action, shape (1,), that asks for exactly `kept` units of a decision."""
+    return np.array([2.0 * kept / decision.width - 1.0], dtype=np.float32)
