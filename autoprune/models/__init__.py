@@ -1,1 +1,30 @@
-"""autoprune.models"""
+"""Models: a small zoo, any `package.module:factory`, and weights in files."""
+
+from autoprune.models.mobilenet import mobilenet_v1, mobilenet_v2
+from autoprune.models.outputs import inputs_of, output_of
+from autoprune.models.precision import autocast, bf16_is_fast, device_of, uses_bf16
+from autoprune.models.resnet import plain20, resnet20, resnet32, resnet56
+from autoprune.models.vgg import vgg16_bn
+from autoprune.models.weights import load_weights, read_weights, save_weights
+from autoprune.models.zoo import ZOO, build
+
+__all__ = [
+    "ZOO",
+    "autocast",
+    "bf16_is_fast",
+    "build",
+    "device_of",
+    "inputs_of",
+    "load_weights",
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "output_of",
+    "plain20",
+    "read_weights",
+    "resnet20",
+    "resnet32",
+    "resnet56",
+    "save_weights",
+    "uses_bf16",
+    "vgg16_bn",
+]

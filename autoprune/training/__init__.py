@@ -1,1 +1,16 @@
-"""autoprune.training"""
+"""Training: stochastic gradient descent with a cosine, label smoothing and distillation, resumable by epoch."""
+
+from autoprune.training.losses import Loss, cross_entropy, distillation
+from autoprune.training.settings import TrainSettings, learning_rate
+from autoprune.training.trainer import EpochResult, Trainer, train
+
+__all__ = [
+    "EpochResult",
+    "Loss",
+    "TrainSettings",
+    "Trainer",
+    "cross_entropy",
+    "distillation",
+    "learning_rate",
+    "train",
+]

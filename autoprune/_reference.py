@@ -1,0 +1,89 @@
+"""What a user names as "package.module:attribute": found, and called without letting its errors through raw."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from autoprune.errors import AutopruneError, InputError
+
+__all__ = ["call", "importable_here", "is_reference", "resolve"]
+
+
+def is_reference(spec: str) -> bool:
+    """Whether a spec has the form of a reference: a colon, and no folder or drive before it."""
+    module, colon, attribute = spec.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in f"{module}.{attribute}".split("."))
+
+
+def resolve(spec: str, option: str) -> Callable[..., Any]:
+    """The callable that "package.module:attribute" names; the current folder is importable meanwhile.
+
+    Args:
+        spec: The reference; the attribute may have dots.
+        option: What the user gave it to, for the messages.
+
+    Raises:
+        InputError: If there is no such module or attribute, the module fails while it is imported, or the attribute
+            cannot be called.
+    """
+    name, _, attribute = spec.partition(":")
+    with importable_here():
+        try:
+            found: Any = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            missing = error.name or name
+            where = f" (imported by {name})" if not (name == missing or name.startswith(f"{missing}.")) else ""
+            raise InputError(
+                f"{option} {spec}: there is no module {missing}{where}; it must be installed, or lie in {Path.cwd()}"
+            ) from error
+        except Exception as error:  # the user's module may raise anything
+            raise InputError(f"{option} {spec}: importing {name} failed: {in_one_line(error)}") from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise InputError(f"{option} {spec}: {name} has no {attribute}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise InputError(f"{option} {spec}: {attribute} is {type(found).__name__}, which cannot be called")
+    return found  # type: ignore[no-any-return]
+
+
+def call(function: Callable[..., Any], spec: str) -> Any:
+    """Calls a user's function without arguments; the current folder is importable meanwhile.
+
+    Raises:
+        InputError: If it raises; its exception is told in one line. Our own errors pass.
+    """
+    with importable_here():
+        try:
+            return function()
+        except AutopruneError:
+            raise
+        except Exception as error:  # so may the user's function
+            raise InputError(f"{spec} raised {in_one_line(error)}") from error
+
+
+def in_one_line(error: BaseException) -> str:
+    """An exception's type and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+@contextmanager
+def importable_here() -> Iterator[None]:
+    """The current folder in front of the import path; taken off again afterwards."""
+    here = str(Path.cwd())
+    if here in sys.path:
+        yield
+        return
+    sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)

@@ -1,0 +1,93 @@
+"""Downloading a file once, whole, and only the right one."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import tempfile
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from autoprune.errors import InputError
+
+__all__ = ["cache_dir", "fetch", "sha256_of"]
+
+TIMEOUT_S = 30
+CHUNK = 1 << 20
+
+
+def cache_dir() -> Path:
+    """Where downloaded data sets stay: $AUTOPRUNE_CACHE, else autoprune/ in $XDG_CACHE_HOME, else in ~/.cache."""
+    own = os.environ.get("AUTOPRUNE_CACHE")
+    if own:
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "autoprune"
+
+
+def sha256_of(path: Path) -> str:
+    """The file's SHA-256, in hexadecimal.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def fetch(urls: Sequence[str], goal: Path, checksum: str) -> Path:
+    """Downloads a file from the first address that has it.
+
+    The file appears under its name only when it is complete and has the checksum; a file that is there
+    already with that checksum is not loaded again.
+
+    Args:
+        urls: Addresses, tried in order.
+        goal: Where it goes; missing folders are made.
+        checksum: SHA-256, in hexadecimal.
+
+    Returns:
+        `goal`.
+
+    Raises:
+        InputError: If no address gives the file.
+    """
+    if goal.is_file() and sha256_of(goal) == checksum:
+        return goal
+    failures = []
+    for url in urls:
+        try:
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            failure = _fetch_one(url, goal, checksum)
+        except (OSError, http.client.HTTPException) as error:  # urllib's URLError is an OSError
+            failure = str(error)
+        if failure is None:
+            return goal
+        failures.append(failure)
+    raise InputError(
+        f"{goal.name} could not be downloaded ({'; '.join(dict.fromkeys(failures))});\n"
+        f"put it into {goal.parent} yourself, or name its folder with --data-dir"
+    )
+
+
+def _fetch_one(url: str, goal: Path, checksum: str) -> str | None:
+    """Downloads beside the goal and renames; what went wrong, or None."""
+    digest = hashlib.sha256()
+    handle, name = tempfile.mkstemp(dir=goal.parent, prefix=f".{goal.name}.")
+    beside = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as out, urllib.request.urlopen(url, timeout=TIMEOUT_S) as stream:
+            while chunk := stream.read(CHUNK):
+                digest.update(chunk)
+                out.write(chunk)
+        if digest.hexdigest() != checksum:
+            return f"{url} gave a file with another checksum"
+        beside.replace(goal)
+        return None
+    finally:
+        beside.unlink(missing_ok=True)

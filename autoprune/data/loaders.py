@@ -1,0 +1,140 @@
+"""A user's own loaders as a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Sized
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autoprune._reference import call, resolve
+from autoprune._seeding import seeded
+from autoprune.data.base import DataSet
+from autoprune.errors import InputError
+
+__all__ = ["from_loaders", "from_reference"]
+
+CALIBRATION_IMAGES = 512
+
+
+def from_loaders(
+    train: Iterable[Any],
+    search: Iterable[Any],
+    test: Iterable[Any],
+    example_input: Tensor | None = None,
+    *,
+    classes: int | None = None,
+    name: str = "loaders",
+    calibration_images: int = CALIBRATION_IMAGES,
+    seed: int = 0,
+) -> DataSet:
+    """A data set out of loaders, such as `torch.utils.data.DataLoader`s.
+
+    The calibration batches are the first ones of train, kept in memory: they are not disjoint from train. The search
+    split is read once, to check its images and to count the classes; test is not read at all.
+
+    Args:
+        train: Batches to learn from: (images, labels), or what an own loss understands, the model's input first.
+        search: Batches on which candidates are scored.
+        test: Batches for the end.
+        example_input: One input, (1, ...); None takes the first image of train.
+        classes: Number of classes; None counts them, and gives 0 where the second items are no class numbers.
+        name: What the data set is called.
+        calibration_images: Calibration stops at the first batch that reaches as many.
+        seed: For loaders that draw their order from torch's global generator.
+
+    Raises:
+        InputError: If a loader can be read only once or is empty, images are not finite, or there is one class only.
+    """
+    for part, loader in (("train", train), ("search", search), ("test", test)):
+        _refuse_one_way(part, loader)
+    with seeded(seed):
+        calibration = _first_batches(train, calibration_images)
+        seen, most, checked = 0, -1, True
+        for part, batch in chain((("train", b) for b in calibration), (("search", b) for b in search)):
+            inputs = _checked_inputs(part, batch)
+            seen += len(inputs) if part == "search" else 0
+            labels = _class_numbers(batch, len(inputs))
+            checked = checked and labels is not None
+            if labels is not None:
+                most = max(most, int(labels.max()))
+    if not seen:
+        raise InputError("the search loader gives no batches")
+    if classes is None:
+        classes = most + 1 if checked else 0
+    if checked and classes < 2:
+        raise InputError("all labels are of one class; there is nothing to tell apart")
+    if checked and most >= classes:
+        raise InputError(f"a label is {most}, but there are only {classes} classes, 0 to {classes - 1}")
+    first = _checked_inputs("train", calibration[0])
+    example = first[:1].clone() if example_input is None else example_input
+    counts = {"calibration": sum(len(_checked_inputs("train", batch)) for batch in calibration), "search": seen}
+    counts |= {part: n for part, loader in (("train", train), ("test", test)) if (n := _images_in(loader))}
+    return DataSet(name, train, calibration, search, test, classes, tuple(example.shape[1:]), example.detach(), counts)
+
+
+def from_reference(spec: str, *, seed: int) -> DataSet:
+    """A data set out of a function that returns (train, search, test) loaders.
+
+    Args:
+        spec: "package.module:function", called without arguments; a `DataSet` that it returns is taken as it is.
+        seed: As in `from_loaders`.
+
+    Raises:
+        InputError: If there is no such function, it fails, or it returns something else.
+    """
+    loaders = call(resolve(spec, "--data"), spec)
+    if isinstance(loaders, DataSet):
+        return loaders
+    if not isinstance(loaders, Sequence) or isinstance(loaders, str) or len(loaders) != 3:
+        raise InputError(
+            f"--data {spec} returned {type(loaders).__name__}; it must return (train, search, test) loaders"
+        )
+    train, search, test = loaders
+    return from_loaders(train, search, test, name=spec, seed=seed)
+
+
+def _refuse_one_way(part: str, loader: Any) -> None:
+    if not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
+        raise InputError(f"the {part} loader is {type(loader).__name__}, which cannot be iterated")
+    if iter(loader) is loader:
+        raise InputError(f"the {part} loader can be read only once; give a loader or a list, not a generator")
+
+
+def _first_batches(train: Iterable[Any], images: int) -> list[Any]:
+    taken: list[Any] = []
+    count = 0
+    for batch in train:
+        taken.append(batch)
+        count += len(_checked_inputs("train", batch))
+        if count >= images:
+            break
+    if not taken:
+        raise InputError("the train loader gives no batches; has it fewer images than a batch?")
+    return taken
+
+
+def _checked_inputs(part: str, batch: Any) -> Tensor:
+    """The batch's model input: the batch itself or its first item, (N, ...)."""
+    inputs = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
+    if not isinstance(inputs, Tensor) or inputs.ndim < 2 or not len(inputs):
+        raise InputError(
+            f"a {part} batch does not begin with a tensor of inputs (images, ...); give (images, labels) batches"
+        )
+    if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
+        raise InputError(f"a {part} batch has images with values that are not finite (NaN or infinity)")
+    return inputs
+
+
+def _class_numbers(batch: Any, images: int) -> Tensor | None:
+    labels = batch[1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
+    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.shape != (images,):
+        return None
+    return labels
+
+
+def _images_in(loader: Any) -> int:
+    held = getattr(loader, "dataset", None)
+    return len(held) if isinstance(held, Sized) else 0

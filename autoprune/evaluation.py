@@ -1,0 +1,67 @@
+"""Scoring a network on a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.errors import InputError
+from autoprune.models.outputs import inputs_of, output_of
+from autoprune.models.precision import autocast, device_of
+
+__all__ = ["Evaluate", "accuracy", "output_of"]
+
+Evaluate = Callable[[nn.Module, Iterable[Any]], float]
+"""An own score of (model, batches) in place of `accuracy`; higher is better."""
+
+
+def accuracy(model: nn.Module, batches: Iterable[Any], *, bf16: bool | None = None) -> float:
+    """Top-1 accuracy: the share of images whose largest output is the one of their label.
+
+    Args:
+        model: Evaluated in eval mode without gradients; every module's own mode is put back.
+        batches: (images, labels int64 (N,)) each.
+        bf16: Compute in bfloat16; None where the processor has instructions for it. Near ties may fall the other
+            way than in float32, so a figure that is reported wants False.
+
+    Returns:
+        A fraction in [0, 1].
+
+    Raises:
+        InputError: If there are no batches or no labels, or the outputs are not one row of scores an image.
+    """
+    device = device_of(model)
+    modes = [(module, module.training) for module in model.modules()]
+    right, count = torch.zeros((), dtype=torch.int64, device=device), 0
+    model.eval()
+    try:
+        with torch.inference_mode(), autocast(device, bf16):
+            for batch in batches:
+                labels = _labels_of(batch).to(device)
+                scores = output_of(model(inputs_of(batch).to(device)))
+                if scores.ndim != 2 or len(scores) != len(labels):
+                    raise InputError(
+                        f"the model gives outputs of shape {tuple(scores.shape)} for {len(labels)} labels; "
+                        "accuracy needs (images, classes): give an evaluate function of your own"
+                    )
+                right += (scores.argmax(1) == labels).sum()
+                count += len(labels)
+    finally:
+        for module, before in modes:
+            module.training = before
+    if not count:
+        raise InputError("there are no images to score the model on; the loader is empty, or was used up")
+    return int(right) / count
+
+
+def _labels_of(batch: Any) -> Tensor:
+    labels = batch[1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
+    if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.dtype.is_floating_point:
+        raise InputError(
+            "a batch has no class numbers as its second item; give (images, labels) batches, or an evaluate "
+            "function of your own"
+        )
+    return labels

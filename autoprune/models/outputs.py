@@ -1,0 +1,50 @@
+"""What goes into a model and what comes out, for any task: a batch's inputs, the tensor that counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from autoprune.errors import InputError
+
+__all__ = ["inputs_of", "output_of"]
+
+
+def output_of(model_output: Any) -> Tensor:
+    """The tensor of a model's output that counts: a tensor itself, else `.logits`, else the first output.
+
+    Raises:
+        InputError: If there is no tensor among them.
+    """
+    found = model_output
+    while not isinstance(found, Tensor):
+        logits = getattr(found, "logits", None)
+        if isinstance(logits, Tensor):
+            return logits
+        if isinstance(found, Mapping) and found:
+            found = found["logits"] if "logits" in found else next(iter(found.values()))
+        elif isinstance(found, Sequence) and not isinstance(found, str) and found:
+            found = found[0]
+        else:
+            raise InputError(
+                f"the model's output is {type(model_output).__name__}, in which no tensor was found; "
+                "return a tensor, an object with .logits, or a tuple that begins with one"
+            )
+    return found
+
+
+def inputs_of(batch: Any) -> Tensor:
+    """The model's input in a batch: the batch itself, or the first item of a tuple or list.
+
+    Raises:
+        InputError: If that is not a tensor.
+    """
+    first = batch[0] if isinstance(batch, Sequence) and not isinstance(batch, str) and batch else batch
+    if not isinstance(first, Tensor):
+        raise InputError(
+            f"a batch is {type(batch).__name__} and does not begin with a tensor; "
+            "loaders must give (images, labels) or another tuple whose first item is the model's input"
+        )
+    return first

@@ -1,0 +1,129 @@
+"""Weights in files: safetensors, or a checkpoint that holds nothing but tensors."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from autoprune.errors import InputError
+
+__all__ = ["load_weights", "read_weights", "save_weights"]
+
+_NESTED = ("state_dict", "model", "model_state_dict")  # under which checkpoints keep the weights
+_PREFIX = "module."  # what nn.DataParallel puts before every name
+
+
+def save_weights(state_dict: Mapping[str, Tensor], path: Path) -> None:
+    """Writes weights as safetensors: beside the goal, then renamed, so that no half-written file is ever there.
+
+    Args:
+        state_dict: Names and tensors, of any device; shared tensors are written once for each name.
+        path: Missing folders are made.
+
+    Raises:
+        InputError: If the folder cannot be written.
+    """
+    path = Path(path)
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
+    beside = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        beside = Path(name)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(safetensors.torch.save(tensors))
+        beside.chmod(0o644)  # mkstemp's files are the owner's alone
+        beside.replace(path)
+    except OSError as error:
+        raise InputError(f"weights cannot be written to {path}: {error.strerror or error}") from error
+    finally:
+        if beside is not None:
+            beside.unlink(missing_ok=True)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Reads weights from a safetensors file, or from a torch checkpoint, without running code of the file.
+
+    A checkpoint may be the state dict itself or hold it under "state_dict", "model" or "model_state_dict". The prefix
+    "module." that `nn.DataParallel` adds to every name is taken off.
+
+    Raises:
+        InputError: If the file is missing, is neither, would run code when unpickled, or has values that are NaN.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no weights file {path}")
+    weights = _from_safetensors(path) if _is_safetensors(path) else _from_checkpoint(path)
+    if weights and all(name.startswith(_PREFIX) for name in weights):
+        weights = {name.removeprefix(_PREFIX): tensor for name, tensor in weights.items()}
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and bool(torch.isnan(tensor).any()):
+            raise InputError(f"{path}: {name} has values that are not a number (NaN); the training had diverged")
+    return weights
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Puts a file's weights into a model, every one of them.
+
+    Raises:
+        InputError: As `read_weights`; if a name is missing, unknown, or of another shape: the first one is named. The
+            model is then as it was.
+    """
+    weights, own = read_weights(path), model.state_dict()
+    for name, tensor in own.items():
+        if name not in weights:
+            raise InputError(f"{path} has no {name}, which the model needs; is it for another model?")
+        if weights[name].shape != tensor.shape:
+            raise InputError(
+                f"{path}: {name} is {list(weights[name].shape)} but the model's is {list(tensor.shape)}; "
+                "is it for another model, or other data?"
+            )
+    extra = next((name for name in weights if name not in own), None)
+    if extra is not None:
+        raise InputError(f"{path} has {extra}, which the model does not have; is it for another model?")
+    model.load_state_dict(weights)
+
+
+def _is_safetensors(path: Path) -> bool:
+    # By content: eight bytes of header length, then JSON. torch files are zip archives or pickles.
+    with path.open("rb") as stream:
+        return path.suffix == ".safetensors" or stream.read(9)[8:] == b"{"
+
+
+def _from_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        loaded: dict[str, Tensor] = safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise InputError(f"{path} is not a safetensors file, or is damaged: {error}") from error
+    return loaded
+
+
+def _from_checkpoint(path: Path) -> dict[str, Tensor]:
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path} holds more than tensors, and reading it could run code; "
+            "save model.state_dict() alone, best as safetensors"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is neither a safetensors file nor a torch checkpoint, or is damaged") from error
+    for key in _NESTED:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping) or not content:
+        raise InputError(f"{path} holds {type(content).__name__}, not the names and tensors of a model")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise InputError(f"{path}: {name!r} is {type(value).__name__}, not a tensor")
+    return dict(content)

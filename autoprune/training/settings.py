@@ -1,0 +1,80 @@
+"""How a network is trained: the settings, and the learning rate they give at each step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from autoprune.errors import InputError
+
+__all__ = ["TrainSettings", "learning_rate"]
+
+_LEAST = {"epochs": 0.0, "warmup_epochs": 0.0, "weight_decay": 0.0, "seed": 0.0}
+_SHARES = ("momentum", "label_smoothing", "distil_weight")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Stochastic gradient descent with Nesterov momentum, a cosine, label smoothing and distillation.
+
+    Attributes:
+        epochs: Passes over the training split.
+        lr: Learning rate at its peak, for the batch size that is used (0.1 for batches of 128 from scratch).
+        momentum: Nesterov momentum, in [0, 1); 0 is plain gradient descent.
+        weight_decay: Factor of the squared-weights penalty.
+        label_smoothing: Share of the target that is spread over all classes, in [0, 1).
+        warmup_epochs: Epochs, fractions allowed, over which the rate rises from near 0; at most a third of all.
+        distil_weight: Share of the distillation loss in [0, 1]; counts only with a teacher.
+        temperature: Of the distillation's soft targets.
+        bf16: Compute in bfloat16; None where the processor has instructions for it.
+        channels_last: Keep image tensors as NHWC in memory; None where it computes in bfloat16.
+        seed: Of whatever the model itself draws (dropout); the batches have their own.
+
+    Raises:
+        InputError: If a value is out of its range; the message names all that are.
+    """
+
+    epochs: int = 30
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    warmup_epochs: float = 1.0
+    distil_weight: float = 0.5
+    temperature: float = 4.0
+    bf16: bool | None = None
+    channels_last: bool | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        wrong = []
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, bool) or value is None:
+                continue
+            if not math.isfinite(value):
+                wrong.append(f"{item.name} is {value}")
+            elif item.name in _LEAST and value < _LEAST[item.name]:
+                wrong.append(f"{item.name} is {value}, below 0")
+            elif item.name in _SHARES and not 0 <= value <= 1:
+                wrong.append(f"{item.name} is {value}, outside 0 to 1")
+            elif item.name in ("momentum", "label_smoothing") and value == 1:
+                wrong.append(f"{item.name} is 1, must be below")
+            elif item.name in ("lr", "temperature") and value <= 0:
+                wrong.append(f"{item.name} is {value}, must be above 0")
+        if wrong:
+            raise InputError("training settings: " + "; ".join(wrong))
+
+
+def learning_rate(settings: TrainSettings, step: int, steps_per_epoch: int) -> float:
+    """The rate of optimiser step `step` (from 0): a line up to the peak, then half a cosine down to 0.
+
+    During the w warm-up steps it is lr * (step + 1) / (w + 1); then, with p = (step - w) / (all - w), it is
+    lr * (1 + cos(pi * p)) / 2 (Loshchilov and Hutter, ICLR 2017, equation 5, without restarts).
+    """
+    total = settings.epochs * steps_per_epoch
+    # Very short trainings (a few epochs of fine-tuning) keep most of their steps for the descent.
+    warmup = round(min(settings.warmup_epochs, settings.epochs / 3) * steps_per_epoch)
+    if step < warmup:
+        return settings.lr * (step + 1) / (warmup + 1)
+    return settings.lr * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup))) / 2

@@ -1,0 +1,222 @@
+"""The trainer: fine-tuning and training from scratch, resumable after every epoch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoprune._seeding import seeded, stream
+from autoprune.errors import InputError
+from autoprune.models.outputs import inputs_of, output_of
+from autoprune.models.precision import autocast, device_of, uses_bf16
+from autoprune.training.losses import Loss, cross_entropy, distillation
+from autoprune.training.settings import TrainSettings, learning_rate
+
+__all__ = ["EpochResult", "Trainer", "train"]
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch came to.
+
+    Attributes:
+        epoch: Epochs done, from 1.
+        loss: Mean training loss over the epoch's steps.
+        lr: Learning rate of its last step.
+        seconds: Wall time.
+    """
+
+    epoch: int
+    loss: float
+    lr: float
+    seconds: float
+
+
+class Trainer:
+    """Trains a model in place; `run` as often as liked, `state_dict` between runs.
+
+    Same model, batches, settings and number of threads give the same weights, bit for bit on the CPU. Where the batches
+    have `set_epoch`, as `autoprune.data`'s do, an interrupted training that is loaded again ends as the whole one.
+
+    Args:
+        model: Changed in place. Parameters that need no gradient stay as they are.
+        batches: What it learns from, iterated once an epoch: (images, labels), or what `loss` understands.
+        settings: Rates, epochs, precision.
+        teacher: Its outputs on the same batch are learned from too; evaluated in eval mode, left unchanged.
+        loss: Own loss of (model output, batch) in place of cross-entropy.
+
+    Raises:
+        InputError: If there is nothing to train or no batch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Iterable[Any],
+        settings: TrainSettings,
+        *,
+        teacher: nn.Module | None = None,
+        loss: Loss | None = None,
+    ) -> None:
+        self.model, self.batches, self.settings = model, batches, settings
+        self.teacher, self.loss = teacher, loss
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        if not trained:
+            raise InputError("the model has no parameter that needs a gradient; there is nothing to train")
+        self.device = device_of(model)
+        self.optimizer = torch.optim.SGD(
+            trained,
+            lr=settings.lr,
+            momentum=settings.momentum,
+            nesterov=settings.momentum > 0,
+            weight_decay=settings.weight_decay,
+        )
+        layout = settings.channels_last
+        # Measured with bfloat16 on AVX-512: ResNet-20, 28 x 28, batch 128, 103 ms a step in NCHW, 73 ms in NHWC.
+        self.channels_last = uses_bf16(self.device, settings.bf16) if layout is None else layout
+        self.epoch = 0
+        self._steps = len(batches) if isinstance(batches, Sized) else sum(1 for _ in batches)
+        if not self._steps:
+            raise InputError("there is no training batch; lower --batch-size or give more images")
+
+    def run(self, epochs: int | None = None, *, on_epoch: Callable[[EpochResult], None] | None = None) -> nn.Module:
+        """Trains for so many more epochs, or to the end of the settings' epochs, whichever comes first.
+
+        Args:
+            epochs: None goes on to the end.
+            on_epoch: Called after each epoch, with the model in the mode that it had before.
+
+        Returns:
+            The model.
+
+        Raises:
+            InputError: If the loss is no longer finite; the message says at which epoch and step.
+        """
+        last = self.settings.epochs if epochs is None else min(self.settings.epochs, self.epoch + epochs)
+        while self.epoch < last:
+            result = self._one_epoch()
+            if on_epoch is not None:
+                on_epoch(result)
+        return self.model
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next epoch depends on, as tensors and plain values; a copy."""
+        # No generator's state: whatever is drawn in an epoch comes from the seed and the epoch's number.
+        state = {
+            "epoch": self.epoch,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        copied: dict[str, Any] = _copied(state)
+        return copied
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes up the training where `state_dict` was taken.
+
+        Raises:
+            InputError: If the state belongs to another model.
+        """
+        try:
+            copied = _copied(dict(state))
+            self.model.load_state_dict(copied["model"])
+            self.optimizer.load_state_dict(copied["optimizer"])
+            self.epoch = int(copied["epoch"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise InputError(f"the training state does not fit this model: {str(error).splitlines()[0]}") from error
+
+    def _one_epoch(self) -> EpochResult:
+        start = time.perf_counter()
+        if hasattr(self.batches, "set_epoch"):
+            self.batches.set_epoch(self.epoch)
+        total, steps, rate = torch.zeros((), device=self.device, dtype=torch.float64), 0, 0.0
+        # Dropout can draw from torch's global generators only: they get a stream of this epoch's own.
+        own_stream = seeded(stream(self.settings.seed, self.epoch))
+        with _mode(self.model, train=True), _mode(self.teacher, train=False), own_stream:
+            for steps, batch in enumerate(self.batches, start=1):
+                rate = learning_rate(self.settings, self.epoch * self._steps + steps - 1, self._steps)
+                loss = self._step(batch, rate)
+                if not bool(torch.isfinite(loss)):
+                    raise InputError(
+                        f"the training loss is {float(loss)} in epoch {self.epoch + 1}, step {steps}; "
+                        "lower the learning rate, and check the images for values that are not finite"
+                    )
+                total += loss
+        if not steps:
+            raise InputError("the training batches can be iterated only once; give a loader, not a generator")
+        self.epoch += 1
+        return EpochResult(self.epoch, float(total) / steps, rate, time.perf_counter() - start)
+
+    def _step(self, batch: Any, rate: float) -> Tensor:
+        """One optimiser step; the loss before it, a scalar without a gradient."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        images = inputs_of(batch).to(self.device)
+        if self.channels_last and images.ndim == 4:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with autocast(self.device, self.settings.bf16):
+            output = self.model(images)
+        loss = self._loss(output, batch, images)
+        if torch.isfinite(loss):  # a bad step must not reach the weights
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+        return loss.detach()
+
+    def _loss(self, output: Any, batch: Any, images: Tensor) -> Tensor:
+        settings = self.settings
+        if self.loss is not None:
+            loss = self.loss(output, batch)
+        else:
+            loss = cross_entropy(output_of(output), batch, label_smoothing=settings.label_smoothing)
+        if self.teacher is None or not settings.distil_weight:
+            return loss
+        with torch.no_grad(), autocast(self.device, settings.bf16):
+            target = output_of(self.teacher(images))
+        soft = distillation(output_of(output), target, settings.temperature)
+        return (1 - settings.distil_weight) * loss + settings.distil_weight * soft
+
+
+@contextmanager
+def _mode(model: nn.Module | None, *, train: bool) -> Iterator[None]:
+    """The model in train or eval mode; every module gets its own mode back, frozen BatchNorms too."""
+    modes = [] if model is None else [(module, module.training) for module in model.modules()]
+    if model is not None:
+        model.train(train)
+    try:
+        yield
+    finally:
+        for module, before in modes:
+            module.training = before
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copied(item) for item in value]
+    return value
+
+
+def train(
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    settings: TrainSettings,
+    teacher: nn.Module | None = None,
+    loss: Loss | None = None,
+    on_epoch: Callable[[EpochResult], None] | None = None,
+) -> nn.Module:
+    """Trains a model in place and returns it: `Trainer` from the first epoch to the last.
+
+    Raises:
+        InputError: As `Trainer` and `Trainer.run` do.
+    """
+    return Trainer(model, batches, settings, teacher=teacher, loss=loss).run(on_epoch=on_epoch)
