@@ -1,1 +1,53 @@
-"""autoprune.hardware"""
+"""Targets (runtimes on devices), the timing protocol, latency tables.
+
+Names are imported when they are asked for: the worker process must not load torch for a runtime that needs none.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autoprune.hardware.base import TARGETS, LocalTarget, Target, Timer, get_target
+    from autoprune.hardware.fold import fold_batch_norm
+    from autoprune.hardware.layers import Layer
+    from autoprune.hardware.measuring import measure
+    from autoprune.hardware.protocol import Measurement, Protocol
+    from autoprune.hardware.widths import grid, options
+
+__all__ = [
+    "TARGETS",
+    "Layer",
+    "LocalTarget",
+    "Measurement",
+    "Protocol",
+    "Target",
+    "Timer",
+    "fold_batch_norm",
+    "get_target",
+    "grid",
+    "measure",
+    "options",
+]
+
+_HOMES = {
+    "TARGETS": "base",
+    "Layer": "layers",
+    "LocalTarget": "base",
+    "Measurement": "protocol",
+    "Protocol": "protocol",
+    "Target": "base",
+    "Timer": "base",
+    "fold_batch_norm": "fold",
+    "get_target": "base",
+    "grid": "widths",
+    "measure": "measuring",
+    "options": "widths",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,221 @@
+"""The contract of a target: a runtime on a device, something that turns a network into milliseconds.
+
+A new runtime on this machine is a subclass of `LocalTarget` with four methods (`available`, `versions`, `pack`,
+`load`); its timing happens in a fresh worker process. A device elsewhere (a phone, a board) is a subclass of
+`Target` that also does its own `time`. Either is named on the command line as `package.module:Class`.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, ClassVar
+from typing import Protocol as Interface
+
+from autoprune.errors import InputError, TargetError
+from autoprune.hardware.clocks import Clock, CpuClock, WallClock, cpu_flags, cpu_model
+from autoprune.hardware.layers import Layer
+from autoprune.hardware.protocol import Measurement, Protocol
+from autoprune.names import nearest_name
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["TARGETS", "LocalTarget", "Target", "Timer", "get_target"]
+
+Progress = Callable[[int, int], None]  # (done, all)
+
+# Name -> where the class lies. Imported when asked for, so that a missing runtime costs nothing.
+TARGETS: dict[str, str] = {
+    "torch": "autoprune.hardware.torch_eager:TorchTarget",
+    "onnxruntime": "autoprune.hardware.onnx_runtime:OnnxRuntimeTarget",
+}
+
+
+class Timer(Interface):
+    """Something that times packed networks, all of one call interleaved."""
+
+    def time(
+        self, payloads: Sequence[bytes], protocol: Protocol, progress: Progress | None = None
+    ) -> list[Measurement]:
+        """One measurement a payload, in order."""
+
+
+class Target(abc.ABC):
+    """A runtime on a device.
+
+    Attributes:
+        name: What users call it.
+        granule: Widths in multiples of this many units run without waste here.
+        granule_reason: Why, in one line, for people.
+        fused: Kinds of operators that cost nothing when they directly follow a convolution or linear layer.
+        precision: Number format in which it computes.
+        threads: How many threads a network may use.
+    """
+
+    name: ClassVar[str] = "target"
+    granule: ClassVar[int] = 8
+    granule_reason: ClassVar[str] = "a safe guess: most runtimes vectorise over 8 channels"
+    fused: ClassVar[frozenset[str]] = frozenset({"batch_norm"})
+    precision: ClassVar[str] = "float32"
+
+    def __init__(self, *, threads: int = 1) -> None:
+        if threads < 1:
+            raise InputError(f"a target needs at least 1 thread, not {threads}")
+        self.threads = threads
+
+    @abc.abstractmethod
+    def available(self) -> str | None:
+        """None where the target works, else what is missing and how to get it."""
+
+    @abc.abstractmethod
+    def versions(self) -> dict[str, str]:
+        """The runtime's name and version: what the fingerprint says beside the device."""
+
+    @abc.abstractmethod
+    def pack(self, model: nn.Module, example: Tensor) -> bytes:
+        """Turn a network into what travels to the device. The network is left as it was.
+
+        Args:
+            model: The network; it is timed in evaluation mode.
+            example: An input of the shape that is timed, batch dimension included.
+        """
+
+    @abc.abstractmethod
+    def time(
+        self, payloads: Sequence[bytes], protocol: Protocol, progress: Progress | None = None
+    ) -> list[Measurement]:
+        """Time packed networks on the device, interleaved.
+
+        Raises:
+            TargetError: If the device failed, did not answer, or answered nonsense.
+        """
+
+    def pack_layer(self, layer: Layer, copies: int) -> bytes | None:
+        """What travels to the device to time one layer, `copies` times over in one graph.
+
+        Zero copies is an empty graph, whose latency is the call overhead. None says that this runtime cannot run
+        such a layer alone; it is then priced by its multiply-accumulates. A target that does not override this
+        has its networks priced by multiply-accumulates alone, fitted on end-to-end runs.
+        """
+        return None
+
+    def copies(self, layer: Layer) -> int:
+        """How many copies of a layer to time: 1 and the call overhead is subtracted, n > 1 and (T_n - T_1) / (n - 1).
+
+        More than one is for runtimes with a layout of their own that a graph's input does not have.
+        """
+        return 1
+
+    def session(self) -> AbstractContextManager[Timer]:
+        """A timer for several batches in a row; a worker that is started once lives as long."""
+        return contextlib.nullcontext(self)
+
+    def fingerprint(self) -> dict[str, str]:
+        """What must be equal for two latencies to be comparable."""
+        return {
+            "target": self.name,
+            **self.versions(),
+            "cpu": cpu_model(),
+            "cpu_flags": cpu_flags(),
+            "threads": str(self.threads),
+            "precision": self.precision,
+        }
+
+    def require(self) -> None:
+        """Raise a TargetError unless the target works here."""
+        missing = self.available()
+        if missing is not None:
+            raise TargetError(f"target {self.name!r} is not available here: {missing}")
+
+
+class LocalTarget(Target):
+    """A runtime on this machine, timed in a fresh worker process."""
+
+    @abc.abstractmethod
+    def load(self, payload: bytes) -> Callable[[], object]:
+        """Inside the worker: make a call without arguments out of a payload. One call is one inference."""
+
+    def clock(self) -> Clock:
+        """CPU time for work in the calling thread, else the wall clock."""
+        return CpuClock() if self.threads == 1 else WallClock()
+
+    def prepare(self) -> None:
+        """Inside the worker, once, before anything is loaded: number of threads, modes."""
+
+    def settings(self) -> dict[str, object]:
+        """Keyword arguments that rebuild this target in the worker, as JSON values."""
+        return {"threads": self.threads}
+
+    def path(self) -> str:
+        """Where the worker finds the class: `package.module:Class`."""
+        return f"{type(self).__module__}:{type(self).__qualname__}"
+
+    def environment(self) -> dict[str, str]:
+        """Environment variables of the worker.
+
+        Without the raised thresholds glibc gives large tensors back to the system at every free, and an eager
+        network spends its time in page faults.
+        """
+        threads = str(self.threads)
+        return {
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+            "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+            "MALLOC_TOP_PAD_": str(1 << 26),
+        }
+
+    def session(self) -> AbstractContextManager[Timer]:
+        """A worker process, started when the context is entered and ended with it."""
+        from autoprune.hardware.client import Worker
+
+        return Worker(self)
+
+    def time(
+        self, payloads: Sequence[bytes], protocol: Protocol, progress: Progress | None = None
+    ) -> list[Measurement]:
+        """Time packed networks in a fresh worker process, interleaved."""
+        with self.session() as timer:
+            return timer.time(payloads, protocol, progress)
+
+
+def get_target(name: str, *, threads: int = 1) -> Target:
+    """The target of a name, whether or not it works on this machine (ask `available`).
+
+    Args:
+        name: One of `TARGETS`, or `package.module:Class` for a subclass of `Target` of the user's own.
+        threads: How many threads a network may use.
+
+    Raises:
+        InputError: If the name is unknown or the class cannot be imported.
+    """
+    if ":" not in name and name not in TARGETS:
+        raise InputError(f"no target is named {name!r}; {nearest_name(name, TARGETS)}, or package.module:Class")
+    kind = load_class(TARGETS.get(name, name))
+    return kind(threads=threads)
+
+
+def load_class(path: str, settings: Mapping[str, object] | None = None) -> type[Target]:
+    """The class at `package.module:Class`; the working directory is importable.
+
+    Raises:
+        InputError: If there is no such module, or no subclass of `Target` in it.
+    """
+    module_name, _, class_name = path.partition(":")
+    if os.getcwd() not in sys.path and "" not in sys.path:  # noqa: PTH109 - sys.path holds strings
+        sys.path.append(os.getcwd())  # noqa: PTH109
+    try:
+        found: object = importlib.import_module(module_name)
+        for part in class_name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"target {path!r} cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Target)) or found in (Target, LocalTarget):
+        raise InputError(f"target {path!r} is not a subclass of autoprune.hardware.Target")
+    return found

@@ -1,0 +1,113 @@
+"""Clocks for one sample, and what the machine says about its own state. No torch."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+__all__ = ["Clock", "CpuClock", "WallClock", "counters", "cpu_flags", "cpu_model", "load_average"]
+
+try:  # absent on Windows
+    resource: Any = importlib.import_module("resource")
+except ImportError:
+    resource = None
+
+# Instruction sets that change which kernels a runtime picks.
+_FLAGS = ("avx", "avx2", "fma", "avx512f", "avx512vl", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_bf16")
+_ARM_FLAGS = ("asimd", "asimddp", "bf16", "i8mm", "sve", "sve2")
+
+
+class Clock(Protocol):
+    """Times a few calls in a row."""
+
+    name: str
+
+    def sample(self, call: Callable[[], object], loops: int) -> tuple[float, bool]:
+        """Seconds that `loops` calls took, and whether nothing disturbed them."""
+
+
+class CpuClock:
+    """CPU time of the calling thread: blind to preemption, right for single-threaded work only."""
+
+    name = "cpu"
+
+    def sample(self, call: Callable[[], object], loops: int) -> tuple[float, bool]:
+        """Seconds of CPU time for `loops` calls; never disturbed."""
+        start = time.thread_time_ns()
+        for _ in range(loops):
+            call()
+        return (time.thread_time_ns() - start) * 1e-9, True
+
+
+class WallClock:
+    """Wall-clock time; a sample in which the process was preempted counts as disturbed."""
+
+    name = "wall"
+
+    def sample(self, call: Callable[[], object], loops: int) -> tuple[float, bool]:
+        """Seconds of wall-clock time for `loops` calls, and whether the process kept its cores."""
+        before = _preemptions()
+        start = time.perf_counter_ns()
+        for _ in range(loops):
+            call()
+        taken = (time.perf_counter_ns() - start) * 1e-9
+        return taken, _preemptions() == before
+
+
+def _preemptions() -> int:
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw) if resource else 0
+
+
+def counters() -> dict[str, int | None]:
+    """Preemptions and page faults of this process so far, stolen ticks of the machine; None where unknown."""
+    usage = resource.getrusage(resource.RUSAGE_SELF) if resource else None
+    return {
+        "preemptions": int(usage.ru_nivcsw) if usage else None,
+        "page_faults": int(usage.ru_minflt + usage.ru_majflt) if usage else None,
+        "stolen_ticks": _stolen_ticks(),
+    }
+
+
+def _stolen_ticks() -> int | None:
+    """Time the hypervisor gave to others, in ticks, over all cores."""
+    try:
+        with Path("/proc/stat").open(encoding="ascii") as lines:
+            return int(lines.readline().split()[8])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def load_average() -> float | None:
+    """Runnable processes of the last minute, or None."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+@functools.cache
+def _cpuinfo() -> dict[str, str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return {}
+    pairs = (line.split(":", 1) for line in text.split("\n\n", 1)[0].splitlines() if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def cpu_model() -> str:
+    """The processor's name with family and model where the name alone says little."""
+    info = _cpuinfo()
+    name = info.get("model name") or platform.processor() or platform.machine()
+    numbers = [f"{key} {info[key]}" for key in ("cpu family", "model") if key in info]
+    return f"{name} ({', '.join(numbers)})" if numbers else name
+
+
+def cpu_flags() -> str:
+    """The instruction sets among those that change which kernels a runtime picks, space-separated."""
+    info = _cpuinfo()
+    present = set(info.get("flags", info.get("Features", "")).split())
+    return " ".join(flag for flag in (*_FLAGS, *_ARM_FLAGS) if flag in present) or platform.machine()

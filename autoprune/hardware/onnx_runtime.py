@@ -1,0 +1,125 @@
+"""Target `onnxruntime`: ONNX Runtime's CPU provider on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from autoprune.errors import TargetError
+from autoprune.hardware.base import LocalTarget
+from autoprune.hardware.layers import Layer
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["OPSET", "OnnxRuntimeTarget"]
+
+OPSET = 20
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(int64)": "int64",
+    "tensor(float16)": "float16",
+}
+
+
+class OnnxRuntimeTarget(LocalTarget):
+    """ONNX Runtime on the CPU, in float32, all graph optimisations on."""
+
+    name: ClassVar[str] = "onnxruntime"
+    granule: ClassVar[int] = 4
+    granule_reason: ClassVar[str] = (
+        "output channels cost in stairs of 16, input channels in steps of 4; off a multiple of 4 a layer leaves "
+        "the fast layout"
+    )
+    # A ReLU, a clip or an addition after a convolution is executed inside it.
+    fused: ClassVar[frozenset[str]] = frozenset({"batch_norm", "relu", "add"})
+
+    def available(self) -> str | None:
+        """None when onnx, onnxscript and onnxruntime are installed."""
+        missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+        return f"{', '.join(missing)} not installed; pip install 'autoprune[onnx]'" if missing else None
+
+    def versions(self) -> dict[str, str]:
+        """The version of onnxruntime and the opset."""
+        return {"runtime": f"onnxruntime {version('onnxruntime')} CPU", "opset": str(OPSET)}
+
+    def pack(self, model: nn.Module, example: Tensor) -> bytes:
+        """The network as ONNX, exported through `torch.onnx.export(dynamo=True)` with BatchNorm folded."""
+        import torch
+
+        from autoprune.hardware.fold import fold_batch_norm
+
+        self.require()
+        folded = fold_batch_norm(model, example)
+        try:
+            with _quiet():
+                program = torch.onnx.export(folded, (example,), dynamo=True, opset_version=OPSET, verbose=False)
+        except Exception as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise TargetError(f"target 'onnxruntime': this model cannot be exported to ONNX: {first[:300]}") from error
+        if program is None:
+            raise TargetError("target 'onnxruntime': this model cannot be exported to ONNX")
+        content: bytes = program.model_proto.SerializeToString()
+        return content
+
+    def pack_layer(self, layer: Layer, copies: int) -> bytes:
+        """A graph of one layer, `copies` times over."""
+        from autoprune.hardware.onnx_layers import layer_graph
+
+        self.require()
+        return layer_graph(layer, copies, OPSET)
+
+    def copies(self, layer: Layer) -> int:
+        """Four copies for everything but pools.
+
+        The blocked layout in which convolutions run cannot be fed in: (T_4 - T_1) / 3 cancels the reordering.
+        """
+        return 1 if layer.kind == "pool" else 4
+
+    def load(self, payload: bytes) -> Callable[[], object]:
+        """Inside the worker: a session whose input is bound once, so that a call is one inference and nothing else."""
+        import numpy as np
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(payload, self._options(), providers=["CPUExecutionProvider"])
+        binding = session.io_binding()
+        draw = np.random.default_rng(0)
+        for value in session.get_inputs():
+            shape = [size if isinstance(size, int) else 1 for size in value.shape]
+            dtype = _DTYPES.get(value.type)
+            if dtype is None:
+                raise TypeError(f"input {value.name!r} has the type {value.type}, which is not supported")
+            array = draw.standard_normal(shape) if dtype.startswith("float") else np.zeros(shape)
+            binding.bind_cpu_input(value.name, array.astype(dtype))
+        for value in session.get_outputs():
+            binding.bind_output(value.name)
+        return lambda: session.run_with_iobinding(binding)
+
+    def _options(self) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        return options
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's notes about itself (missing torchvision, deprecations inside torch) off the screen."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,122 @@
+"""The timing protocol and what comes out of it: plain values, without torch.
+
+Means and medians of wall-clock time lie on a shared machine: a sample longer than a scheduler slice is nearly
+always preempted. A low percentile of CPU time in short blocks, all candidates interleaved, repeats within a few
+tenths of a percent.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from autoprune.errors import InputError, TargetError
+
+__all__ = ["Measurement", "Protocol", "settled", "summarise"]
+
+_KEPT = 3  # the smallest blocks that must agree; their median is the value
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How something is timed; the defaults are for whole networks, `Protocol.entries()` for single layers.
+
+    Attributes:
+        block: Least length of one block in seconds of the clock.
+        sample: Calls shorter than this (seconds) are looped until a sample lasts as long.
+        warmup: Calls before anything is timed.
+        percentile: Which percentile of a block's samples is the block's value, in (0, 100).
+        least_blocks: Blocks before the stopping rule is asked, at least 3.
+        most_blocks: Blocks after which a candidate is given up and flagged unstable.
+        agreement: The three smallest blocks must lie within this share of each other.
+    """
+
+    block: float = 0.12
+    sample: float = 150e-6
+    warmup: int = 5
+    percentile: float = 20.0
+    least_blocks: int = 5
+    most_blocks: int = 30
+    agreement: float = 0.015
+
+    def __post_init__(self) -> None:
+        if not (0 < self.block < 60 and 0 < self.sample < 60 and 0 < self.percentile < 100):
+            raise InputError(f"a timing protocol needs positive lengths and a percentile below 100: {self}")
+        if not (_KEPT <= self.least_blocks <= self.most_blocks and self.warmup >= 1 and self.agreement > 0):
+            raise InputError(f"a timing protocol needs at least {_KEPT} blocks, a warm-up, an agreement: {self}")
+
+    @classmethod
+    def entries(cls) -> Protocol:
+        """The protocol for a table's entries: hundreds of them, each a few tens of microseconds."""
+        return cls(block=0.008, warmup=3, least_blocks=3, most_blocks=8, agreement=0.03)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measured latency and the conditions under which it was measured.
+
+    Attributes:
+        ms: Milliseconds a call.
+        spread: Largest minus smallest of the three kept blocks, as a share of `ms`.
+        n: Samples behind the value, all blocks together.
+        clock: Which clock: `cpu` (thread CPU time), `wall`, or the target's own.
+        stable: Whether the stopping rule was met.
+        conditions: Blocks, preemptions, page faults, machine load; None where the machine cannot tell.
+    """
+
+    ms: float
+    spread: float
+    n: int
+    clock: str
+    stable: bool
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        finite = all(isinstance(x, int | float) and math.isfinite(x) and x >= 0 for x in (self.ms, self.spread))
+        if not finite:
+            raise TargetError(f"the target reported nonsense as a latency: {self.ms!r} ms, spread {self.spread!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name, as JSON values."""
+        return {**asdict(self), "conditions": dict(self.conditions)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Measurement:
+        """The inverse of `to_json`.
+
+        Raises:
+            TargetError: If a field is missing or is not a latency.
+        """
+        try:
+            return cls(
+                ms=content["ms"],
+                spread=content["spread"],
+                n=int(content["n"]),
+                clock=str(content["clock"]),
+                stable=bool(content["stable"]),
+                conditions=dict(content.get("conditions", {})),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise TargetError(f"the target reported no measurement: {type(error).__name__}: {error}") from error
+
+
+def settled(blocks: Sequence[float], protocol: Protocol) -> bool:
+    """Whether the stopping rule is met: enough blocks, and the three smallest agree."""
+    if len(blocks) < protocol.least_blocks:
+        return False
+    low = sorted(blocks)[:_KEPT]
+    return low[-1] - low[0] <= protocol.agreement * low[1]
+
+
+def summarise(blocks: Sequence[float], protocol: Protocol) -> tuple[float, float, bool]:
+    """Value (median of the three smallest blocks), its relative spread, and whether it is stable."""
+    low = sorted(blocks)[:_KEPT]
+    value = statistics.median(low)
+    return value, (low[-1] - low[0]) / value if value > 0 else 0.0, settled(blocks, protocol)

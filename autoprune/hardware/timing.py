@@ -1,0 +1,119 @@
+"""The measuring loop: interleaved blocks with a stopping rule. Runs inside the worker process; no torch."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from autoprune.hardware.clocks import Clock, counters, load_average
+from autoprune.hardware.protocol import Measurement, Protocol, settled, summarise
+
+__all__ = ["time_calls"]
+
+_LEAST_SAMPLES = 3  # in a block, however long one call takes
+_MOST_DISTURBED = 100  # in a block; a machine that is never quiet still gets a value, flagged by the count
+
+
+@dataclass
+class _Candidate:
+    """One call under measurement."""
+
+    call: Callable[[], object]
+    loops: int = 1
+    blocks: list[float] = field(default_factory=list)
+    samples: int = 0
+    disturbed: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def time_calls(
+    calls: Sequence[Callable[[], object]],
+    clock: Clock,
+    protocol: Protocol,
+    alive: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Measurement]:
+    """Time several calls, block by block in turn, so that a drift of the machine hits all of them alike.
+
+    Args:
+        calls: What to time; each is called without arguments.
+        clock: The clock for one sample.
+        protocol: Blocks, warm-up and stopping rule.
+        alive: Called with (settled candidates, all candidates) after every block.
+
+    Returns:
+        One measurement a call, in order.
+    """
+    candidates = [_Candidate(call) for call in calls]
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        for candidate in candidates:
+            _warm_up(candidate, clock, protocol)
+            alive(0, len(candidates))
+        pending = candidates
+        while pending:
+            for candidate in pending:
+                _block(candidate, clock, protocol)
+                alive(len(candidates) - len(pending), len(candidates))
+            pending = [c for c in pending if not (settled(c.blocks, protocol) or len(c.blocks) >= protocol.most_blocks)]
+    finally:
+        if collecting:
+            gc.enable()
+    return [_measurement(candidate, clock, protocol) for candidate in candidates]
+
+
+def _warm_up(candidate: _Candidate, clock: Clock, protocol: Protocol) -> None:
+    """Call it a few times, and find how many calls make one sample."""
+    shortest = min(clock.sample(candidate.call, 1)[0] for _ in range(protocol.warmup))
+    if shortest < protocol.sample:
+        candidate.loops = max(1, min(10_000, math.ceil(protocol.sample / max(shortest, 1e-7))))
+
+
+def _block(candidate: _Candidate, clock: Clock, protocol: Protocol) -> None:
+    """Take samples until the block is long enough; keep the low percentile of the undisturbed ones."""
+    before = counters()
+    samples: list[float] = []
+    disturbed: list[float] = []
+    spent = 0.0
+    while (spent < protocol.block or len(samples) < _LEAST_SAMPLES) and len(disturbed) < _MOST_DISTURBED:
+        taken, clean = clock.sample(candidate.call, candidate.loops)
+        (samples if clean else disturbed).append(taken / candidate.loops)
+        spent += taken
+    candidate.blocks.append(_percentile(samples or disturbed, protocol.percentile))
+    candidate.samples += len(samples or disturbed)
+    candidate.disturbed += len(disturbed)
+    for name, value in counters().items():
+        was = before[name]
+        if value is not None and was is not None:
+            candidate.counts[name] = candidate.counts.get(name, 0) + value - was
+
+
+def _percentile(samples: Sequence[float], percent: float) -> float:
+    """Nearest-rank percentile; with few samples a low one is their minimum."""
+    ordered = sorted(samples)
+    return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
+
+
+def _measurement(candidate: _Candidate, clock: Clock, protocol: Protocol) -> Measurement:
+    value, spread, stable = summarise(candidate.blocks, protocol)
+    conditions: dict[str, object] = {
+        "blocks": len(candidate.blocks),
+        "loops": candidate.loops,
+        "disturbed": candidate.disturbed,
+        "preemptions": None,
+        "page_faults": None,
+        "stolen_ticks": None,
+        "load": load_average(),
+    }
+    conditions.update(candidate.counts)
+    return Measurement(
+        ms=value * 1e3,
+        spread=round(spread, 5),
+        n=candidate.samples,
+        clock=clock.name,
+        stable=stable,
+        conditions=conditions,
+    )

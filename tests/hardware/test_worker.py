@@ -1,0 +1,70 @@
+"""A worker that crashes, hangs or talks too much: a clear error of one line, never a wait without end."""
+
+import time
+
+import pytest
+
+from autoprune.errors import InputError, TargetError
+from autoprune.hardware import LocalTarget, Protocol, get_target
+from autoprune.hardware.client import Worker
+
+_QUICK = Protocol(block=0.002, warmup=1, least_blocks=3, most_blocks=6, agreement=0.1)
+
+
+def _local(name: str) -> LocalTarget:
+    target = get_target(f"fake_targets:{name}")
+    assert isinstance(target, LocalTarget)
+    return target
+
+
+def test_a_user_s_class_is_timed() -> None:
+    short, long = _local("SleepTarget").time([b"0.5", b"2"], _QUICK)
+    assert short.clock == "cpu" and 0.4 < short.ms < 1.0 and 2.5 < long.ms / short.ms < 5.0
+
+
+def test_what_a_runtime_prints_does_not_disturb() -> None:
+    (result,) = _local("NoisyTarget").time([b"0.5"], _QUICK)
+    assert 0.4 < result.ms < 1.0
+
+
+def test_a_crash_is_one_line_with_the_last_words() -> None:
+    with pytest.raises(TargetError, match=r"'crash': the worker process ended \(status 7\).*caught fire") as caught:
+        _local("CrashTarget").time([b"1"], _QUICK)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_exception_is_one_line() -> None:
+    with pytest.raises(TargetError, match="'raising' failed: RuntimeError: first line second line"):
+        _local("RaisingTarget").time([b"1"], _QUICK)
+
+
+def test_a_hanging_worker_is_stopped() -> None:
+    start = time.monotonic()
+    with pytest.raises(TargetError, match="no sign of life"), Worker(_local("HangingTarget"), patience=2) as worker:
+        worker.time([b"1"], _QUICK)
+    assert time.monotonic() - start < 15
+
+
+def test_one_worker_serves_several_batches_and_reports_progress() -> None:
+    seen: list[tuple[int, int]] = []
+    with _local("SleepTarget").session() as timer:
+        assert len(timer.time([b"0.5"], _QUICK)) == 1
+        slow = Protocol(block=0.15, warmup=1, least_blocks=3, most_blocks=3)
+        assert len(timer.time([b"1", b"1"], slow, lambda done, total: seen.append((done, total)))) == 2
+    assert seen and all(total == 2 and 0 <= done <= 2 for done, total in seen)
+
+
+def test_a_missing_target_says_what_is_missing() -> None:
+    with pytest.raises(TargetError, match="not available here: no board is plugged in"):
+        _local("MissingTarget").require()
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(InputError, match="did you mean 'onnxruntime'"):
+        get_target("onnxruntim")
+    with pytest.raises(InputError, match="cannot be imported"):
+        get_target("no_such_module:Target")
+    with pytest.raises(InputError, match="not a subclass"):
+        get_target("pathlib:Path")
+    with pytest.raises(InputError, match="at least 1 thread"):
+        get_target("torch", threads=0)
