@@ -1,1 +1,25 @@
-"""autoprune.graph"""
+"""Couplings traced from the model, validated, and the physical cut."""
+
+from autoprune.graph.analyse import analyse
+from autoprune.graph.fingerprint import fingerprint, first_difference
+from autoprune.graph.selector import Selector
+from autoprune.graph.surgery import cut, index_map, zero
+from autoprune.graph.validate import tensors_of
+from autoprune.graph.values import Analysis, Extent, Group, Member, Op, Shape
+
+__all__ = [
+    "Analysis",
+    "Extent",
+    "Group",
+    "Member",
+    "Op",
+    "Selector",
+    "Shape",
+    "analyse",
+    "cut",
+    "fingerprint",
+    "first_difference",
+    "index_map",
+    "tensors_of",
+    "zero",
+]

@@ -1,0 +1,110 @@
+"""``analyse``: from any module to its groups."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from torch import nn
+
+from autoprune.graph import rules_dense, rules_join, rules_pointwise, rules_reduce, rules_shape
+from autoprune.graph.fingerprint import fingerprint
+from autoprune.graph.groups import Draft, draft
+from autoprune.graph.trace import Example, Trace, as_example, trace
+from autoprune.graph.validate import Proof
+from autoprune.graph.values import Analysis, Extent
+from autoprune.graph.walk import Walk
+
+__all__ = ["analyse"]
+
+RULE_MODULES = (rules_dense, rules_join, rules_pointwise, rules_reduce, rules_shape)  # importing registers them
+
+Key = tuple[str, tuple[Any, ...], bool]
+_known: weakref.WeakKeyDictionary[nn.Module, dict[Key, Analysis]] = weakref.WeakKeyDictionary()
+
+
+def analyse(model: nn.Module, example_input: Any, *, validate: bool = True) -> Analysis:
+    """Find what may be pruned: coupled channels, each proven before it may be used.
+
+    The model is traced once by ``torch.export``; every index of every parameter dimension gets an atom, the
+    operators tie or freeze atoms, and classes with the same members become one group. Each group is then cut
+    from a copy and compared with the dense network in which its units are silenced; one that fails is frozen
+    with a reason. Nothing of the model changes, nor does the global random state. Repeated calls for the same
+    module object are answered from a cache.
+
+    Args:
+        model: Any module; its mode does not matter.
+        example_input: A tensor, a tuple of positional or a mapping of keyword arguments, with a batch dimension
+            in front. Values do not matter.
+        validate: Prove the groups. Without, a group may be wrong; only for looking at.
+
+    Returns:
+        Groups, frozen layers with reasons, priced operators, sizes and the fingerprint.
+
+    Raises:
+        UnsupportedModelError: The model cannot be copied or exported.
+    """
+    example = as_example(example_input)
+    print_ = fingerprint(model)
+    shapes = tuple(tuple(tensor.shape) for tensor in example.tensors())
+    dtypes = tuple(str(tensor.dtype) for tensor in example.tensors())
+    key = (print_["sha256"], (shapes, dtypes), validate)
+    known = _known.setdefault(model, {})
+    if key not in known:
+        known[key] = _analyse(model, example, shapes, print_, validate)
+    return known[key]
+
+
+def _analyse(
+    model: nn.Module,
+    example: Example,
+    shapes: tuple[tuple[int, ...], ...],
+    print_: dict[str, Any],
+    validate: bool,
+) -> Analysis:
+    traced = trace(model, example)
+    flipped: frozenset[str] = frozenset()
+    tried: frozenset[str] = frozenset()
+    while True:
+        walk = Walk(traced, flipped).run()
+        drafted = draft(walk, walk.table.solve())
+        analysis = _written(model, drafted, shapes, print_)
+        failures = Proof(model, analysis, example).run() if validate and drafted.groups else {}
+        if not failures:
+            return analysis
+        again = frozenset(drafted.forks(set(failures))) - tried
+        if not again:
+            return _written(model, drafted.refuse(failures), shapes, print_)
+        flipped, tried = flipped | again, tried | again
+
+
+def _written(
+    model: nn.Module, drafted: Draft, shapes: tuple[tuple[int, ...], ...], print_: dict[str, Any]
+) -> Analysis:
+    """The analysis that a draft amounts to."""
+    extents = drafted.extents()
+    modules = dict(model.named_modules())
+    attributes: dict[tuple[str, str], Extent] = {}
+    for module, name, atoms in drafted.walk.attributes:
+        extent = extents.of(atoms, len(atoms))
+        if isinstance(extent, Extent) and getattr(modules.get(module), name, None) == extent.dense:
+            attributes[module, name] = extent
+    frozen = extents.frozen(drafted)
+    _add_unused(model, drafted.walk.trace, frozen)
+    return Analysis(
+        groups=drafted.groups,
+        frozen=frozen,
+        ops=tuple(map(extents.op, drafted.walk.ops)),
+        fingerprint=print_,
+        parameters={name: extents.tensor(name, tuple(p.shape)) for name, p in model.named_parameters()},
+        attributes=tuple((module, name, extent) for (module, name), extent in attributes.items()),
+        example_shapes=shapes,
+    )
+
+
+def _add_unused(model: nn.Module, traced: Trace, frozen: dict[str, str]) -> None:
+    """Layers whose parameters the forward pass never reads."""
+    used = {traced.tensors.get(n.name) for n in traced.graph.nodes if n.op == "placeholder" and n.users}
+    for name, _ in model.named_parameters():
+        if name not in used:
+            frozen.setdefault(name.rpartition(".")[0] or name, "not read by the forward pass")

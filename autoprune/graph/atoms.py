@@ -1,0 +1,114 @@
+"""Atoms: one for every index of every parameter dimension; ties between them make the coupled classes.
+
+The walk over the graph only appends ties and freezes as whole arrays; the classes are found once at the end as
+the connected components of a sparse graph, so nothing here loops over atoms in Python.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+__all__ = ["AtomTable", "Atoms", "Classes"]
+
+Atoms = NDArray[np.int64]
+
+
+class AtomTable:
+    """Hands out atoms and remembers what ties them, freezes them, makes them and reads them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._ties: list[tuple[Atoms, Atoms]] = []
+        self._frozen: list[tuple[Atoms, str]] = []
+        self._made: list[Atoms] = []
+        self._read: list[Atoms] = []
+
+    def fresh(self, size: int) -> Atoms:
+        """``size`` new atoms."""
+        atoms = np.arange(self.count, self.count + size, dtype=np.int64)
+        self.count += size
+        return atoms
+
+    def constant(self, size: int, reason: str) -> Atoms:
+        """``size`` new atoms that can never be removed."""
+        atoms = self.fresh(size)
+        self.freeze(atoms, reason)
+        return atoms
+
+    def tie(self, one: Atoms, other: Atoms) -> None:
+        """Atoms at equal places live and die together."""
+        if one is not other:
+            self._ties.append((one, other))
+
+    def freeze(self, atoms: Atoms, reason: str) -> None:
+        """These, and all that is tied to them, stay; the first reason given wins."""
+        self._frozen.append((atoms, reason))
+
+    def made(self, atoms: Atoms) -> None:
+        """A layer's parameter makes these units (its output rows)."""
+        self._made.append(atoms)
+
+    def read(self, atoms: Atoms) -> None:
+        """A layer's parameter reads these units and sums over them (its input columns)."""
+        self._read.append(atoms)
+
+    def solve(self) -> Classes:
+        """The classes that the ties so far make."""
+        return Classes(self.count, self._ties, self._frozen, self._made, self._read)
+
+
+class Classes:
+    """The coupled classes of atoms.
+
+    Attributes:
+        label: (atoms,) class of each atom.
+        frozen: (classes,) whether something in the class can never be removed.
+        made: (atoms,) whether the atom is an output row of a layer.
+        read: (atoms,) whether the atom is an input column of a layer.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        ties: list[tuple[Atoms, Atoms]],
+        frozen: list[tuple[Atoms, str]],
+        made: list[Atoms],
+        read: list[Atoms],
+    ) -> None:
+        rows = np.concatenate([one for one, _ in ties] or [np.zeros(0, np.int64)])
+        columns = np.concatenate([other for _, other in ties] or [np.zeros(0, np.int64)])
+        graph = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(count, count))
+        self.count, labels = connected_components(graph, directed=False)
+        self.label: Atoms = labels.astype(np.int64)
+        self._reason: Atoms = np.full(self.count, -1, np.int64)
+        self._reasons = [reason for _, reason in frozen]
+        for index in range(len(frozen) - 1, -1, -1):  # backwards, so that the first reason is what stays
+            self._reason[self.label[frozen[index][0]]] = index
+        self.made = _marked(count, made)
+        self.read = _marked(count, read)
+
+    @property
+    def frozen(self) -> NDArray[np.bool_]:
+        """(classes,) whether the class can never be removed."""
+        return self._reason >= 0
+
+    def reason(self, label: int) -> str | None:
+        """Why a class is frozen; None if it is not."""
+        index = int(self._reason[label])
+        return None if index < 0 else self._reasons[index]
+
+    def freeze(self, labels: Atoms, reason: str) -> None:
+        """Freeze classes that are not frozen yet."""
+        free = labels[self._reason[labels] < 0]
+        self._reason[free] = len(self._reasons)
+        self._reasons.append(reason)
+
+
+def _marked(count: int, arrays: list[Atoms]) -> NDArray[np.bool_]:
+    marks = np.zeros(count, np.bool_)
+    for atoms in arrays:
+        marks[atoms] = True
+    return marks

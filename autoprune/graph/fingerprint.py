@@ -1,0 +1,47 @@
+"""The fingerprint of a network: what a policy or an analysis must find again in the model it is used on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+__all__ = ["fingerprint", "first_difference"]
+
+
+def fingerprint(model: nn.Module) -> dict[str, Any]:
+    """Layers of a model in order, and a digest of them. JSON-able; weights' values play no part.
+
+    Returns:
+        ``{"layers": [[name, type, {parameter or buffer: [sizes]}], ...], "sha256": hex}``. Modules that hold
+        neither tensors of their own nor children (ReLU, Dropout) are listed too: they shape the network.
+    """
+    layers = []
+    for name, module in model.named_modules():
+        own = {**module._parameters, **module._buffers}
+        shapes = {key: list(tensor.shape) for key, tensor in own.items() if tensor is not None}
+        if shapes or not module._modules:
+            layers.append([name, type(module).__name__, shapes])
+    digest = hashlib.sha256(json.dumps(layers, sort_keys=True).encode()).hexdigest()
+    return {"layers": layers, "sha256": digest}
+
+
+def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """One line that names the first layer in which two fingerprints differ; None when they agree."""
+    if one["sha256"] == other["sha256"]:
+        return None
+    for (name, kind, shapes), (name_b, kind_b, shapes_b) in zip(one["layers"], other["layers"], strict=False):
+        if name != name_b:
+            return f"layer {name!r} stands where the other has {name_b!r}"
+        if kind != kind_b:
+            return f"layer {name!r} is a {kind}, in the other a {kind_b}"
+        if shapes != shapes_b:
+            key = next(k for k in (*shapes, *shapes_b) if shapes.get(k) != shapes_b.get(k))
+            return f"layer {name!r}: {key} is {shapes.get(key)}, in the other {shapes_b.get(key)}"
+    longer, count = (one, len(other["layers"])), len(one["layers"])
+    if count < len(other["layers"]):
+        return f"layer {other['layers'][count][0]!r} is missing"
+    return f"layer {longer[0]['layers'][longer[1]][0]!r} is missing in the other"

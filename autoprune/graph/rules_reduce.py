@@ -1,0 +1,92 @@
+"""Rules of operators that shrink or mix the spatial dimensions: pooling, resizing, reductions, softmax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.fx import Node
+
+from autoprune.graph.walk import Flow, Result, Unknown, Walk, rule, shape_of
+
+__all__: list[str] = []
+
+_POOLS = tuple(f"{kind}_pool{rank}d" for kind in ("max", "avg", "lp") for rank in (1, 2, 3))
+_ADAPTIVE = tuple(f"adaptive_{kind}_pool{rank}d" for kind in ("max", "avg") for rank in (1, 2, 3))
+_RESIZES = ("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_bilinear2d")
+_RESIZES += ("upsample_linear1d", "upsample_trilinear3d", "upsample_bicubic2d", "_upsample_nearest_exact2d")
+
+
+def _numbers(value: Any, rank: int) -> tuple[int, ...]:
+    numbers = (value,) if isinstance(value, int) else tuple(value or ())
+    return tuple(int(n) for n in numbers) * (rank if len(numbers) == 1 else 1)
+
+
+def _spatial(walk: Walk, node: Node, x: Flow) -> Flow:
+    """The output of an operator that works inside each channel."""
+    shape = shape_of(node)
+    if shape is None or len(shape) != len(x.shape) or len(shape) < 3:
+        raise Unknown
+    for atoms in x.dims[2:]:
+        walk.freeze(atoms, node)
+    return Flow(shape, (*x.dims[:2], *(None,) * (len(shape) - 2)))
+
+
+@rule(*_POOLS)
+def pool(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+    """Windows inside each channel."""
+    x = walk.need(args["self"])
+    output = _spatial(walk, node, x)
+    rank = len(x.shape) - 2
+    kernel = _numbers(args["kernel_size"], rank)
+    return walk.record(
+        node,
+        "pool",
+        [x],
+        output,
+        kernel=kernel,
+        stride=_numbers(args["stride"], rank) or kernel,
+        padding=_numbers(args.get("padding", 0), rank),
+        dilation=_numbers(args.get("dilation", 1), rank),
+    )
+
+
+@rule(*_ADAPTIVE)
+def adaptive_pool(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+    """Windows inside each channel, their size from the output's."""
+    x = walk.need(args["self"])
+    return walk.record(node, "pool", [x], _spatial(walk, node, x))
+
+
+@rule(*_RESIZES)
+def resize(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+    """Each channel gets another height and width."""
+    x = walk.need(args.get("self", args.get("input")))
+    return walk.record(node, "other", [x], _spatial(walk, node, x))
+
+
+@rule("mean", "sum", "amax", "amin", "var", "std", "logsumexp", "norm", "linalg_vector_norm", "prod")
+def reduce(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+    """A figure over some dimensions: a reduced dimension must stay whole, the others pass."""
+    x, over, shape = walk.need(args["self"]), args.get("dim"), shape_of(node)
+    if shape is None:
+        raise Unknown
+    axes = range(len(x.shape)) if over in (None, []) else [over] if isinstance(over, int) else over
+    reduced = {axis % len(x.shape) for axis in axes} if x.shape else set()
+    for axis in reduced:
+        walk.freeze(x.dims[axis], node, "summed over by")
+    if args.get("keepdim"):
+        dims = [None if axis in reduced else dim for axis, dim in enumerate(x.dims)]
+    else:
+        dims = [dim for axis, dim in enumerate(x.dims) if axis not in reduced]
+    if len(dims) != len(shape):
+        raise Unknown
+    kind = "pool" if reduced and min(reduced) >= 2 else "other"
+    return walk.record(node, kind, [x], Flow(shape, tuple(dims)))
+
+
+@rule("softmax", "log_softmax", "_softmax", "_log_softmax", "cumsum")
+def mixing(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+    """Every element depends on all others along one dimension, which must stay whole."""
+    x = walk.need(args["self"])
+    walk.freeze(x.dims[int(args["dim"])] if x.dims else None, node, "summed over by")
+    return walk.record(node, "other", [x], Flow(x.shape, x.dims))

@@ -1,0 +1,138 @@
+"""Rules of operators that only rearrange: views, permutations, added and dropped dimensions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from torch.fx import Node
+
+from autoprune.graph.atoms import Atoms
+from autoprune.graph.walk import Flow, Result, Unknown, Walk, rule, shape_of
+
+__all__: list[str] = []
+
+Dims = list[Atoms | None]
+
+
+@rule("view", "reshape", "_unsafe_view", "flatten", "unflatten", "view_as", "reshape_as", "squeeze", "unsqueeze")
+def view(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+    """The same elements in the same order under other sizes."""
+    x, shape = walk.need(args["self"]), shape_of(node)
+    if shape is None:
+        raise Unknown
+    dims: Dims = [None] * len(shape)
+    written = args.get("size", args.get("shape", args.get("sizes")))
+    for sources, targets in _segments(x.shape, shape):
+        found = _regroup(walk, node, x, sources, [shape[t] for t in targets], _free(written, targets))
+        for target, atoms in zip(targets, found, strict=True):
+            dims[target] = atoms
+    return Flow(shape, tuple(dims), x.tensor)
+
+
+def _free(written: Any, targets: Sequence[int]) -> int | None:
+    """Which of the target dimensions is written as -1, so that it may shrink; None if none is."""
+    if not isinstance(written, list | tuple):
+        return None
+    found = [place for place, target in enumerate(targets) if target < len(written) and written[target] == -1]
+    return found[0] if len(written) > max(targets, default=0) and len(found) == 1 else None
+
+
+def _segments(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
+    """Smallest runs of dimensions (sizes of 1 left out) that hold the same elements on both sides."""
+    left = [axis for axis, size in enumerate(before) if size != 1]
+    right = [axis for axis, size in enumerate(after) if size != 1]
+    while left or right:
+        sources, targets = left[:1], right[:1]
+        left, right = left[1:], right[1:]
+        while (a := math.prod(before[s] for s in sources)) != (b := math.prod(after[t] for t in targets)):
+            if a < b and left:
+                sources.append(left.pop(0))
+            elif b < a and right:
+                targets.append(right.pop(0))
+            else:
+                raise Unknown
+        yield sources, targets
+
+
+def _regroup(
+    walk: Walk, node: Node, x: Flow, sources: list[int], sizes: list[int], free: int | None
+) -> Sequence[Atoms | None]:
+    """Merge the source dimensions of one segment and split them into ``sizes``."""
+    tracked = [axis for axis in sources if x.dims[axis] is not None]
+    if not tracked:
+        return [None] * len(sizes)
+    if len(sources) == 1 and len(sizes) == 1:
+        return [x.dims[sources[0]]]
+    if len(tracked) > 1:
+        for axis in tracked:
+            walk.freeze(x.dims[axis], node, "merged with another width by")
+        return [None] * len(sizes)
+    axis = tracked[0]
+    atoms = x.dims[axis]
+    if atoms is None:
+        raise Unknown
+    spread = atoms.reshape([-1 if source == axis else 1 for source in sources])
+    merged = np.broadcast_to(spread, [x.shape[source] for source in sources]).reshape(-1)
+    return [merged] if len(sizes) == 1 else _split(walk, node, merged.reshape(sizes), free)
+
+
+def _split(walk: Walk, node: Node, grid: Atoms, free: int | None) -> Dims:
+    """One width becomes several dimensions: exactly one of them can go on shrinking.
+
+    Which one is plain where the atoms vary along one dimension only, or where the user wrote -1 for it. Else it
+    is a guess that validation confirms or flips: the last of several for images (channel shuffle: groups stay),
+    the first where the split ends the shape (heads x head size: heads go).
+    """
+    varying = [axis for axis in range(grid.ndim) if not (grid == grid.take([0], axis)).all()]
+    if len(varying) == 1:
+        keep = varying[0]
+    elif free is not None:
+        keep = free
+    else:
+        shape = shape_of(node) or ()
+        ends = len(shape) > 0 and grid.shape[-1] == shape[-1]
+        choices = (0, grid.ndim - 1) if ends else (grid.ndim - 1, 0)
+        keep = choices[int(walk.fork(node, grid.reshape(-1)))]
+    line = np.moveaxis(grid, keep, 0).reshape(grid.shape[keep], -1)
+    if line.shape[1] > 1:
+        walk.table.tie(np.repeat(line[:, 0], line.shape[1]), line.reshape(-1))
+    return [np.ascontiguousarray(line[:, 0]) if axis == keep else None for axis in range(grid.ndim)]
+
+
+@rule("permute", "transpose", "t", "movedim", "swapaxes", "numpy_T", "adjoint", "mT")
+def permute(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+    """Dimensions in another order."""
+    x, rank = walk.need(args["self"]), len(walk.need(args["self"]).shape)
+    order = _order(str(node.target), args, rank)
+    return Flow(tuple(x.shape[a] for a in order), tuple(x.dims[a] for a in order), x.tensor)
+
+
+def _order(name: str, args: dict[str, Any], rank: int) -> list[int]:
+    if "permute" in name:
+        return [int(axis) % rank for axis in args["dims"]]
+    order = list(range(rank))
+    if "movedim" in name:
+        source, target = args["source"], args["destination"]
+        if not isinstance(source, int) or not isinstance(target, int):
+            raise Unknown
+        order.insert(target % rank, order.pop(source % rank))
+        return order
+    if "numpy_T" in name or rank < 2:
+        return order[::-1]
+    pair = (args.get("dim0", args.get("axis0", -2)), args.get("dim1", args.get("axis1", -1)))
+    one, other = (int(axis) % rank for axis in pair)
+    order[one], order[other] = order[other], order[one]
+    return order
+
+
+@rule("expand", "expand_as", "broadcast_to")
+def expand(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+    """Dimensions of size 1 are repeated to a fixed size; the others pass."""
+    x, shape = walk.need(args["self"]), shape_of(node)
+    if shape is None:
+        raise Unknown
+    padded = (None,) * (len(shape) - len(x.shape)) + x.dims
+    return Flow(shape, padded, x.tensor)

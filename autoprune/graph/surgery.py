@@ -1,0 +1,198 @@
+"""The two ways to use a policy that leave a module behind: ``cut`` (smaller) and ``zero`` (dense, silenced).
+
+``Selector`` (selector.py) is the third, for searches; all three slice by the same ``Slicer``.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from autoprune.errors import InputError, PolicyMismatchError
+from autoprune.graph.fingerprint import fingerprint, first_difference
+from autoprune.graph.values import Analysis
+
+__all__ = ["Slicer", "cut", "index_map", "zero"]
+
+Index = NDArray[np.int64]
+Kept = Mapping[str, Sequence[int]]
+
+
+class Slicer:
+    """Which positions of which tensors remain, for any policy of one analysis."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self.analysis = analysis
+        self._width = {group.name: group.width for group in analysis.groups}
+        # tensor -> dim -> the groups that stand in it, each with its positions (units, m)
+        self.tensors: dict[str, dict[int, list[tuple[str, Index]]]] = defaultdict(lambda: defaultdict(list))
+        self._plain: set[tuple[str, int]] = set()
+        self._readers: dict[str, list[tuple[str, int, Index]]] = defaultdict(list)
+        for group in analysis.groups:
+            for member in group.members:
+                positions = member.positions.numpy()
+                self.tensors[member.tensor][member.dim].append((group.name, positions))
+                if positions.shape[1] == 1 and (positions[:, 0] == np.arange(group.width)).all():
+                    self._plain.add((member.tensor, member.dim))
+                if member.role == "consumer":
+                    self._readers[group.name].append((member.tensor, member.dim, positions))
+
+    def kept(self, kept: Kept) -> dict[str, Index]:
+        """Check a policy's indices and sort them; groups that stay whole are left out.
+
+        Raises:
+            InputError: An unknown group; no index, a repeated one, or one that is out of range.
+        """
+        checked: dict[str, Index] = {}
+        for name, indices in kept.items():
+            width = self.analysis.group(name).width
+            index = np.sort(np.asarray(indices, dtype=np.int64).reshape(-1))
+            if not len(index):
+                raise InputError(f"{name}: at least one of its {width} units must be kept")
+            if index[0] < 0 or index[-1] >= width:
+                raise InputError(f"{name}: kept indices must lie in 0..{width - 1}, got {index[0]}..{index[-1]}")
+            if (index[1:] == index[:-1]).any():
+                raise InputError(f"{name}: an index is kept twice")
+            if len(index) < width:
+                checked[name] = index
+        return checked
+
+    def widths(self, kept: Mapping[str, Index]) -> dict[str, int]:
+        """Kept units of every group."""
+        return {name: len(kept[name]) if name in kept else width for name, width in self._width.items()}
+
+    def indices(self, name: str, shape: Sequence[int], kept: Mapping[str, Index]) -> list[tuple[int, Index]]:
+        """The dimensions of one tensor that shrink, with the positions that remain, ascending."""
+        found = []
+        for dim, parts in self.tensors.get(name, {}).items():
+            if not any(group in kept for group, _ in parts):
+                continue
+            if len(parts) == 1 and (name, dim) in self._plain and shape[dim] == self._width[parts[0][0]]:
+                found.append((dim, kept[parts[0][0]]))
+                continue
+            mask = np.ones(shape[dim], np.bool_)
+            for group, positions in parts:
+                if group in kept:
+                    mask[positions] = False
+                    mask[positions[kept[group]]] = True
+            found.append((dim, np.flatnonzero(mask)))
+        return found
+
+    def silenced(self, kept: Mapping[str, Index]) -> list[tuple[str, int, Index]]:
+        """(tensor, dim, positions) of the columns that read dropped units."""
+        found = []
+        for group, index in kept.items():
+            dropped = np.delete(np.arange(self._width[group]), index)
+            found += [(name, dim, at[dropped].reshape(-1)) for name, dim, at in self._readers[group]]
+        return found
+
+    def attributes(self, kept: Mapping[str, Index]) -> list[tuple[str, str, int]]:
+        """(module, attribute, value) for all module attributes that follow the widths."""
+        widths = self.widths(kept)
+        return [(module, name, extent(widths)) for module, name, extent in self.analysis.attributes]
+
+
+def take(tensor: torch.Tensor, indices: Sequence[tuple[int, torch.Tensor]]) -> torch.Tensor:
+    """A fresh tensor of the positions that remain, exact copies, in the memory format of ``tensor``."""
+    if not indices:
+        return tensor.clone()
+    taken = tensor
+    for dim, index in indices:
+        taken = taken.index_select(dim, index)
+    if tensor.dim() == 4 and not tensor.is_contiguous():
+        if tensor.is_contiguous(memory_format=torch.channels_last):
+            return taken.contiguous(memory_format=torch.channels_last)
+    return taken
+
+
+def index_map(analysis: Analysis, kept: Kept) -> dict[str, list[tuple[int, torch.Tensor]]]:
+    """Tensor name -> [(dim, kept positions)]: slices whatever has a parameter's shape, as optimiser state.
+
+    Tensors that stay whole are left out; shared ones stand under the first of their names.
+
+    Raises:
+        InputError: ``kept`` does not fit the analysis.
+    """
+    slicer = Slicer(analysis)
+    checked = slicer.kept(kept)
+    layers = analysis.fingerprint["layers"]
+    sizes = {f"{layer}.{key}".lstrip("."): size for layer, _, own in layers for key, size in own.items()}
+    found = {name: slicer.indices(name, sizes[name], checked) for name in slicer.tensors}
+    return {
+        name: [(dim, torch.from_numpy(index.copy())) for dim, index in indices]
+        for name, indices in found.items()
+        if indices
+    }
+
+
+def require_same(model: nn.Module, analysis: Analysis) -> None:
+    """Refuse a model that the analysis was not made for.
+
+    Raises:
+        PolicyMismatchError: Naming the first layer that differs.
+    """
+    difference = first_difference(fingerprint(model), analysis.fingerprint)
+    if difference is not None:
+        raise PolicyMismatchError(f"the analysis was made for another model: {difference}")
+
+
+def cut(model: nn.Module, analysis: Analysis, kept: Kept) -> nn.Module:
+    """A smaller deep copy of the model: dropped units are really gone.
+
+    Keeps dtype, device, ``requires_grad``, train or evaluation mode, hooks and tied tensors; gradients are not
+    copied. Every kept value is an exact copy.
+
+    Args:
+        model: The dense model; not changed.
+        analysis: What ``analyse`` returned for it.
+        kept: Group name -> indices of the units that stay, in any order; groups left out stay whole.
+
+    Raises:
+        InputError: ``kept`` does not fit the analysis.
+        PolicyMismatchError: The analysis was made for another model.
+    """
+    require_same(model, analysis)
+    slicer = Slicer(analysis)
+    checked = slicer.kept(kept)
+    # What the memo already holds is not copied, so each tensor is copied once, at its small size.
+    memo: dict[int, torch.Tensor] = {}
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        indices = slicer.indices(name, tensor.shape, checked)
+        if indices:
+            on_device = [(dim, torch.from_numpy(index).to(tensor.device)) for dim, index in indices]
+            small = take(tensor.detach(), on_device)
+            is_parameter = isinstance(tensor, nn.Parameter)
+            memo[id(tensor)] = nn.Parameter(small, tensor.requires_grad) if is_parameter else small
+    smaller = copy.deepcopy(model, memo)
+    modules = dict(smaller.named_modules())
+    for module, attribute, value in slicer.attributes(checked):
+        setattr(modules[module], attribute, value)
+    return smaller
+
+
+def zero(model: nn.Module, analysis: Analysis, kept: Kept) -> nn.Module:
+    """A deep copy of dense shape in which dropped units are silent: what ``cut`` must equal.
+
+    A unit is silenced by zeroing the weights that read it; nothing else changes. Zeroing what makes it would be
+    wrong wherever a function in between does not map 0 to 0 (sigmoid, a BatchNorm's bias).
+
+    Raises:
+        InputError: ``kept`` does not fit the analysis.
+        PolicyMismatchError: The analysis was made for another model.
+    """
+    require_same(model, analysis)
+    slicer = Slicer(analysis)
+    checked = slicer.kept(kept)
+    silent = copy.deepcopy(model)
+    tensors = {**dict(silent.named_parameters()), **dict(silent.named_buffers())}
+    with torch.no_grad():
+        for name, dim, positions in slicer.silenced(checked):
+            tensor = tensors[name]
+            tensor.index_fill_(dim, torch.from_numpy(positions).to(tensor.device), 0)
+    return silent

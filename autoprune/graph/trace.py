@@ -1,0 +1,174 @@
+"""One trace of the user's model by ``torch.export``, and what its graph says about names and source lines."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export.graph_signature import InputKind
+
+from autoprune.errors import UnsupportedModelError
+
+__all__ = ["Example", "Trace", "as_example", "trace"]
+
+BATCH = 2  # traced with two images: a batch of one cannot be told from a dimension that is always 1
+
+_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in')
+
+
+@dataclass(frozen=True)
+class Example:
+    """An example input as the call ``model(*args, **kwargs)``."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    def tensors(self) -> list[torch.Tensor]:
+        """The tensors among the arguments."""
+        leaves = torch.utils._pytree.tree_leaves((self.args, dict(self.kwargs)))
+        return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+    def map(self, change: Any) -> Example:
+        """The example with ``change`` applied to each tensor."""
+        tree = torch.utils._pytree.tree_map_only(torch.Tensor, change, (self.args, dict(self.kwargs)))
+        return Example(tree[0], tree[1])
+
+    def with_batch(self, size: int) -> Example:
+        """The example with ``size`` copies of its first sample; tensors of another first dimension stay."""
+        tensors = [t for t in self.tensors() if t.dim() > 0]
+        if not tensors:
+            return self
+        batch = tensors[0].shape[0]
+
+        def resize(tensor: torch.Tensor) -> torch.Tensor:
+            if tensor.dim() == 0 or tensor.shape[0] != batch:
+                return tensor
+            return tensor[:1].detach().expand(size, *tensor.shape[1:]).contiguous()
+
+        return self.map(resize)
+
+
+def as_example(example_input: Any) -> Example:
+    """A tensor, a tuple of arguments or a mapping of keyword arguments, as one kind of value."""
+    if isinstance(example_input, Example):
+        return example_input
+    if isinstance(example_input, Mapping):
+        return Example((), dict(example_input))
+    if isinstance(example_input, tuple | list):
+        return Example(tuple(example_input), {})
+    return Example((example_input,), {})
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """The exported graph with the names of its parameters.
+
+    Attributes:
+        graph: ATen operators, in forward order.
+        tensors: Placeholder name -> qualified name of the parameter or buffer (shared tensors by one name).
+        parameters: Canonical names that are parameters, not buffers.
+        batch: First dimension of the traced inputs.
+        leaves: Qualified names of the modules that have no children.
+    """
+
+    graph: torch.fx.Graph
+    tensors: Mapping[str, str]
+    parameters: frozenset[str]
+    batch: int
+    leaves: frozenset[str]
+
+    def module_of(self, node: torch.fx.Node) -> str | None:
+        """The module that is this operator, or None for an operator in the body of a larger module."""
+        stack = node.meta.get("nn_module_stack") or {}
+        path = next((str(entry[0]) for entry in reversed(list(stack.values()))), "")
+        return path if path in self.leaves else None
+
+
+def where(node: torch.fx.Node) -> str:
+    """The operator with the user's own source line, as in "aten.add.Tensor at net.py:41"."""
+    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
+    own = [(file, line) for file, line in frames if "/torch/" not in file.replace("\\", "/")]
+    if not own:
+        return str(node.target)
+    file, line = own[-1]
+    return f"{node.target} at {file.replace(chr(92), '/').rsplit('/', 1)[-1]}:{line}"
+
+
+def canonical_names(model: nn.Module) -> dict[str, str]:
+    """Every qualified name of a parameter or buffer -> the first name of that same tensor."""
+    first: dict[int, str] = {}
+    names: dict[str, str] = {}
+    for source in (model.named_parameters, model.named_buffers):
+        for name, tensor in source(remove_duplicate=False):
+            names[name] = first.setdefault(id(tensor), name)
+    return names
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Neither warnings, log lines nor the global random state escape from what runs inside."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)
+
+
+def trace(model: nn.Module, example: Example) -> Trace:
+    """Export a copy of the model in evaluation mode.
+
+    Raises:
+        UnsupportedModelError: The model cannot be copied, run or exported.
+    """
+    try:
+        shadow = copy.deepcopy(model).eval()
+    except Exception as error:  # noqa: BLE001 - a user's module may raise anything when it is copied
+        raise UnsupportedModelError(f"the model cannot be copied: {_first_line(error)}") from error
+    doubled = example.with_batch(BATCH)
+    with quiet():
+        try:
+            program = torch.export.export(shadow, doubled.args, dict(doubled.kwargs))
+            batch = BATCH
+        except Exception:  # noqa: BLE001 - exporting runs the user's code; a fixed batch size is one cause
+            program, batch = _export_as_given(shadow, example)
+    names = canonical_names(model)
+    kinds = (InputKind.PARAMETER, InputKind.BUFFER)
+    tensors = {
+        spec.arg.name: names[spec.target]
+        for spec in program.graph_signature.input_specs
+        if spec.kind in kinds and spec.target is not None
+    }
+    return Trace(
+        graph=program.graph,
+        tensors=tensors,
+        parameters=frozenset(name for name, _ in model.named_parameters()),
+        batch=batch,
+        leaves=frozenset(name for name, child in model.named_modules() if not any(child.children())),
+    )
+
+
+def _export_as_given(shadow: nn.Module, example: Example) -> tuple[torch.export.ExportedProgram, int]:
+    try:
+        program = torch.export.export(shadow, example.args, dict(example.kwargs))
+    except Exception as error:  # noqa: BLE001 - exporting runs the user's code
+        raise UnsupportedModelError(
+            f"torch.export cannot trace the model: {_first_line(error)}\n"
+            "make its forward free of control flow that depends on values, or export the part to be pruned"
+        ) from error
+    return program, next((t.shape[0] for t in example.tensors() if t.dim() > 0), 1)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else 'no message'}"

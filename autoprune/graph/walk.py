@@ -1,0 +1,284 @@
+"""The walk over the exported graph: which atoms stand on which dimension of which tensor.
+
+Every tensor is a ``Flow``: per dimension either the atoms of its positions, or None where nothing can ever be
+removed (batch, height, width, a constant's size). Rules (one for each ATen operator, see the ``rules_*``
+modules) turn the flows of an operator's inputs into the flow of its output, and tie or freeze atoms.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch.fx import Node
+
+from autoprune.graph.atoms import Atoms, AtomTable
+from autoprune.graph.trace import Trace, where
+
+__all__ = ["RULES", "Flow", "OpRecord", "Rule", "Slot", "Walk", "rule"]
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """A tensor of the traced graph.
+
+    Attributes:
+        shape: Its sizes at the traced batch.
+        dims: Per dimension, the atom of each position, or None where positions are fixed.
+        tensor: Name of the parameter or buffer that it is, or is a view of; None for activations.
+    """
+
+    shape: tuple[int, ...]
+    dims: tuple[Atoms | None, ...]
+    tensor: str | None = None
+
+    def atoms(self) -> Iterable[Atoms]:
+        """The atoms of the dimensions that have some."""
+        return (dim for dim in self.dims if dim is not None)
+
+    def keeps(self, dims: Iterable[Atoms | None], shape: tuple[int, ...] | None = None) -> Flow:
+        """An activation with other dimensions."""
+        return Flow(self.shape if shape is None else shape, tuple(dims), self.tensor)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One dimension of a parameter or buffer, with its atoms."""
+
+    tensor: str
+    dim: int
+    atoms: Atoms
+
+
+@dataclass(frozen=True, eq=False)
+class OpRecord:
+    """An operator that costs something, with the flows it read and made."""
+
+    node: Node
+    name: str
+    kind: str
+    inputs: tuple[Flow, ...]
+    output: Flow
+    params: tuple[Flow, ...]
+    settings: Mapping[str, Any]
+
+
+Result = Flow | tuple[Flow, ...] | None
+Rule = Callable[["Walk", Node, dict[str, Any]], Result]
+RULES: dict[str, Rule] = {}
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Register a rule for ATen operators by base name; in-place forms (``relu_``) share it."""
+
+    def register(function: Rule) -> Rule:
+        for name in names:
+            RULES[name] = function
+        return function
+
+    return register
+
+
+@dataclass
+class Walk:
+    """The state of one walk.
+
+    Attributes:
+        trace: What is walked over.
+        flipped: Nodes at which the other of two possible readings is to be taken.
+        table: Atoms, ties, freezes.
+        slots: Dimensions of parameters and buffers, in order of first use.
+        ops: Operators that cost something, in forward order.
+        attributes: (module, attribute, atoms that it counts).
+        forks: Node -> atoms that depend on which reading is taken there.
+    """
+
+    trace: Trace
+    flipped: frozenset[str] = frozenset()
+    table: AtomTable = field(default_factory=AtomTable)
+    slots: list[Slot] = field(default_factory=list)
+    ops: list[OpRecord] = field(default_factory=list)
+    attributes: list[tuple[str, str, Atoms]] = field(default_factory=list)
+    forks: dict[str, Atoms] = field(default_factory=dict)
+    _results: dict[Node, Result] = field(default_factory=dict)
+    _tensors: dict[str, Flow] = field(default_factory=dict)
+
+    def run(self) -> Walk:
+        """Walk the whole graph."""
+        for node in self.trace.graph.nodes:
+            if node.op == "placeholder":
+                self._results[node] = self._placeholder(node)
+            elif node.op == "output":
+                self.freeze_all(_tensors_in(self, node.args), "model output")
+            else:
+                self._results[node] = self._call(node)
+        return self
+
+    def flow(self, value: Any) -> Flow | None:
+        """The flow of a node's (single) result; None for anything that is not a tensor."""
+        result = self._results.get(value) if isinstance(value, Node) else None
+        return result if isinstance(result, Flow) else None
+
+    def need(self, value: Any) -> Flow:
+        """The flow of an argument that must be a tensor."""
+        flow = self.flow(value)
+        if flow is None:
+            raise Unknown
+        return flow
+
+    def results(self, value: Any) -> Result:
+        """All results of a node."""
+        return self._results.get(value)
+
+    def tie(self, one: Atoms | None, other: Atoms | None, node: Node) -> Atoms | None:
+        """Tie two dimensions of equal size; a fixed one freezes the other. Returns the one to go on with."""
+        if one is None or other is None:
+            atoms = other if one is None else one
+            if atoms is not None:
+                self.table.freeze(atoms, f"meets a tensor of fixed width in {where(node)}")
+            return None
+        self.table.tie(one, other)
+        return one
+
+    def freeze(self, atoms: Atoms | None, node: Node, what: str = "touched by") -> None:
+        """Freeze one dimension, naming the operator and the user's line."""
+        if atoms is not None:
+            self.table.freeze(atoms, f"{what} {where(node)}")
+
+    def freeze_all(self, flows: Iterable[Flow], reason: str) -> None:
+        """Freeze every dimension of these tensors."""
+        for flow in flows:
+            for atoms in flow.atoms():
+                self.table.freeze(atoms, reason)
+
+    def fork(self, node: Node, atoms: Atoms) -> bool:
+        """Note that ``node`` can be read in two ways; True when the second is to be taken."""
+        self.forks[node.name] = atoms
+        return node.name in self.flipped
+
+    def record(
+        self,
+        node: Node,
+        kind: str,
+        inputs: Iterable[Flow | None],
+        output: Flow,
+        params: Iterable[Flow | None] = (),
+        **settings: Any,
+    ) -> Flow:
+        """List an operator; returns ``output``."""
+        tensors = tuple(flow for flow in params if flow is not None)
+        self.ops.append(
+            OpRecord(
+                node=node,
+                name=self.owner(node, tensors),
+                kind=kind,
+                inputs=tuple(flow for flow in inputs if flow is not None),
+                output=output,
+                params=tensors,
+                settings=settings,
+            )
+        )
+        return output
+
+    def owner(self, node: Node, params: tuple[Flow, ...] = ()) -> str:
+        """Qualified name of the module that is this operator, else the node's name."""
+        module = self.trace.module_of(node)
+        if module is None and params and params[0].tensor is not None and "." in params[0].tensor:
+            module = params[0].tensor.rsplit(".", 1)[0]
+        return module or node.name
+
+    def attribute(self, node: Node, params: tuple[Flow | None, ...], name: str, atoms: Atoms | None) -> None:
+        """Note that a module's attribute counts these atoms."""
+        if atoms is not None:
+            given = tuple(flow for flow in params if flow is not None)
+            self.attributes.append((self.owner(node, given), name, atoms))
+
+    def _placeholder(self, node: Node) -> Result:
+        shape = shape_of(node)
+        if shape is None:
+            return None
+        name = self.trace.tensors.get(node.name)
+        if name is None:
+            return Flow(shape, (None,) * len(shape))
+        if name not in self._tensors:
+            dims = tuple(self.table.fresh(size) if size > 1 else None for size in shape)
+            self._tensors[name] = Flow(shape, dims, name)
+            self.slots += [Slot(name, dim, atoms) for dim, atoms in enumerate(dims) if atoms is not None]
+        return self._tensors[name]
+
+    def _call(self, node: Node) -> Result:
+        if node.target is operator.getitem:
+            whole = self._results.get(node.args[0]) if isinstance(node.args[0], Node) else None
+            return whole[node.args[1]] if isinstance(whole, tuple) and isinstance(node.args[1], int) else None
+        schema = getattr(node.target, "_schema", None)
+        found = RULES.get(schema.name.removeprefix("aten::").removesuffix("_")) if schema is not None else None
+        if found is not None:
+            try:
+                return found(self, node, _bound(node, schema))
+            except Unknown:
+                pass
+        return self.unknown(node)
+
+    def unknown(self, node: Node) -> Result:
+        """Freeze whatever an operator without a rule touches."""
+        self.freeze_all(_tensors_in(self, [node.args, node.kwargs]), f"touched by {where(node)}")
+        output = fixed(node)
+        first = output[0] if isinstance(output, tuple) and output else output
+        flows = _tensors_in(self, [node.args, node.kwargs])
+        if isinstance(first, Flow) and flows:
+            self.record(
+                node,
+                "other",
+                [f for f in flows if f.tensor is None],
+                first,
+                [f for f in flows if f.tensor is not None],
+            )
+        return output
+
+
+class Unknown(Exception):  # noqa: N818 - control flow inside the walk, never an error that leaves it
+    """A rule does not understand this use of its operator: treat it as unknown."""
+
+
+def shape_of(node: Node) -> tuple[int, ...] | None:
+    """Sizes of a node's tensor result; None where it has none."""
+    shape = getattr(node.meta.get("val"), "shape", None)
+    return None if shape is None else tuple(int(size) for size in shape)
+
+
+def fixed(node: Node) -> Result:
+    """The result of an operator as tensors of fixed size."""
+    value = node.meta.get("val")
+    if isinstance(value, list | tuple):
+        shapes = [getattr(part, "shape", None) for part in value]
+        return tuple(Flow(tuple(map(int, s or ())), (None,) * len(s or ())) for s in shapes)
+    shape = shape_of(node)
+    return None if shape is None else Flow(shape, (None,) * len(shape))
+
+
+def _bound(node: Node, schema: Any) -> dict[str, Any]:
+    """The arguments of a call by the schema's names, defaults filled in."""
+    values = {argument.name: argument.default_value for argument in schema.arguments}
+    values.update({argument.name: value for argument, value in zip(schema.arguments, node.args, strict=False)})
+    values.update(node.kwargs)
+    return values
+
+
+def _tensors_in(walk: Walk, arguments: Any) -> list[Flow]:
+    """All flows anywhere in (nested) arguments."""
+    if isinstance(arguments, Node):
+        result = walk.results(arguments)
+        return list(result) if isinstance(result, tuple) else [result] if result is not None else []
+    if isinstance(arguments, Mapping):
+        arguments = arguments.values()
+    elif not isinstance(arguments, list | tuple):
+        return []
+    return [flow for part in arguments for flow in _tensors_in(walk, part)]
+
+
+def repeat_first(atoms: Atoms, size: int) -> Atoms:
+    """The atoms of the first of every ``size`` neighbours."""
+    return np.ascontiguousarray(atoms[::size])
