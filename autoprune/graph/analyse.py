@@ -78,9 +78,7 @@ def _analyse(
         flipped, tried = flipped | again, tried | again
 
 
-def _written(
-    model: nn.Module, drafted: Draft, shapes: tuple[tuple[int, ...], ...], print_: dict[str, Any]
-) -> Analysis:
+def _written(model: nn.Module, drafted: Draft, shapes: tuple[tuple[int, ...], ...], print_: dict[str, Any]) -> Analysis:
     """The analysis that a draft amounts to."""
     extents = drafted.extents()
     modules = dict(model.named_modules())

@@ -54,9 +54,8 @@ def convolution(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
         read = second if not transposed else first
     if made is not None:
         walk.table.made(made)
-    if groups == 1 or units is None:
-        if read is not None:
-            walk.table.read(read)
+    if units is None and read is not None:
+        walk.table.read(read)
     if bias is not None:
         walk.tie(made, bias.dims[0], node)
     params = (weight, bias)

@@ -11,26 +11,25 @@ from autoprune.graph.walk import Flow, Result, Unknown, Walk, repeat_first, rule
 
 __all__: list[str] = []
 
-FREE = ("dropout", "alpha_dropout", "feature_dropout", "contiguous", "clone", "detach", "alias", "lift_fresh_copy")
-FREE += ("to", "_to_copy", "type_as", "requires_grad", "float", "double", "half", "bfloat16")
-UNARY = ("relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "leaky_relu", "elu", "selu", "celu")
-UNARY += ("silu", "mish", "gelu", "sigmoid", "hardsigmoid", "hardswish", "tanh", "softplus", "softsign")
-UNARY += ("log_sigmoid", "logsigmoid", "hardshrink", "softshrink", "tanhshrink", "threshold", "rrelu")
-UNARY += ("exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "square", "abs", "neg", "reciprocal", "sign", "erf")
-UNARY += ("sin", "cos", "round", "floor", "ceil", "trunc", "zeros_like", "ones_like", "full_like", "nan_to_num")
-PAIRWISE = ("add", "sub", "rsub", "mul", "div", "multiply", "divide", "true_divide", "maximum", "minimum")
-PAIRWISE += ("pow", "lerp", "addcmul", "addcdiv", "where", "atan2", "fmod", "remainder", "floor_divide")
-PAIRWISE += ("eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "masked_fill")
+# ATen base names; overloads and in-place forms included
+FREE = """dropout alpha_dropout feature_dropout contiguous clone detach alias lift_fresh_copy to _to_copy type_as
+    requires_grad float double half bfloat16"""
+UNARY = """relu relu6 hardtanh clamp clamp_min clamp_max leaky_relu elu selu celu silu mish gelu sigmoid hardsigmoid
+    hardswish tanh softplus softsign log_sigmoid logsigmoid hardshrink softshrink tanhshrink threshold exp expm1 log
+    log1p sqrt rsqrt square abs neg reciprocal sign erf sin cos round floor ceil trunc zeros_like ones_like full_like
+    nan_to_num"""
+PAIRWISE = """add sub rsub mul div multiply divide true_divide maximum minimum pow lerp addcmul addcdiv where atan2
+    fmod remainder floor_divide eq ne lt le gt ge logical_and logical_or masked_fill"""
 
 
-@rule(*FREE)
+@rule(*FREE.split())
 def free(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     """Nothing happens to the values, or nothing that costs."""
     x = walk.need(args.get("self", args.get("input")))
     return x.keeps(x.dims)
 
 
-@rule(*UNARY)
+@rule(*UNARY.split())
 def unary(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     """Each element on its own."""
     x = walk.need(args.get("self", args.get("input")))
@@ -41,7 +40,7 @@ def unary(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     return walk.record(node, "relu", [x], Flow(x.shape, x.dims))
 
 
-@rule(*PAIRWISE)
+@rule(*PAIRWISE.split())
 def pairwise(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     """Arithmetic on tensors: equal places are tied, sizes of 1 are broadcast."""
     operands = [flow for flow in map(walk.flow, args.values()) if flow is not None]

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from autoprune.graph.surgery import Index, Slicer, require_same, take
 from autoprune.graph.trace import canonical_names
-from autoprune.graph.values import Analysis
+from autoprune.graph.values import Analysis, Extent
 
 __all__ = ["Selector"]
 
-Indices = dict[tuple[int, torch.device], tuple[Index, torch.Tensor]]
+
+@dataclass(frozen=True, eq=False)
+class _Tensor:
+    """A dense parameter or buffer and the places in the shell that hold it."""
+
+    name: str
+    dense: torch.Tensor
+    is_parameter: bool
+    needs_grad: bool
+    owners: tuple[tuple[dict[str, torch.Tensor | None], str], ...]
+
+    def put(self, value: torch.Tensor) -> None:
+        """Hand a fresh tensor to every owner."""
+        held = nn.Parameter(value, self.needs_grad) if self.is_parameter else value
+        for registry, leaf in self.owners:
+            registry[leaf] = held
 
 
 class Selector:
@@ -36,18 +52,19 @@ class Selector:
         self._slicer = Slicer(analysis)
         self._shell = copy.deepcopy(model)
         self._modes = [(module, module.training) for module in self._shell.modules()]
-        self._modules = dict(self._shell.named_modules())
-        owners: dict[str, list[tuple[nn.Module, str]]] = {}
-        for alias, name in canonical_names(self._shell).items():
-            module, _, leaf = alias.rpartition(".")
-            owners.setdefault(name, []).append((self._modules[module], leaf))
-        self._parameters = [
-            (name, tensor.detach(), tensor.requires_grad, owners[name])
-            for name, tensor in self._shell.named_parameters()
-        ]
-        self._buffers = [
-            (name, tensor.detach(), owners[name]) for name, tensor in self._shell.named_buffers()
-        ]
+        self._bundles: dict[tuple[str, torch.dtype, torch.device], list[_Tensor]] = {}
+        self._singles: list[_Tensor] = []
+        for tensor in _tensors(self._shell):
+            group = self._slicer.single(tensor.name) if tensor.dense.dim() == 1 else None
+            if group is None:
+                self._singles.append(tensor)
+            else:
+                self._bundles.setdefault((group, tensor.dense.dtype, tensor.dense.device), []).append(tensor)
+        self._stacks = {key: torch.stack([t.dense for t in found]) for key, found in self._bundles.items()}
+        modules = dict(self._shell.named_modules())
+        self._attributes: dict[Extent, list[tuple[dict[str, object], str]]] = {}
+        for path, attribute, extent in analysis.attributes:
+            self._attributes.setdefault(extent, []).append((modules[path].__dict__, attribute))
 
     def select(self, kept: Mapping[str, Sequence[int]]) -> nn.Module:
         """The network that ``cut`` would build, bit for bit; valid until the next ``select``.
@@ -59,33 +76,51 @@ class Selector:
             InputError: ``kept`` does not fit the analysis.
         """
         checked = self._slicer.kept(kept)
-        indices: Indices = {}
-        for name, tensor, needs_grad, owners in self._parameters:
-            parameter = nn.Parameter(self._slice(name, tensor, checked, indices), needs_grad)
-            for module, leaf in owners:
-                module._parameters[leaf] = parameter
-        for name, tensor, owners in self._buffers:
-            buffer = self._slice(name, tensor, checked, indices)
-            for module, leaf in owners:
-                module._buffers[leaf] = buffer
-        for path, attribute, value in self._slicer.attributes(checked):
-            self._modules[path].__dict__[attribute] = value
+        self._dress_bundles(checked)
+        self._dress_singles(checked)
+        widths = self._slicer.widths(checked)
+        for extent, places in self._attributes.items():
+            size = extent(widths)
+            for attributes, name in places:
+                attributes[name] = size
         for module, training in self._modes:
-            module.training = training
+            if module.training is not training:
+                module.training = training
         return self._shell
 
-    def _slice(
-        self,
-        name: str,
-        tensor: torch.Tensor,
-        kept: Mapping[str, Index],
-        known: Indices,
-    ) -> torch.Tensor:
-        """The remaining positions of one tensor; index tensors are made once a candidate."""
-        found = []
-        for dim, index in self._slicer.indices(name, tensor.shape, kept):
-            key = (id(index), tensor.device)
-            if key not in known:  # the array is kept beside, or its id would go to another
-                known[key] = (index, torch.from_numpy(index).to(tensor.device))
-            found.append((dim, known[key][1]))
-        return take(tensor, found)
+    def _dress_bundles(self, kept: Mapping[str, Index]) -> None:
+        """Vectors of one group (BatchNorm's four, biases) are sliced in one go; ``data`` parts their versions."""
+        for key, tensors in self._bundles.items():
+            stack, index = self._stacks[key], kept.get(key[0])
+            at = None if index is None else torch.from_numpy(index).to(stack.device)
+            small = stack.clone() if at is None else stack.index_select(1, at)
+            for tensor, row in zip(tensors, small.unbind(0), strict=True):
+                tensor.put(row.data)
+
+    def _dress_singles(self, kept: Mapping[str, Index]) -> None:
+        """All other tensors one by one; index tensors are made once a candidate."""
+        known: dict[tuple[int, torch.device], tuple[Index, torch.Tensor]] = {}
+        for tensor in self._singles:
+            device = tensor.dense.device
+            found = []
+            for dim, index in self._slicer.indices(tensor.name, tensor.dense.shape, kept):
+                key = (id(index), device)
+                if key not in known:  # the array is kept beside, or its id would go to another
+                    known[key] = (index, torch.from_numpy(index).to(device))
+                found.append((dim, known[key][1]))
+            tensor.put(take(tensor.dense, found))
+
+
+def _tensors(shell: nn.Module) -> list[_Tensor]:
+    """Every distinct parameter and buffer of the shell."""
+    modules = dict(shell.named_modules())
+    owners: dict[str, list[tuple[dict[str, torch.Tensor | None], str]]] = {}
+    parameters = dict(shell.named_parameters())
+    for alias, name in canonical_names(shell).items():
+        module, _, leaf = alias.rpartition(".")
+        registry = modules[module]._parameters if name in parameters else modules[module]._buffers
+        owners.setdefault(name, []).append((registry, leaf))
+    return [
+        _Tensor(name, tensor.detach(), name in parameters, tensor.requires_grad, tuple(owners[name]))
+        for name, tensor in (*parameters.items(), *shell.named_buffers())
+    ]

@@ -34,11 +34,13 @@ class Slicer:
         self.tensors: dict[str, dict[int, list[tuple[str, Index]]]] = defaultdict(lambda: defaultdict(list))
         self._plain: set[tuple[str, int]] = set()
         self._readers: dict[str, list[tuple[str, int, Index]]] = defaultdict(list)
+        sizes = dense_shapes(analysis)
         for group in analysis.groups:
             for member in group.members:
                 positions = member.positions.numpy()
                 self.tensors[member.tensor][member.dim].append((group.name, positions))
-                if positions.shape[1] == 1 and (positions[:, 0] == np.arange(group.width)).all():
+                size = sizes[member.tensor][member.dim]
+                if positions.shape == (size, 1) and (positions[:, 0] == np.arange(size)).all():
                     self._plain.add((member.tensor, member.dim))
                 if member.role == "consumer":
                     self._readers[group.name].append((member.tensor, member.dim, positions))
@@ -63,6 +65,11 @@ class Slicer:
                 checked[name] = index
         return checked
 
+    def single(self, name: str) -> str | None:
+        """The group that owns the whole first dimension of a tensor, unit by unit; None if none does."""
+        parts = self.tensors.get(name, {}).get(0, [])
+        return parts[0][0] if len(parts) == 1 and (name, 0) in self._plain else None
+
     def widths(self, kept: Mapping[str, Index]) -> dict[str, int]:
         """Kept units of every group."""
         return {name: len(kept[name]) if name in kept else width for name, width in self._width.items()}
@@ -73,7 +80,7 @@ class Slicer:
         for dim, parts in self.tensors.get(name, {}).items():
             if not any(group in kept for group, _ in parts):
                 continue
-            if len(parts) == 1 and (name, dim) in self._plain and shape[dim] == self._width[parts[0][0]]:
+            if (name, dim) in self._plain:
                 found.append((dim, kept[parts[0][0]]))
                 continue
             mask = np.ones(shape[dim], np.bool_)
@@ -105,10 +112,10 @@ def take(tensor: torch.Tensor, indices: Sequence[tuple[int, torch.Tensor]]) -> t
     taken = tensor
     for dim, index in indices:
         taken = taken.index_select(dim, index)
-    if tensor.dim() == 4 and not tensor.is_contiguous():
-        if tensor.is_contiguous(memory_format=torch.channels_last):
-            return taken.contiguous(memory_format=torch.channels_last)
-    return taken
+    if tensor.is_contiguous() or tensor.dim() != 4:
+        return taken
+    last = tensor.is_contiguous(memory_format=torch.channels_last)
+    return taken.contiguous(memory_format=torch.channels_last) if last else taken
 
 
 def index_map(analysis: Analysis, kept: Kept) -> dict[str, list[tuple[int, torch.Tensor]]]:
@@ -121,14 +128,19 @@ def index_map(analysis: Analysis, kept: Kept) -> dict[str, list[tuple[int, torch
     """
     slicer = Slicer(analysis)
     checked = slicer.kept(kept)
-    layers = analysis.fingerprint["layers"]
-    sizes = {f"{layer}.{key}".lstrip("."): size for layer, _, own in layers for key, size in own.items()}
+    sizes = dense_shapes(analysis)
     found = {name: slicer.indices(name, sizes[name], checked) for name in slicer.tensors}
     return {
         name: [(dim, torch.from_numpy(index.copy())) for dim, index in indices]
         for name, indices in found.items()
         if indices
     }
+
+
+def dense_shapes(analysis: Analysis) -> dict[str, list[int]]:
+    """Qualified name of every parameter and buffer -> its dense shape."""
+    layers = analysis.fingerprint["layers"]
+    return {f"{layer}.{key}".lstrip("."): size for layer, _, own in layers for key, size in own.items()}
 
 
 def require_same(model: nn.Module, analysis: Analysis) -> None:

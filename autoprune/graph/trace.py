@@ -133,7 +133,7 @@ def trace(model: nn.Module, example: Example) -> Trace:
     """
     try:
         shadow = copy.deepcopy(model).eval()
-    except Exception as error:  # noqa: BLE001 - a user's module may raise anything when it is copied
+    except Exception as error:
         raise UnsupportedModelError(f"the model cannot be copied: {_first_line(error)}") from error
     doubled = example.with_batch(BATCH)
     with quiet():
@@ -161,7 +161,7 @@ def trace(model: nn.Module, example: Example) -> Trace:
 def _export_as_given(shadow: nn.Module, example: Example) -> tuple[torch.export.ExportedProgram, int]:
     try:
         program = torch.export.export(shadow, example.args, dict(example.kwargs))
-    except Exception as error:  # noqa: BLE001 - exporting runs the user's code
+    except Exception as error:
         raise UnsupportedModelError(
             f"torch.export cannot trace the model: {_first_line(error)}\n"
             "make its forward free of control flow that depends on values, or export the part to be pruned"

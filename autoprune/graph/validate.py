@@ -184,7 +184,7 @@ def _prepared(model: nn.Module, example: Example) -> tuple[nn.Module, Example, f
         with quiet(), torch.no_grad():
             try:
                 outputs = tensors_of(_call(shadow, cast))
-            except Exception:  # noqa: BLE001, S112 - the user's forward may not run in this precision
+            except Exception:  # noqa: BLE001 - the user's forward may not run in this precision
                 continue
         if all(bool(torch.isfinite(t).all()) for t in outputs if t.is_floating_point()):
             return shadow, cast, tolerance

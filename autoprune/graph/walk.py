@@ -239,7 +239,7 @@ class Walk:
         return output
 
 
-class Unknown(Exception):  # noqa: N818 - control flow inside the walk, never an error that leaves it
+class Unknown(Exception):
     """A rule does not understand this use of its operator: treat it as unknown."""
 
 
