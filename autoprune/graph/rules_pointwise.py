@@ -29,6 +29,12 @@ def free(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     return x.keeps(x.dims)
 
 
+@rule("_assert_tensor_metadata", "_assert_scalar", "_assert_async")
+def check(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+    """A check that the exporter left behind (after `torch.as_tensor`, say): it changes nothing."""
+    return None
+
+
 @rule(*UNARY.split())
 def unary(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     """Each element on its own."""

@@ -6,11 +6,13 @@ from typing import Any
 
 from torch.fx import Node
 
-from autoprune.graph.walk import Flow, Result, Unknown, Walk, rule, shape_of
+from autoprune.graph.walk import Flow, Result, Unknown, Walk, fixed, rule, shape_of
 
 __all__: list[str] = []
 
-_POOLS = tuple(f"{kind}_pool{rank}d" for kind in ("max", "avg", "lp") for rank in (1, 2, 3))
+_POOLS = tuple(f"{kind}_pool{rank}d" for kind in ("max", "avg", "lp") for rank in (1, 2, 3)) + tuple(
+    f"max_pool{rank}d_with_indices" for rank in (1, 2, 3)
+)
 _ADAPTIVE = tuple(f"adaptive_{kind}_pool{rank}d" for kind in ("max", "avg") for rank in (1, 2, 3))
 _RESIZES: tuple[str, ...] = ("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_bilinear2d")
 _RESIZES += ("upsample_linear1d", "upsample_trilinear3d", "upsample_bicubic2d", "_upsample_nearest_exact2d")
@@ -22,39 +24,46 @@ def _numbers(value: Any, rank: int) -> tuple[int, ...]:
 
 
 def _spatial(walk: Walk, node: Node, x: Flow) -> Flow:
-    """The output of an operator that works inside each channel."""
-    shape = shape_of(node)
-    if shape is None or len(shape) != len(x.shape) or len(shape) < 3:
+    """The (first) output of an operator that works inside each channel."""
+    first = fixed(node)
+    shape = first[0].shape if isinstance(first, tuple) else first.shape if first is not None else ()
+    if len(shape) != len(x.shape) or len(shape) < 3:
         raise Unknown
     for atoms in x.dims[2:]:
         walk.freeze(atoms, node)
     return Flow(shape, (*x.dims[:2], *(None,) * (len(shape) - 2)))
 
 
+def _with_indices(node: Node, output: Flow) -> Result:
+    """Where an operator also returns the places of its maxima, they have the output's shape."""
+    value = node.meta.get("val")
+    return (output,) * len(value) if isinstance(value, list | tuple) else output
+
+
 @rule(*_POOLS)
 def pool(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     """Windows inside each channel."""
     x = walk.need(args["self"])
-    output = _spatial(walk, node, x)
     rank = len(x.shape) - 2
     kernel = _numbers(args["kernel_size"], rank)
-    return walk.record(
+    output = walk.record(
         node,
         "pool",
         [x],
-        output,
+        _spatial(walk, node, x),
         kernel=kernel,
         stride=_numbers(args["stride"], rank) or kernel,
         padding=_numbers(args.get("padding", 0), rank),
         dilation=_numbers(args.get("dilation", 1), rank),
     )
+    return _with_indices(node, output)
 
 
 @rule(*_ADAPTIVE)
 def adaptive_pool(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     """Windows inside each channel, their size from the output's."""
     x = walk.need(args["self"])
-    return walk.record(node, "pool", [x], _spatial(walk, node, x))
+    return _with_indices(node, walk.record(node, "pool", [x], _spatial(walk, node, x)))
 
 
 @rule(*_RESIZES)

@@ -1,0 +1,125 @@
+"""Every pattern: the groups a person finds, and cut = silenced dense = selected, bit for bit where it must be."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from graph_nets import CASES
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from autoprune.graph import Analysis, Selector, analyse, cut, zero
+
+_built: dict[str, tuple[nn.Module, Tensor, Analysis]] = {}
+
+
+def built(name: str) -> tuple[nn.Module, Tensor, Analysis]:
+    """The net with random weights and statistics (f(0) != 0 everywhere), once a session."""
+    if name not in _built:
+        case, generator = CASES[name], torch.Generator().manual_seed(1)
+        net = case.build()
+        with torch.no_grad():
+            for key, tensor in net.state_dict(keep_vars=True).items():
+                if tensor.is_floating_point():
+                    drawn = torch.rand(tensor.shape, generator=generator)
+                    tensor.copy_(drawn + 0.5 if key.endswith("var") else (drawn - 0.5) if tensor.dim() > 1 else drawn)
+        x = torch.randn(case.shape, generator=generator)
+        _built[name] = net.eval().double(), x.double(), analyse(net, x.double())
+    return _built[name]
+
+
+def drawn(analysis: Analysis, seed: int) -> dict[str, list[int]]:
+    rng = np.random.default_rng(seed)
+    return {g.name: rng.permutation(g.width)[: rng.integers(1, g.width + 1)].tolist() for g in analysis.groups}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_groups_are_those_a_person_finds(name: str) -> None:
+    case, (_, _, analysis) = CASES[name], built(name)
+    assert {group.name: group.width for group in analysis.groups} == dict(case.groups)
+    for layer, reason in case.frozen.items():
+        assert reason in analysis.frozen[layer]
+
+
+@pytest.mark.parametrize("name", CASES)
+@settings(max_examples=8, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 10_000))
+def test_cut_is_zeroed_and_selected(name: str, seed: int) -> None:
+    net, x, analysis = built(name)
+    kept = drawn(analysis, seed)
+    small, silent = cut(net, analysis, kept), zero(net, analysis, kept)
+    with torch.no_grad():
+        out = small(x)
+        torch.testing.assert_close(out, silent(x), rtol=1e-9, atol=1e-9)
+        assert torch.equal(Selector(net, analysis).select(kept)(x), out)
+    widths = {name: len(units) for name, units in kept.items()}
+    assert analysis.param_total(widths) == sum(p.numel() for p in small.parameters())
+    assert analysis.macs(widths) == counted_macs(small, x)
+
+
+def counted_macs(net: nn.Module, x: Tensor) -> int:
+    """Multiply-accumulates of all convolutions, linear layers and matrix parameters, counted by hooks."""
+    total = 0
+
+    def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        weight = module.weight
+        assert isinstance(weight, Tensor)
+        if isinstance(module, nn.Linear):
+            total += output.numel() * module.in_features
+        elif isinstance(module, nn.ConvTranspose2d):
+            total += args[0].numel() * module.out_channels // module.groups * math.prod(module.kernel_size)
+        elif isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            total += output.numel() * module.in_channels // module.groups * math.prod(module.kernel_size)
+
+    handles = [
+        module.register_forward_hook(hook)
+        for module in net.modules()
+        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
+    ]
+    with torch.no_grad():
+        net(x)
+    for handle in handles:
+        handle.remove()
+    matrix = getattr(net, "matrix", None)
+    return total + (matrix.numel() if isinstance(matrix, Tensor) else 0)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_ops_have_the_shapes_that_run(name: str) -> None:
+    """Every module's recorded output shape is the one its hook sees in the cut network; and repr agrees."""
+    net, x, analysis = built(name)
+    kept = drawn(analysis, 3)
+    small = cut(net, analysis, kept)
+    widths = analysis.widths({name: len(units) for name, units in kept.items()})
+    seen: dict[str, list[tuple[tuple[int, ...], tuple[int, ...]]]] = {}
+
+    def watch(path: str, module: nn.Module) -> None:
+        def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            seen.setdefault(path, []).append((tuple(args[0].shape), tuple(output.shape)))
+
+        module.register_forward_hook(hook)
+
+    for path, module in small.named_modules():
+        if not any(module.children()) and path:
+            watch(path, module)
+    with torch.no_grad():
+        small(x)
+    for op in analysis.ops:
+        if op.name in seen:
+            shapes = [
+                tuple(s if isinstance(s, int) else s(widths) for s in shape) for shape in (op.inputs[0], op.output)
+            ]
+            assert tuple(shapes) in seen[op.name], op.name
+    for path, module in small.named_modules():
+        if isinstance(module, nn.modules.conv._ConvNd):
+            rows, columns = module.weight.shape[:2]
+            if module.transposed:
+                rows, columns = columns * module.groups, rows // module.groups
+            assert (module.out_channels, module.in_channels) == (rows, columns * module.groups), path
+        if isinstance(module, nn.Linear):
+            assert (module.out_features, module.in_features) == tuple(module.weight.shape)
