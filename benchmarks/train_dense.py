@@ -4,8 +4,10 @@
         --out autoprune/models/weights/resnet20_fashion_mnist.safetensors
 
 Every epoch is scored on the search split; the test split is touched once, at the end, in float32. The last epoch's
-weights are saved, whatever the search split says, so that they are no choice made on it.
-The figures are printed as one line of JSON, and written beside the weights (suffix .json) unless --no-json is given.
+weights are saved, whatever the search split says, so that they are no choice made on it. The figures are printed as one
+line of JSON, and written beside the weights (suffix .json) unless --no-json is given.
+With --state FILE the training is saved after every epoch, and goes on from there when the command is given again. On a
+machine that is busy with other work --threads 1 is the fastest: threads then wait for each other.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import torch
 from autoprune import data, models
 from autoprune.errors import AutopruneError
 from autoprune.evaluation import accuracy
-from autoprune.training import EpochResult, TrainSettings, train
+from autoprune.training import EpochResult, Trainer, TrainSettings
 
 
 def main() -> int:
@@ -52,6 +54,7 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
     parser.add_argument("--threads", type=int, default=0, help="default: all")
+    parser.add_argument("--state", type=Path, help="file of the unfinished training, to go on from")
     parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
     parser.add_argument("--no-json", action="store_true", help="leave no file of figures")
     return parser.parse_args()
@@ -79,7 +82,15 @@ def _trained(options: argparse.Namespace) -> dict[str, object]:
             flush=True,
         )
 
-    train(model, dataset.train, settings=settings, on_epoch=report)
+    trainer = Trainer(model, dataset.train, settings)
+    if options.state is not None and options.state.is_file():
+        trainer.load_state_dict(torch.load(options.state, weights_only=True))
+    while trainer.epoch < settings.epochs:
+        trainer.run(1, on_epoch=report)
+        if options.state is not None:
+            beside = options.state.with_name(options.state.name + ".new")
+            torch.save(trainer.state_dict(), beside)
+            beside.replace(options.state)
     models.save_weights(model.state_dict(), options.out)
     return {
         "model": options.model,

@@ -1,10 +1,10 @@
 """Data: four disjoint splits of a data set, as batches that can be iterated again."""
 
+from autoprune.data._digits import digits
+from autoprune.data._fashion_mnist import fashion_mnist
+from autoprune.data._folder import Manifest, folder, manifest_of
 from autoprune.data.base import Augmentation, DataSet, Normalisation, TensorBatches
 from autoprune.data.catalogue import NAMES, load
-from autoprune.data.digits import digits
-from autoprune.data.fashion_mnist import fashion_mnist
-from autoprune.data.folder import Manifest, folder, manifest_of
 from autoprune.data.loaders import from_loaders, from_reference
 
 __all__ = [

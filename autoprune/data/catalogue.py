@@ -6,10 +6,10 @@ import difflib
 from pathlib import Path
 
 from autoprune._reference import is_reference
+from autoprune.data._digits import digits
+from autoprune.data._fashion_mnist import fashion_mnist
+from autoprune.data._folder import folder
 from autoprune.data.base import DataSet
-from autoprune.data.digits import digits
-from autoprune.data.fashion_mnist import fashion_mnist
-from autoprune.data.folder import folder
 from autoprune.data.loaders import from_reference
 from autoprune.errors import InputError
 
@@ -42,7 +42,7 @@ def load(spec: str, data_dir: Path | None = None, *, batch_size: int = 128, seed
         return from_reference(spec, seed=seed)
     near = difflib.get_close_matches(spec.lower().replace("_", "-"), NAMES, n=1, cutoff=0.0)[0]
     raise InputError(
-        f"there is no data set {spec!r}; did you mean {near}? "
+        f"there is no data set {spec!r}; the nearest name is {near}. "
         f"There are {', '.join(NAMES)}, folder:DIR and package.module:function"
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from itertools import chain
 from typing import Any
 
@@ -99,7 +99,7 @@ def from_reference(spec: str, *, seed: int) -> DataSet:
 def _refuse_one_way(part: str, loader: Any) -> None:
     if not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
         raise InputError(f"the {part} loader is {type(loader).__name__}, which cannot be iterated")
-    if iter(loader) is loader:
+    if isinstance(loader, Iterator):  # asking iter(loader) would start a DataLoader's workers
         raise InputError(f"the {part} loader can be read only once; give a loader or a list, not a generator")
 
 

@@ -40,7 +40,8 @@ class Separable(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The block's output (N, outputs, H / stride, W / stride) for x (N, inputs, H, W)."""
         x = self.relu(self.bn1(self.depthwise(x)))
-        return torch.as_tensor(self.relu(self.bn2(self.pointwise(x))))
+        out: Tensor = self.relu(self.bn2(self.pointwise(x)))
+        return out
 
 
 class MobileNetV1(nn.Module):
@@ -75,7 +76,8 @@ class MobileNetV1(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, in_channels, H, W)."""
         x = self.blocks(self.relu(self.bn1(self.conv1(x))))
-        return torch.as_tensor(self.fc(torch.flatten(self.avgpool(x), 1)))
+        out: Tensor = self.fc(torch.flatten(self.avgpool(x), 1))
+        return out
 
 
 class Inverted(nn.Module):
@@ -102,7 +104,7 @@ class Inverted(nn.Module):
         out = x if self.expand is None else self.expand(x)
         out = self.relu(self.bn1(self.depthwise(out)))
         out = self.bn2(self.project(out))
-        return torch.as_tensor(x + out if self.residual else out)
+        return x + out if self.residual else out
 
 
 class MobileNetV2(nn.Module):
@@ -145,7 +147,8 @@ class MobileNetV2(nn.Module):
         """Logits (N, classes) of images (N, in_channels, H, W)."""
         x = self.blocks(self.relu(self.bn1(self.conv1(x))))
         x = self.relu(self.bn2(self.conv2(x)))
-        return torch.as_tensor(self.fc(torch.flatten(self.avgpool(x), 1)))
+        out: Tensor = self.fc(torch.flatten(self.avgpool(x), 1))
+        return out
 
 
 def by_eights(channels: float) -> int:

@@ -5,7 +5,7 @@ begin with stride 2), global average pooling and one linear layer: 6 * blocks + 
 
 Where a block changes shape its shortcut is a 1 x 1 convolution with BatchNorm (the paper's option B). The
 paper's CIFAR nets pad with zero channels instead (option A); a projection keeps every coupling between
-layers visible as a weight, at 2,816 more parameters for the three-stage nets of width 1.
+layers visible as a weight, at 2,752 more parameters for the three-stage nets of width 1.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Block(nn.Module):
         out = self.bn2(self.conv2(out))
         if self.residual:
             out = out + (x if self.downsample is None else self.downsample(x))
-        return torch.as_tensor(self.relu(out))
+        activated: Tensor = self.relu(out)
+        return activated
 
 
 class CifarResNet(nn.Module):
@@ -79,7 +80,8 @@ class CifarResNet(nn.Module):
         """Logits (N, classes) of images (N, in_channels, H, W), H and W at least 4."""
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
-        return torch.as_tensor(self.fc(torch.flatten(self.avgpool(x), 1)))
+        out: Tensor = self.fc(torch.flatten(self.avgpool(x), 1))
+        return out
 
 
 def _stage(inputs: int, outputs: int, blocks: int, *, stride: int, residual: bool) -> nn.Sequential:

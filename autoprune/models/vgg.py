@@ -49,7 +49,8 @@ class CifarVGG(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, in_channels, H, W), H and W at least 16."""
-        return torch.as_tensor(self.fc(torch.flatten(self.avgpool(self.features(x)), 1)))
+        out: Tensor = self.fc(torch.flatten(self.avgpool(self.features(x)), 1))
+        return out
 
 
 def vgg16_bn(in_channels: int = 3, classes: int = 10, width: float = 1.0) -> CifarVGG:

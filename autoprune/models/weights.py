@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no weights file {path}")
-    weights = _from_safetensors(path) if _is_safetensors(path) else _from_checkpoint(path)
+    try:
+        weights = _from_safetensors(path) if _is_safetensors(path) else _from_checkpoint(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     if weights and all(name.startswith(_PREFIX) for name in weights):
         weights = {name.removeprefix(_PREFIX): tensor for name, tensor in weights.items()}
     for name, tensor in weights.items():
@@ -94,28 +98,34 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def _is_safetensors(path: Path) -> bool:
-    # By content: eight bytes of header length, then JSON. torch files are zip archives or pickles.
+    # By content where the name does not say: eight bytes of header length, then JSON. torch's files are zip
+    # archives (PK) or pickles (0x80).
     with path.open("rb") as stream:
-        return path.suffix == ".safetensors" or stream.read(9)[8:] == b"{"
+        start = stream.read(9)
+    return path.suffix == ".safetensors" or (start[8:] == b"{" and start[:1] not in (b"P", b"\x80"))
 
 
 def _from_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         loaded: dict[str, Tensor] = safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError) as error:
+    except safetensors.SafetensorError as error:
         raise InputError(f"{path} is not a safetensors file, or is damaged: {error}") from error
     return loaded
 
 
 def _from_checkpoint(path: Path) -> dict[str, Tensor]:
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about pickle protocols: it reads them, or fails below
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if "nsupported" not in str(error):  # a torn pickle names no forbidden global or instruction
+            raise InputError(f"{path} is neither a safetensors file nor a torch checkpoint, or is damaged") from error
         raise InputError(
             f"{path} holds more than tensors, and reading it could run code; "
             "save model.state_dict() alone, best as safetensors"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, ValueError, LookupError, AttributeError) as error:
         raise InputError(f"{path} is neither a safetensors file nor a torch checkpoint, or is damaged") from error
     for key in _NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):

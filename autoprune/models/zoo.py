@@ -55,7 +55,7 @@ def build(
         if spec not in ZOO:
             near = difflib.get_close_matches(spec.lower(), ZOO, n=1, cutoff=0.0)[0]
             raise InputError(
-                f"there is no model {spec!r} in the zoo; did you mean {near}? "
+                f"there is no model {spec!r} in the zoo; the nearest name is {near}. "
                 f"There are {', '.join(ZOO)}, and package.module:factory"
             )
         if spec in _HAS_SMALL_FORM and image_size is not None and image_size < _SMALL:

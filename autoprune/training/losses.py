@@ -13,6 +13,9 @@ from autoprune.errors import InputError
 __all__ = ["Loss", "cross_entropy", "distillation"]
 
 Loss = Callable[[Any, Any], Tensor]
+"""An own loss of (model output, batch): a scalar."""
+
+IGNORED = -100  # the label that torch's cross-entropy leaves out
 
 
 def cross_entropy(logits: Tensor, batch: Any, *, label_smoothing: float = 0.0) -> Tensor:
@@ -29,8 +32,9 @@ def cross_entropy(logits: Tensor, batch: Any, *, label_smoothing: float = 0.0) -
             f"labels are {labels.dtype} {tuple(labels.shape)} and outputs {tuple(logits.shape)}, which is no "
             "classification by class numbers; give a loss of your own"
         )
-    if labels.numel() and int(labels.max()) >= logits.shape[1]:
-        raise InputError(f"a label is {int(labels.max())} but the model has only {logits.shape[1]} outputs")
+    wrong = labels[((labels < 0) & (labels != IGNORED)) | (labels >= logits.shape[1])]
+    if len(wrong):
+        raise InputError(f"a label is {int(wrong[0])} but the model has only {logits.shape[1]} outputs")
     return F.cross_entropy(logits.float(), labels.to(logits.device), label_smoothing=label_smoothing)
 
 

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from autoprune.errors import InputError
 
 __all__ = ["TrainSettings", "learning_rate"]
 
-_LEAST = {"epochs": 0.0, "warmup_epochs": 0.0, "weight_decay": 0.0, "seed": 0.0}
-_SHARES = ("momentum", "label_smoothing", "distil_weight")
+_RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "epochs": ("a whole number from 0", lambda value: value >= 0 and value == int(value)),
+    "lr": ("above 0", lambda value: value > 0),
+    "momentum": ("from 0 to below 1", lambda value: 0 <= value < 1),
+    "weight_decay": ("at least 0", lambda value: value >= 0),
+    "label_smoothing": ("from 0 to below 1", lambda value: 0 <= value < 1),
+    "warmup_epochs": ("at least 0", lambda value: value >= 0),
+    "distil_weight": ("from 0 to 1", lambda value: 0 <= value <= 1),
+    "temperature": ("above 0", lambda value: value > 0),
+    "seed": ("a whole number from 0", lambda value: value >= 0 and value == int(value)),
+}
 
 
 @dataclass(frozen=True)
@@ -47,21 +57,11 @@ class TrainSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        wrong = []
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, bool) or value is None:
-                continue
-            if not math.isfinite(value):
-                wrong.append(f"{item.name} is {value}")
-            elif item.name in _LEAST and value < _LEAST[item.name]:
-                wrong.append(f"{item.name} is {value}, below 0")
-            elif item.name in _SHARES and not 0 <= value <= 1:
-                wrong.append(f"{item.name} is {value}, outside 0 to 1")
-            elif item.name in ("momentum", "label_smoothing") and value == 1:
-                wrong.append(f"{item.name} is 1, must be below")
-            elif item.name in ("lr", "temperature") and value <= 0:
-                wrong.append(f"{item.name} is {value}, must be above 0")
+        wrong = [
+            f"{name} is {value} but must be {ought}"
+            for name, (ought, holds) in _RANGES.items()
+            if not (math.isfinite(value := getattr(self, name)) and holds(value))
+        ]
         if wrong:
             raise InputError("training settings: " + "; ".join(wrong))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +62,7 @@ def fashion_mnist(data_dir: Path | None, *, batch_size: int, seed: int) -> DataS
     )  # fmt: skip
 
 
-def _locate(data_dir: Path | None, mirrors: Sequence[str] = MIRRORS) -> Path:
+def _locate(data_dir: Path | None) -> Path:
     """The folder that holds all four files, after a download where there is none."""
     cache = cache_dir() / "fashion-mnist"
     for folder in (data_dir, None if data_dir is None else data_dir / "fashion-mnist", SYSTEM_DIR, cache):
@@ -71,7 +70,7 @@ def _locate(data_dir: Path | None, mirrors: Sequence[str] = MIRRORS) -> Path:
             return _verified(folder)
     goal = cache if data_dir is None else data_dir / "fashion-mnist"
     for name, checksum in SHA256.items():
-        fetch([mirror + name for mirror in mirrors], goal / name, checksum)
+        fetch([mirror + name for mirror in MIRRORS], goal / name, checksum)
     return goal
 
 
