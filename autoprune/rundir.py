@@ -94,7 +94,7 @@ class RunDir:
             was, now = getattr(stored, name), getattr(experiment, name)
             if was != now and name != "run":
                 raise RunError(
-                    f"{self.path} was started with {name} = {was}, not {now}; leave it out to resume, or choose another --run"
+                    f"{self.path} was started with {name} = {was}, not {now}; leave it out, or choose another --run"
                 )
         now_here = environment()
         for key, was in recorded.items():

@@ -3,14 +3,13 @@
 if __name__ != "autoprune.envs":
     raise ImportError("import autoprune.envs; the folder envs/ is not a package of its own")
 
-import gymnasium
-
 from autoprune.envs.memory import Score, ScoreMemory
 from autoprune.envs.observation import AMC_FEATURES, amc_features
 from autoprune.envs.pruning_env import Outcome, PruningEnv, action_for
 from autoprune.envs.rewards import AccuracyGuaranteed, ResourceConstrained, Reward
 from autoprune.envs.sampling import largest_uniform, spend_budget, top_up
 from autoprune.envs.toy import Toy, toy
+from autoprune.registration import register
 
 __all__ = [
     "AMC_FEATURES",
@@ -30,4 +29,4 @@ __all__ = [
     "toy",
 ]
 
-gymnasium.register(id="autoprune/Pruning-v0", entry_point="autoprune.envs:PruningEnv")
+register()

@@ -7,14 +7,17 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import Any
 
-import click
 import typer
 
 from autoprune.cli import apply, compare, compress, export, finetune, inspect, profile, report, search, targets
 from autoprune.errors import AutopruneError
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "run"]
+
+# typer brings its own copy of click in newer versions: errors are recognised by typer's public names alone.
+_UsageProblem = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="autoprune",
@@ -59,17 +62,14 @@ def run(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         outcome = typer.main.get_command(app).main(args=arguments, prog_name="autoprune", standalone_mode=False)
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return int(stop.exit_code)
-    except click.ClickException as error:
-        error.show()
-        return int(error.exit_code)
     except AutopruneError as error:
         if debug:
             raise
         _complain(str(error))
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted; what was finished is saved")
         return 130
     except BrokenPipeError:  # the reader of our output has left
@@ -77,6 +77,8 @@ def run(arguments: list[str]) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if isinstance(error, _UsageProblem):
+            return _show(error)
         if debug:
             raise
         _complain(f"a fault of autoprune: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
@@ -85,9 +87,15 @@ def run(arguments: list[str]) -> int:
     return int(outcome) if isinstance(outcome, int) else 0
 
 
+def _show(problem: Any) -> int:
+    """Show typer's own message about the command line, and return its exit code."""
+    problem.show()
+    return int(problem.exit_code)
+
+
 def _terminate(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
 def _complain(message: str) -> None:
-    click.echo(f"autoprune: {message}", err=True)
+    typer.echo(f"autoprune: {message}", err=True)

@@ -36,13 +36,13 @@ def importance(model: nn.Module, group: Group, criterion: str = "l1") -> Tensor:
     """
     if criterion not in CRITERIA:
         raise InputError(f"unknown criterion {criterion!r}; {nearest_name(criterion, CRITERIA)}")
-    tensors = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers(remove_duplicate=False))}
+    tensors = dict(model.named_parameters(remove_duplicate=False))
     total = torch.zeros(group.width, dtype=torch.float64)
     for member in group.members:
-        weights = tensors[member.parameter]
-        if member.role != "producer" or weights.ndim < 2:  # biases and BatchNorm follow their filters
+        weights = tensors.get(member.tensor)
+        if member.role != "producer" or weights is None or weights.ndim < 2:  # biases follow their filters
             continue
-        total += _per_unit(weights.detach(), member.dim, torch.as_tensor(member.positions), CRITERIA[criterion])
+        total += _per_unit(weights.detach(), member.dim, member.positions, CRITERIA[criterion])
     return total
 
 

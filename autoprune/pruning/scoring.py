@@ -16,7 +16,7 @@ __all__ = ["Scorer"]
 
 
 class Scorer:
-    """Scores policies on one split, each once.
+    """Scores policies on one split; who asks remembers the answers (`autoprune.envs.ScoreMemory`).
 
     Args:
         model: The dense network; left as it is.
@@ -40,13 +40,9 @@ class Scorer:
         self._order = order
         self._calibration, self._search = list(calibration), list(search)
         self._evaluate = evaluate
-        self.known: dict[tuple[tuple[str, int], ...], float] = {}
 
     def __call__(self, choices: Mapping[str, int]) -> float:
         """Score of the network that keeps so many units of each decision."""
-        key = tuple(sorted(choices.items()))
-        if key not in self.known:
-            small = self._selector.select(kept_units(self._order, choices))
-            reestimate_batch_norm(small, self._calibration)
-            self.known[key] = float(self._evaluate(small, self._search))
-        return self.known[key]
+        small = self._selector.select(kept_units(self._order, choices))
+        reestimate_batch_norm(small, self._calibration)
+        return float(self._evaluate(small, self._search))

@@ -48,7 +48,15 @@ def space_of(
     name: str | None = None,
 ) -> SearchSpace:
     """The search space of an analysed model; see `search_space`."""
-    from autoprune.hardware.grid import options  # hardware stands beside pruning and imports this room nowhere
+    from autoprune.hardware import get_target
+    from autoprune.hardware.widths import options
+
+    device = None if target is None else get_target(target)
+
+    def widths(width: int) -> tuple[int, ...]:
+        if device is not None:
+            return options(width, device, granularity)
+        return (*range(granularity or 1, width, granularity or 1), width)
 
     frozen = dict(analysis.frozen)
     decisions = []
@@ -57,16 +65,15 @@ def space_of(
         if pattern is not None:
             frozen[group.name] = f"skipped by {pattern!r}"
             continue
-        decisions.append(Decision(group.name, group.width, options(group.width, target=target, granularity=granularity)))
+        decisions.append(Decision(group.name, group.width, widths(group.width)))
     for pattern in skip:
         if not any(_touches(group, pattern) for group in analysis.groups):
             raise InputError(f"--skip {pattern}: no prunable layer has such a name; see autoprune inspect")
-    return SearchSpace(tuple(decisions), frozen, {"name": name, "fingerprint": analysis.fingerprint})
+    return SearchSpace(tuple(decisions), frozen, {"name": name, "fingerprint": dict(analysis.fingerprint)})
 
 
 def _touches(group: Group, pattern: str) -> bool:
-    layers = {member.parameter.rpartition(".")[0] for member in group.members if member.role == "producer"}
-    return any(fnmatchcase(layer, pattern) for layer in {group.name, *layers})
+    return any(fnmatchcase(layer, pattern) for layer in (group.name, *group.producers))
 
 
 def with_kept(model: nn.Module, analysis: Analysis, policy: Policy, criterion: str = "l1") -> Policy:

@@ -1,0 +1,43 @@
+# make demo    set up everything and run the main job on embedded data
+# make test    set up everything and pass the tests
+# make check   format, lint, types, floors, tests
+# make clean   remove what the above made
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+RUN    ?= demo
+
+.PHONY: demo test check lint slow clean
+
+demo: $(VENV)/.demo
+	$(BIN)/autoprune compress --model resnet20 --data digits --target onnxruntime --latency 50% \
+	    --agent ddpg --episodes 100 --run $(RUN) --overwrite
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "slow or gpu"
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test
+
+# One environment serves both; the stamps say which extras are in it.
+$(VENV)/.demo: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[onnx,report]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $(VENV)/.demo $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

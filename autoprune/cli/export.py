@@ -1,0 +1,27 @@
+"""`autoprune export`: the small network for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("export", epilog="Example: autoprune export runs/demo --format onnx --out small.onnx")(export)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="folder of a finished run")],
+    form: Annotated[str, typer.Option("--format", help="onnx (dynamic batch), safetensors or policy")],
+    out: Annotated[Path, typer.Option(help="the file to write")],
+) -> None:
+    """Write the small network of a run; ONNX is checked against PyTorch's outputs first."""
+    from autoprune.pipeline.files import export_run
+
+    export_run(run, form, out)
+    typer.echo(f"{form}: {out} ({out.stat().st_size:,} bytes)")

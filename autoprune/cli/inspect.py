@@ -1,0 +1,93 @@
+"""`autoprune inspect`: what can be pruned in a model, and what cannot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("inspect", epilog="Example: autoprune inspect --model resnet20")(inspect)
+
+
+def inspect(
+    model: Annotated[str, typer.Option(help="zoo name, or package.module:factory")],
+    data: Annotated[str, typer.Option(help="whose images are fed; not loaded if --shape is given")] = "digits",
+    shape: Annotated[str | None, typer.Option(help="shape of one input instead, such as 3,224,224")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="where data sets lie")] = None,
+    target: Annotated[str | None, typer.Option(help="whose grid of widths to show")] = None,
+    granularity: Annotated[int | None, typer.Option(help="kept widths are multiples of this", min=1)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+) -> None:
+    """Show the coupled groups of a model: members, widths, and what is frozen and why."""
+    content = _content(model, data, shape, data_dir, target, granularity)
+    if as_json:
+        typer.echo(json.dumps(content, indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table("decision", "units", "options", "produced by", "read by", title=f"{model}: what can be pruned")
+    for row in content["decisions"]:
+        options = row["options"]
+        shown = ", ".join(map(str, options)) if len(options) <= 6 else f"{options[0]}, {options[1]} … {options[-1]}"
+        table.add_row(row["name"], str(row["width"]), shown, "\n".join(row["producers"]), "\n".join(row["consumers"]))
+    console.print(table)
+    frozen = Table("frozen", "why")
+    for name, reason in content["frozen"].items():
+        frozen.add_row(name, reason)
+    console.print(frozen)
+    console.print(f"{content['params']:,} parameters, {content['flops']:,} multiply-accumulates", markup=False)
+
+
+def _content(
+    model: str, data: str, shape: str | None, data_dir: Path | None, target: str | None, granularity: int | None
+) -> dict[str, Any]:
+    import torch
+
+    from autoprune.errors import InputError
+    from autoprune.graph import analyse
+    from autoprune.pruning.structured import space_of
+
+    if shape is None:
+        from autoprune.data import load
+        from autoprune.models import build
+
+        loaded = load(data, data_dir)
+        network, example = build(model, in_channels=loaded.shape[0], classes=loaded.classes, seed=0), loaded.example
+    else:
+        from autoprune.models import build
+
+        try:
+            sizes = [int(part) for part in shape.split(",")]
+            example = torch.zeros(1, *sizes)
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f"--shape {shape}: write the sizes of one input, such as 3,224,224") from error
+        network = build(model, in_channels=sizes[0], classes=10, seed=0)
+    analysis = analyse(network, example)
+    space = space_of(analysis, target=target, granularity=granularity, name=model)
+    groups = {group.name: group for group in analysis.groups}
+    return {
+        "model": model,
+        "decisions": [
+            {
+                "name": d.name,
+                "kind": d.kind,
+                "width": d.width,
+                "options": list(d.options),
+                "producers": list(groups[d.name].producers),
+                "consumers": list(groups[d.name].consumers),
+            }
+            for d in space.decisions
+        ],
+        "frozen": dict(space.frozen),
+        "params": analysis.param_total({}),
+        "flops": analysis.macs({}),
+    }

@@ -1,0 +1,61 @@
+"""`autoprune profile`: a latency table for a model on a target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("profile", epilog="Example: autoprune profile --model resnet20 --data fashion-mnist --out table.json")(
+        profile
+    )
+
+
+def profile(
+    experiment_file: Annotated[
+        Path | None, typer.Argument(metavar="[EXPERIMENT.yaml]", help="settings in YAML; options override it")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="zoo name, or package.module:factory [default: resnet20]")] = None,
+    data: Annotated[str | None, typer.Option(help="whose images are fed [default: digits]")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="where data sets lie")] = None,
+    target: Annotated[str | None, typer.Option(help="the device's runtime [default: onnxruntime]")] = None,
+    threads: Annotated[int | None, typer.Option(help="threads of the target [default: 1]", min=1)] = None,
+    granularity: Annotated[int | None, typer.Option(help="kept widths are multiples of this", min=1)] = None,
+    seed: Annotated[int | None, typer.Option(help="of the policies that the correction is fitted on")] = None,
+    out: Annotated[Path, typer.Option(help="the table's file")] = Path("latency_table.json"),
+) -> None:
+    """Build a latency table for a model on a target, and say how far its predictions are from measurements."""
+    from autoprune.cli.options import resolve
+    from autoprune.cli.screen import Screen
+    from autoprune.errors import InputError
+    from autoprune.graph import analyse
+    from autoprune.hardware import get_target
+    from autoprune.hardware import profile as profile_layers
+    from autoprune.pipeline.task import load_task
+    from autoprune.pruning.structured import space_of
+
+    if out.is_dir():
+        raise InputError(f"--out {out} is a folder; name a file")
+    given = {"model": model, "data": data, "data_dir": data_dir, "target": target, "threads": threads}
+    given |= {"granularity": granularity, "seed": seed}
+    settings = {name: value for name, value in given.items() if value is not None}
+    experiment = resolve(experiment_file, settings, resume=False)
+    device = get_target(experiment.target, threads=experiment.threads)
+    device.require()
+    task = load_task(experiment)
+    analysis = analyse(task.model, task.example)
+    space = space_of(
+        analysis, target=experiment.target, granularity=experiment.granularity, skip=experiment.skip, name=task.name
+    )
+    screen = Screen()
+    with screen.stage("profile", f"measuring layers on {device.name}") as bar:
+        table = profile_layers(task.model, analysis, space, task.example, device, progress=bar, seed=experiment.seed)
+    table.save(out)
+    typer.echo(table.summary())
+    typer.echo(f"table: {out}")

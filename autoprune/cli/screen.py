@@ -1,0 +1,68 @@
+"""What the commands show while they work, and how they print what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+
+from autoprune.pipeline.talk import Bar, Talk
+
+if TYPE_CHECKING:
+    from autoprune.pipeline.jobs import Result
+
+__all__ = ["Screen", "print_report", "print_result"]
+
+
+class Screen(Talk):
+    """Sentences and progress bars on standard error; results go to standard output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def say(self, sentence: str) -> None:
+        """One line."""
+        self.console.print(sentence, markup=False)
+
+    @contextmanager
+    def open_bar(self, what: str, total: int | None) -> Iterator[Bar]:
+        """A progress bar on a terminal, a line now and then elsewhere."""
+        from autoprune.reports.progress import Progress
+
+        with Progress(what, total, self.console) as progress:
+            yield _CallableBar(progress)
+
+
+class _CallableBar:
+    """A progress that can also be called as `bar(done, total, what)`, as the profiler does."""
+
+    def __init__(self, progress: Any) -> None:
+        self._progress = progress
+
+    def __call__(self, done: int, total: int | None = None, what: str = "") -> None:
+        figures = {"of": total, "now": what} if total else {}
+        self._progress.update(done, **{k: v for k, v in figures.items() if v})
+
+    def update(self, done: int, **figures: Any) -> None:
+        self._progress.update(done, **figures)
+
+
+def print_report(report: Mapping[str, Any]) -> None:
+    """The table of a report and the sentences under it."""
+    from autoprune.reports.tables import summary_lines, summary_table
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(summary_table(report))
+    for line in summary_lines(report):
+        console.print(line, markup=False)
+
+
+def print_result(result: Result) -> None:
+    """What a job came to, and where it lies."""
+    print_report(result.report)
+    if result.run is not None:
+        typer.echo(f"run: {result.run}   (tensorboard --logdir {result.run / 'tensorboard'})")

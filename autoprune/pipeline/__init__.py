@@ -1,0 +1,1 @@
+"""The pipeline: train or load, profile, search, fine-tune, verify on the target, export, report."""

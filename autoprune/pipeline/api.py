@@ -1,0 +1,162 @@
+"""The Python face of the main job, and the single pieces that are usable alone."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from autoprune.budget import Budget
+from autoprune.data import from_loaders
+from autoprune.evaluation import Evaluate, accuracy
+from autoprune.experiment import Experiment
+from autoprune.graph import analyse
+from autoprune.hardware import Measurement, get_target
+from autoprune.hardware import measure as measure_networks
+from autoprune.pipeline.jobs import Result, check_settings, compress_job, opened_run
+from autoprune.pipeline.talk import Silent, Talk
+from autoprune.pipeline.task import Loss, Task
+from autoprune.pruning.structured import space_of
+
+if TYPE_CHECKING:
+    from autoprune.hardware import LatencyTable
+
+__all__ = ["compress", "measure", "profile"]
+
+
+def compress(
+    model: nn.Module,
+    *,
+    train: Iterable[Any],
+    search: Iterable[Any],
+    test: Iterable[Any],
+    example_input: Tensor | None = None,
+    budget: str = "latency<=50%",
+    target: str = "onnxruntime",
+    agent: str = "ddpg",
+    episodes: int = 300,
+    warmup: int | None = None,
+    granularity: int | None = None,
+    skip: Sequence[str] = (),
+    finetune_epochs: int = 10,
+    finalists: int = 4,
+    threads: int = 1,
+    seed: int = 0,
+    loss: Loss | None = None,
+    evaluate: Evaluate | None = None,
+    run: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    talk: Talk | None = None,
+) -> Result:
+    """Compress a trained network until it meets a budget, as measured on the target.
+
+    Args:
+        model: The trained network; left as it is.
+        train: Batches to fine-tune on: (inputs, labels), or what `loss` understands with the input first.
+        search: Batches on which candidates are scored.
+        test: Batches that are touched once, at the end.
+        example_input: One input, (1, ...); default the first of `train`.
+        budget: `latency<=50%`, `latency<=2.5ms`, `flops<=50%`, `params<=100k`.
+        target: The device's runtime.
+        agent: Who searches.
+        episodes: Episodes that the agent may log.
+        warmup: Episodes before it learns; default a quarter, at most 100.
+        granularity: Kept widths are multiples of this; default what suits the target.
+        skip: Names or patterns of layers that stay as they are.
+        finetune_epochs: Epochs of the final fine-tuning.
+        finalists: Policies that are fine-tuned a little before one is chosen.
+        threads: Threads of the target while it is timed.
+        seed: One seed, one result.
+        loss: Own training loss of (output, batch); default cross-entropy and distillation.
+        evaluate: Own score of (model, batches), higher is better; default top-1 accuracy.
+        run: Folder that keeps the run; a temporary one if not given.
+        resume: Go on with that run where it stopped.
+        overwrite: Replace that run.
+        talk: Hears what happens.
+
+    Raises:
+        InputError: If something handed over is wrong.
+        BudgetError: If the budget cannot be met.
+        TargetError: If the target is not available here.
+    """
+    kind = Budget.from_text(budget)
+    data = from_loaders(train, search, test, example_input, seed=seed)
+    name = f"{type(model).__module__}:{type(model).__qualname__}"
+    with ExitStack() as stack:
+        folder = Path(run) if run is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
+        settings: dict[str, Any] = {
+            "model": name,
+            "data": data.name,
+            "target": target,
+            "agent": agent,
+            "episodes": episodes,
+            "warmup": warmup,
+            "granularity": granularity,
+            "skip": tuple(skip),
+            "finetune_epochs": finetune_epochs,
+            "finalists": finalists,
+            "threads": threads,
+            "seed": seed,
+            "run": str(folder) if "/" in str(folder) else f"./{folder}",
+            kind.kind: kind.requested,
+        }
+        experiment = Experiment.build(settings)
+        check_settings(experiment)
+        task = Task(name, model, data, True, evaluate or accuracy, loss, "the caller's")
+        opened = stack.enter_context(opened_run(experiment, resume=resume, overwrite=overwrite))
+        result = compress_job(task, opened, talk or Silent())
+        return result if run is not None else Result(result.model, result.policy, result.report)
+
+
+def profile(
+    model: nn.Module,
+    example_input: Tensor,
+    target: str = "onnxruntime",
+    *,
+    granularity: int | None = None,
+    threads: int = 1,
+    seed: int = 0,
+) -> LatencyTable:
+    """A device table bound to a model's search space: what every policy costs in milliseconds.
+
+    Args:
+        model: The network; left as it is.
+        example_input: An input with the batch dimension that is timed.
+        target: The device's runtime.
+        granularity: Kept widths are multiples of this; default what suits the target.
+        threads: Threads of the target while it is timed.
+        seed: Of the policies that the correction is fitted on.
+
+    Raises:
+        TargetError: If the target is not available here.
+        UnsupportedModelError: If the model cannot be analysed.
+    """
+    from autoprune.hardware import profile as profile_layers
+
+    device = get_target(target, threads=threads)
+    device.require()
+    analysis = analyse(model, example_input)
+    space = space_of(analysis, target=target, granularity=granularity)
+    return profile_layers(model, analysis, space, example_input, device, seed=seed)
+
+
+def measure(
+    model: nn.Module, example_input: Tensor, target: str = "onnxruntime", *, threads: int = 1
+) -> Measurement:
+    """Latency of one network on a target: milliseconds with their spread and conditions.
+
+    Args:
+        model: The network; timed in evaluation mode, left as it is.
+        example_input: An input with the batch dimension that is timed.
+        target: The device's runtime.
+        threads: Threads that the runtime may use.
+
+    Raises:
+        TargetError: If the target is not available here.
+    """
+    return measure_networks([model], example_input, get_target(target, threads=threads))[0]

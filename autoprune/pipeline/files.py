@@ -1,0 +1,188 @@
+"""From files back to networks, and from networks to files that other programs read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.errors import AutopruneError, InputError, MissingExtraError, RunError
+from autoprune.files import replacing
+from autoprune.graph import analyse
+from autoprune.models import build, load_weights, output_of, read_weights, save_weights
+from autoprune.pruning.structured import apply
+from autoprune.rundir import is_run, read_settings
+from autoprune.space import Policy
+
+__all__ = ["FORMATS", "apply_files", "dense_model", "export_onnx", "export_run", "load"]
+
+FORMATS = ("onnx", "safetensors", "policy")
+
+_TOLERANCE = 1e-4  # largest difference to PyTorch's outputs, relative to their largest magnitude
+
+
+def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, Tensor]:
+    """The dense network that a policy was made for, with fresh weights, and an input of its shape.
+
+    Args:
+        policy: Names the model, its arguments and its input's shape.
+        model: A zoo name or `package.module:factory` instead of the one named.
+
+    Raises:
+        InputError: If the policy does not say, and nobody else does.
+    """
+    name = model or policy.model.get("name")
+    shape = policy.model.get("example")
+    if not isinstance(name, str) or not isinstance(shape, list):
+        raise InputError("the policy does not name its model and input shape; give the model")
+    arguments = policy.model.get("arguments") or {}
+    return build(name, **arguments, seed=0).eval(), torch.zeros(shape)
+
+
+def load(
+    run_or_policy: str | Path | Policy, weights: str | Path | None = None, *, model: nn.Module | None = None
+) -> nn.Module:
+    """The small network, ready to use.
+
+    Args:
+        run_or_policy: A run's folder, a policy or its file.
+        weights: Dense weights, which are then cut, or the small network's own. Default: the run's `finetuned`
+            weights, or its `pruned` ones where it was not fine-tuned.
+        model: The dense network, where it is neither of the zoo nor a `package.module:factory`.
+
+    Returns:
+        A module in evaluation mode.
+
+    Raises:
+        InputError: If a file is missing or does not fit.
+    """
+    policy, found = _policy_and_weights(run_or_policy)
+    path = Path(weights) if weights is not None else found
+    if path is None:
+        raise InputError("a policy alone is not enough: give the weights, dense or fine-tuned")
+    shape = policy.model.get("example")
+    if model is None:
+        dense, example = dense_model(policy)
+    elif isinstance(shape, list):
+        dense, example = model, torch.zeros(shape)
+    else:
+        raise InputError("the policy does not say its model's input shape")
+    return small_with_weights(dense, policy, example, path)
+
+
+def _policy_and_weights(source: str | Path | Policy) -> tuple[Policy, Path | None]:
+    if isinstance(source, Policy):
+        return source, None
+    path = Path(source)
+    if not path.is_dir():
+        return Policy.load(path), None
+    if not is_run(path):
+        raise RunError(f"there is no run at {path}")
+    weights = [path / name for name in ("finetuned.safetensors", "pruned.safetensors")]
+    return Policy.load(path / "policy.json"), next((w for w in weights if w.exists()), None)
+
+
+def small_with_weights(dense: nn.Module, policy: Policy, example: Tensor, path: Path) -> nn.Module:
+    """The small network of a policy with weights from a file, whether these are the dense ones or its own."""
+    weights = read_weights(path)
+    own = dense.state_dict()
+    if weights.keys() == own.keys() and all(weights[k].shape == own[k].shape for k in own):
+        load_weights(dense, path)
+        return apply(dense, policy, example).eval()
+    small = apply(dense, policy, example)
+    load_weights(small, path)
+    return small.eval()
+
+
+def apply_files(policy_path: Path, model: str | None, weights: Path, out: Path) -> nn.Module:
+    """Rebuild a pruned network from dense weights and a policy, and write its weights."""
+    policy = Policy.load(policy_path)
+    dense, example = dense_model(policy, model)
+    small = small_with_weights(dense, policy, example, weights)
+    save_weights(small.state_dict(), out)
+    return small
+
+
+def export_run(run: Path, form: str, out: Path) -> None:
+    """Write a run's small network in a form that other programs read.
+
+    Args:
+        run: A run that has been searched; fine-tuned unless `form` is `policy`.
+        form: One of `FORMATS`.
+        out: The file; replaced atomically.
+
+    Raises:
+        InputError: If the form is unknown or the run lacks what is needed.
+    """
+    if form not in FORMATS:
+        raise InputError(f"unknown format {form!r}; known: {', '.join(FORMATS)}")
+    read_settings(run)
+    if form == "policy":
+        Policy.load(run / "policy.json").save(out)
+        return
+    if not (run / "finetuned.safetensors").exists():
+        raise RunError(f"{run} has not been fine-tuned yet; run `autoprune finetune {run}` first")
+    small = load(run)
+    if form == "safetensors":
+        save_weights(small.state_dict(), out)
+        return
+    shape = Policy.load(run / "policy.json").model["example"]
+    export_onnx(small, torch.zeros(shape), out)
+
+
+def export_onnx(model: nn.Module, example: Tensor, out: Path) -> None:
+    """Write a network as ONNX with a dynamic batch, after checking it against PyTorch in onnxruntime.
+
+    Args:
+        model: The network; exported in evaluation mode.
+        example: An input, (1, ...).
+        out: The file; written only if the outputs agree.
+
+    Raises:
+        MissingExtraError: If onnx or onnxruntime is not installed.
+        AutopruneError: If the exported network's outputs differ from PyTorch's.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), "onnx") from error
+    from autoprune.hardware.onnx_runtime import to_onnx
+
+    with replacing(out) as temporary:
+        content = to_onnx(model, example, dynamic_batch=True)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        generator = torch.Generator().manual_seed(0)
+        model = model.eval()
+        for batch in (1, 3):
+            images = torch.randn(batch, *example.shape[1:], generator=generator)
+            with torch.inference_mode():
+                expected = output_of(model(images))
+            found = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: images.numpy()})[0])
+            scale = float(expected.abs().max()) or 1.0
+            difference = float((found - expected).abs().max()) / scale
+            if not difference <= _TOLERANCE:
+                raise AutopruneError(
+                    f"the ONNX network's outputs differ from PyTorch's by {difference:.2e} of their magnitude;"
+                    f" {out} was not written"
+                )
+        temporary.write_bytes(content)
+
+
+def multiply_accumulates(model: nn.Module, example_input: Tensor) -> int:
+    """Multiply-accumulates of convolutions and linear layers for one input.
+
+    Args:
+        model: Any module that `torch.export` can trace.
+        example_input: What its forward takes, (1, ...).
+    """
+    return int(analyse(model, example_input, validate=False).macs({}))
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of parameters; a shared one counts once."""
+    return sum(p.numel() for p in model.parameters())

@@ -1,0 +1,311 @@
+"""The jobs behind the commands: search, fine-tune, verify, write down. Each goes on where its run stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import spearmanr
+from torch import nn
+
+from autoprune import agents
+from autoprune.budget import Budget
+from autoprune.errors import AutopruneError, BudgetError, RunError
+from autoprune.experiment import Experiment
+from autoprune.files import read_json, write_json
+from autoprune.hardware import get_target, measure
+from autoprune.models import save_weights
+from autoprune.pipeline.fine_tuning import fine_tune, tournament, train_dense
+from autoprune.pipeline.figures import Entry, make_report
+from autoprune.pipeline.problem import Problem, build_problem, figure
+from autoprune.pipeline.searching import Search, play, start_search
+from autoprune.pipeline.talk import Talk
+from autoprune.pipeline.task import Task, deal
+from autoprune.pipeline.verify import (
+    Candidate,
+    Timing,
+    limit_in_session,
+    policy_key,
+    uniform_within,
+    within_budget,
+)
+from autoprune.rundir import RunDir
+from autoprune.space import Policy
+
+__all__ = [
+    "Result",
+    "check_settings",
+    "compress_job",
+    "finetune_job",
+    "finished_result",
+    "opened_run",
+    "require_search",
+    "search_job",
+    "use_threads",
+]
+
+_VERIFICATIONS = 3  # finished networks that may miss the budget before the job gives up
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a compression gives back.
+
+    Attributes:
+        model: The small, fine-tuned network in evaluation mode.
+        policy: What was cut, with what it was predicted and measured to do.
+        report: The content of report.json.
+        run: The run's folder; None if nothing was kept.
+    """
+
+    model: nn.Module
+    policy: Policy
+    report: dict[str, Any]
+    run: Path | None = None
+
+
+def check_settings(experiment: Experiment) -> None:
+    """Refuse, before anything is written, what can be told from the settings alone.
+
+    Raises:
+        InputError: If the agent, the budget or the target cannot be what is meant.
+        TargetError: If the target is not available on this machine.
+    """
+    agents.get(experiment.agent)
+    Budget.parse(*experiment.budget)
+    get_target(experiment.target, threads=experiment.threads).require()
+
+
+@contextmanager
+def opened_run(experiment: Experiment, *, resume: bool = False, overwrite: bool = False) -> Iterator[RunDir]:
+    """The run's folder, locked; a run that is refused before it has finished anything leaves no folder."""
+    run = RunDir(experiment.run_dir, experiment, resume=resume, overwrite=overwrite)
+    try:
+        yield run
+    except AutopruneError:
+        if not any(run.file(name).exists() for name in ("dense.safetensors", "episodes.jsonl")):
+            run.discard()
+        raise
+    finally:
+        run.close()
+
+
+@contextmanager
+def use_threads(count: int | None) -> Iterator[None]:
+    """Train and score with so many threads; all of them if not given."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def search_job(task: Task, run: RunDir, talk: Talk) -> Search:
+    """Profile, train the dense network if it has no weights, search; leaves policy.json.
+
+    Raises:
+        BudgetError: If nothing meets the budget.
+    """
+    experiment = run.experiment
+    for notice in run.notices:
+        talk.say(notice)
+    problem = build_problem(task, experiment, run, talk)
+    train_dense(task, run, experiment.train_epochs, experiment.seed, talk)
+    problem.rank_units()
+    search = start_search(problem)
+    play(search, talk)
+    run.note("search done", True)
+    leader = agents.best(search.records)[0]
+    if not run.file("policy.json").exists():
+        problem.policy(leader.choices, experiment.agent).save(run.file("policy.json"))
+    return search
+
+
+def compress_job(task: Task, run: RunDir, talk: Talk) -> Result:
+    """The main job: search, fine-tune, verify on the target, write everything down."""
+    return finetune_job(search_job(task, run, talk), talk)
+
+
+def finetune_job(search: Search, talk: Talk) -> Result:
+    """Fine-tune the best policies of a search, choose one, verify it on the target, write everything down.
+
+    Raises:
+        BudgetError: If no network meets the budget as measured.
+    """
+    problem = search.problem
+    rejected: list[str] = []
+    for attempt in range(_VERIFICATIONS):
+        final = _hand_over(search, rejected, attempt, talk)
+        if final.met:
+            return _finish(search, final, talk)
+        talk.say(
+            f"the fine-tuned network takes {final.measured / final.limit:.1%} of the budget as measured;"
+            " the limit is tightened and another policy chosen"
+        )
+        rejected.append(policy_key(final.winner.choices))
+        problem.tighten(problem.limit * 0.995 * final.limit / final.measured)
+    raise BudgetError(
+        f"the budget {problem.budget} was missed as measured by {_VERIFICATIONS} networks in turn, the last at"
+        f" {figure(final.measured)} of {figure(final.limit)} {problem.cost.unit}; raise the budget",
+        final.measured,
+    )
+
+
+@dataclass(frozen=True)
+class Final:
+    """A finished network, its baseline, and what the target said about them."""
+
+    winner: Candidate
+    finalists: list[Candidate]
+    correlation: float | None
+    networks: list[nn.Module]
+    uniform: dict[str, int] | None
+    uniform_networks: list[nn.Module]
+    timings: dict[str, Timing]
+    measured: float
+    limit: float
+
+    @property
+    def met(self) -> bool:
+        """Whether the network meets the budget, as measured."""
+        return self.measured <= self.limit
+
+
+def _hand_over(search: Search, rejected: list[str], attempt: int, talk: Talk) -> Final:
+    problem, experiment = search.problem, search.problem.experiment
+    epochs = experiment.finetune_epochs
+    if epochs is None:
+        epochs = max(1, round(problem.task.data.dense_epochs / 3))
+    with talk.stage("verify", "measuring the best policies on the target"):
+        finalists = within_budget(problem, search.records, search.score, talk, without=rejected)
+        uniform = uniform_within(problem)
+    talk.say(f"{len(finalists)} finalists meet the budget on {problem.target.name}")
+    _, fresh = deal(problem.task.data.search)
+    winner, pairs = tournament(problem, finalists, fresh, epochs, talk)
+    seeds = range(experiment.seed, experiment.seed + (experiment.finetune_seeds if epochs else 1))
+    networks = [fine_tune(problem, winner.choices, epochs, s, talk, f"fine-tuning, seed {s}") for s in seeds]
+    same = uniform == winner.choices
+    uniform_networks: list[nn.Module] = networks if same else []
+    if uniform is not None and not same:
+        what = "fine-tuning the uniform baseline"
+        uniform_networks = [fine_tune(problem, uniform, epochs, s, talk, f"{what}, seed {s}") for s in seeds]
+    timings, measured, limit = _final_timing(problem, winner, networks[0], uniform_networks[:1], attempt, talk)
+    return Final(
+        winner, finalists, _correlation(pairs), networks, uniform, uniform_networks, timings, measured, limit
+    )
+
+
+def _final_timing(
+    problem: Problem, winner: Candidate, network: nn.Module, uniform: list[nn.Module], attempt: int, talk: Talk
+) -> tuple[dict[str, Timing], float, float]:
+    """Time dense, raw cut, finished network and baseline in one session; read back if this run did so before."""
+
+    def session() -> dict[str, Any]:
+        networks = {"dense": problem.task.model, "pruned": problem.small(winner.choices), "finetuned": network}
+        networks |= {"uniform": u for u in uniform}
+        measured = measure(list(networks.values()), problem.task.example, problem.target)
+        dense = measured[0]
+        limit = limit_in_session(problem, dense)
+        return {
+            name: asdict(Timing(m.ms, dense.ms, limit, m.spread, m.stable))
+            for name, m in zip(networks, measured, strict=True)
+        }
+
+    with talk.stage("verify", "verifying on the target"):
+        key = f"final timing {policy_key(winner.choices)} {attempt}"
+        timings = {name: Timing(**content) for name, content in problem.run.once(key, session).items()}
+    if problem.budget.kind == "latency":
+        final = timings["finetuned"]
+        return timings, final.ms, float(final.limit_ms or 0.0)
+    counted = _counted(problem, network)
+    return timings, counted, problem.limit
+
+
+def _counted(problem: Problem, network: nn.Module) -> float:
+    """Multiply-accumulates or parameters of the finished network itself, not of its policy."""
+    from autoprune.graph import analyse
+
+    if problem.budget.kind == "params":
+        return float(sum(p.numel() for p in network.parameters()))
+    return float(analyse(network, problem.task.example, validate=False).macs({}))
+
+
+def _correlation(pairs: list[tuple[float, float]]) -> float | None:
+    """Spearman's rank correlation of the score before and after fine-tuning; None for fewer than three policies."""
+    before, after = [a for a, _ in pairs], [b for _, b in pairs]
+    if len(pairs) < 3 or len(set(before)) < 2 or len(set(after)) < 2:
+        return None
+    return float(spearmanr(before, after).statistic)
+
+
+def _finish(search: Search, final: Final, talk: Talk) -> Result:
+    """Touch the test split once, write policies, weights and the report."""
+    problem, run = search.problem, search.problem.run
+    experiment = problem.experiment
+    raw = problem.small(final.winner.choices)
+    with talk.stage("test", "scoring on the test split"):
+        entries = {
+            "dense": Entry(None, [problem.task.model], final.timings["dense"]),
+            "pruned": Entry(final.winner.choices, [raw], final.timings["pruned"]),
+            "finetuned": Entry(final.winner.choices, final.networks, final.timings["finetuned"]),
+        }
+        if final.uniform is not None:
+            timing = final.timings.get("uniform", final.timings["finetuned"])
+            entries["uniform"] = Entry(final.uniform, final.uniform_networks, timing)
+        report = make_report(problem, entries, final.measured, final.limit)
+    report |= {
+        "agent": experiment.agent,
+        "episodes": len(search.records),
+        "score_correlation": final.correlation,
+        "seconds": _seconds(run, talk),
+    }
+    policy = problem.policy(final.winner.choices, experiment.agent).model_copy(
+        update={"measured": _measured(report)}
+    )
+    policy.save(run.file("policy.json"))
+    for place, candidate in enumerate(final.finalists):
+        measured = {"latency_ms": candidate.timing.ms, "search_accuracy": candidate.score}
+        other = problem.policy(candidate.choices, experiment.agent).model_copy(update={"measured": measured})
+        other.save(run.file(f"policies/{place}-{policy_key(candidate.choices)}.json"))
+    save_weights(raw.state_dict(), run.file("pruned.safetensors"))
+    save_weights(final.networks[0].state_dict(), run.file("finetuned.safetensors"))
+    write_json(run.file("report.json"), report)
+    return Result(final.networks[0].eval(), policy, report, run.path)
+
+
+def _measured(report: dict[str, Any]) -> dict[str, float]:
+    figures = report["finetuned"]
+    return {key: figures[key] for key in ("accuracy", "latency_ms", "flops", "params") if figures[key] is not None}
+
+
+def _seconds(run: RunDir, talk: Talk) -> dict[str, float]:
+    """Seconds by stage, those of earlier, interrupted sessions included."""
+    earlier = run.noted("seconds") or {}
+    total = {name: earlier.get(name, 0.0) + seconds for name, seconds in talk.seconds.items()}
+    merged = {**earlier, **total}
+    return {name: round(seconds, 3) for name, seconds in merged.items()}
+
+
+def finished_result(task: Task, run: RunDir) -> Result | None:
+    """The result of a run that is done; None if it is not."""
+    if not run.file("report.json").exists() or not run.file("finetuned.safetensors").exists():
+        return None
+    from autoprune.pipeline.files import load
+
+    return Result(load(run.path), Policy.load(run.file("policy.json")), read_json(run.file("report.json"), "report"), run.path)
+
+
+def require_search(path: Path) -> None:
+    """Refuse a run that has not finished its search.
+
+    Raises:
+        RunError: If there is no run or no policy.
+    """
+    if not (path / "policy.json").exists():
+        raise RunError(f"{path} has no policy.json yet; run `autoprune search --run {path} --resume` first")

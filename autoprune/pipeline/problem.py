@@ -1,0 +1,193 @@
+"""From a task and an experiment to a search problem: what may change, what it costs, what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from torch import nn
+
+from autoprune.budget import Budget
+from autoprune.cost import AdditiveCost, Wall
+from autoprune.cost.macs import macs_cost
+from autoprune.cost.params import params_cost
+from autoprune.errors import BudgetError, InputError
+from autoprune.experiment import Experiment
+from autoprune.graph import Analysis, analyse
+from autoprune.hardware import Target, get_target
+from autoprune.pipeline.talk import Talk
+from autoprune.pipeline.task import Task
+from autoprune.pruning.criteria import kept_units, ranking
+from autoprune.pruning.structured import space_of
+from autoprune.rundir import RunDir
+from autoprune.space import Policy, SearchSpace
+
+if TYPE_CHECKING:
+    from autoprune.hardware import LatencyTable
+
+__all__ = ["Problem", "build_problem", "figure"]
+
+
+@dataclass
+class Problem:
+    """Everything that a search works on.
+
+    Attributes:
+        limit: What a policy may be predicted to cost, in the budget's unit; tightened when measurements exceed it.
+        costs: Cost models by kind; latency only where a table was made.
+        order: Units of every group, most important first; set once the dense network is trained.
+    """
+
+    task: Task
+    experiment: Experiment
+    run: RunDir
+    target: Target
+    analysis: Analysis
+    space: SearchSpace
+    budget: Budget
+    costs: dict[str, AdditiveCost]
+    table: LatencyTable | None
+    limit: float
+    order: dict[str, list[int]] = field(default_factory=dict)
+
+    @property
+    def cost(self) -> AdditiveCost:
+        """The cost model of the budget."""
+        return self.costs[self.budget.kind]
+
+    def rank_units(self) -> None:
+        """Rank units by the trained dense weights."""
+        self.order = ranking(self.task.model, self.analysis, self.experiment.criterion)
+
+    def policy(self, choices: Mapping[str, int], agent: str) -> Policy:
+        """A policy that names its kept units and what it is predicted to do."""
+        full = self.space.complete(choices)
+        return self.space.policy(
+            full,
+            kept=kept_units(self.order, full),
+            criterion=self.experiment.criterion,
+            budget={"kind": self.budget.kind, "requested": self.budget.requested},
+            predicted=self.predict(full),
+            agent=agent,
+            seed=self.experiment.seed,
+        )
+
+    def predict(self, choices: Mapping[str, int]) -> dict[str, float]:
+        """What a policy is predicted to cost, by kind; latency in ms under `latency_ms`."""
+        return {("latency_ms" if kind == "latency" else kind): cost.cost(choices) for kind, cost in self.costs.items()}
+
+    def small(self, choices: Mapping[str, int]) -> nn.Module:
+        """The raw cut of the dense network."""
+        from autoprune.graph import cut
+
+        return cut(self.task.model, self.analysis, kept_units(self.order, self.space.complete(choices)))
+
+    def reprice(self, latency: AdditiveCost) -> None:
+        """Take a latency model with a better correction; a share of the dense latency moves with it."""
+        before = self.cost.dense
+        self.costs["latency"] = latency
+        if self.budget.kind == "latency" and self.budget.relative:
+            self.limit *= latency.dense / before
+
+    def tighten(self, limit: float) -> None:
+        """Lower the search limit.
+
+        Raises:
+            BudgetError: If nothing in the space is predicted to meet it.
+        """
+        Wall(self.cost, limit)  # refuses an impossible one
+        self.limit = limit
+
+
+def build_problem(task: Task, experiment: Experiment, run: RunDir, talk: Talk) -> Problem:
+    """Analyse the model, price it on the target, and refuse a budget that cannot be met.
+
+    Raises:
+        UnsupportedModelError: If the model cannot be analysed.
+        BudgetError: If nothing in the space meets the budget; the least reachable cost is named.
+        TargetError: If the target is not available.
+    """
+    budget = Budget.parse(*experiment.budget)
+    target = get_target(experiment.target, threads=experiment.threads)
+    target.require()
+    analysis = analyse(task.model, task.example)
+    granularity = experiment.granularity
+    space = _space(analysis, task, experiment, granularity)
+    costs = {"flops": macs_cost(analysis, space), "params": params_cost(analysis, space)}
+    table = None
+    if budget.kind == "latency":
+        space, table = _table(task, experiment, run, target, analysis, space, talk)
+        costs = {"flops": macs_cost(analysis, space), "params": params_cost(analysis, space), "latency": table.cost()}
+    limit = budget.limit(costs[budget.kind].dense)
+    problem = Problem(task, experiment, run, target, analysis, space, budget, costs, table, limit)
+    _ladder(problem, talk)
+    return problem
+
+
+def _space(analysis: Analysis, task: Task, experiment: Experiment, granularity: int | None) -> SearchSpace:
+    space = space_of(
+        analysis, target=experiment.target, granularity=granularity, skip=experiment.skip, name=task.name
+    )
+    if not len(space):
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(space.frozen.items())[:3])
+        raise InputError(f"nothing in {task.name} can be pruned ({reasons}); see autoprune inspect")
+    about = {**space.model, "arguments": task.arguments, "example": list(task.example.shape)}
+    return SearchSpace(space.decisions, space.frozen, about)
+
+
+def _table(
+    task: Task,
+    experiment: Experiment,
+    run: RunDir,
+    target: Target,
+    analysis: Analysis,
+    space: SearchSpace,
+    talk: Talk,
+) -> tuple[SearchSpace, LatencyTable]:
+    """The run's latency table: read back if it is there, else measured; refined if the budget needs smaller widths."""
+    from autoprune.hardware import LatencyTable, profile
+
+    path = run.file("latency_table.json")
+    if path.exists():
+        table = LatencyTable.load(path)
+        if table.space.names == space.names:
+            return SearchSpace(table.space.decisions, space.frozen, space.model), table
+        raise InputError(f"{path} was made for another model; remove it to measure again")
+    with talk.stage("profile", f"measuring layers on {target.name}") as progress:
+        table = profile(
+            task.model, analysis, space, task.example, target, progress=progress, seed=experiment.seed
+        )
+        table.save(path)
+    talk.say(_table_line(table))
+    return space, table
+
+
+def _table_line(table: LatencyTable) -> str:
+    return f"latency table: {table.summary()}"
+
+
+def _ladder(problem: Problem, talk: Talk) -> None:
+    """Say what is reachable before any search, and refuse what is not."""
+    cost, limit = problem.cost, problem.limit
+    least, _ = cost.least()
+    half = cost.cost({d.name: d.nearest(d.width / 2) for d in problem.space.decisions})
+    talk.say(
+        f"{problem.budget.kind} in {cost.unit}: dense {figure(cost.dense)}, half of every width {figure(half)}"
+        f" ({half / cost.dense:.0%}), least reachable {figure(least)} ({least / cost.dense:.0%}); limit {figure(limit)}"
+    )
+    if least > limit:
+        raise BudgetError(
+            f"the budget {problem.budget} ({figure(limit)} {cost.unit}) cannot be met: the least reachable is"
+            f" {figure(least)} {cost.unit}, {least / cost.dense:.1%} of the dense network; raise the budget,"
+            " or lower --granularity",
+            least,
+        )
+
+
+def figure(value: float) -> str:
+    """A cost for people: four digits, or thousands separated.
+
+    >>> figure(0.71532), figure(31021056.0)
+    ('0.7153', '31,021,056')
+    """
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"

@@ -1,0 +1,61 @@
+"""What the pipeline tells whoever watches it: sentences, progress and seconds, stage by stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
+
+__all__ = ["Bar", "Silent", "Talk"]
+
+
+class Bar(Protocol):
+    """The progress of one stage; callable as `bar(done, total, what)`."""
+
+    def __call__(self, done: int, total: int | None = None, what: str = "") -> None:
+        """Report that `done` of `total` are done."""
+
+    def update(self, done: int, **figures: Any) -> None:
+        """Report progress with figures to show, such as the best accuracy."""
+
+
+class Talk:
+    """Base: remembers how long each stage took. Front ends override `say` and `open_bar`."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def say(self, sentence: str) -> None:
+        """One line for whoever watches."""
+
+    def open_bar(self, what: str, total: int | None) -> AbstractContextManager[Bar]:
+        """A progress bar."""
+        return _null_bar()
+
+    @contextmanager
+    def stage(self, name: str, what: str, total: int | None = None) -> Iterator[Bar]:
+        """A stage of the job: its time counts under `name`."""
+        start = time.perf_counter()
+        try:
+            with self.open_bar(what, total) as bar:
+                yield bar
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+class Silent(Talk):
+    """Says nothing."""
+
+
+class _NullBar:
+    def __call__(self, done: int, total: int | None = None, what: str = "") -> None:
+        pass
+
+    def update(self, done: int, **figures: Any) -> None:
+        pass
+
+
+@contextmanager
+def _null_bar() -> Iterator[Bar]:
+    yield _NullBar()

@@ -1,0 +1,130 @@
+"""What is compressed: a network, its data, and how it is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.data import DataSet, load
+from autoprune.errors import InputError
+from autoprune.evaluation import Evaluate, accuracy
+from autoprune.experiment import Experiment
+from autoprune.models import build, load_weights
+
+__all__ = ["Loss", "Task", "deal", "load_task", "shipped_weights"]
+
+Loss = Callable[[Any, Any], Tensor]
+
+
+@dataclass
+class Task:
+    """A network with its data.
+
+    Attributes:
+        name: What the user calls the model.
+        model: The dense network; trained in place if `trained` is false.
+        data: Four splits.
+        trained: Whether the network arrived with weights.
+        evaluate: Score of (model, batches); higher is better.
+        loss: Own training loss of (output, batch); None for cross-entropy with distillation.
+        weights_origin: Where the weights come from, for people.
+    """
+
+    name: str
+    model: nn.Module
+    data: DataSet
+    trained: bool
+    evaluate: Evaluate = accuracy
+    loss: Loss | None = None
+    weights_origin: str = "trained in this run"
+    arguments: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def example(self) -> Tensor:
+        """One input, float32 (1, ...)."""
+        return self.data.example
+
+
+def load_task(experiment: Experiment) -> Task:
+    """The network and the data that an experiment names.
+
+    Raises:
+        InputError: If one of them cannot be found or read, or the weights do not fit.
+    """
+    data_dir = Path(experiment.data_dir) if experiment.data_dir else None
+    data = load(experiment.data, data_dir, batch_size=experiment.batch_size, seed=experiment.seed)
+    arguments = {"in_channels": data.shape[0], "classes": data.classes}
+    model = build(experiment.model, **arguments, seed=experiment.seed)
+    device = _device(experiment.device)
+    weights, origin = experiment.weights, str(experiment.weights)
+    shipped = shipped_weights(experiment.model, data.name)
+    if weights is None and shipped is not None and experiment.train_epochs is None:
+        weights, origin = str(shipped), f"shipped with autoprune ({shipped.name})"
+    if weights is not None:
+        load_weights(model, Path(weights))
+    task = Task(experiment.model, model.to(device), data, weights is not None, arguments=arguments)
+    if weights is not None:
+        task.weights_origin = origin
+    _check_forward(task, device)
+    return task
+
+
+def shipped_weights(model: str, data: str) -> Path | None:
+    """The dense weights that come with the package for a model on a data set; None if there are none."""
+    import autoprune.models
+
+    name = f"{model}_{data.replace('-', '_')}.safetensors"
+    path = Path(autoprune.models.__file__).parent / "weights" / name
+    return path if path.is_file() else None
+
+
+def deal(batches: Iterable[Any], share: float = 0.6) -> tuple[list[Any], list[Any]]:
+    """The search split's batches, dealt to those that score episodes and those that score finalists.
+
+    The best of hundreds of scores is optimistic on the images that it was the best on; finalists are compared on
+    others. A single batch of (inputs, labels) tensors is cut in two; if that cannot be done, it serves both.
+    """
+    all_batches = list(batches)
+    if len(all_batches) == 1:
+        all_batches = _halves(all_batches[0], share)
+    cut = max(1, min(len(all_batches) - 1, round(share * len(all_batches))))
+    return (all_batches[:cut], all_batches[cut:]) if len(all_batches) > 1 else (all_batches, all_batches)
+
+
+def _halves(batch: Any, share: float) -> list[Any]:
+    if not (isinstance(batch, tuple | list) and all(isinstance(t, Tensor) and t.ndim and len(t) > 1 for t in batch)):
+        return [batch]
+    cut = max(1, round(share * len(batch[0])))
+    return [tuple(t[:cut] for t in batch), tuple(t[cut:] for t in batch)]
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: this machine has no CUDA device, or torch was built without CUDA")
+    return torch.device(name)
+
+
+def _check_forward(task: Task, device: torch.device) -> None:
+    """Run the model once, so that a misfit of model and data is an error now and not after the training."""
+    from autoprune.models.outputs import output_of
+
+    was_training = task.model.training
+    task.model.eval()
+    try:
+        with torch.no_grad():
+            output = output_of(task.model(task.example.to(device)))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"the model {task.name} cannot take images of shape {list(task.data.shape)}: {reason}") from error
+    finally:
+        task.model.train(was_training)
+    if task.evaluate is accuracy and (output.ndim != 2 or output.shape[1] < task.data.classes):
+        raise InputError(
+            f"the model {task.name} gives outputs of shape {list(output.shape)} for an image;"
+            f" {task.data.name} has {task.data.classes} classes"
+        )

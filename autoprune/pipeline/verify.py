@@ -1,0 +1,169 @@
+"""The budget as measured: candidates timed on the target, beside the dense network, in one session."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from autoprune.agents import EpisodeRecord, best
+from autoprune.envs import ScoreMemory, largest_uniform
+from autoprune.errors import BudgetError
+from autoprune.hardware import Measurement, measure
+from autoprune.pipeline.problem import Problem, figure
+from autoprune.pipeline.searching import project
+from autoprune.pipeline.talk import Talk
+
+__all__ = ["Candidate", "Timing", "policy_key", "time_policies", "uniform_within", "within_budget"]
+
+_MARGIN = 0.99  # share of the limit that a finalist may take: a later session may time it half a percent slower
+_BATCH = 6  # policies timed together before the next are looked at
+_ROUNDS = 6  # times that the limit is tightened before the budget is given up
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One network timed on the target, beside the dense one.
+
+    Attributes:
+        ms: Its latency.
+        dense_ms: The dense network's, in the same session.
+        limit_ms: What the budget allows in that session; None if the budget is on something else.
+        spread: Of `ms`, as a share.
+        stable: Whether the protocol's stopping rule was met for both.
+    """
+
+    ms: float
+    dense_ms: float
+    limit_ms: float | None
+    spread: float
+    stable: bool
+
+    @property
+    def over(self) -> float:
+        """Latency as a share of the limit; 0 without one."""
+        return self.ms / self.limit_ms if self.limit_ms else 0.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A policy in the running: its score before fine-tuning and its timing."""
+
+    choices: dict[str, int]
+    score: float
+    timing: Timing
+
+
+def policy_key(choices: Mapping[str, int]) -> str:
+    """A short name for a policy, the same in every session."""
+    return hashlib.sha256(json.dumps(sorted(choices.items())).encode()).hexdigest()[:12]
+
+
+def time_policies(problem: Problem, policies: Sequence[Mapping[str, int]]) -> list[Timing]:
+    """Time several policies and the dense network, interleaved; what was timed before is read back from the run."""
+    noted = {policy_key(c): problem.run.noted(f"timing {policy_key(c)}") for c in policies}
+    missing = [c for c in policies if noted[policy_key(c)] is None]
+    if missing:
+        networks = [problem.task.model, *(problem.small(c) for c in missing)]
+        dense, *measured = measure(networks, problem.task.example, problem.target)
+        for choices, m in zip(missing, measured, strict=True):
+            timing = Timing(m.ms, dense.ms, limit_in_session(problem, dense), m.spread, m.stable and dense.stable)
+            problem.run.note(f"timing {policy_key(choices)}", asdict(timing))
+            noted[policy_key(choices)] = asdict(timing)
+        _learn(problem, [({}, dense.ms), *((c, m.ms) for c, m in zip(missing, measured, strict=True))])
+    return [Timing(**noted[policy_key(c)]) for c in policies]
+
+
+def limit_in_session(problem: Problem, dense: Measurement) -> float | None:
+    """The budget in milliseconds: a share is a share of the dense network as timed in the same session."""
+    return problem.budget.limit(dense.ms) if problem.budget.kind == "latency" else None
+
+
+def _learn(problem: Problem, pairs: Sequence[tuple[Mapping[str, int], float]]) -> None:
+    """Fit the table's correction again, now with these measurements of whole networks."""
+    if problem.table is None:
+        return
+    problem.table.refit([(problem.space.complete(c), ms) for c, ms in pairs])
+    problem.table.save(problem.run.file("latency_table.json"))
+    problem.reprice(problem.table.cost())
+
+
+def within_budget(
+    problem: Problem, records: Sequence[EpisodeRecord], score: ScoreMemory, talk: Talk, *, without: Sequence[str] = ()
+) -> list[Candidate]:
+    """The best policies by score that meet the budget as measured, best first.
+
+    Only a latency budget needs measuring. Policies are timed in the order of their scores until enough have met it.
+    If none does, the limit is tightened by the measured error and the best policies are moved behind the new wall.
+
+    Args:
+        problem: Its limit is tightened in place.
+        records: The search's episodes.
+        score: Scores policies that the search has not seen.
+        talk: Who watches.
+        without: Keys of policies that are out of the running.
+
+    Raises:
+        BudgetError: If no policy meets the budget as measured, after several rounds.
+    """
+    wanted = problem.experiment.finalists
+    ranked = [(dict(r.choices), r.accuracy) for r in best(records, len(records))]
+    ranked = [(c, s) for c, s in ranked if policy_key(c) not in without]
+    tried: list[Timing] = []
+    for _ in range(_ROUNDS):
+        predicted = [(c, s) for c, s in ranked if problem.cost.cost(c) <= problem.limit]
+        passed, timings = _first_that_pass(problem, predicted, wanted)
+        tried += timings
+        if passed:
+            return passed
+        worst = sorted(t.over for t in timings)[len(timings) // 2] if timings else 1.0
+        limit = problem.limit * min(0.99, _MARGIN / max(worst, 1e-9))
+        talk.say(
+            f"none of {len(timings)} finalists meets the budget as measured (median {worst:.1%} of it);"
+            f" limit tightened from {figure(problem.limit)} to {figure(limit)} {problem.cost.unit}"
+        )
+        problem.tighten(limit)
+        moved = {policy_key(c): c for c in (project(problem, c) for c, _ in ranked[: 4 * wanted])}
+        ranked = sorted(((c, score(c)) for k, c in moved.items() if k not in without), key=lambda pair: -pair[1])
+    least = min((t.ms for t in tried), default=None)
+    raise BudgetError(
+        f"the budget {problem.budget} could not be met as measured on {problem.target.name}; the least measured is"
+        f" {figure(least) if least is not None else 'unknown'} ms. Raise the budget, or lower --granularity",
+        least,
+    )
+
+
+def _first_that_pass(
+    problem: Problem, ranked: Sequence[tuple[dict[str, int], float]], wanted: int
+) -> tuple[list[Candidate], list[Timing]]:
+    """Up to `wanted` candidates within the budget, timing the best-scored first, and all timings taken."""
+    if problem.budget.kind != "latency":
+        first = list(ranked[:wanted])
+        timings = time_policies(problem, [c for c, _ in first])
+        return [Candidate(c, s, t) for (c, s), t in zip(first, timings, strict=True)], timings
+    passed: list[Candidate] = []
+    timings = []
+    size = max(_BATCH, wanted)
+    for start in range(0, min(len(ranked), 4 * size), size):
+        batch = ranked[start : start + size]
+        timed = time_policies(problem, [c for c, _ in batch])
+        timings += timed
+        passed += [Candidate(c, s, t) for (c, s), t in zip(batch, timed, strict=True) if t.over <= _MARGIN]
+        if len(passed) >= wanted:
+            break
+    return passed[:wanted], timings
+
+
+def uniform_within(problem: Problem) -> dict[str, int] | None:
+    """The largest uniform policy that meets the budget as measured; None if no uniform policy does."""
+    limit = problem.limit
+    for _ in range(_ROUNDS):
+        choices = largest_uniform(problem.cost, limit)
+        if choices is None or problem.budget.kind != "latency":
+            return choices
+        timing = time_policies(problem, [choices])[0]
+        if timing.over <= _MARGIN:
+            return choices
+        limit = min(problem.cost.cost(choices) * 0.999, limit * _MARGIN / timing.over)
+    return None
