@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.errors import InputError
-from autoprune.models.outputs import inputs_of, output_of
+from autoprune.models.outputs import inputs_of, moved, output_of
 from autoprune.models.precision import autocast, device_of
 
 __all__ = ["Evaluate", "accuracy", "output_of"]
@@ -38,10 +38,11 @@ def accuracy(model: nn.Module, batches: Iterable[Any], *, bf16: bool | None = No
     right, count = torch.zeros((), dtype=torch.int64, device=device), 0
     model.eval()
     try:
-        with torch.inference_mode(), autocast(device, bf16):
+        # Not inference_mode: what a loader keeps of its batches must still be good for training.
+        with torch.no_grad(), autocast(device, bf16):
             for batch in batches:
-                labels = _labels_of(batch).to(device)
-                scores = output_of(model(inputs_of(batch).to(device)))
+                batch = moved(batch, device)
+                labels, scores = _labels_of(batch), output_of(model(inputs_of(batch)))
                 if scores.ndim != 2 or len(scores) != len(labels):
                     raise InputError(
                         f"the model gives outputs of shape {tuple(scores.shape)} for {len(labels)} labels; "

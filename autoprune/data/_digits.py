@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
 
 from autoprune.data._build import Images, from_images
 from autoprune.data.base import Augmentation, DataSet
@@ -26,6 +25,8 @@ def digits(*, batch_size: int, seed: int) -> DataSet:
     Raises:
         InputError: If the batch is larger than the training split.
     """
+    from sklearn.datasets import load_digits  # half a second that the other data sets need not wait
+
     images, targets = load_digits(return_X_y=True)
     grey = torch.from_numpy(images).float().view(-1, 1, 8, 8) * (255 / FULL_SCALE)
     enlarged = F.interpolate(grey, size=(PIXELS, PIXELS), mode="bilinear", align_corners=False)

@@ -101,7 +101,7 @@ class Inverted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's output (N, outputs, H / stride, W / stride) for x (N, inputs, H, W)."""
-        out = x if self.expand is None else self.expand(x)
+        out: Tensor = x if self.expand is None else self.expand(x)
         out = self.relu(self.bn1(self.depthwise(out)))
         out = self.bn2(self.project(out))
         return x + out if self.residual else out

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from autoprune.errors import InputError
 
-__all__ = ["inputs_of", "output_of"]
+__all__ = ["inputs_of", "moved", "output_of"]
 
 
 def output_of(model_output: Any) -> Tensor:
@@ -48,3 +49,15 @@ def inputs_of(batch: Any) -> Tensor:
             "loaders must give (images, labels) or another tuple whose first item is the model's input"
         )
     return first
+
+
+def moved(batch: Any, device: torch.device) -> Any:
+    """The same batch with all its tensors on a device: those of tuples, lists and mappings too."""
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    if isinstance(batch, Mapping):
+        return {key: moved(item, device) for key, item in batch.items()}
+    if isinstance(batch, tuple | list):
+        items = [moved(item, device) for item in batch]
+        return items if isinstance(batch, list) else tuple(items)
+    return batch

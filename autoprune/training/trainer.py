@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from autoprune._seeding import seeded, stream
 from autoprune.errors import InputError
-from autoprune.models.outputs import inputs_of, output_of
+from autoprune.models.outputs import inputs_of, moved, output_of
 from autoprune.models.precision import autocast, device_of, uses_bf16
 from autoprune.training.losses import Loss, cross_entropy, distillation
 from autoprune.training.settings import TrainSettings, learning_rate
@@ -49,7 +49,7 @@ class Trainer:
         batches: What it learns from, iterated once an epoch: (images, labels), or what `loss` understands.
         settings: Rates, epochs, precision.
         teacher: Its outputs on the same batch are learned from too; evaluated in eval mode, left unchanged.
-        loss: Own loss of (model output, batch) in place of cross-entropy.
+        loss: Own loss of (model output, batch) in place of cross-entropy; the batch is on the model's device.
 
     Raises:
         InputError: If there is nothing to train or no batch.
@@ -156,7 +156,8 @@ class Trainer:
         """One optimiser step; the loss before it, a scalar without a gradient."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        images = inputs_of(batch).to(self.device)
+        batch = moved(batch, self.device)
+        images = inputs_of(batch)
         if self.channels_last and images.ndim == 4:
             images = images.contiguous(memory_format=torch.channels_last)
         with autocast(self.device, self.settings.bf16):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from autoprune.errors import InputError
 from autoprune.evaluation import accuracy, output_of
 from autoprune.models import bf16_is_fast, inputs_of
+from autoprune.models.outputs import moved
 
 
 class Told(nn.Module):
@@ -97,3 +98,24 @@ def test_bf16_is_asked_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     assert bf16_is_fast(torch.device("cpu"))
     assert not bf16_is_fast(torch.device("meta"))
+
+
+def test_batches_are_moved_with_all_that_is_in_them() -> None:
+    meta = torch.device("meta")
+    images, (labels, extra), note = moved((SCORES, [SCORES[0], {"mask": SCORES}], "as it is"), meta)
+    assert images.device == labels.device == extra["mask"].device == meta
+    assert note == "as it is"
+
+
+def test_a_loader_that_keeps_its_batches_can_be_trained_on_after_scoring() -> None:
+    class Keeping:
+        kept: list[tuple[Tensor, Tensor]] | None = None
+
+        def __iter__(self):
+            self.kept = self.kept or [(SCORES * 1.0, torch.zeros(5, dtype=torch.int64))]
+            return iter(self.kept)
+
+    loader, model = Keeping(), nn.Linear(3, 3)
+    accuracy(model, loader)
+    nn.functional.cross_entropy(model(loader.kept[0][0]), loader.kept[0][1]).backward()
+    assert model.weight.grad is not None
