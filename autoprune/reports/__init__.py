@@ -1,1 +1,23 @@
-"""autoprune.reports"""
+"""Looking at runs: TensorBoard, progress, tables, an HTML page, comparisons.
+
+Reads a run's files and plain values. TensorBoard and matplotlib are imported when they are needed.
+"""
+
+from autoprune.reports.compare import compare, pareto_picture
+from autoprune.reports.content import Report, read_report
+from autoprune.reports.html import write_html
+from autoprune.reports.progress import Progress
+from autoprune.reports.tables import summary_lines, summary_table
+from autoprune.reports.tensorboard import SearchWriter
+
+__all__ = [
+    "Progress",
+    "Report",
+    "SearchWriter",
+    "compare",
+    "pareto_picture",
+    "read_report",
+    "summary_lines",
+    "summary_table",
+    "write_html",
+]

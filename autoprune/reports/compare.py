@@ -1,0 +1,121 @@
+"""Several runs side by side: a table, and accuracy against cost in one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autoprune.errors import InputError, RunError
+from autoprune.reports import pictures
+from autoprune.reports._canvas import require_matplotlib, save
+from autoprune.reports._format import NONE, TIMES, count, duration, milliseconds, percent, points
+from autoprune.reports.content import Report, read_report
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["compare", "pareto_picture"]
+
+
+def compare(runs: Sequence[str | Path]) -> Table:
+    """Several finished runs side by side, a column each.
+
+    Args:
+        runs: Run folders; a folder of sub-runs stands for all of them.
+
+    Raises:
+        RunError: If one of them is no run or has no report.
+        InputError: If a report is damaged, or no run is named.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    reports = _read(runs)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for name in reports:
+        table.add_column(Text(name), justify="right", overflow="fold")
+    columns = [_facts(report) for report in reports.values()]
+    for label in columns[0]:
+        cells = [Text(column[label], _style(label, column[label])) for column in columns]
+        table.add_row(label, *cells)
+    return table
+
+
+def pareto_picture(runs: Sequence[str | Path], out: str | Path) -> None:
+    """Accuracy against measured latency and against multiply-accumulates, with the front of the runs' networks.
+
+    Args:
+        runs: Run folders; a folder of sub-runs stands for all of them.
+        out: A file that ends in `.png` or `.svg`.
+
+    Raises:
+        MissingExtraError: If matplotlib is not installed.
+        RunError: If one of them is no run or has no report.
+        InputError: If a report is damaged, nothing was measured, or `out` cannot be written.
+    """
+    require_matplotlib()
+    reports = _read(runs)
+    costs = {
+        "latency, ms (measured)": [_networks(report, "latency_ms") for report in reports.values()],
+        "multiply-accumulates": [_networks(report, "flops") for report in reports.values()],
+    }
+    drawn = {label: groups for label, groups in costs.items() if any("fine-tuned" in group for group in groups)}
+    if not drawn:
+        raise InputError("none of these runs has a fine-tuned network with an accuracy and a latency or FLOPs")
+    save(pictures.front_figure(list(reports), drawn), out)
+
+
+def _read(runs: Sequence[str | Path]) -> dict[str, Report]:
+    """Reports by a name that tells them apart."""
+    folders = [folder for run in runs for folder in _expanded(Path(run))]
+    if not folders:
+        raise InputError("name at least one run to compare")
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) < len(names):
+        names = [f"{folder.resolve().parent.name}/{folder.resolve().name}" for folder in folders]
+    if len(set(names)) < len(names):
+        names = [str(folder) for folder in folders]
+    return {name: read_report(folder) for name, folder in zip(names, folders, strict=True)}
+
+
+def _expanded(run: Path) -> list[Path]:
+    """The run itself, or the finished sub-runs in it if it is no run of its own."""
+    if not run.is_dir():
+        raise RunError(f"there is no run at {run}")
+    if any((run / name).exists() for name in ("report.json", "experiment.yaml")):
+        return [run]
+    return sorted(path.parent for path in run.glob("*/report.json")) or [run]
+
+
+def _facts(report: Report) -> dict[str, str]:
+    """A run's column: label -> text."""
+    budget, dense, small = report.budget, report.dense, report.finetuned
+    spread = f" \N{PLUS-MINUS SIGN} {percent(small.spread)}" if small.spread is not None else ""
+    latency = small.latency_ms if small.latency_ms is not None else report.pruned.latency_ms
+    return {
+        "agent": report.agent or NONE,
+        "budget": f"{budget.kind} {budget.requested or NONE}",
+        "budget met": {True: "yes", False: "NO", None: NONE}[budget.met],
+        "accuracy, dense": percent(dense.mean),
+        "accuracy, fine-tuned": (percent(small.mean).removesuffix(" %") if spread else percent(small.mean)) + spread,
+        "drop, points": points(None if report.gain is None else -report.gain).removeprefix("+"),
+        "latency, ms": milliseconds(latency),
+        "speed-up": NONE if report.speedup is None else f"{report.speedup:.2f}{TIMES}",
+        "MACs": count(small.flops),
+        "parameters": count(small.params),
+        "episodes": NONE if report.episodes is None else str(report.episodes),
+        "time": duration(report.total_seconds),
+    }
+
+
+def _style(label: str, text: str) -> str:
+    return {"yes": "green", "NO": "bold red"}.get(text, "") if label == "budget met" else ""
+
+
+def _networks(report: Report, figure: str) -> dict[str, tuple[float, float]]:
+    """(cost, accuracy) of a run's networks that have both, by the network's name; the raw cut is left out."""
+    found = {name: (getattr(figures, figure), figures.mean) for name, figures in report.networks if name != "pruned"}
+    return {name: (x, y) for name, (x, y) in found.items() if x is not None and y is not None}

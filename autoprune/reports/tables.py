@@ -1,0 +1,133 @@
+"""The final table of a run, and the lines beneath it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from autoprune.reports._format import (
+    COST_NAMES,
+    NONE,
+    TIMES,
+    cost,
+    count,
+    duration,
+    milliseconds,
+    percent,
+    points,
+    share,
+)
+from autoprune.reports.content import Figures, Report
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["COLUMNS", "figure_rows", "summary_lines", "summary_table", "verdict"]
+
+COLUMNS = ("accuracy", "latency ms", "predicted", "MACs", "params")
+
+
+def figure_rows(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The final table's content, for every way of showing it.
+
+    Returns:
+        A row for each network: its name, and for each of `COLUMNS` the figure and what it is relative to the dense
+        network's (percentage points for the accuracy, a share for costs); `NONE` and "" where nothing was measured.
+    """
+    return [(name, _cells(figures, report.dense, name == "dense")) for name, figures in report.networks]
+
+
+def _cells(figures: Figures, dense: Figures, is_dense: bool) -> list[tuple[str, str]]:
+    accuracy = percent(figures.mean)
+    if figures.spread is not None:
+        accuracy = f"{100 * (figures.mean or 0):.2f} \N{PLUS-MINUS SIGN} {percent(figures.spread)}"
+    both = figures.mean is not None and dense.mean is not None
+    change = points((figures.mean or 0) - (dense.mean or 0)) if both else NONE
+    costs = [
+        (milliseconds(figures.latency_ms), share(figures.latency_ms, dense.latency_ms)),
+        (milliseconds(figures.latency_ms_predicted), share(figures.latency_ms_predicted, dense.latency_ms_predicted)),
+        (count(figures.flops), share(figures.flops, dense.flops)),
+        (count(figures.params), share(figures.params, dense.params)),
+    ]
+    return [(text, "" if is_dense or relative == NONE else relative) for text, relative in [(accuracy, change), *costs]]
+
+
+def summary_table(report: Mapping[str, Any]) -> Table:
+    """The final table: dense, pruned, fine-tuned and the baselines, each figure also relative to the dense network's.
+
+    Args:
+        report: The content of `report.json`.
+
+    Raises:
+        InputError: If the report holds values of the wrong kind.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("network", overflow="fold")
+    for name in COLUMNS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, cells in figure_rows(Report.of(report)):
+        style = "bold" if name == "fine-tuned" else ""
+        table.add_row(
+            Text(name, style),
+            *(Text(text, style).append(f"\n{rel}" if rel else "", "not bold dim") for text, rel in cells),
+        )
+    return table
+
+
+def verdict(report: Report) -> tuple[bool | None, str]:
+    """Whether the budget was met (None: nobody measured), and the sentence that says so with its figures."""
+    budget = report.budget
+    requested = f" ({budget.requested})" if budget.requested else ""
+    if budget.met is None:
+        return None, f"Budget {budget.kind}{requested}: not measured"
+    words = "Budget met" if budget.met else "Budget not met"
+    measured = cost(budget.measured, budget.kind)
+    return (
+        budget.met,
+        f"{words}: {measured} against a limit of {cost(budget.limit, budget.kind)}{requested}{_over(report)}",
+    )
+
+
+def _over(report: Report) -> str:
+    """How far a budget was missed; rounded figures alone could look the same."""
+    budget = report.budget
+    if budget.met is not False or budget.measured is None or not budget.limit:
+        return ""
+    return f", {percent(budget.measured / budget.limit - 1, 1)} over"
+
+
+def summary_lines(report: Mapping[str, Any]) -> list[str]:
+    """What stands beneath the final table: the budget, the speed-up, the accuracy's spread, the time it took.
+
+    Args:
+        report: The content of `report.json`.
+
+    Raises:
+        InputError: If the report holds values of the wrong kind.
+    """
+    content = Report.of(report)
+    budget, lines = content.budget, []
+    met = {True: "met", False: "NOT met", None: "not measured"}[budget.met]
+    lines.append(
+        f"budget: {COST_NAMES.get(budget.kind, budget.kind)}, requested {budget.requested or NONE}, limit "
+        f"{cost(budget.limit, budget.kind)}, measured {cost(budget.measured, budget.kind)}: {met}{_over(content)}"
+    )
+    if content.speedup is not None:
+        where = f" on {content.target}" if isinstance(content.target, str) else ""
+        lines.append(f"speed-up as measured{where}: {content.speedup:.2f}{TIMES}")
+    if content.gain is not None:
+        lines.append(f"accuracy against dense: {points(content.gain)} percentage points{_spread(content.finetuned)}")
+    if content.total_seconds is not None:
+        stages = [f"{name} {duration(s)}" for name, s in content.seconds.items() if name != "total" and s is not None]
+        lines.append(f"time: {duration(content.total_seconds)}" + (f" ({', '.join(stages)})" if stages else ""))
+    return lines
+
+
+def _spread(figures: Figures) -> str:
+    if figures.spread is None:
+        return ""
+    return f" (mean of {len(figures.accuracy_seeds or [])} fine-tuning seeds; the spread is their standard deviation)"

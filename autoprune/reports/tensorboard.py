@@ -1,0 +1,200 @@
+"""A search in TensorBoard. Every scalar written here is defined in docs/tensorboard.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from autoprune.errors import InputError, MissingExtraError
+from autoprune.reports._format import cost, plain, share
+from autoprune.reports.content import episode_cost
+from autoprune.space import SearchSpace
+
+__all__ = ["SearchWriter"]
+
+_FLUSH_SECONDS = 5  # what a killed search may lack in TensorBoard; its episodes are safe in episodes.jsonl
+
+
+@dataclass(frozen=True)
+class _Best:
+    reward: float
+    accuracy: float | None
+    cost: float | None
+
+
+class SearchWriter:
+    """Writes the episodes of one search as TensorBoard scalars; the step is the episode's number.
+
+    Nothing stands for what is not known: a missing accuracy writes no point.
+
+    Args:
+        folder: Where the event files lie; made if it is missing.
+        space: The decisions, for the shares kept.
+        kind: What the budget limits: `latency`, `flops` or `params`.
+        unit: The unit of all costs: `ms`, `MACs`, `parameters`.
+        limit: The budget's limit, in `unit`.
+        dense_cost: Cost of the dense network, in `unit`.
+        first_episode: The first episode that will be written; what an interrupted run wrote from there on is
+            discarded by TensorBoard.
+        earlier: The rows of the episodes before `first_episode`, so that the best so far goes on.
+
+    Raises:
+        InputError: If the folder cannot be written to.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        space: SearchSpace,
+        *,
+        kind: str,
+        unit: str,
+        limit: float,
+        dense_cost: float,
+        first_episode: int = 0,
+        earlier: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._space, self._kind, self._limit, self._dense_cost = space, kind, limit, dense_cost
+        self._step = first_episode
+        self._scored = [found for row in earlier if (found := _scored(row)) is not None]
+        self._best = self._best_within(limit)
+        try:
+            # The log of a resumed run starts with a mark that makes TensorBoard forget later steps.
+            writer: Any = SummaryWriter(str(folder), purge_step=first_episode, flush_secs=_FLUSH_SECONDS)
+        except OSError as error:
+            raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
+        self._writer: Any = writer
+        if first_episode == 0:
+            writer.add_custom_scalars(_LAYOUT)
+            writer.add_text("search/about", self._about(unit))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def limit(self) -> float:
+        """The search's limit on the cost; set it when the search is tightened, and the best so far follows."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: float) -> None:
+        self._limit = limit
+        self._best = self._best_within(limit)
+
+    def episode(self, row: Mapping[str, Any], scalars: Mapping[str, float | None] | None = None) -> None:
+        """Write one finished episode.
+
+        Args:
+            row: The episode as in `episodes.jsonl`: `episode`, `choices`, `accuracy`, `predicted_cost` (or `cost`),
+                `reward`, `seconds`, and the flags `cached` and `warmup`; what is missing or None is not written.
+            scalars: What the agent has to say, such as `noise_sigma` or `critic_loss`.
+        """
+        self._step = int(row["episode"])
+        self._note(row)
+        total = episode_cost(row)
+        self._add("search/reward", row.get("reward"))
+        self._add("search/accuracy", row.get("accuracy"))
+        self._add("search/cost", total)
+        self._add("search/cost_share", None if total is None or not self._dense_cost else total / self._dense_cost)
+        self._add("search/limit", self._limit)
+        self._add("search/seconds", row.get("seconds"))
+        self._add("search/cached", row.get("cached"))
+        self._add("search/warmup", row.get("warmup"))
+        if self._best is not None:
+            self._add("best/reward", self._best.reward)
+            self._add("best/accuracy", self._best.accuracy)
+            self._add("best/cost", self._best.cost)
+        choices = row.get("choices") or {}
+        for decision in self._space.decisions:
+            self._add(f"keep/{decision.name}", choices.get(decision.name, decision.width) / decision.width)
+        for name, value in (scalars or {}).items():
+            self._add(f"agent/{name}", value)
+
+    def policy_picture(self, choices: Mapping[str, int]) -> None:
+        """Write a policy as a picture of bars; as a table where matplotlib is not installed.
+
+        Args:
+            choices: Kept units by decision; decisions that are not named are dense.
+
+        Raises:
+            InputError: If the choices do not fit the search space.
+        """
+        from autoprune.reports import _canvas, pictures
+
+        full = self._space.complete(choices)
+        rows = [(d.name, d.width, full[d.name]) for d in self._space.decisions]
+        try:
+            image = _canvas.pixels(pictures.policy_figure(rows))
+        except MissingExtraError as error:
+            table = "".join(f"| {name} | {dense} | {kept} | {share(kept, dense)} |\n" for name, dense, kept in rows)
+            head = "| decision | dense | kept | share |\n|---|---|---|---|\n"
+            self._writer.add_text("best/policy", f"{head}{table}\n{error}", global_step=self._step)
+            return
+        self._writer.add_image("best/policy", image, global_step=self._step, dataformats="HWC")
+
+    def hparams(self, settings: Mapping[str, Any], results: Mapping[str, float | None]) -> None:
+        """Write the run's settings and results, for TensorBoard's table of runs.
+
+        Args:
+            settings: Settings by name; what is no number, text or truth value is written as text.
+            results: Figures of the finished run by name; None is left out.
+        """
+        simple = {name: v if isinstance(v, bool | int | float | str) else plain(v) for name, v in settings.items()}
+        known = {f"result/{name}": float(value) for name, value in results.items() if value is not None}
+        # The run name "." keeps them in this folder: no run of their own beside the search's.
+        self._writer.add_hparams(simple, known, run_name=".", global_step=self._step)
+
+    def close(self) -> None:
+        """Write out what is pending; a second call does nothing."""
+        self._writer.close()
+
+    def _add(self, tag: str, value: float | None) -> None:
+        if value is not None:
+            self._writer.add_scalar(tag, float(value), self._step)
+
+    def _note(self, row: Mapping[str, Any]) -> None:
+        found = _scored(row)
+        if found is None:
+            return
+        self._scored.append(found)
+        if self._fits(found, self._limit) and (self._best is None or found.reward > self._best.reward):
+            self._best = found
+
+    def _best_within(self, limit: float) -> _Best | None:
+        fitting = (found for found in self._scored if self._fits(found, limit))
+        return max(fitting, key=lambda found: found.reward, default=None)
+
+    @staticmethod
+    def _fits(found: _Best, limit: float) -> bool:
+        return found.cost is None or found.cost <= limit * (1 + 1e-9)  # the limit itself, rounded, is within it
+
+    def _about(self, unit: str) -> str:
+        limit, dense = cost(self._limit, self._kind), cost(self._dense_cost, self._kind)
+        return f"Budget: {self._kind} at most {limit} of the dense network's {dense}; costs are in {unit}."
+
+
+def _scored(row: Mapping[str, Any]) -> _Best | None:
+    """What an episode contributes to the best so far; None without a reward."""
+    reward = row.get("reward")
+    return None if reward is None else _Best(float(reward), row.get("accuracy"), episode_cost(row))
+
+
+# Charts of TensorBoard's "Custom Scalars" page: lines that belong together in one picture.
+_LAYOUT = {
+    "search": {
+        "accuracy": ["Multiline", ["search/accuracy", "best/accuracy"]],
+        "cost": ["Multiline", ["search/cost", "best/cost", "search/limit"]],
+        "share kept": ["Multiline", ["keep/.*"]],
+    },
+    "agent": {"losses": ["Multiline", ["agent/.*loss"]], "noise": ["Multiline", ["agent/noise.*"]]},
+}

@@ -1,0 +1,13 @@
+import pytest
+from fake_runs import six_decisions, write_run
+
+
+@pytest.fixture
+def space():
+    return six_decisions()
+
+
+@pytest.fixture
+def run(tmp_path, space):
+    """One finished run with every file."""
+    return write_run(tmp_path / "runs" / "first", space)

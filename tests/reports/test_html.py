@@ -1,0 +1,266 @@
+import json
+import re
+import sys
+from html.parser import HTMLParser
+
+import pytest
+from fake_runs import report_of, rows_of, six_decisions, write_run
+
+from autoprune.errors import InputError, RunError
+from autoprune.reports import write_html
+from autoprune.reports.content import Report, dense_widths
+from autoprune.space import Decision, SearchSpace
+
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+HOSTILE = "<script>alert(1)</script>\"' & $x$ --> [b]"
+
+
+class Page(HTMLParser):
+    """Checks the nesting and takes the page apart."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.open, self.tags, self.attributes, self.ids = path, [], [], [], []
+        self.tables, self.words = [], []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, *pair) for pair in attrs]
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
+        self.open.pop()
+
+    def handle_data(self, text):
+        if "style" not in self.open:
+            self.words.append(text)
+        if self.open and ("td" in self.open or "th" in self.open):
+            self.tables[-1][-1][-1] += text
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+    def table(self, first):
+        """The one table whose header begins with `first`, as row name -> cells."""
+        (found,) = [table for table in self.tables if table[0][0] == first]
+        return {row[0]: row[1:] for row in found[1:]}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The page of a run that has every file."""
+    return Page(write_html(write_run(tmp_path_factory.mktemp("runs") / "whole", six_decisions())))
+
+
+def test_the_page_says_what_came_out(page):
+    assert page.path.name == "report.html"
+    assert "Budget met: 0.343 ms against a limit of 0.357 ms (50%)" in page.text
+    assert "2.08\N{MULTIPLICATION SIGN}" in page.text
+    results = page.table("network")
+    assert list(results) == ["dense", "pruned", "fine-tuned", "uniform baseline"]
+    assert results["dense"] == ["92.70 %", "0.715", "0.720", "31.0 M", "272 k"]
+    assert results["fine-tuned"][1] == "0.343 48 %"
+    assert page.tags.count("svg") == 3
+    assert "No picture" not in page.text
+
+
+def test_the_policys_table_is_the_policy(page, space):
+    policy = json.loads((page.path.parent / "policy.json").read_text())
+    rows = page.table("decision")
+    expected = {
+        d.name: [str(d.width), str(policy["choices"][d.name]), f"{100 * policy['choices'][d.name] / d.width:.0f} %"]
+        for d in space.decisions
+    }
+    assert rows == expected
+
+
+def test_latency_tables_error_stands_beside_the_macs_only_fit(page):
+    rows = page.table("error")
+    assert rows["mean"] == ["1.2 %"]
+    assert rows["macs only mean"] == ["8.5 %"]
+    assert rows["runs"] == ["12"]
+
+
+def test_settings_and_environment_are_shown(page):
+    rows = {row[0]: row[1] for table in page.tables if table[0] == ["name", "value"] for row in table[1:]}
+    assert rows["skip"] == "conv1, fc"
+    assert rows["weights"] == "none"
+    assert rows["python"] == "3.11.2"
+    assert rows["images.test"] == "10000"
+
+
+def test_the_page_is_valid_self_contained_and_without_scripts(page):
+    source = page.path.read_text()
+    assert source.startswith('<!DOCTYPE html>\n<html lang="en">')
+    assert len(page.ids) == len(set(page.ids))
+    assert not {"script", "link", "iframe", "img", "object", "metadata"} & set(page.tags)
+    for tag, name, value in page.attributes:
+        assert not name.startswith("on"), (tag, name)
+        assert name not in ("src", "href") or value.startswith("#"), (tag, name, value)
+    assert not re.search(r"https?:|@import|url\((?!#)", source)
+    for reference in re.findall(r'(?:url\(|href=")#([^)"]+)', source):
+        assert reference in page.ids
+
+
+def test_pictures_take_the_pages_colours(page):
+    """No colour is fixed, so that the pictures follow light and dark."""
+    source = page.path.read_text()
+    svgs = "".join(re.findall(r"<svg.*?</svg>", source, flags=re.S))
+    assert "var(--kept)" in svgs
+    assert not re.findall(r"#[0-9a-f]{6}\b", svgs)
+    defined = set(re.findall(r"(--\w+):", source))
+    assert set(re.findall(r"var\((--\w+)\)", source)) <= defined
+
+
+def test_the_chosen_episode_is_marked(page):
+    best = page.table("episode")
+    assert next(iter(best.values()))[-1] == "yes"
+    assert "chosen" in page.text
+
+
+def test_hostile_names_stay_text(tmp_path):
+    names = [HOSTILE, "b</td></table>", "$\\frac{", 'id="x" url(#y)', "\N{CJK UNIFIED IDEOGRAPH-6F22}"]
+    space = SearchSpace(tuple(Decision(name, 8, (4, 8)) for name in names))
+    report = report_of(agent=HOSTILE, target=HOSTILE, baselines={HOSTILE: {"accuracy": 0.5}}, note=HOSTILE)
+    folder = write_run(tmp_path / "<b>run & co", space, report=report, rows=rows_of(space, 5))
+    page = Page(write_html(folder))
+    assert "script" not in page.tags
+    assert "b" not in page.tags
+    assert list(page.table("decision")) == names
+    assert f"{HOSTILE} baseline" in page.table("network")
+    assert "<b>run & co" in page.text
+
+
+def test_without_optional_files_the_page_says_what_is_missing(tmp_path, space):
+    folder = write_run(
+        tmp_path / "run", space, policy=False, settings=False, table=False, report=report_of(latency_table=None)
+    )
+    (folder / "episodes.jsonl").unlink()
+    text = Page(write_html(folder)).text
+    for sentence in (
+        "This run holds no policy.json.",
+        "This run holds no episodes.",
+        "This run made no latency table.",
+        "Settings and environment were not recorded.",
+    ):
+        assert sentence in text
+
+
+def test_null_is_not_measured_never_zero(tmp_path, space):
+    nothing = dict.fromkeys(("accuracy", "latency_ms", "latency_ms_predicted", "flops", "params"))
+    report = report_of(
+        dense=nothing, pruned=nothing, finetuned=nothing, baselines={"uniform": None},
+        budget={"kind": "latency", "requested": "50%", "limit": None, "measured": None, "met": None},
+        latency_table=None, seconds=None, agent=None, target=None, episodes=None,
+    )  # fmt: skip
+    rows = [{"episode": 0, "choices": space.dense, "accuracy": None, "predicted_cost": None, "reward": None}]
+    page = Page(write_html(write_run(tmp_path / "run", space, report=report, rows=rows, table=False)))
+    assert {tuple(cells[::2]) for cells in page.table("decision").values()} == {("unknown", "unknown")}
+    assert set(map(tuple, page.table("network").values())) == {("not measured",) * 5}
+    assert page.table("budget")["met"] == ["not measured"]
+    assert "Budget latency (50%): not measured" in page.text
+    assert not re.search(r"\b0(\.0+)? (%|ms)", page.text)
+
+
+def test_a_missed_budget_says_so(tmp_path, space):
+    report = report_of(budget={"kind": "params", "requested": "50k", "limit": 5e4, "measured": 6e4, "met": False})
+    text = Page(write_html(write_run(tmp_path / "run", space, report=report))).text
+    assert "Budget not met: 60.0 k parameters against a limit of 50.0 k parameters (50k), 20.0 % over" in text
+
+
+def test_dense_widths_come_from_the_report_the_table_or_the_fingerprint(space):
+    widths = {d.name: d.width for d in space.decisions}
+    plain, policy = Report.of(report_of()), space.uniform(0.5)
+    table = {"space": {"decisions": [{"name": d.name, "width": d.width} for d in space.decisions]}}
+    layers = [[d.name, "Conv2d", {"weight": [d.width, 3, 3, 3]}] for d in space.decisions]
+    layers += [["", "Net", {}], ["fc", "Linear", {"weight": [10, 64], "bias": [10]}]]
+    marked = SearchSpace(space.decisions, model={"name": "x", "layers": layers, "sha256": ""}).uniform(0.5)
+    assert dense_widths(Report.of(report_of(decisions=widths)), policy, {}) == widths
+    assert dense_widths(plain, policy, table) == widths
+    assert dense_widths(plain, marked, {}) == widths
+    assert dense_widths(plain, policy, {}) == {}
+
+
+def test_a_fingerprint_that_cannot_be_the_decisions_width_is_not_used():
+    space = SearchSpace(
+        (Decision("a", 8, (8,)),), model={"layers": [["a", "ConvTranspose2d", {"weight": [3, 8, 1, 1]}]]}
+    )
+    assert dense_widths(Report.of({}), space.uniform(1.0), {}) == {}
+
+
+def test_without_matplotlib_tables_stay_and_one_line_says_why(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    page = Page(write_html(run))
+    assert "svg" not in page.tags
+    assert "pip install 'autoprune[report]'" in page.text
+    assert len(page.table("decision")) == 6
+    assert len(page.table("episode")) == 5
+
+
+def test_no_picture_leaves_matplotlibs_global_state_alone(run):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    write_html(run)
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_a_torn_last_episode_is_left_out_and_left_alone(run):
+    path = run / "episodes.jsonl"
+    torn = path.read_text() + '{"episode": 60, "acc'
+    path.write_text(torn)
+    assert "60 episodes" in Page(write_html(run)).text
+    assert path.read_text() == torn
+
+
+def test_a_long_search_stays_a_small_page(tmp_path, space):
+    rows = [{**row, "episode": k} for k, row in enumerate(rows_of(space, 20) * 300)]
+    assert write_html(write_run(tmp_path / "run", space, rows=rows)).stat().st_size < 1_500_000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error", "told"),
+    [
+        ("report.json", None, RunError, "holds no report.json"),
+        ("report.json", "{", InputError, "not valid JSON"),
+        ("report.json", "[]", InputError, "JSON object"),
+        ("report.json", "{}", InputError, "schema"),
+        ("report.json", '{"schema": "autoprune.report/1", "dense": {"flops": "many"}}', InputError, "dense.flops"),
+        ("policy.json", "{}", InputError, "policy"),
+        ("episodes.jsonl", '{"a\n{}\n', InputError, "line 1 is damaged"),
+        ("latency_table.json", "no", InputError, "latency table"),
+        ("experiment.yaml", "a: [", InputError, "not YAML"),
+    ],
+)
+def test_damaged_files_are_named_in_one_line_and_nothing_is_written(run, name, content, error, told):
+    (run / name).unlink()
+    if content is not None:
+        (run / name).write_text(content)
+    with pytest.raises(error) as caught:
+        write_html(run)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (run / "report.html").exists()
+
+
+def test_a_folder_that_is_not_there_is_no_run(tmp_path):
+    with pytest.raises(RunError, match="there is no run at"):
+        write_html(tmp_path / "nowhere")

@@ -1,0 +1,129 @@
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from autoprune.reports import Progress
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def log():
+    return Console(file=io.StringIO(), force_terminal=False, width=40)
+
+
+def lines(console):
+    return console.file.getvalue().splitlines()
+
+
+def test_without_a_terminal_first_every_fifteen_seconds_and_last_are_printed(log):
+    clock = Clock()
+    with Progress("search", 40, log, clock=clock) as progress:
+        for done in range(1, 41):
+            clock.now += 1.0
+            progress.update(done, best_accuracy=0.9 + done / 1000)
+    assert [line.split(",")[0] for line in lines(log)] == [
+        "search: 1/40",
+        "search: 16/40",
+        "search: 31/40",
+        "search: 40/40",
+    ]
+    assert lines(log)[1] == "search: 16/40, best accuracy 91.60 %, 24.0 s left"
+    assert lines(log)[-1] == "search: 40/40, best accuracy 94.00 %, took 40.0 s"
+
+
+def test_last_line_is_not_repeated(log):
+    with Progress("search", 1, log, clock=Clock()) as progress:
+        progress.update(1)
+    assert len(lines(log)) == 1
+
+
+def test_nothing_is_printed_for_work_that_never_started(log):
+    with Progress("search", 5, log):
+        pass
+    assert lines(log) == []
+
+
+def test_time_left_counts_only_what_this_process_did(log):
+    clock = Clock()
+    with Progress("search", 100, log, done=90, clock=clock) as progress:
+        clock.now += 10
+        progress.update(92)  # 5 s each, 8 to go
+    assert lines(log) == ["search: 92/100, 40.0 s left"]
+
+
+def test_last_state_is_shown_when_the_work_fails(log):
+    clock = Clock()
+    with pytest.raises(KeyboardInterrupt), Progress("search", 10, log, clock=clock) as progress:
+        for done in (1, 2, 3):
+            progress.update(done)
+        raise KeyboardInterrupt
+    assert [line.split(",")[0] for line in lines(log)] == ["search: 1/10", "search: 3/10"]
+
+
+def test_figures_carry_their_units_and_text_stands_as_it_is(log):
+    with Progress("search", None, log, clock=Clock()) as progress:
+        progress.update(7, latency_ms=0.3412, limit="[b]0.36[/b]", best_accuracy=None, loss=0.123456)
+    dash = "\N{EN DASH}"
+    assert lines(log) == [
+        f"search: 7, latency 0.341 ms, limit [b]0.36[/b], best accuracy {dash}, loss 0.1235, 0.0 s so far"
+    ]
+
+
+def test_called_as_a_function_the_total_may_come_later(log):
+    clock = Clock()
+    with Progress("profile", None, log, clock=clock) as progress:
+        progress(0, 200, "conv 3x3")
+        clock.now += 20
+        progress(100, what="add")
+    assert lines(log) == ["profile: 0/200, at conv 3x3, 0.0 s so far", "profile: 100/200, at add, 20.0 s left"]
+
+
+def test_on_a_terminal_a_bar_is_drawn_and_stays():
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, legacy_windows=False, _environ={})
+    clock = Clock()
+    with Progress("search [x]", 3, console, clock=clock) as progress:
+        for done in (1, 2, 3):
+            clock.now += 1
+            progress.update(done, best_accuracy=0.9)
+        progress.say("a line above")
+    text = console.file.getvalue()
+    assert "search [x]" in text
+    assert "3/3, best accuracy 90.00 %, took 3.0 s" in text
+    assert "a line above" in text
+
+
+def test_quiet_shows_nothing(capsys):
+    with Progress.quiet("search", 3) as progress:
+        progress.update(1, best_accuracy=0.5)
+        progress(2, 3, "x")
+        progress.say("nothing")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_default_console_is_standard_error(capsys):
+    with Progress("search", 1) as progress:
+        progress.update(1)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "search: 1/1" in err
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_throttled_update_takes_less_than_50_microseconds(terminal):
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=80)
+    with Progress("search", 5000, console, clock=Clock()) as progress:
+        progress.update(0)
+        start = time.thread_time()
+        for done in range(5000):
+            progress.update(done, best_accuracy=0.9, latency="0.34 of 0.36 ms")
+        taken = time.thread_time() - start
+    assert taken / 5000 < 50e-6
