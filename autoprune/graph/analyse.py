@@ -42,7 +42,7 @@ def analyse(model: nn.Module, example_input: Any, *, validate: bool = True) -> A
         Groups, frozen layers with reasons, priced operators, sizes and the fingerprint.
 
     Raises:
-        UnsupportedModelError: The model cannot be copied or exported.
+        UnsupportedModelError: The model cannot be copied, exported, or run on the example.
     """
     example = as_example(example_input)
     print_ = fingerprint(model)
@@ -69,7 +69,9 @@ def _analyse(
         walk = Walk(traced, flipped).run()
         drafted = draft(walk, walk.table.solve())
         analysis = _written(model, drafted, shapes, print_)
-        failures = Proof(model, analysis, example).run() if validate and drafted.groups else {}
+        if not validate or not drafted.groups:
+            return analysis
+        failures = Proof(model, analysis, example, casts=traced.casts).run()
         if not failures:
             return analysis
         again = frozenset(drafted.forks(set(failures))) - tried

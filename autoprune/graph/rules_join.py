@@ -9,7 +9,7 @@ from torch.fx import Node
 
 from autoprune.graph.atoms import Atoms
 from autoprune.graph.trace import where
-from autoprune.graph.walk import Flow, Result, Unknown, Walk, rule, shape_of
+from autoprune.graph.walk import Flow, Result, Unknown, Walk, rule, shape_of, size_of
 
 __all__: list[str] = []
 
@@ -95,7 +95,7 @@ def split(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     parts, begin = [], 0
     atoms = x.dims[axis]
     for piece in value:
-        shape = tuple(int(size) for size in piece.shape)
+        shape = tuple(map(size_of, piece.shape))
         dims = list(x.dims)
         if atoms is not None and shape[axis] != x.shape[axis]:
             _equal_parts(walk, node, atoms, begin, shape[axis])

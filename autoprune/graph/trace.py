@@ -85,6 +85,13 @@ class Trace:
     batch: int
     leaves: frozenset[str]
 
+    @property
+    def casts(self) -> bool:
+        """Whether the forward itself goes to single or lower precision in places."""
+        low = {torch.float32, torch.float16, torch.bfloat16}
+        calls = (node for node in self.graph.nodes if node.op == "call_function")
+        return any(arg in low for n in calls for arg in (*n.args, *n.kwargs.values()) if isinstance(arg, torch.dtype))
+
     def module_of(self, node: torch.fx.Node) -> str | None:
         """The module that is this operator, or None for an operator in the body of a larger module."""
         stack = node.meta.get("nn_module_stack") or {}

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from autoprune.errors import UnsupportedModelError
 from autoprune.graph.selector import Selector
 from autoprune.graph.surgery import Index, Slicer
 from autoprune.graph.trace import Example, quiet
@@ -44,17 +45,23 @@ def tensors_of(output: Any) -> list[torch.Tensor]:
 class Proof:
     """Tries the groups of one analysis.
 
+    Args:
+        model: The dense model; not changed.
+        analysis: Its groups, not yet proven.
+        example: An example input.
+        casts: Whether the forward goes to a lower precision by itself, so that doubles promise nothing.
+
     Attributes:
         reasons: Group name -> why it must not be used.
     """
 
-    def __init__(self, model: nn.Module, analysis: Analysis, example: Example) -> None:
+    def __init__(self, model: nn.Module, analysis: Analysis, example: Example, *, casts: bool = False) -> None:
         self.reasons: dict[str, str] = {}
         self._names = [group.name for group in analysis.groups]
         self._rng = np.random.default_rng(_SEED)
         self._width = {group.name: group.width for group in analysis.groups}
         self._slicer = Slicer(analysis)
-        self._dense, self._example, self._tolerance = _prepared(model, example)
+        self._dense, self._example, self._tolerance = _prepared(model, example, casts)
         self._selector = Selector(self._dense, analysis)
         self._tensors = {**dict(self._dense.named_parameters()), **dict(self._dense.named_buffers())}
 
@@ -160,7 +167,7 @@ def _close(one: torch.Tensor, other: torch.Tensor, tolerance: float) -> bool:
     return bool(((one - other).abs() <= tolerance * scale).all())
 
 
-def _prepared(model: nn.Module, example: Example) -> tuple[nn.Module, Example, float]:
+def _prepared(model: nn.Module, example: Example, casts: bool) -> tuple[nn.Module, Example, float]:
     """A copy to experiment on, a random input and a tolerance (relative to the largest output).
 
     Doubles with random weights where the model can run so; else its own precision, else its own weights.
@@ -174,21 +181,27 @@ def _prepared(model: nn.Module, example: Example) -> tuple[nn.Module, Example, f
 
     random = example.with_batch(1).map(drawn)
     own = next((t.dtype for t in model.parameters() if t.is_floating_point()), torch.float32)
-    loose = 1e-3 if own == torch.float32 else 3e-2
-    tries = [(torch.float64, 1e-7, True), (torch.float64, 1e-7, False), (own, loose, True), (own, loose, False)]
+    exact = 1e-4 if casts else 1e-7
+    loose = 1e-3 if own in (torch.float32, torch.float64) else 3e-2
+    tries = [(torch.float64, exact, True), (torch.float64, exact, False), (own, loose, True), (own, loose, False)]
     for dtype, tolerance, shuffle in tries:
         shadow = copy.deepcopy(model).eval().to(dtype)
         if shuffle:
             _randomise(shadow, generator)
-        cast = random.map(lambda t, dtype=dtype: t.to(dtype) if t.is_floating_point() else t)
-        with quiet(), torch.no_grad():
-            try:
-                outputs = tensors_of(_call(shadow, cast))
-            except Exception:  # noqa: BLE001 - the user's forward may not run in this precision
-                continue
-        if all(bool(torch.isfinite(t).all()) for t in outputs if t.is_floating_point()):
-            return shadow, cast, tolerance
-    return copy.deepcopy(model).eval(), example, loose
+        for candidate in (random, example):  # the example itself where one sample alone does not do
+            cast = candidate.map(lambda t, dtype=dtype: t.to(dtype) if t.is_floating_point() else t)
+            if _runs(shadow, cast):
+                return shadow, cast, tolerance
+    raise UnsupportedModelError("the model returns no finite output for the example input; hand over a real sample")
+
+
+def _runs(model: nn.Module, example: Example) -> bool:
+    with quiet(), torch.no_grad():
+        try:
+            outputs = tensors_of(_call(model, example))
+        except Exception:  # noqa: BLE001 - the user's forward may not run in this precision
+            return False
+    return all(bool(torch.isfinite(t).all()) for t in outputs if t.is_floating_point())
 
 
 def _randomise(model: nn.Module, generator: torch.Generator) -> None:

@@ -180,6 +180,11 @@ class Analysis:
     def __post_init__(self) -> None:
         self._by_name.update({group.name: group for group in self.groups})
 
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """Shape of the example's first tensor, as it was handed over."""
+        return self.example_shapes[0] if self.example_shapes else ()
+
     def group(self, name: str) -> Group:
         """The group of that name.
 

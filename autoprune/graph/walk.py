@@ -246,7 +246,14 @@ class Unknown(Exception):
 def shape_of(node: Node) -> tuple[int, ...] | None:
     """Sizes of a node's tensor result; None where it has none."""
     shape = getattr(node.meta.get("val"), "shape", None)
-    return None if shape is None else tuple(int(size) for size in shape)
+    return None if shape is None else tuple(map(size_of, shape))
+
+
+def size_of(size: Any) -> int:
+    """One size as a number; 0 where it depends on values (``nonzero``)."""
+    if isinstance(size, int):
+        return size
+    return int(size.node.maybe_as_int() or 0)
 
 
 def fixed(node: Node) -> Result:
@@ -254,7 +261,7 @@ def fixed(node: Node) -> Result:
     value = node.meta.get("val")
     if isinstance(value, list | tuple):
         shapes = [getattr(part, "shape", None) for part in value]
-        return tuple(Flow(tuple(map(int, s or ())), (None,) * len(s or ())) for s in shapes)
+        return tuple(Flow(tuple(map(size_of, s or ())), (None,) * len(s or ())) for s in shapes)
     shape = shape_of(node)
     return None if shape is None else Flow(shape, (None,) * len(shape))
 
