@@ -1,21 +1,23 @@
-"""Downloading a file once, whole, and only the right one."""
+"""Downloading a gzipped file once, whole, and only the right one."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.client
 import os
+import shutil
 import tempfile
 import urllib.request
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from autoprune.errors import InputError
 
-__all__ = ["cache_dir", "fetch", "sha256_of"]
+__all__ = ["cache_dir", "fetch", "unpacked"]
 
 TIMEOUT_S = 30
-CHUNK = 1 << 20
 
 
 def cache_dir() -> Path:
@@ -27,29 +29,29 @@ def cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "autoprune"
 
 
-def sha256_of(path: Path) -> str:
-    """The file's SHA-256, in hexadecimal.
+def unpacked(path: Path) -> bytes:
+    """What a gzipped file holds.
 
     Raises:
-        InputError: If it cannot be read.
+        InputError: If it cannot be read or is damaged.
     """
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        with gzip.open(path) as stream:
+            return stream.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
 
 
 def fetch(urls: Sequence[str], goal: Path, checksum: str) -> Path:
-    """Downloads a file from the first address that has it.
+    """Downloads a gzipped file from the first address that has it.
 
-    The file appears under its name only when it is complete and has the checksum; a file that is there
-    already with that checksum is not loaded again.
+    The file appears under its name only when it is complete and has the checksum; a file that is there already is
+    not loaded again.
 
     Args:
         urls: Addresses, tried in order.
         goal: Where it goes; missing folders are made.
-        checksum: SHA-256, in hexadecimal.
+        checksum: SHA-256 of the unpacked file, in hexadecimal.
 
     Returns:
         `goal`.
@@ -57,7 +59,7 @@ def fetch(urls: Sequence[str], goal: Path, checksum: str) -> Path:
     Raises:
         InputError: If no address gives the file.
     """
-    if goal.is_file() and sha256_of(goal) == checksum:
+    if goal.is_file():
         return goal
     failures = []
     for url in urls:
@@ -77,17 +79,17 @@ def fetch(urls: Sequence[str], goal: Path, checksum: str) -> Path:
 
 def _fetch_one(url: str, goal: Path, checksum: str) -> str | None:
     """Downloads beside the goal and renames; what went wrong, or None."""
-    digest = hashlib.sha256()
     handle, name = tempfile.mkstemp(dir=goal.parent, prefix=f".{goal.name}.")
     beside = Path(name)
     try:
         with os.fdopen(handle, "wb") as out, urllib.request.urlopen(url, timeout=TIMEOUT_S) as stream:
-            while chunk := stream.read(CHUNK):
-                digest.update(chunk)
-                out.write(chunk)
-        if digest.hexdigest() != checksum:
+            shutil.copyfileobj(stream, out)
+        if hashlib.sha256(unpacked(beside)).hexdigest() != checksum:
             return f"{url} gave a file with another checksum"
+        beside.chmod(0o644)  # mkstemp's files are the owner's alone
         beside.replace(goal)
         return None
+    except InputError:
+        return f"{url} gave no gzipped file"
     finally:
         beside.unlink(missing_ok=True)

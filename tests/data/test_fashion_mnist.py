@@ -31,7 +31,7 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         labels = (torch.arange(count) % 10).to(torch.uint8)
         (folder / f"{stem}-images-idx3-ubyte.gz").write_bytes(idx(images))
         (folder / f"{stem}-labels-idx1-ubyte.gz").write_bytes(idx(labels))
-    sums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in fashion.SHA256}
+    sums = {name: hashlib.sha256(gzip.decompress((folder / name).read_bytes())).hexdigest() for name in fashion.SHA256}
     monkeypatch.setattr(fashion, "SHA256", sums)
     monkeypatch.setattr(fashion, "SYSTEM_DIR", tmp_path / "system")
     monkeypatch.setattr(fashion, "SIZES", {"search": 40, "calibration": 20})
@@ -83,10 +83,15 @@ def test_without_a_folder_the_download_goes_to_the_cache(archive: Path, monkeypa
 
 
 def test_a_download_of_other_content_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "wrong").write_bytes(b"not it")
+    (tmp_path / "wrong").write_bytes(gzip.compress(b"not it"))
+    (tmp_path / "page").write_bytes(b"<html>not found</html>")
     goal = tmp_path / "in" / "file"
-    with pytest.raises(InputError, match=r"another checksum.*\n.*--data-dir"):
-        fetch([(tmp_path / "wrong").as_uri(), (tmp_path / "absent").as_uri()], goal, "0" * 64)
+    with pytest.raises(InputError, match=r"another checksum.*no gzipped file.*\n.*--data-dir"):
+        fetch(
+            [(tmp_path / "wrong").as_uri(), (tmp_path / "page").as_uri(), (tmp_path / "absent").as_uri()],
+            goal,
+            "0" * 64,
+        )
     assert list(goal.parent.iterdir()) == []
 
 
@@ -101,7 +106,8 @@ def test_an_unreachable_network_is_told_in_two_lines(
 
 def test_a_damaged_file_is_named(archive: Path) -> None:
     damaged = archive / "t10k-images-idx3-ubyte.gz"
-    damaged.write_bytes(damaged.read_bytes()[:-9])
+    whole = gzip.decompress(damaged.read_bytes())
+    damaged.write_bytes(gzip.compress(whole[:-1] + b"?"))
     with pytest.raises(InputError, match=r"t10k-images-idx3-ubyte.gz is .* damaged"):
         fashion.fashion_mnist(archive, batch_size=32, seed=0)
 
@@ -126,3 +132,17 @@ def test_idx_reads_what_was_written(tmp_path: Path) -> None:
     values = torch.randint(0, 256, (3, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     (tmp_path / "file.gz").write_bytes(idx(values))
     assert torch.equal(fashion.read_idx(tmp_path / "file.gz", dimensions=3), values)
+
+
+def test_files_that_were_packed_anew_are_the_same(archive: Path) -> None:
+    path = archive / "train-images-idx3-ubyte.gz"
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), compresslevel=1, mtime=12345))
+    assert data.load("fashion-mnist", archive, batch_size=32).counts["train"] == 240
+
+
+@pytest.mark.skipif(not fashion.SYSTEM_DIR.is_dir(), reason="Fashion-MNIST is not installed on this machine")
+def test_the_real_files_have_the_checksums() -> None:
+    found = data.load("fashion-mnist", batch_size=128)
+    assert dict(found.counts) == {"search": 5000, "calibration": 512, "train": 54_488, "test": 10_000}
+    assert torch.bincount(found.search.labels).tolist() == [500] * 10
+    assert found.normalisation.mean[0] == pytest.approx(0.286, abs=0.001)

@@ -120,3 +120,15 @@ def test_more_images_than_memory_are_refused(tmp_path: Path, monkeypatch: pytest
     classes(tmp_path)
     with pytest.raises(InputError, match=r"GiB of memory but .* are free"):
         folder(tmp_path, batch_size=4, seed=0, size=10**7)
+
+
+def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
+    classes(tmp_path, size=(8, 8), mode="L")
+    wide = np.random.default_rng(0).integers(0, 65_536, (8, 8), dtype=np.uint16)
+    Image.fromarray(wide).save(tmp_path / "cat" / "wide.png")
+    found, manifest = folder(tmp_path, batch_size=4, seed=0), manifest_of(tmp_path)
+    place = {path.name: (part, i) for part, pairs in manifest.splits.items() for i, (path, _) in enumerate(pairs)}
+    part, index = place["wide.png"]
+    image = getattr(found, part).images[index, 0].double().numpy()
+    assert found.shape == (1, 8, 8)
+    assert np.abs(image - wide / 257).max() <= 0.5

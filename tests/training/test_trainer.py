@@ -2,16 +2,18 @@
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from autoprune.data import Augmentation, Normalisation, TensorBatches
 from autoprune.errors import InputError
 from autoprune.evaluation import accuracy
-from autoprune.training import EpochResult, Trainer, TrainSettings, train
+from autoprune.training import EpochResult, Trainer, TrainSettings, learning_rate, train
 
 
 @pytest.fixture(autouse=True)
@@ -66,14 +68,21 @@ def test_two_trainings_of_one_seed_are_identical(bf16: bool) -> None:
     assert not same(first, other)  # by dropout alone
 
 
+def torch_loader() -> DataLoader:
+    images, labels = next(iter(batches(augment=False)))
+    return DataLoader(TensorDataset(images, labels), batch_size=4, shuffle=True)
+
+
 @pytest.mark.parametrize("stop", [1, 3])
-def test_resumed_is_uninterrupted(tmp_path, stop: int) -> None:
-    whole = train(net(), batches(), settings=SETTINGS)
-    first = Trainer(net(), batches(), SETTINGS)
+@pytest.mark.parametrize("loader", [batches, torch_loader])
+def test_resumed_is_uninterrupted(tmp_path: Path, stop: int, loader) -> None:
+    whole = train(net(), loader(), settings=SETTINGS)
+    torch.rand(3)  # the global generator stands elsewhere by then
+    first = Trainer(net(), loader(), SETTINGS)
     first.run(stop)
     torch.save(first.state_dict(), tmp_path / "state.pt")
     first.run()  # the saved state must be a copy
-    second = Trainer(net(seed=9), batches(), SETTINGS)
+    second = Trainer(net(seed=9), loader(), SETTINGS)
     second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert second.epoch == stop
     assert same(second.run(), whole)
@@ -187,6 +196,20 @@ def test_nothing_to_train_or_to_learn_from_is_refused() -> None:
         Trainer(net(), [], SETTINGS)
     with pytest.raises(InputError, match="only once"):
         train(net(), (batch for batch in batches()), settings=SETTINGS)
+
+
+def test_a_loader_without_a_length_is_counted() -> None:
+    class Stream(IterableDataset):
+        def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+            for images, labels in batches(augment=False):
+                yield from zip(images, labels, strict=True)
+
+    rates: list[float] = []
+    settings = TrainSettings(epochs=2, lr=0.1, bf16=False)
+    train(
+        net(), DataLoader(Stream(), batch_size=16), settings=settings, on_epoch=lambda result: rates.append(result.lr)
+    )
+    assert rates == [learning_rate(settings, 2, 3), learning_rate(settings, 5, 3)]
 
 
 def test_no_epochs_change_nothing() -> None:
