@@ -236,8 +236,10 @@ class AMC(DDPG):
 
 
 def _descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    """One step of `optimizer` on its own parameters only: the actor's loss goes through the critic, too."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+    loss.backward(inputs=parameters)  # type: ignore[no-untyped-call]  # torch's own
     optimizer.step()
 
 

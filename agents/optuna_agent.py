@@ -16,7 +16,7 @@ from autoprune.agents.base import Agent, EpisodeRecord
 from autoprune.agents.state import AgentState
 from autoprune.envs import action_for
 from autoprune.errors import InputError
-from autoprune.space import nearest_name
+from autoprune.names import nearest_name
 
 __all__ = ["SAMPLERS", "OptunaAgent"]
 

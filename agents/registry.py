@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from autoprune.errors import InputError
-from autoprune.space import nearest_name
+from autoprune.names import nearest_name
 
 if TYPE_CHECKING:
     from autoprune.agents.base import Agent

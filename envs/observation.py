@@ -37,11 +37,13 @@ def amc_features(analysis: Analysis, space: SearchSpace) -> NDArray[np.float64]:
         Shape (decisions, 6), in the order of `AMC_FEATURES`, of the dense network and not scaled; zeros for a
         decision whose producer is no convolution or linear layer.
     """
-    producers: dict[str, Op] = {}
+    layers: dict[str, Op] = {}
     for op in analysis.ops:
         if op.kind in ("conv", "depthwise", "linear"):
-            producers.setdefault(op.name, op)
-    rows = [_operator_features(producers[d.name]) if d.name in producers else [0.0] * 6 for d in space.decisions]
+            layers.setdefault(op.name, op)
+    first = {group.name: next(iter(group.producers), group.name) for group in analysis.groups}
+    ops = [layers.get(first.get(name, name)) for name in space.names]
+    rows = [[0.0] * len(AMC_FEATURES) if op is None else _operator_features(op) for op in ops]
     return np.array(rows, dtype=np.float64).reshape(len(space), len(AMC_FEATURES))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -98,7 +98,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         InputError: If `cost` prices another space, `features` has another shape, or the reward cannot be computed.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  # declared so by gymnasium
 
     def __init__(
         self,

@@ -97,7 +97,8 @@ def largest_uniform(cost: AdditiveCost, limit: float) -> dict[str, int] | None:
 def _edges(space: SearchSpace, decision: int) -> NDArray[np.float64]:
     """The ratios at which rounding to the nearest option moves on to the next one."""
     options = np.asarray(space.decisions[decision].options, dtype=np.float64)
-    return (options[1:] + options[:-1]) / 2 / options[-1]
+    edges: NDArray[np.float64] = (options[1:] + options[:-1]) / 2 / options[-1]
+    return edges
 
 
 def _scale(cost: AdditiveCost, limit: float, shares: NDArray[np.float64]) -> Indices | None:

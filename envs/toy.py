@@ -24,7 +24,7 @@ class _Product:
     factor: float
 
     def __call__(self, widths: NDArray[np.int64]) -> NDArray[np.float64]:
-        return self.factor * np.prod(widths.astype(np.float64), axis=1)
+        return np.asarray(self.factor * np.prod(widths.astype(np.float64), axis=1))
 
 
 @dataclass(frozen=True)
