@@ -35,5 +35,5 @@ def digits(*, batch_size: int, seed: int) -> DataSet:
     # A mirrored digit is no digit: crops only.
     return from_images(
         "digits", parts, classes=10, augment=Augmentation(pad=1),
-        batch_size=batch_size, seed=seed, dense_epochs=60,
+        batch_size=batch_size, seed=seed, dense_epochs=30,
     )  # fmt: skip

@@ -42,8 +42,8 @@ class Trainer:
     """Trains a model in place; `run` as often as liked, `state_dict` between runs.
 
     Same model, batches, settings and number of threads give the same weights, bit for bit on the CPU. Where the batches
-    have `set_epoch`, as `autoprune.data`'s do, or draw from torch's global generator, as a DataLoader does, an interrupted
-    training that is loaded again ends as the whole one.
+    have `set_epoch`, as `autoprune.data`'s do, or draw from torch's global generator, as a DataLoader does, an
+    interrupted training that is loaded again ends as the whole one.
 
     Args:
         model: Changed in place. Parameters that need no gradient stay as they are.
