@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from itertools import chain
 from typing import Any
 
 import torch
@@ -52,27 +51,18 @@ def from_loaders(
         _refuse_one_way(part, loader)
     with seeded(seed):
         calibration = _first_batches(train, calibration_images)
-        seen, most, checked = 0, -1, True
-        for part, batch in chain((("train", b) for b in calibration), (("search", b) for b in search)):
-            inputs = _checked_inputs(part, batch)
-            seen += len(inputs) if part == "search" else 0
-            labels = _class_numbers(batch, len(inputs))
-            checked = checked and labels is not None
-            if labels is not None:
-                most = max(most, int(labels.max()))
-    if not seen:
-        raise InputError("the search loader gives no batches")
-    if classes is None:
-        classes = most + 1 if checked else 0
-    if checked and classes < 2:
-        raise InputError("all labels are of one class; there is nothing to tell apart")
-    if checked and most >= classes:
-        raise InputError(f"a label is {most}, but there are only {classes} classes, 0 to {classes - 1}")
+        _, learned = _surveyed("train", calibration)
+        scored_images, scored = _surveyed("search", search)
     first = _checked_inputs("train", calibration[0])
     example = first[:1].clone() if example_input is None else example_input
-    counts = {"calibration": sum(len(_checked_inputs("train", batch)) for batch in calibration), "search": seen}
+    counts = {
+        "calibration": sum(len(_checked_inputs("train", batch)) for batch in calibration),
+        "search": scored_images,
+    }
     counts |= {part: n for part, loader in (("train", train), ("test", test)) if (n := _images_in(loader))}
-    return DataSet(name, train, calibration, search, test, classes, tuple(example.shape[1:]), example.detach(), counts)
+    labels = None if learned is None or scored is None else learned | scored
+    number = _number_of_classes(labels, classes)
+    return DataSet(name, train, calibration, search, test, number, tuple(example.shape[1:]), example.detach(), counts)
 
 
 def from_reference(spec: str, *, seed: int) -> DataSet:
@@ -93,7 +83,9 @@ def from_reference(spec: str, *, seed: int) -> DataSet:
             f"--data {spec} returned {type(loaders).__name__}; it must return (train, search, test) loaders"
         )
     train, search, test = loaders
-    return from_loaders(train, search, test, name=spec, seed=seed)
+    # The loaders are the user's code too: an error in them is told like one in the function.
+    found: DataSet = call(lambda: from_loaders(train, search, test, name=spec, seed=seed), spec)
+    return found
 
 
 def _refuse_one_way(part: str, loader: Any) -> None:
@@ -114,6 +106,33 @@ def _first_batches(train: Iterable[Any], images: int) -> list[Any]:
     if not taken:
         raise InputError("the train loader gives no batches; has it fewer images than a batch?")
     return taken
+
+
+def _surveyed(part: str, batches: Iterable[Any]) -> tuple[int, set[int] | None]:
+    """Images of these batches, checked, and the class numbers that occur; None if a batch has none."""
+    images, labels = 0, set[int]()
+    classified = True
+    for batch in batches:
+        inputs = _checked_inputs(part, batch)
+        images += len(inputs)
+        numbers = _class_numbers(batch, len(inputs))
+        classified = classified and numbers is not None
+        if numbers is not None:
+            labels.update(numbers.tolist())
+    if not images:
+        raise InputError(f"the {part} loader gives no batches")
+    return images, labels if classified else None
+
+
+def _number_of_classes(labels: set[int] | None, told: int | None) -> int:
+    """The number told, or one more than the largest label; 0 without class numbers."""
+    if labels is None:
+        return told or 0
+    if told is None and len(labels) < 2:
+        raise InputError("all labels are of one class; there is nothing to tell apart")
+    if told is not None and max(labels) >= told:
+        raise InputError(f"a label is {max(labels)}, but there are only {told} classes, 0 to {told - 1}")
+    return max(labels) + 1 if told is None else told
 
 
 def _checked_inputs(part: str, batch: Any) -> Tensor:

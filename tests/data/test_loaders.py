@@ -78,6 +78,7 @@ NAN = (torch.full((4, 1, 5, 5), float("nan")), torch.arange(4))
     ("train", "search", "said"),
     [
         ([batch(classes=1)], [batch(classes=1)], "one class"),
+        ([(batch()[0], torch.full((4,), 3))], [(batch()[0], torch.full((4,), 3))], "one class"),
         ([NAN], [batch()], "train batch has images with values that are not finite"),
         ([batch()], [batch(), NAN], "search batch has images with values that are not finite"),
         ([], [batch()], "train loader gives no batches"),
@@ -104,6 +105,9 @@ def loaders():
     return [batch], [batch], [batch]
 def pair(): return [], []
 def fails(): raise RuntimeError("disk is gone")
+class Torn(list):
+    def __iter__(self): raise OSError("image 7 is torn")
+def torn(): return Torn(), [], []
 """
 
 
@@ -123,7 +127,12 @@ def test_loaders_by_reference(here: None) -> None:
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("pair", "returned tuple; it must return"), ("fails", "RuntimeError: disk is gone"), ("absent", "has no absent")],
+    [
+        ("pair", "returned tuple; it must return"),
+        ("fails", "RuntimeError: disk is gone"),
+        ("torn", "raised OSError: image 7 is torn$"),
+        ("absent", "has no absent"),
+    ],
 )
 def test_wrong_references_are_said(here: None, name: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
