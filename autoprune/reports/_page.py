@@ -106,10 +106,11 @@ p { max-width: 46rem; margin: .5rem 0; }
 .tiles dd { margin: 0; font-size: 1.45rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .tiles dd small { display: block; font-size: .8rem; font-weight: 400; color: var(--soft); }
 .scroll { overflow-x: auto; }
+.scroll + .scroll { margin-top: 1rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; min-width: 50%; }
 th, td { padding: .32rem .8rem .32rem 0; border-bottom: 1px solid var(--grid); vertical-align: baseline; }
 thead th { font-weight: 600; color: var(--soft); font-size: .85rem; white-space: nowrap; }
-tbody th { font-weight: 500; }
+tbody th { font-weight: 500; min-width: 7rem; }
 .word { text-align: left; overflow-wrap: anywhere; }
 .number { text-align: right; white-space: nowrap; padding-left: .8rem; }
 td small { color: var(--soft); display: inline-block; min-width: 3.2em; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -181,8 +182,16 @@ def read_episodes(run: str | Path) -> list[dict[str, Any]]:
             if number == len(lines) - 1:
                 break
             raise InputError(f"{path}: line {number} is damaged")
-        rows.append({**row, "cost": episode_cost(row)})
+        for name in ("episode", "accuracy", "predicted_cost", "cost", "reward", "seconds"):
+            if not _is_figure(row.get(name)):
+                raise InputError(f"{path}: line {number} is damaged: {name} is {row[name]!r}, not a number")
+        rows.append({"episode": number - 1, **row, "cost": episode_cost(row)})
     return rows
+
+
+def _is_figure(value: object) -> bool:
+    """Whether a value can be drawn: a finite number, or nothing."""
+    return value is None or (isinstance(value, int | float) and math.isfinite(value))
 
 
 def episode_cost(row: Mapping[str, Any]) -> float | None:

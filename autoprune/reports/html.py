@@ -23,7 +23,7 @@ from autoprune.reports._format import (
     points,
     share,
 )
-from autoprune.reports._page import NOT_MEASURED, Html, document, element, missing, section, table
+from autoprune.reports._page import NOT_MEASURED, Html, document, element, join, missing, section, table
 from autoprune.reports.content import Report, dense_widths, read_episodes, read_report, read_settings_file
 from autoprune.reports.tables import COLUMNS, figure_rows, verdict
 from autoprune.space import Policy
@@ -68,7 +68,8 @@ def write_html(run: str | Path) -> Path:
 def _headline(name: str, report: Report) -> Html:
     met, sentence = verdict(report)
     kind = {True: "verdict met", False: "verdict missed", None: "verdict"}[met]
-    about = [str(part) for part in (report.target, report.agent and f"agent {report.agent}") if part]
+    target = report.target if isinstance(report.target, str) else None
+    about = [part for part in (target, report.agent and f"agent {report.agent}") if part]
     small = report.finetuned
     tiles = [
         ("Speed-up, measured", f"{report.speedup:.2f}{TIMES}" if report.speedup else NOT_MEASURED, _latencies(report)),
@@ -108,7 +109,7 @@ def _of_dense(value: float | None, dense: float | None) -> str:
 def _results(report: Report) -> Html:
     rows = []
     for name, cells in figure_rows(report):
-        shown = [Html(_with_aside(text, relative)) if relative else text for text, relative in cells]
+        shown = [text if text == NONE else join([text, element("small", relative)]) for text, relative in cells]
         label = element("span", name, class_="chosen") if name == "fine-tuned" else name
         rows.append([label, *shown])
     notes = ["Accuracy is a share of the test split; beside it, percentage points against the dense network."]
@@ -130,10 +131,6 @@ def _results(report: Report) -> Html:
         element("h3", "Budget"),
         table(("budget", "value"), lines),
     )
-
-
-def _with_aside(text: str, relative: str) -> str:
-    return f"{element('span', text)} {element('small', relative)}"
 
 
 def _policy(policy: Policy | None, widths: Mapping[str, int]) -> Html:
@@ -203,17 +200,34 @@ def _latency_table(report: Report, latency: Mapping[str, Any]) -> Html:
         return section("Latency table", element("p", "This run made no latency table."))
     if not isinstance(errors, Mapping):
         return section("Latency table", element("p", f"Prediction error: {NOT_MEASURED}."))
-    rows = [(name.replace("_", " ").replace(".", ": "), _error(value)) for name, value in flat(errors)]
     told = (
         "How far predictions lie from end-to-end measurements that they were not fitted on. The fit of "
         "multiply-accumulates alone, on the same measurements, stands beside for comparison."
     )
-    return section("Latency table", element("p", told), table(("error", ""), rows))
+    return section("Latency table", element("p", told), _errors(errors))
 
 
-def _error(value: object) -> str:
-    """Errors are fractions; counts are whole numbers."""
-    return percent(value, 1) if isinstance(value, float) else plain(value)
+def _errors(errors: Mapping[str, Any]) -> Html:
+    """Errors by predictor, a column each figure; a list of figures if they are not told apart by predictor."""
+    by_predictor = {name: figures for name, figures in errors.items() if isinstance(figures, Mapping)}
+    columns = list(dict.fromkeys(figure for figures in by_predictor.values() for figure in figures))
+    tables = []
+    if by_predictor:
+        rows = [(_words(name), *(_error(figs.get(c)) for c in columns)) for name, figs in by_predictor.items()]
+        tables.append(table(("prediction", *map(_words, columns)), rows))
+    others = [(_words(name), _error(value, name)) for name, value in errors.items() if name not in by_predictor]
+    if others:
+        tables.append(table(("error", "value"), others))
+    return join(tables)
+
+
+def _words(name: str) -> str:
+    return {"n": "networks"}.get(name, name.replace("_", " "))
+
+
+def _error(value: object, name: str = "") -> str:
+    """Errors are fractions; counts are whole numbers; what names its unit is in that unit."""
+    return percent(value, 1) if isinstance(value, float) and not name.endswith("_ms") else plain(value)
 
 
 def _settings(report: Report, recorded: Mapping[str, Any]) -> Html:
@@ -227,7 +241,7 @@ def _settings(report: Report, recorded: Mapping[str, Any]) -> Html:
     parts.append(_listing("Run", {**own, **more}, opened=True))
     for name, content in recorded.items():
         if isinstance(content, Mapping):
-            parts.append(_listing(name.capitalize(), content))
+            parts.append(_listing(str(name).capitalize(), content))
     if not recorded:
         parts.append(element("p", "Settings and environment were not recorded.", class_="soft"))
     return section("Settings and environment", *parts)

@@ -68,7 +68,11 @@ def report_of(**changes):
         "finetuned": {**pruned, "accuracy": 0.918, "accuracy_seeds": [0.918, 0.921, 0.915], "latency_stable": True},
         "baselines": {"uniform": {**pruned, "accuracy": 0.912, "latency_ms": 0.351}},
         "budget": {"kind": "latency", "requested": "50%", "limit": 0.3575, "measured": 0.343, "met": True},
-        "latency_table": {"mean": 0.012, "worst": 0.034, "macs_only_mean": 0.085, "macs_only_worst": 0.17, "runs": 12},
+        "latency_table": {
+            "table": {"mean": 0.012, "worst": 0.034, "n": 12},
+            "macs_only": {"mean": 0.085, "worst": 0.17, "n": 12},
+            "call_overhead_ms": 0.003,
+        },
         "seconds": {"profile": 61.2, "search": 241.0, "finetune": 380.5},
         "agent": "ddpg",
         "seed": 0,
