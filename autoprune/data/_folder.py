@@ -4,8 +4,8 @@
     DIR/train, DIR/val and DIR/test                     val is the search split
     DIR/CLASS/*.png                                     all splits are taken from these
 
-What is not given is taken out of the training images by a hash of the files' names, class by class, so that
-neither a seed nor the addition of other images moves an image to another split.
+What is not given is taken out of the training images by a hash of the files' names, class by class: no seed moves an
+image to another split, and neither does the place of the folder.
 """
 
 from __future__ import annotations
