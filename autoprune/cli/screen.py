@@ -34,21 +34,7 @@ class Screen(Talk):
         from autoprune.reports.progress import Progress
 
         with Progress(what, total, self.console) as progress:
-            yield _CallableBar(progress)
-
-
-class _CallableBar:
-    """A progress that can also be called as `bar(done, total, what)`, as the profiler does."""
-
-    def __init__(self, progress: Any) -> None:
-        self._progress = progress
-
-    def __call__(self, done: int, total: int | None = None, what: str = "") -> None:
-        figures = {"of": total, "now": what} if total else {}
-        self._progress.update(done, **{k: v for k, v in figures.items() if v})
-
-    def update(self, done: int, **figures: Any) -> None:
-        self._progress.update(done, **figures)
+            yield progress
 
 
 def print_report(report: Mapping[str, Any]) -> None:

@@ -149,7 +149,7 @@ def export_onnx(model: nn.Module, example: Tensor, out: Path) -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(str(error.name), "onnx") from error
-    from autoprune.hardware.onnx_runtime import to_onnx
+    from autoprune.hardware.onnx_export import to_onnx
 
     with replacing(out) as temporary:
         content = to_onnx(model, example, dynamic_batch=True)

@@ -143,7 +143,7 @@ def tournament(
     while len(left) > 1 and epochs > 0:
         scored = []
         for number, candidate in enumerate(left, start=1):
-            what = f"fine-tuning finalist {number} of {len(left)}, {short} epochs"
+            what = f"fine-tuning finalist {number} of {len(left)}, epochs"
 
             def play(c: Candidate = candidate, what: str = what, length: int = short) -> float:
                 tuned = fine_tune(problem, c.choices, length, seed, talk, what)

@@ -270,7 +270,9 @@ def _finish(search: Search, final: Final, talk: Talk) -> Result:
     )
     policy.save(run.file("policy.json"))
     for place, candidate in enumerate(final.finalists):
-        measured = {"latency_ms": candidate.timing.ms, "search_accuracy": candidate.score}
+        measured = {"search_accuracy": candidate.score}
+        if candidate.timing is not None:
+            measured["latency_ms"] = candidate.timing.ms
         other = problem.policy(candidate.choices, experiment.agent).model_copy(update={"measured": measured})
         other.save(run.file(f"policies/{place}-{policy_key(candidate.choices)}.json"))
     save_weights(raw.state_dict(), run.file("pruned.safetensors"))

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Problem", "build_problem", "figure"]
 
+_HOPELESS = 4.0  # a finer grid of widths is not worth another profile if the least reachable is so far above the limit
+
 
 @dataclass
 class Problem:
@@ -111,20 +113,45 @@ def build_problem(task: Task, experiment: Experiment, run: RunDir, talk: Talk) -
     target = get_target(experiment.target, threads=experiment.threads)
     target.require()
     analysis = analyse(task.model, task.example)
-    granularity = experiment.granularity
-    space = _space(analysis, task, experiment, granularity)
-    costs = {"flops": macs_cost(analysis, space), "params": params_cost(analysis, space)}
-    table = None
-    if budget.kind == "latency":
-        space, table = _table(task, experiment, run, target, analysis, space, talk)
-        costs = {"flops": macs_cost(analysis, space), "params": params_cost(analysis, space), "latency": table.cost()}
-    limit = budget.limit(costs[budget.kind].dense)
-    problem = Problem(task, experiment, run, target, analysis, space, budget, costs, table, limit)
+    for granularity in _grids(experiment, target, run):
+        problem = _priced(task, experiment, run, target, analysis, budget, granularity, talk)
+        least = problem.cost.least()[0]
+        if least <= problem.limit or least > _HOPELESS * problem.limit:
+            break
     _ladder(problem, talk)
+    run.note("granularity", granularity)
     return problem
 
 
-def _space(analysis: Analysis, task: Task, experiment: Experiment, granularity: int | None) -> SearchSpace:
+def _grids(experiment: Experiment, target: Target, run: RunDir) -> list[int]:
+    """Granularities to try: the user's, else the target's, else every width if the budget is out of reach on that."""
+    decided = experiment.granularity or run.noted("granularity")
+    return [decided] if decided else sorted({target.granule, 1}, reverse=True)
+
+
+def _priced(
+    task: Task,
+    experiment: Experiment,
+    run: RunDir,
+    target: Target,
+    analysis: Analysis,
+    budget: Budget,
+    granularity: int,
+    talk: Talk,
+) -> Problem:
+    """The problem on one grid of widths."""
+    space = _space(analysis, task, experiment, granularity)
+    table = None
+    if budget.kind == "latency":
+        space, table = _table(task, experiment, run, target, analysis, space, talk)
+    costs = {"flops": macs_cost(analysis, space), "params": params_cost(analysis, space)}
+    if table is not None:
+        costs["latency"] = table.cost()
+    limit = budget.limit(costs[budget.kind].dense)
+    return Problem(task, experiment, run, target, analysis, space, budget, costs, table, limit)
+
+
+def _space(analysis: Analysis, task: Task, experiment: Experiment, granularity: int) -> SearchSpace:
     space = space_of(
         analysis, target=experiment.target, granularity=granularity, skip=experiment.skip, name=task.name
     )
@@ -144,26 +171,28 @@ def _table(
     space: SearchSpace,
     talk: Talk,
 ) -> tuple[SearchSpace, LatencyTable]:
-    """The run's latency table: read back if it is there, else measured; refined if the budget needs smaller widths."""
+    """The run's latency table: read back if it is there, else measured, going on where an interrupted profile stopped."""
     from autoprune.hardware import LatencyTable, profile
 
     path = run.file("latency_table.json")
-    if path.exists():
-        table = LatencyTable.load(path)
-        if table.space.names == space.names:
-            return SearchSpace(table.space.decisions, space.frozen, space.model), table
-        raise InputError(f"{path} was made for another model; remove it to measure again")
+    known = LatencyTable.load(path) if path.exists() else None
+    if known is not None and known.space.decisions == space.decisions and known.complete:
+        return space, known
     with talk.stage("profile", f"measuring layers on {target.name}") as progress:
         table = profile(
-            task.model, analysis, space, task.example, target, progress=progress, seed=experiment.seed
+            task.model,
+            analysis,
+            space,
+            task.example,
+            target,
+            progress=progress,
+            seed=experiment.seed,
+            known=known,
+            checkpoint=lambda unfinished: unfinished.save(path),
         )
         table.save(path)
-    talk.say(_table_line(table))
+    talk.say(f"latency table: {table.summary()}")
     return space, table
-
-
-def _table_line(table: LatencyTable) -> str:
-    return f"latency table: {table.summary()}"
 
 
 def _ladder(problem: Problem, talk: Talk) -> None:
@@ -179,7 +208,7 @@ def _ladder(problem: Problem, talk: Talk) -> None:
         raise BudgetError(
             f"the budget {problem.budget} ({figure(limit)} {cost.unit}) cannot be met: the least reachable is"
             f" {figure(least)} {cost.unit}, {least / cost.dense:.1%} of the dense network; raise the budget,"
-            " or lower --granularity",
+            " or skip fewer layers",
             least,
         )
 

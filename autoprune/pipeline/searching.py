@@ -88,6 +88,7 @@ def play(search: Search, talk: Talk) -> list[EpisodeRecord]:
         limit=search.agent.env.limit,
         dense_cost=problem.cost.dense,
         first_episode=len(rows),
+        earlier=[row.to_row() for row in rows],
     )
     what = f"search with {search.agent.name}, {problem.budget}"
     with writer, talk.stage("search", what, total) as bar:

@@ -48,11 +48,11 @@ class Timing:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A policy in the running: its score before fine-tuning and its timing."""
+    """A policy in the running: its score before fine-tuning, and its timing where the budget needs one."""
 
     choices: dict[str, int]
     score: float
-    timing: Timing
+    timing: Timing | None
 
 
 def policy_key(choices: Mapping[str, int]) -> str:
@@ -81,9 +81,10 @@ def limit_in_session(problem: Problem, dense: Measurement) -> float | None:
 
 
 def _learn(problem: Problem, pairs: Sequence[tuple[Mapping[str, int], float]]) -> None:
-    """Fit the table's correction again, now with these measurements of whole networks."""
+    """Measure exactly the layers of these policies, and fit the correction again with what the whole networks took."""
     if problem.table is None:
         return
+    problem.table.measure_missing([problem.space.complete(c) for c, _ in pairs], problem.target)
     problem.table.refit([(problem.space.complete(c), ms) for c, ms in pairs])
     problem.table.save(problem.run.file("latency_table.json"))
     problem.reprice(problem.table.cost())
@@ -139,9 +140,7 @@ def _first_that_pass(
 ) -> tuple[list[Candidate], list[Timing]]:
     """Up to `wanted` candidates within the budget, timing the best-scored first, and all timings taken."""
     if problem.budget.kind != "latency":
-        first = list(ranked[:wanted])
-        timings = time_policies(problem, [c for c, _ in first])
-        return [Candidate(c, s, t) for (c, s), t in zip(first, timings, strict=True)], timings
+        return [Candidate(c, s, None) for c, s in ranked[:wanted]], []  # counts are exact
     passed: list[Candidate] = []
     timings = []
     size = max(_BATCH, wanted)

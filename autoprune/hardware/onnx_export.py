@@ -1,0 +1,66 @@
+"""A network as ONNX, BatchNorm folded: what onnxruntime is given, to time and to deploy."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.errors import UnsupportedModelError
+from autoprune.hardware.fold import fold_batch_norm
+
+__all__ = ["OPSET", "to_onnx"]
+
+OPSET = 20
+
+
+def to_onnx(model: nn.Module, example: Tensor, *, dynamic_batch: bool = False) -> bytes:
+    """Export a network through `torch.onnx.export(dynamo=True)`.
+
+    Args:
+        model: The network; exported in evaluation mode, left as it was.
+        example: An input of shape (N, ...).
+        dynamic_batch: Leave the batch dimension open; else it is the example's.
+
+    Returns:
+        A serialised ONNX model with its weights inside.
+
+    Raises:
+        UnsupportedModelError: If the network cannot be exported.
+    """
+    shapes = None
+    if dynamic_batch:
+        # A batch of one would be traced as the constant 1.
+        example = torch.cat([example, example])[:2] if example.shape[0] == 1 else example
+        shapes = ({0: torch.export.Dim("batch")},)
+    folded = fold_batch_norm(model, example, dynamic_shapes=shapes)
+    try:
+        with quiet():
+            program = torch.onnx.export(
+                folded, (example,), dynamo=True, opset_version=OPSET, dynamic_shapes=shapes, verbose=False
+            )
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UnsupportedModelError(f"this model cannot be exported to ONNX: {first[:300]}") from error
+    if program is None:
+        raise UnsupportedModelError("this model cannot be exported to ONNX")
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporter's notes about itself (missing torchvision, deprecations inside torch) off the screen."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,82 @@
+"""The package as it is installed: names, links, guards, and what importing costs."""
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_every_package_on_disk_is_listed():
+    found = {"autoprune"}
+    for init in (ROOT / "autoprune").rglob("__init__.py"):
+        found.add(".".join(init.parent.relative_to(ROOT).parts))
+    # rglob does not follow the two links
+    found |= {"autoprune.envs", "autoprune.agents"}
+    found |= {f"autoprune.{p.parent.relative_to(ROOT)}".replace("/", ".") for p in (ROOT / "envs").rglob("__init__.py")}
+    assert set(project()["tool"]["setuptools"]["packages"]) == found
+
+
+def test_the_links_are_relative_and_lead_to_the_folders():
+    for name in ("envs", "agents"):
+        link = ROOT / "autoprune" / name
+        assert link.is_symlink()
+        assert link.readlink() == Path("..") / name
+        assert (ROOT / name / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize("name", ["envs", "agents"])
+def test_the_folders_refuse_to_be_packages_of_their_own(name):
+    done = subprocess.run([sys.executable, "-c", f"import {name}"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"import autoprune.{name}" in done.stderr
+
+
+def test_the_environment_is_registered_by_importing_autoprune():
+    code = "import autoprune, gymnasium; gymnasium.spec('autoprune/Pruning-v0')"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_all_names_are_sorted_complete_and_there():
+    import autoprune
+
+    assert autoprune.__all__ == sorted(autoprune.__all__)
+    for name in autoprune.__all__:
+        assert getattr(autoprune, name) is not None
+    assert set(autoprune.__all__) <= set(dir(autoprune))
+
+
+def test_importing_the_package_or_the_command_line_does_not_import_torch():
+    code = "import sys, autoprune, autoprune.cli; print([m for m in ('torch', 'sklearn', 'onnx', 'optuna') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_wheel_holds_every_module_and_the_weights(tmp_path):
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(ROOT)]
+    try:
+        import setuptools  # noqa: F401
+    except ImportError:
+        command.remove("--no-build-isolation")
+    subprocess.run([*command, "-q"], check=True, capture_output=True)
+    names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
+    tracked = {str(p.relative_to(ROOT)) for p in (ROOT / "autoprune").rglob("*.py") if "__pycache__" not in p.parts}
+    tracked |= {f"autoprune/{p.relative_to(ROOT)}" for f in ("envs", "agents") for p in (ROOT / f).rglob("*.py")}
+    assert tracked <= names
+    assert {f"autoprune/{p.relative_to(ROOT / 'autoprune')}" for p in (ROOT / "autoprune").rglob("*.safetensors")} <= names
+    assert not any(name.startswith(("envs/", "agents/", "tests/")) for name in names)
+
+
+def test_versions_agree():
+    import importlib.metadata
+
+    assert importlib.metadata.version("autoprune") == project()["project"]["version"]
+    assert f"## {project()['project']['version']}" in (ROOT / "CHANGELOG.md").read_text()
