@@ -13,37 +13,47 @@ if TYPE_CHECKING:
     from autoprune.hardware.fold import fold_batch_norm
     from autoprune.hardware.layers import Layer
     from autoprune.hardware.measuring import measure
+    from autoprune.hardware.profiling import ProfileSettings, profile
     from autoprune.hardware.protocol import Measurement, Protocol
+    from autoprune.hardware.table import LatencyTable, check_fingerprint
     from autoprune.hardware.widths import grid, options
 
 __all__ = [
     "TARGETS",
+    "LatencyTable",
     "Layer",
     "LocalTarget",
     "Measurement",
+    "ProfileSettings",
     "Protocol",
     "Target",
     "Timer",
+    "check_fingerprint",
     "fold_batch_norm",
     "get_target",
     "grid",
     "measure",
     "options",
+    "profile",
 ]
 
 _HOMES = {
     "TARGETS": "base",
+    "LatencyTable": "table",
     "Layer": "layers",
     "LocalTarget": "base",
     "Measurement": "protocol",
+    "ProfileSettings": "profiling",
     "Protocol": "protocol",
     "Target": "base",
     "Timer": "base",
+    "check_fingerprint": "table",
     "fold_batch_norm": "fold",
     "get_target": "base",
     "grid": "widths",
     "measure": "measuring",
     "options": "widths",
+    "profile": "profiling",
 }
 
 

@@ -53,7 +53,7 @@ class Target(abc.ABC):
         name: What users call it.
         granule: Widths in multiples of this many units run without waste here.
         granule_reason: Why, in one line, for people.
-        fused: Kinds of operators that cost nothing when they directly follow a convolution or linear layer.
+        fused: ATen operators that cost nothing when they directly follow a convolution or linear layer.
         precision: Number format in which it computes.
         threads: How many threads a network may use.
     """

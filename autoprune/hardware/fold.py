@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -25,7 +26,9 @@ _CONVOLUTIONS = {
 }
 
 
-def fold_batch_norm(model: nn.Module, example: Tensor | Sequence[Tensor]) -> fx.GraphModule:
+def fold_batch_norm(
+    model: nn.Module, example: Tensor | Sequence[Tensor], *, dynamic_shapes: Any = None
+) -> fx.GraphModule:
     """A copy of the model in evaluation mode, as a graph, with every BatchNorm folded where that is exact.
 
     A BatchNorm over running statistics that follows a convolution or a linear layer, and alone reads its output,
@@ -34,6 +37,8 @@ def fold_batch_norm(model: nn.Module, example: Tensor | Sequence[Tensor]) -> fx.
     Args:
         model: Any module that `torch.export` can trace; left as it was.
         example: The input, or the inputs in order, with the batch dimension that is wanted.
+
+        dynamic_shapes: Dimensions that stay open, as `torch.export.export` takes them.
 
     Returns:
         A module that computes the same as `model.eval()` to float tolerance.
@@ -46,7 +51,7 @@ def fold_batch_norm(model: nn.Module, example: Tensor | Sequence[Tensor]) -> fx.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            module = torch.export.export(frozen, inputs).module(check_guards=False)
+            module = torch.export.export(frozen, inputs, dynamic_shapes=dynamic_shapes).module(check_guards=False)
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsupportedModelError(f"torch.export cannot trace this model: {first[:300]}") from error

@@ -101,7 +101,8 @@ class Layer:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Layer:
         """The inverse of `to_json`; lists become tuples."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in content.items()})
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
+        return cls(**fields)
 
 
 def _by(numbers: tuple[int, ...]) -> str:

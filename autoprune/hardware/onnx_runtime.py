@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from autoprune.errors import TargetError
 from autoprune.hardware.base import LocalTarget
 from autoprune.hardware.layers import Layer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["OPSET", "OnnxRuntimeTarget"]
+__all__ = ["OnnxRuntimeTarget"]
 
-OPSET = 20
+_OPSET = 20  # equal to onnx_export.OPSET, which cannot be imported without torch
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -38,8 +33,10 @@ class OnnxRuntimeTarget(LocalTarget):
         "output channels cost in stairs of 16, input channels in steps of 4; off a multiple of 4 a layer leaves "
         "the fast layout"
     )
-    # A ReLU, a clip or an addition after a convolution is executed inside it.
-    fused: ClassVar[frozenset[str]] = frozenset({"batch_norm", "relu", "add"})
+    # These are executed inside the convolution before them.
+    fused: ClassVar[frozenset[str]] = frozenset(
+        {"batch_norm", "relu", "hardtanh", "clamp", "sigmoid", "tanh", "leaky_relu", "hardsigmoid", "add"}
+    )
 
     def available(self) -> str | None:
         """None when onnx, onnxscript and onnxruntime are installed."""
@@ -48,33 +45,21 @@ class OnnxRuntimeTarget(LocalTarget):
 
     def versions(self) -> dict[str, str]:
         """The version of onnxruntime and the opset."""
-        return {"runtime": f"onnxruntime {version('onnxruntime')} CPU", "opset": str(OPSET)}
+        return {"runtime": f"onnxruntime {version('onnxruntime')} CPU", "opset": str(_OPSET)}
 
     def pack(self, model: nn.Module, example: Tensor) -> bytes:
         """The network as ONNX, exported through `torch.onnx.export(dynamo=True)` with BatchNorm folded."""
-        import torch
-
-        from autoprune.hardware.fold import fold_batch_norm
+        from autoprune.hardware.onnx_export import to_onnx
 
         self.require()
-        folded = fold_batch_norm(model, example)
-        try:
-            with _quiet():
-                program = torch.onnx.export(folded, (example,), dynamo=True, opset_version=OPSET, verbose=False)
-        except Exception as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise TargetError(f"target 'onnxruntime': this model cannot be exported to ONNX: {first[:300]}") from error
-        if program is None:
-            raise TargetError("target 'onnxruntime': this model cannot be exported to ONNX")
-        content: bytes = program.model_proto.SerializeToString()
-        return content
+        return to_onnx(model, example)
 
     def pack_layer(self, layer: Layer, copies: int) -> bytes:
         """A graph of one layer, `copies` times over."""
         from autoprune.hardware.onnx_layers import layer_graph
 
         self.require()
-        return layer_graph(layer, copies, OPSET)
+        return layer_graph(layer, copies, _OPSET)
 
     def copies(self, layer: Layer) -> int:
         """Four copies for everything but pools.
@@ -110,16 +95,3 @@ class OnnxRuntimeTarget(LocalTarget):
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         return options
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's notes about itself (missing torchvision, deprecations inside torch) off the screen."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

@@ -1,0 +1,110 @@
+"""Measuring single layers: the entries of a latency table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from autoprune.errors import InputError, TargetError
+from autoprune.hardware.base import Target, Timer
+from autoprune.hardware.layers import Layer
+from autoprune.hardware.protocol import Measurement, Protocol
+
+__all__ = ["Entry", "call_overhead", "measure_layers"]
+
+_BATCH = 24  # layers whose blocks are interleaved
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of one layer.
+
+    Attributes:
+        ms: Milliseconds, call overhead and layout changes taken off.
+        spread: Relative spread of the measurement, or the relative error of the estimate.
+        source: `measured`, or `estimated` by the learned step function.
+        stable: Whether every timing behind it met the stopping rule.
+    """
+
+    ms: float
+    spread: float
+    source: str = "measured"
+    stable: bool = True
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.ms) and self.ms >= 0 and math.isfinite(self.spread) and self.spread >= 0):
+            raise InputError(f"a table entry needs a latency of 0 ms or more, not {self.ms} (spread {self.spread})")
+        if self.source not in ("measured", "estimated"):
+            raise InputError(f"a table entry is 'measured' or 'estimated', not {self.source!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+
+def call_overhead(timer: Timer, target: Target, layer: Layer, protocol: Protocol) -> float:
+    """Milliseconds of calling an empty graph.
+
+    Args:
+        timer: The target's session.
+        target: The runtime.
+        layer: Any layer, for targets that need one to build their empty graph.
+        protocol: How to time.
+    """
+    payload = target.pack_layer(layer, 0)
+    return timer.time([payload], protocol)[0].ms if payload is not None else 0.0
+
+
+def measure_layers(
+    layers: Sequence[Layer],
+    target: Target,
+    timer: Timer,
+    overhead: float,
+    protocol: Protocol,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[dict[str, Entry]]:
+    """Measure layers in batches of interleaved blocks; yields the entries of each finished batch by key.
+
+    Args:
+        layers: What to measure, of different keys.
+        target: The runtime; it says how many copies of a layer make a graph.
+        timer: Its session.
+        overhead: Milliseconds of an empty call.
+        protocol: How to time.
+        progress: Called with (measured layers, all layers).
+
+    Raises:
+        TargetError: If the target failed.
+    """
+    for start in range(0, len(layers), _BATCH):
+        batch = layers[start : start + _BATCH]
+        plans = [(1,) if target.copies(layer) == 1 else (1, target.copies(layer)) for layer in batch]
+        payloads = [_packed(target, layer, n) for layer, plan in zip(batch, plans, strict=True) for n in plan]
+        results = iter(timer.time(payloads, protocol))
+        yield {
+            layer.key: _entry([next(results) for _ in plan], plan, overhead)
+            for layer, plan in zip(batch, plans, strict=True)
+        }
+        progress(min(start + _BATCH, len(layers)), len(layers))
+
+
+def _packed(target: Target, layer: Layer, copies: int) -> bytes:
+    payload = target.pack_layer(layer, copies)
+    if payload is None:
+        raise TargetError(f"target {target.name!r} cannot run a single layer ({layer.key})")
+    return payload
+
+
+def _entry(results: Sequence[Measurement], copies: Sequence[int], overhead: float) -> Entry:
+    """One copy minus the overhead, or the difference of many copies and one, by the number of extra copies."""
+    if len(results) == 1:
+        value, noise = results[0].ms - overhead, results[0].ms * results[0].spread
+    else:
+        extra = copies[1] - copies[0]
+        value = (results[1].ms - results[0].ms) / extra
+        noise = math.hypot(results[1].ms * results[1].spread, results[0].ms * results[0].spread) / extra
+    value = max(value, 0.0)
+    spread = min(noise / value, 9.99) if value > 0 else 9.99
+    return Entry(round(value, 7), round(spread, 4), stable=all(result.stable for result in results))

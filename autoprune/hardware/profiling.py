@@ -1,0 +1,232 @@
+"""Building a latency table: measure layers, time whole networks, fit the correction, say how wrong it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+from autoprune.errors import InputError
+from autoprune.graph import Analysis, cut
+from autoprune.hardware.base import Target
+from autoprune.hardware.correction import Run, fit_macs
+from autoprune.hardware.entries import Entry, call_overhead, measure_layers
+from autoprune.hardware.layers import Layer
+from autoprune.hardware.lowering import slots_of
+from autoprune.hardware.protocol import Protocol
+from autoprune.hardware.table import LatencyTable, Progress, check_fingerprint
+from autoprune.space import SearchSpace
+
+__all__ = ["ProfileSettings", "profile", "spread_policies"]
+
+Checkpoint = Callable[[LatencyTable], None]
+
+
+@dataclass(frozen=True)
+class ProfileSettings:
+    """How much is measured.
+
+    Attributes:
+        most_entries: Layers measured exactly; beyond, a sample, and a learned step function for the rest.
+        fit_runs: Networks timed end to end to fit the correction, the dense one among them; at least 8.
+        held_out_runs: Further networks on which the error is computed; at least 4.
+        entries: Protocol for layers.
+        networks: Protocol for networks.
+    """
+
+    most_entries: int = 800
+    fit_runs: int = 12
+    held_out_runs: int = 6
+    entries: Protocol = Protocol.entries()  # noqa: RUF009 - a frozen value
+    networks: Protocol = Protocol()  # noqa: RUF009
+
+    def __post_init__(self) -> None:
+        if self.fit_runs < 8 or self.held_out_runs < 4 or self.most_entries < 1:
+            raise InputError("a latency table needs at least 8 runs to fit, 4 held out, and 1 entry")
+
+
+def _silent(done: int, total: int, what: str) -> None:
+    return None
+
+
+def profile(
+    model: nn.Module,
+    analysis: Analysis,
+    space: SearchSpace,
+    example: Tensor,
+    target: Target,
+    *,
+    progress: Progress | None = None,
+    seed: int = 0,
+    known: LatencyTable | None = None,
+    checkpoint: Checkpoint | None = None,
+    settings: ProfileSettings | None = None,
+) -> LatencyTable:
+    """Build the latency table of a model on a target.
+
+    Args:
+        model: The dense network; left as it was.
+        analysis: Its operators and groups.
+        space: The decisions and their options.
+        example: An input with the batch dimension that is timed.
+        target: Where.
+        progress: Called with (done, all, what is being done).
+        seed: Seeds the policies of the end-to-end runs and the sample of layers.
+        known: A table of the same target, of this model unfinished, or of another model: what it has measured is
+            not measured again.
+        checkpoint: Called with the unfinished table every few seconds; save it to be able to go on.
+        settings: How much is measured.
+
+    Returns:
+        A complete table.
+
+    Raises:
+        InputError: If the space does not fit the model, or `known` was measured elsewhere.
+        TargetError: If the target is not available, or failed.
+    """
+    target.require()
+    settings = settings or ProfileSettings()
+    slots = slots_of(analysis, space, int(example.shape[0]), target.fused)
+    protocols = {"entries": settings.entries, "networks": settings.networks}
+    table = LatencyTable(space, slots, target.fingerprint(), protocols=protocols)
+    builder = _Builder(model, analysis, example, target, table, progress or _silent, checkpoint, settings)
+    if known is not None:
+        builder.reuse(known)
+    builder.measure_entries(np.random.default_rng((seed, 0)))
+    builder.time_networks(np.random.default_rng((seed, 1)))
+    builder.finish()
+    return table
+
+
+def spread_policies(space: SearchSpace, n: int, draw: np.random.Generator) -> list[dict[str, int]]:
+    """Random policies whose share of kept units is spread evenly, from thin to nearly dense.
+
+    Args:
+        space: The decisions.
+        n: How many.
+        draw: Where the randomness comes from.
+    """
+    policies = []
+    for centre in np.linspace(0.15, 1.0, n) if n > 1 else [0.5]:
+        low, high = max(0.0, centre - 0.3), min(1.0, centre + 0.3)
+        policies.append({d.name: d.nearest(d.width * float(draw.uniform(low, high))) for d in space.decisions})
+    return policies
+
+
+@dataclass
+class _Builder:
+    """The steps of `profile`, in order."""
+
+    model: nn.Module
+    analysis: Analysis
+    example: Tensor
+    target: Target
+    table: LatencyTable
+    progress: Progress
+    checkpoint: Checkpoint | None
+    settings: ProfileSettings
+
+    def reuse(self, known: LatencyTable) -> None:
+        """Take over what another table has measured on the same target."""
+        check_fingerprint(known.fingerprint, self.table.fingerprint)
+        wanted = self.table.layers()
+        measured = {key: e for key, e in known.entries.items() if key in wanted and e.source == "measured"}
+        self.table.add(measured)
+        self.table.overhead = known.overhead
+        same_model = known.space.model == self.table.space.model and known.slots == self.table.slots
+        if same_model and known.space.decisions == self.table.space.decisions:
+            self.table.runs.extend(known.runs)
+
+    def measure_entries(self, draw: np.random.Generator) -> None:
+        """Measure the layers exactly, or a sample of them when there are too many."""
+        layers = self.table.layers()
+        chosen = _sample(list(layers.values()), self.settings.most_entries, draw)
+        missing = [layer for layer in chosen if layer.key not in self.table.entries]
+        if not missing or self.target.pack_layer(missing[0], 1) is None:
+            return
+        done = len(chosen) - len(missing)
+        self.progress(done, len(chosen), "layers")
+        # Layers of different sizes side by side: a disturbance of a second hits no family alone.
+        order = draw.permutation(len(missing))
+        with self.target.session() as timer:
+            self.table.overhead = call_overhead(timer, self.target, missing[0], self.settings.entries)
+            batches = measure_layers(
+                [missing[i] for i in order],
+                self.target,
+                timer,
+                self.table.overhead,
+                self.settings.entries,
+                lambda measured, total: self.progress(done + measured, len(chosen), "layers"),
+            )
+            for batch in batches:
+                self.table.add(batch)
+                self._save()
+
+    def time_networks(self, draw: np.random.Generator) -> None:
+        """Time random policies end to end: some to fit the correction on, some to check it."""
+        space, settings = self.table.space, self.settings
+        policies = [space.dense, *spread_policies(space, settings.fit_runs - 1, draw)]
+        roles = ["fit"] * len(policies) + ["held-out"] * settings.held_out_runs
+        policies += spread_policies(space, settings.held_out_runs, draw)
+        seen = [(run.choices, run.role) for run in self.table.runs]
+        todo = [(choices, role) for choices, role in zip(policies, roles, strict=True) if (choices, role) not in seen]
+        if not todo:
+            return
+        payloads = []
+        for number, (choices, _) in enumerate(todo):
+            self.progress(number, len(todo), "networks exported")
+            kept = {name: range(units) for name, units in choices.items() if units < space[name].width}
+            payloads.append(self.target.pack(cut(self.model, self.analysis, kept), self.example))
+        results = self.target.time(
+            payloads, settings.networks, lambda done, total: self.progress(done, total, "networks timed")
+        )
+        for (choices, role), result in zip(todo, results, strict=True):
+            self.table.runs.append(Run(choices, result.ms, result.spread, role))
+        self._save()
+
+    def finish(self) -> None:
+        """Fill the gaps: by the step function, or by multiply-accumulates where no layer can be timed alone."""
+        if any(entry.source == "measured" for entry in self.table.entries.values()):
+            self.table.estimate()
+        else:
+            self.table.add(_by_macs(self.table))
+        self._save()
+
+    def _save(self) -> None:
+        if self.checkpoint is not None:
+            self.checkpoint(self.table)
+
+
+def _sample(layers: Sequence[Layer], most: int, draw: np.random.Generator) -> list[Layer]:
+    """All layers, or about `most` of them: of every family the corners and a fair share at random."""
+    if len(layers) <= most:
+        return list(layers)
+    families: dict[str, list[Layer]] = {}
+    for layer in layers:
+        families.setdefault(layer.family, []).append(layer)
+    chosen: list[Layer] = []
+    for members in families.values():
+        share = max(min(len(members), 8), round(most * len(members) / len(layers)))
+        chosen += _corners_and_more(members, share, draw)
+    return chosen
+
+
+def _corners_and_more(members: Sequence[Layer], share: int, draw: np.random.Generator) -> list[Layer]:
+    ordered = sorted(members, key=lambda layer: (layer.inputs, layer.outputs))
+    corners = {0, len(ordered) - 1}
+    corners |= {
+        ordered.index(min(ordered, key=lambda layer: (sign * layer.inputs, -sign * layer.outputs))) for sign in (1, -1)
+    }
+    rest = [i for i in range(len(ordered)) if i not in corners]
+    more = draw.permutation(rest)[: max(0, share - len(corners))]
+    return [ordered[i] for i in sorted({*corners, *(int(i) for i in more)})]
+
+
+def _by_macs(table: LatencyTable) -> dict[str, Entry]:
+    """Entries in proportion to multiply-accumulates, for targets that cannot time a layer alone."""
+    runs = [run for run in table.runs if run.role == "fit"]
+    macs = np.array([float(sum(slot.at(run.choices).macs for slot in table.slots)) for run in runs])
+    slope, _ = fit_macs(macs, np.array([run.ms for run in runs]))
+    return {key: Entry(float(slope * layer.macs), 0.0, "estimated") for key, layer in table.layers().items()}

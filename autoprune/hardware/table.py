@@ -1,0 +1,336 @@
+"""The latency table of a model on a target: entries a layer, a correction, and how wrong its predictions are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoprune.cost.additive import AdditiveCost, CostEntry
+from autoprune.errors import InputError
+from autoprune.hardware.base import Target
+from autoprune.hardware.correction import GROUPS, Errors, Run, errors_of, fit_factors, fit_macs
+from autoprune.hardware.entries import Entry, call_overhead, measure_layers
+from autoprune.hardware.layers import Layer
+from autoprune.hardware.protocol import Protocol
+from autoprune.hardware.slots import Form, Slot, SlotPrice
+from autoprune.hardware.stairs import Stairs
+from autoprune.space import Policy, SearchSpace
+
+__all__ = ["LatencyTable", "check_fingerprint"]
+
+Choices = Mapping[str, int]
+Progress = Callable[[int, int, str], None]  # (done, all, what)
+
+
+def _silent(done: int, total: int, what: str) -> None:
+    return None
+
+
+def check_fingerprint(table: Mapping[str, str], here: Mapping[str, str]) -> None:
+    """Refuse latencies that were taken elsewhere.
+
+    Args:
+        table: The fingerprint that stands in the table.
+        here: The target's own.
+
+    Raises:
+        InputError: If they differ; names the first difference.
+    """
+    for name in (*here, *(name for name in table if name not in here)):
+        if table.get(name) != here.get(name):
+            raise InputError(
+                f"the latency table was measured with {name} = {table.get(name)!r}, here it is {here.get(name)!r}; "
+                "profile again on this target"
+            )
+
+
+@dataclass
+class LatencyTable:
+    """Prices policies of one model on one target.
+
+    Attributes:
+        space: The decisions and their options.
+        slots: Where the model uses which layers.
+        fingerprint: Device and runtime.
+        entries: Layer key -> latency, call overhead and layout changes taken off.
+        runs: Networks that were timed end to end.
+        overhead: Milliseconds of an empty call.
+        protocols: How entries and networks were timed.
+    """
+
+    space: SearchSpace
+    slots: tuple[Slot, ...]
+    fingerprint: Mapping[str, str]
+    entries: dict[str, Entry] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list)
+    overhead: float = 0.0
+    protocols: Mapping[str, Protocol] = field(
+        default_factory=lambda: {"entries": Protocol.entries(), "networks": Protocol()}
+    )
+
+    def __post_init__(self) -> None:
+        self._raw: dict[int, NDArray[np.float64]] = {}
+        self._cost: AdditiveCost | None = None
+
+    # What there is to know.
+
+    def layers(self) -> dict[str, Layer]:
+        """Every layer that the options can produce, by key."""
+        found: dict[str, Layer] = {}
+        for slot in self.slots:
+            for inputs, outputs in slot.pairs(self.space):
+                layer = slot.of_widths(inputs, outputs)
+                found.setdefault(layer.key, layer)
+        return found
+
+    def visited(self, choices: Iterable[Choices]) -> dict[str, Layer]:
+        """The layers of given policies, by key."""
+        full = [self.space.complete(each) for each in choices]
+        return {layer.key: layer for kept in full for slot in self.slots for layer in [slot.at(kept)]}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every layer has an entry and the correction can be fitted."""
+        return bool(self._of("fit")) and all(key in self.entries for key in self.layers())
+
+    @property
+    def estimated(self) -> int:
+        """Entries that were estimated by the learned step function and never measured."""
+        return sum(entry.source == "estimated" for entry in self.entries.values())
+
+    # Filling it.
+
+    def add(self, entries: Mapping[str, Entry]) -> None:
+        """Take entries in, in place of what was known of the same layers."""
+        self.entries.update(entries)
+        self._forget()
+
+    def estimate(self) -> None:
+        """Fill every gap with a step function that was learned on the measured layers of the same family.
+
+        Raises:
+            InputError: If a family has no measured layer at all.
+        """
+        wanted = self.layers()
+        known: dict[str, list[Layer]] = {}
+        gaps: dict[str, list[Layer]] = {}
+        for key, layer in wanted.items():
+            entry = self.entries.get(key)
+            (known if entry is not None and entry.source == "measured" else gaps).setdefault(layer.family, []).append(
+                layer
+            )
+        for family, missing in gaps.items():
+            if family not in known:
+                raise InputError(f"no layer of the family {family!r} was measured; profile again")
+            points = known[family]
+            ms = [self.entries[layer.key].ms for layer in points]
+            stairs = Stairs.learn([layer.inputs for layer in points], [layer.outputs for layer in points], ms)
+            values = stairs([layer.inputs for layer in missing], [layer.outputs for layer in missing])
+            self.add(
+                {
+                    layer.key: Entry(round(float(ms), 7), round(stairs.error, 4), "estimated")
+                    for layer, ms in zip(missing, values, strict=True)
+                }
+            )
+
+    def measure_missing(self, choices: Iterable[Choices], target: Target, progress: Progress = _silent) -> int:
+        """Measure exactly those layers of given policies that were only estimated.
+
+        Args:
+            choices: The policies that matter: what a search visits.
+            target: The target of this table.
+            progress: Called with (measured layers, all layers, what).
+
+        Returns:
+            How many layers were measured.
+
+        Raises:
+            InputError: If the target has another fingerprint.
+            TargetError: If the target failed.
+        """
+        check_fingerprint(self.fingerprint, target.fingerprint())
+        layers = self.visited(choices)
+        missing = [layer for key, layer in layers.items() if self._source(key) != "measured"]
+        if not missing or target.pack_layer(missing[0], 1) is None:
+            return 0
+        protocol = self.protocols["entries"]
+        with target.session() as timer:
+            overhead = call_overhead(timer, target, missing[0], protocol)
+            batches = measure_layers(
+                missing, target, timer, overhead, protocol, lambda done, total: progress(done, total, "layers")
+            )
+            for batch in batches:
+                self.add(batch)
+        return len(missing)
+
+    def refit(self, pairs: Sequence[tuple[Choices | Policy, float]]) -> None:
+        """Fit the correction again with further networks that were timed end to end.
+
+        Args:
+            pairs: Policy (or its choices) and measured milliseconds.
+
+        Raises:
+            InputError: If a policy does not fit the space or a latency is not positive.
+        """
+        for policy, ms in pairs:
+            if not (np.isfinite(ms) and ms > 0):
+                raise InputError(f"a measured latency must be positive, not {ms} ms")
+            self.runs.append(Run(self.space.complete(_choices(policy)), float(ms), 0.0, "search"))
+        self._forget()
+
+    # What it says.
+
+    def cost(self) -> AdditiveCost:
+        """The cost model in milliseconds; look-ups in arrays, so that pricing takes microseconds.
+
+        Raises:
+            InputError: If the table is not finished.
+        """
+        if self._cost is None:
+            factors = self.factors
+            parts = [self._part(number, factors) for number in range(len(self.slots))]
+            self._cost = AdditiveCost("latency", "ms", self.space, [*parts, self._constant(factors)])
+        return self._cost
+
+    def predict(self, policy: Choices | Policy) -> float:
+        """Predicted milliseconds of a policy; decisions that are not named are dense."""
+        return self.cost().cost(_choices(policy))
+
+    @property
+    def factors(self) -> dict[str, float]:
+        """The correction: a factor for every class of layers, and a `constant` in milliseconds."""
+        runs = self._of("fit", "search")
+        if not runs:
+            raise InputError("the latency table is not finished: no network was timed end to end; profile again")
+        fitted = fit_factors(self._sums(runs), _ms(runs))
+        return {name: float(value) for name, value in zip((*GROUPS, "constant"), fitted, strict=True)}
+
+    @property
+    def error(self) -> Errors | None:
+        """Error of the predictions on networks that the correction never saw; None without such networks."""
+        runs = self._of("held-out")
+        if not runs:
+            return None
+        return errors_of(np.array([self.predict(run.choices) for run in runs]), _ms(runs))
+
+    @property
+    def macs_error(self) -> Errors | None:
+        """The same error for a fit on multiply-accumulates alone, from the same runs by the same procedure."""
+        held_out, fit = self._of("held-out"), self._of("fit", "search")
+        if not held_out or not fit:
+            return None
+        slope, constant = fit_macs(self._macs(fit), _ms(fit))
+        return errors_of(slope * self._macs(held_out) + constant, _ms(held_out))
+
+    def error_figures(self) -> dict[str, Any]:
+        """The errors as JSON values: shares, not percent; None where there is nothing to compare with."""
+        errors = {"error": self.error, "error_of_macs_alone": self.macs_error}
+        return {
+            "target": self.fingerprint.get("target"),
+            "entries": len(self.entries),
+            "estimated": self.estimated,
+            "fitted_on": len(self._of("fit", "search")),
+            **{
+                name: None if e is None else {"mean": e.mean, "worst": e.worst, "networks": e.n}
+                for name, e in errors.items()
+            },
+        }
+
+    def summary(self) -> str:
+        """One line for people: how much was measured and how far predictions are from measurements."""
+        measured = len(self.entries) - self.estimated
+        line = f"{measured} layers measured, {self.estimated} estimated"
+        error, macs = self.error, self.macs_error
+        if error is not None:
+            line += f"; error on {error.n} other networks {error.mean:.1%} (worst {error.worst:.1%})"
+        if macs is not None:
+            line += f"; by multiply-accumulates alone {macs.mean:.1%} (worst {macs.worst:.1%})"
+        return line
+
+    # The file.
+
+    def save(self, path: str | Path) -> None:
+        """Write the table as JSON, atomically."""
+        from autoprune.hardware.table_file import write_table
+
+        write_table(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> LatencyTable:
+        """Read a table.
+
+        Raises:
+            InputError: If the file is missing or is not a latency table.
+        """
+        from autoprune.hardware.table_file import read_table
+
+        return read_table(path)
+
+    # Inside.
+
+    def _source(self, key: str) -> str | None:
+        entry = self.entries.get(key)
+        return entry.source if entry is not None else None
+
+    def _of(self, *roles: str) -> list[Run]:
+        return [run for run in self.runs if run.role in roles]
+
+    def _forget(self) -> None:
+        self._raw.clear()
+        self._cost = None
+
+    def _entry_ms(self, layer: Layer) -> float:
+        entry = self.entries.get(layer.key)
+        if entry is None:
+            raise InputError(f"the latency table is not finished: {layer.key!r} was not measured; profile again")
+        return entry.ms
+
+    def _sums(self, runs: Sequence[Run]) -> NDArray[np.float64]:
+        """Milliseconds of the entries by class, shape (runs, classes)."""
+        sums = np.zeros((len(runs), len(GROUPS)))
+        for row, run in enumerate(runs):
+            for slot in self.slots:
+                sums[row, GROUPS.index(slot.layer.group)] += self._entry_ms(slot.at(run.choices))
+        return sums
+
+    def _macs(self, runs: Sequence[Run]) -> NDArray[np.float64]:
+        return np.array([float(sum(slot.at(run.choices).macs for slot in self.slots)) for run in runs])
+
+    def _part(self, number: int, factors: Mapping[str, float]) -> CostEntry:
+        slot = self.slots[number]
+        inputs, outputs = slot.grid(self.space)
+        if number not in self._raw:
+            raw = np.full((len(inputs), len(outputs)), np.nan)
+            rows, columns = {w: i for i, w in enumerate(inputs)}, {w: i for i, w in enumerate(outputs)}
+            for pair in slot.pairs(self.space):
+                raw[rows[pair[0]], columns[pair[1]]] = self._entry_ms(slot.of_widths(*pair))
+            self._raw[number] = raw
+        price = SlotPrice(
+            slot.scope,
+            slot.inputs,
+            slot.outputs,
+            np.array(inputs, dtype=np.int64),
+            np.array(outputs, dtype=np.int64),
+            self._raw[number] * factors[slot.layer.group],
+        )
+        return CostEntry(slot.name, slot.scope, price)
+
+    @staticmethod
+    def _constant(factors: Mapping[str, float]) -> CostEntry:
+        """The part that no decision changes."""
+        one = np.ones(1, dtype=np.int64)
+        value = np.array([[factors["constant"]]])
+        return CostEntry("constant", (), SlotPrice((), Form(1), Form(1), one, one, value))
+
+
+def _choices(policy: Choices | Policy) -> Choices:
+    return policy.choices if isinstance(policy, Policy) else policy
+
+
+def _ms(runs: Sequence[Run]) -> NDArray[np.float64]:
+    return np.array([run.ms for run in runs])

@@ -1,0 +1,104 @@
+"""The JSON file of a latency table, and everything that can be wrong with one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoprune.errors import InputError
+from autoprune.files import read_json, write_json
+from autoprune.hardware.correction import Run
+from autoprune.hardware.entries import Entry
+from autoprune.hardware.protocol import Protocol
+from autoprune.hardware.slots import Slot
+from autoprune.space import Decision, SearchSpace
+
+if TYPE_CHECKING:
+    from autoprune.hardware.table import LatencyTable
+
+__all__ = ["TABLE_SCHEMA", "read_table", "write_table"]
+
+TABLE_SCHEMA = "autoprune.latency_table/1"
+_ROLES = ("fit", "held-out", "search")
+
+
+def write_table(table: LatencyTable, path: str | Path) -> None:
+    """Write a table as JSON, atomically; an unfinished one too, so that profiling can go on from it."""
+    finished = table.complete
+    write_json(
+        path,
+        {
+            "schema": TABLE_SCHEMA,
+            "unit": "ms",
+            "device": dict(table.fingerprint),
+            "protocol": {name: protocol.to_json() for name, protocol in table.protocols.items()},
+            "model": dict(table.space.model),
+            "decisions": [
+                {"name": d.name, "kind": d.kind, "width": d.width, "options": list(d.options)}
+                for d in table.space.decisions
+            ],
+            "frozen": dict(table.space.frozen),
+            "slots": [slot.to_json() for slot in table.slots],
+            "overhead": table.overhead,
+            "entries": {key: entry.to_json() for key, entry in table.entries.items()},
+            "runs": [run.to_json() for run in table.runs],
+            "correction": table.factors if finished else None,
+            "accuracy": table.error_figures() if finished else None,
+        },
+    )
+
+
+def read_table(path: str | Path) -> LatencyTable:
+    """Read a table and check it. The correction is fitted again from the runs in it.
+
+    Raises:
+        InputError: If the file is missing, of another schema, or holds nonsense.
+    """
+    content = read_json(path, "latency table")
+    if content.get("schema") != TABLE_SCHEMA:
+        raise InputError(
+            f"{path} is not a latency table: its schema is {content.get('schema')!r}, not {TABLE_SCHEMA!r}"
+        )
+    if content.get("unit") != "ms":
+        raise InputError(f"{path}: the unit of a latency table is 'ms', not {content.get('unit')!r}")
+    try:
+        return _table(content)
+    except InputError as error:
+        raise InputError(f"{path} is not a usable latency table: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise InputError(f"{path} is not a usable latency table: {type(error).__name__}: {error}") from error
+
+
+def _table(content: Mapping[str, Any]) -> LatencyTable:
+    from autoprune.hardware.table import LatencyTable
+
+    space = SearchSpace(
+        tuple(
+            Decision(str(d["name"]), int(d["width"]), tuple(map(int, d["options"])), str(d["kind"]))
+            for d in content["decisions"]
+        ),
+        dict(content["frozen"]),
+        dict(content["model"]),
+    )
+    slots = tuple(map(Slot.from_json, content["slots"]))
+    for slot in slots:
+        for name in slot.scope:
+            space[name]
+    return LatencyTable(
+        space=space,
+        slots=slots,
+        fingerprint={str(name): str(value) for name, value in content["device"].items()},
+        entries={str(key): Entry(**entry) for key, entry in content["entries"].items()},
+        runs=[_run(run, space) for run in content["runs"]],
+        overhead=float(content["overhead"]),
+        protocols={name: Protocol(**protocol) for name, protocol in content["protocol"].items()},
+    )
+
+
+def _run(content: Mapping[str, Any], space: SearchSpace) -> Run:
+    run = Run(space.complete(content["choices"]), float(content["ms"]), float(content["spread"]), str(content["role"]))
+    if not (math.isfinite(run.ms) and run.ms > 0) or run.role not in _ROLES:
+        raise InputError(f"a run of {run.ms} ms in the role {run.role!r}")
+    return run
