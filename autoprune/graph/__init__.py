@@ -4,7 +4,7 @@ from autoprune.graph.analyse import analyse
 from autoprune.graph.fingerprint import fingerprint, first_difference
 from autoprune.graph.selector import Selector
 from autoprune.graph.surgery import cut, index_map, zero
-from autoprune.graph.validate import tensors_of
+from autoprune.graph.trace import tensors_of
 from autoprune.graph.values import Analysis, Extent, Group, Member, Op, Shape
 
 __all__ = [

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from autoprune.graph.atoms import Atoms, Classes
+from autoprune.graph.flow import Flow, Slot
 from autoprune.graph.trace import where
 from autoprune.graph.values import Extent, Group, Member, Op, Shape
-from autoprune.graph.walk import Flow, OpRecord, Slot, Walk
+from autoprune.graph.walk import OpRecord, Walk
 
 __all__ = ["Draft", "draft"]
 

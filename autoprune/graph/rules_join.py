@@ -8,8 +8,9 @@ import numpy as np
 from torch.fx import Node
 
 from autoprune.graph.atoms import Atoms
+from autoprune.graph.flow import Flow, Result, Unknown, shape_of, size_of
 from autoprune.graph.trace import where
-from autoprune.graph.walk import Flow, Result, Unknown, Walk, rule, shape_of, size_of
+from autoprune.graph.walk import Walk, rule
 
 __all__: list[str] = []
 

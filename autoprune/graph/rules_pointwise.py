@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from torch.fx import Node
 
-from autoprune.graph.walk import Flow, Result, Unknown, Walk, repeat_first, rule, shape_of
+from autoprune.graph.flow import Flow, Result, Unknown, repeat_first, shape_of
+from autoprune.graph.walk import Walk, rule
 
 __all__: list[str] = []
 

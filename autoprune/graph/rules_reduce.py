@@ -6,7 +6,8 @@ from typing import Any
 
 from torch.fx import Node
 
-from autoprune.graph.walk import Flow, Result, Unknown, Walk, fixed, rule, shape_of
+from autoprune.graph.flow import Flow, Result, Unknown, fixed, shape_of
+from autoprune.graph.walk import Walk, rule
 
 __all__: list[str] = []
 

@@ -6,9 +6,10 @@ import copy
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import PurePath
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch.export.graph_signature import InputKind
 
 from autoprune.errors import UnsupportedModelError
 
-__all__ = ["Example", "Trace", "as_example", "trace"]
+__all__ = ["Example", "Trace", "as_example", "tensors_of", "trace"]
 
 BATCH = 2  # traced with two images: a batch of one cannot be told from a dimension that is always 1
 
@@ -54,6 +55,19 @@ class Example:
             return tensor[:1].detach().expand(size, *tensor.shape[1:]).contiguous()
 
         return self.map(resize)
+
+
+def tensors_of(output: Any) -> list[torch.Tensor]:
+    """All tensors of a model's output, in order: nested tuples, mappings, dataclasses."""
+    if isinstance(output, torch.Tensor):
+        return [output]
+    if isinstance(output, Mapping):
+        return [tensor for part in output.values() for tensor in tensors_of(part)]
+    if isinstance(output, list | tuple):
+        return [tensor for part in output for tensor in tensors_of(part)]
+    if is_dataclass(output) and not isinstance(output, type):
+        return [tensor for part in fields(output) for tensor in tensors_of(getattr(output, part.name))]
+    return []
 
 
 def as_example(example_input: Any) -> Example:
@@ -95,18 +109,21 @@ class Trace:
     def module_of(self, node: torch.fx.Node) -> str | None:
         """The module that is this operator, or None for an operator in the body of a larger module."""
         stack = node.meta.get("nn_module_stack") or {}
-        path = next((str(entry[0]) for entry in reversed(list(stack.values()))), "")
+        path = next((str(entry[0]) for entry in reversed(list(stack.values()))), "").removeprefix(_PREFIX)
         return path if path in self.leaves else None
 
 
 def where(node: torch.fx.Node) -> str:
     """The operator with the user's own source line, as in "aten.add.Tensor at net.py:41"."""
-    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
-    own = [(file, line) for file, line in frames if "/torch/" not in file.replace("\\", "/")]
-    if not own:
-        return str(node.target)
-    file, line = own[-1]
-    return f"{node.target} at {file.replace(chr(92), '/').rsplit('/', 1)[-1]}:{line}"
+    line = user_line(_FRAME.findall(node.meta.get("stack_trace") or ""))
+    return f"{node.target} at {line}" if line else str(node.target)
+
+
+def user_line(frames: Iterable[tuple[str, str | int | None]]) -> str | None:
+    """The innermost of (file, line) frames, outermost first, that is neither torch's nor ours: "net.py:41"."""
+    files = [(PurePath(file), line) for file, line in frames]
+    own = [(f.name, line) for f, line in files if "torch" not in f.parts and f.parts[-3:-1] != ("autoprune", "graph")]
+    return f"{own[-1][0]}:{own[-1][1]}" if own else None
 
 
 def canonical_names(model: nn.Module) -> dict[str, str]:
@@ -141,18 +158,16 @@ def trace(model: nn.Module, example: Example) -> Trace:
     try:
         shadow = copy.deepcopy(model).eval()
     except Exception as error:
-        raise UnsupportedModelError(f"the model cannot be copied: {_first_line(error)}") from error
-    doubled = example.with_batch(BATCH)
+        raise UnsupportedModelError(f"the model cannot be copied: {first_line(error)}") from error
     with quiet():
         try:
-            program = torch.export.export(shadow, doubled.args, dict(doubled.kwargs))
-            batch = BATCH
+            program, batch = _export(shadow, example.with_batch(BATCH)), BATCH
         except Exception:  # noqa: BLE001 - exporting runs the user's code; a fixed batch size is one cause
             program, batch = _export_as_given(shadow, example)
     names = canonical_names(model)
     kinds = (InputKind.PARAMETER, InputKind.BUFFER)
     tensors = {
-        spec.arg.name: names[spec.target]
+        spec.arg.name: names[spec.target.removeprefix(_PREFIX)]
         for spec in program.graph_signature.input_specs
         if spec.kind in kinds and spec.target is not None
     }
@@ -165,17 +180,37 @@ def trace(model: nn.Module, example: Example) -> Trace:
     )
 
 
+class _OnlyTensors(nn.Module):
+    """The model with its output as plain tensors: exporting knows few other kinds of output."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *args: Any, **kwargs: Any) -> list[torch.Tensor]:
+        """All tensors of the model's output."""
+        return tensors_of(self.model(*args, **kwargs))
+
+
+_PREFIX = "model."  # of the names inside _OnlyTensors
+
+
+def _export(shadow: nn.Module, example: Example) -> torch.export.ExportedProgram:
+    return torch.export.export(_OnlyTensors(shadow), example.args, dict(example.kwargs))
+
+
 def _export_as_given(shadow: nn.Module, example: Example) -> tuple[torch.export.ExportedProgram, int]:
     try:
-        program = torch.export.export(shadow, example.args, dict(example.kwargs))
+        program = _export(shadow, example)
     except Exception as error:
         raise UnsupportedModelError(
-            f"torch.export cannot trace the model: {_first_line(error)}\n"
+            f"torch.export cannot trace the model: {first_line(error)}\n"
             "make its forward free of control flow that depends on values, or export the part to be pruned"
         ) from error
     return program, next((t.shape[0] for t in example.tensors() if t.dim() > 0), 1)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """An exception in one line."""
     text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else 'no message'}"
+    return f"{type(error).__name__}: {text[0][:160] if text else 'no message'}"

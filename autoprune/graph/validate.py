@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import copy
 import math
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -20,26 +20,13 @@ from torch import nn
 from autoprune.errors import UnsupportedModelError
 from autoprune.graph.selector import Selector
 from autoprune.graph.surgery import Index, Slicer
-from autoprune.graph.trace import Example, quiet
+from autoprune.graph.trace import Example, first_line, quiet, tensors_of, user_line
 from autoprune.graph.values import Analysis
 
-__all__ = ["Proof", "tensors_of"]
+__all__ = ["Proof"]
 
 _TOGETHER = 4  # groups tried in one run; a set that fails is halved
 _SEED = 20180910
-
-
-def tensors_of(output: Any) -> list[torch.Tensor]:
-    """All tensors of a model's output, in order: nested tuples, mappings, dataclasses."""
-    if isinstance(output, torch.Tensor):
-        return [output]
-    if isinstance(output, Mapping):
-        return [tensor for part in output.values() for tensor in tensors_of(part)]
-    if isinstance(output, list | tuple):
-        return [tensor for part in output for tensor in tensors_of(part)]
-    if is_dataclass(output) and not isinstance(output, type):
-        return [tensor for part in fields(output) for tensor in tensors_of(getattr(output, part.name))]
-    return []
 
 
 class Proof:
@@ -124,7 +111,7 @@ class Proof:
         try:
             got = tensors_of(_call(self._selector.select({k: v.tolist() for k, v in kept.items()}), self._example))
         except Exception as error:  # noqa: BLE001 - the user's forward may raise anything on a cut network
-            return f"its forward fails once cut: {_reason(error)}"
+            return f"its forward fails once cut: {_raised(error)}"
         if len(got) != len(wanted):
             return "the cut network returns another number of tensors"
         for one, other in zip(got, wanted, strict=True):
@@ -153,9 +140,10 @@ def _call(model: nn.Module, example: Example) -> Any:
     return model(*example.args, **example.kwargs)
 
 
-def _reason(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:160] if text else ''}"
+def _raised(error: BaseException) -> str:
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    line = user_line(frames)
+    return f"{first_line(error)}{f' at {line}' if line else ''}"
 
 
 def _close(one: torch.Tensor, other: torch.Tensor, tolerance: float) -> bool:

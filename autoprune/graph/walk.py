@@ -12,45 +12,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from torch.fx import Node
 
 from autoprune.graph.atoms import Atoms, AtomTable
+from autoprune.graph.flow import Flow, Result, Slot, Unknown, fixed, shape_of
 from autoprune.graph.trace import Trace, where
 
-__all__ = ["RULES", "Flow", "OpRecord", "Rule", "Slot", "Walk", "rule"]
-
-
-@dataclass(frozen=True, eq=False)
-class Flow:
-    """A tensor of the traced graph.
-
-    Attributes:
-        shape: Its sizes at the traced batch.
-        dims: Per dimension, the atom of each position, or None where positions are fixed.
-        tensor: Name of the parameter or buffer that it is, or is a view of; None for activations.
-    """
-
-    shape: tuple[int, ...]
-    dims: tuple[Atoms | None, ...]
-    tensor: str | None = None
-
-    def atoms(self) -> Iterable[Atoms]:
-        """The atoms of the dimensions that have some."""
-        return (dim for dim in self.dims if dim is not None)
-
-    def keeps(self, dims: Iterable[Atoms | None], shape: tuple[int, ...] | None = None) -> Flow:
-        """An activation with other dimensions."""
-        return Flow(self.shape if shape is None else shape, tuple(dims), self.tensor)
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One dimension of a parameter or buffer, with its atoms."""
-
-    tensor: str
-    dim: int
-    atoms: Atoms
+__all__ = ["RULES", "OpRecord", "Rule", "Walk", "rule"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +34,6 @@ class OpRecord:
     settings: Mapping[str, Any]
 
 
-Result = Flow | tuple[Flow, ...] | None
 Rule = Callable[["Walk", Node, dict[str, Any]], Result]
 RULES: dict[str, Rule] = {}
 
@@ -239,33 +206,6 @@ class Walk:
         return output
 
 
-class Unknown(Exception):
-    """A rule does not understand this use of its operator: treat it as unknown."""
-
-
-def shape_of(node: Node) -> tuple[int, ...] | None:
-    """Sizes of a node's tensor result; None where it has none."""
-    shape = getattr(node.meta.get("val"), "shape", None)
-    return None if shape is None else tuple(map(size_of, shape))
-
-
-def size_of(size: Any) -> int:
-    """One size as a number; 0 where it depends on values (``nonzero``)."""
-    if isinstance(size, int):
-        return size
-    return int(size.node.maybe_as_int() or 0)
-
-
-def fixed(node: Node) -> Result:
-    """The result of an operator as tensors of fixed size."""
-    value = node.meta.get("val")
-    if isinstance(value, list | tuple):
-        shapes = [getattr(part, "shape", None) for part in value]
-        return tuple(Flow(tuple(map(size_of, s or ())), (None,) * len(s or ())) for s in shapes)
-    shape = shape_of(node)
-    return None if shape is None else Flow(shape, (None,) * len(shape))
-
-
 def _bound(node: Node, schema: Any) -> dict[str, Any]:
     """The arguments of a call by the schema's names, defaults filled in."""
     values = {argument.name: argument.default_value for argument in schema.arguments}
@@ -284,8 +224,3 @@ def _tensors_in(walk: Walk, arguments: Any) -> list[Flow]:
     elif not isinstance(arguments, list | tuple):
         return []
     return [flow for part in arguments for flow in _tensors_in(walk, part)]
-
-
-def repeat_first(atoms: Atoms, size: int) -> Atoms:
-    """The atoms of the first of every ``size`` neighbours."""
-    return np.ascontiguousarray(atoms[::size])

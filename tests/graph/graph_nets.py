@@ -339,5 +339,5 @@ CASES: dict[str, Case] = {
         from_input, {"a": 6}, {"b": "meets a tensor of fixed width in aten.add.Tensor at graph_nets.py:"}
     ),
     "unknown": Case(unknown, {"b": 6, "c": 5}, {"a": "touched by aten.roll.default at graph_nets.py:"}),
-    "numbered_view": Case(numbered_view, {"a": 8}, {"b": "fails once cut"}),
+    "numbered_view": Case(numbered_view, {"a": 8}, {"b": "invalid for input of size"}),
 }

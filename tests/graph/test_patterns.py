@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -123,3 +124,8 @@ def test_ops_have_the_shapes_that_run(name: str) -> None:
             assert (module.out_channels, module.in_channels) == (rows, columns * module.groups), path
         if isinstance(module, nn.Linear):
             assert (module.out_features, module.in_features) == tuple(module.weight.shape)
+
+
+def test_a_failed_proof_names_the_users_line() -> None:
+    _, _, analysis = built("numbered_view")
+    assert re.fullmatch(r"its forward fails once cut: RuntimeError: .* at graph_nets\.py:\d+", analysis.frozen["b"])
