@@ -1,6 +1,6 @@
 """Trains a dense network of the zoo and saves its weights: how the weights that ship were made.
 
-    python benchmarks/train_dense.py --model resnet20 --data fashion-mnist --epochs 30 \
+    python benchmarks/train_dense.py --model resnet20 --data fashion-mnist --epochs 18 --threads 1 \
         --out autoprune/models/weights/resnet20_fashion_mnist.safetensors
 
 Every epoch is scored on the search split; the test split is touched once, at the end, in float32. The last epoch's

@@ -51,7 +51,7 @@ def fashion_mnist(data_dir: Path | None, *, batch_size: int, seed: int) -> DataS
     parts["test"] = _read(folder, "t10k")
     return from_images(
         "fashion-mnist", parts, classes=10, augment=Augmentation(pad=2, flip=True),
-        batch_size=batch_size, seed=seed, dense_epochs=30,
+        batch_size=batch_size, seed=seed, dense_epochs=18,
     )  # fmt: skip
 
 
