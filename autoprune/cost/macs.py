@@ -1,38 +1,34 @@
-"""Multiply-accumulates of a policy."""
+"""Multiply-accumulates as a cost: what papers call FLOPs, one for a multiplication and its addition."""
 
 from __future__ import annotations
 
+from autoprune.cost._products import product_price
 from autoprune.cost.additive import AdditiveCost, CostEntry
-from autoprune.cost.counts import Count, scope_of
-from autoprune.graph import Analysis, Op, Shape
+from autoprune.graph import Analysis, Extent, Op
 from autoprune.space import SearchSpace
 
 __all__ = ["macs_cost"]
 
-_COUNTED = ("conv", "depthwise", "linear")
-
 
 def macs_cost(analysis: Analysis, space: SearchSpace) -> AdditiveCost:
-    """Multiply-accumulates of convolutions and linear layers for one input, exact for every policy.
+    """Multiply-accumulates of every convolution and linear layer for one input; exact for every policy.
+
+    A layer computes each output element from one row of its weight: positions of the output x shape of the weight
+    without its first dimension (a transposed convolution: positions of the input). Biases are not counted.
 
     Args:
-        analysis: Of the model.
-        space: Decisions on its groups.
+        analysis: The model's operators.
+        space: The decisions; groups that are none of them have their dense width.
     """
-    dense = {group.name: group.width for group in analysis.groups}
+    fixed = {group.name: group.width for group in analysis.groups if group.name not in space.names}
     entries = []
     for op in analysis.ops:
-        if op.kind in _COUNTED:
-            shape = _multiplied(op)
-            scope = scope_of(shape, space.names)
-            entries.append(CostEntry(op.name, scope, Count(scope, shape, 1, dense)))
+        if op.kind in ("conv", "depthwise", "linear") and op.params:
+            scope, price = product_price(_dimensions(op), space.names, fixed)
+            entries.append(CostEntry(op.name, scope, price))
     return AdditiveCost("flops", "MACs", space, entries)
 
 
-def _multiplied(op: Op) -> Shape:
-    """Sizes whose product is the operator's multiply-accumulates: its outputs times what each one reads.
-
-    Every output element reads one row of the weight; for a transposed convolution, every input element.
-    """
+def _dimensions(op: Op) -> list[Extent | int]:
     pixels = op.inputs[0] if op.transposed else op.output
-    return (*pixels, *op.params[0][1:])
+    return [*pixels, *op.params[0][1:]]

@@ -1,9 +1,9 @@
-"""Parameters of a policy."""
+"""Parameters as a cost: the size of the network on disk."""
 
 from __future__ import annotations
 
+from autoprune.cost._products import product_price
 from autoprune.cost.additive import AdditiveCost, CostEntry
-from autoprune.cost.counts import Count, scope_of
 from autoprune.graph import Analysis
 from autoprune.space import SearchSpace
 
@@ -11,15 +11,15 @@ __all__ = ["params_cost"]
 
 
 def params_cost(analysis: Analysis, space: SearchSpace) -> AdditiveCost:
-    """Number of parameters, exact for every policy; a shared one counts once.
+    """Number of parameters, shared ones counted once; buffers such as running means do not count.
 
     Args:
-        analysis: Of the model.
-        space: Decisions on its groups.
+        analysis: Every parameter's shape as a function of the groups' widths.
+        space: The decisions; groups that are none of them have their dense width.
     """
-    dense = {group.name: group.width for group in analysis.groups}
+    fixed = {group.name: group.width for group in analysis.groups if group.name not in space.names}
     entries = []
     for name, shape in analysis.parameters.items():
-        scope = scope_of(shape, space.names)
-        entries.append(CostEntry(name, scope, Count(scope, shape, 1, dense)))
+        scope, price = product_price(shape, space.names, fixed)
+        entries.append(CostEntry(name, scope, price))
     return AdditiveCost("params", "parameters", space, entries)

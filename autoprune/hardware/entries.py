@@ -14,7 +14,10 @@ from autoprune.hardware.protocol import Measurement, Protocol
 
 __all__ = ["Entry", "call_overhead", "measure_layers"]
 
-_BATCH = 24  # layers whose blocks are interleaved
+# Layers whose blocks are interleaved. Many, so that a layer's blocks lie seconds apart and a slow spell of the machine
+# does not hit all of them; few enough for the memory of their weights.
+_BATCH = 96
+_BATCH_NUMBERS = 50_000_000  # weights of a batch, all copies together
 
 
 @dataclass(frozen=True)
@@ -78,16 +81,35 @@ def measure_layers(
     Raises:
         TargetError: If the target failed.
     """
-    for start in range(0, len(layers), _BATCH):
-        batch = layers[start : start + _BATCH]
+    done = 0
+    for batch in _batches(layers, target):
+
+        def within(settled: int, timed: int, before: int = done, size: int = len(batch)) -> None:
+            progress(before + size * settled // timed, len(layers))
+
         plans = [(1,) if target.copies(layer) == 1 else (1, target.copies(layer)) for layer in batch]
         payloads = [_packed(target, layer, n) for layer, plan in zip(batch, plans, strict=True) for n in plan]
-        results = iter(timer.time(payloads, protocol))
+        results = iter(timer.time(payloads, protocol, within))
         yield {
             layer.key: _entry([next(results) for _ in plan], plan, overhead)
             for layer, plan in zip(batch, plans, strict=True)
         }
-        progress(min(start + _BATCH, len(layers)), len(layers))
+        done += len(batch)
+        progress(done, len(layers))
+
+
+def _batches(layers: Sequence[Layer], target: Target) -> Iterator[list[Layer]]:
+    batch: list[Layer] = []
+    numbers = 0
+    for layer in layers:
+        weights = math.prod(layer.weight_shape) * (1 + target.copies(layer)) if layer.macs else 0
+        if batch and (len(batch) == _BATCH or numbers + weights > _BATCH_NUMBERS):
+            yield batch
+            batch, numbers = [], 0
+        batch.append(layer)
+        numbers += weights
+    if batch:
+        yield batch
 
 
 def _packed(target: Target, layer: Layer, copies: int) -> bytes:

@@ -17,6 +17,8 @@ from scipy.optimize import nnls
 __all__ = ["Stairs"]
 
 _STEPS = (1, 4, 8, 16, 32)
+_LEAST = 1e-4  # ms; below, a clock's resolution would count as a relative error
+_PASSES = 4
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Stairs:
         input_step: Step of the input width.
         output_step: Step of the output width.
         coefficients: c0 to c3 in milliseconds, shape (4,).
-        error: Mean relative error on the points it was learned from, each left out once (approximately).
+        error: Mean relative error on the points that it was learned from.
     """
 
     input_step: int
@@ -49,17 +51,29 @@ class Stairs:
             outputs: Output widths, shape (n,).
             ms: Measured milliseconds, shape (n,).
         """
-        times = np.maximum(np.asarray(ms, dtype=np.float64), 1e-6)
+        times = np.maximum(np.asarray(ms, dtype=np.float64), _LEAST)
         best: Stairs | None = None
         for input_step, output_step in itertools.product(_STEPS, _STEPS):
-            features = _features(inputs, outputs, input_step, output_step) / times[:, None]
-            coefficients, _ = nnls(features, np.ones(len(times)))
-            error = float(np.mean(np.abs(features @ coefficients - 1)))
+            features = _features(inputs, outputs, input_step, output_step)
+            coefficients = _robust_fit(features, times)
+            error = float(np.mean(np.abs(features @ coefficients - times) / times))
             if best is None or error < best.error - 1e-9:
                 best = cls(input_step, output_step, coefficients, error)
         if best is None:
             raise AssertionError("there is at least one pair of steps")
         return best
+
+
+def _robust_fit(features: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Non-negative least squares of the relative error, reweighted so that a few wild points do not pull."""
+    weights = np.ones(len(times))
+    coefficients = np.zeros(features.shape[1])
+    for _ in range(_PASSES):
+        rows = features / times[:, None] * weights[:, None]
+        coefficients, _norm = nnls(rows, weights)
+        off = np.abs(features @ coefficients - times) / times
+        weights = np.sqrt(1 / np.maximum(off, 0.01))  # towards the least absolute error
+    return np.asarray(coefficients, dtype=np.float64)
 
 
 def _features(inputs: Sequence[int], outputs: Sequence[int], input_step: int, output_step: int) -> NDArray[np.float64]:

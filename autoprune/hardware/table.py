@@ -23,6 +23,10 @@ from autoprune.space import Policy, SearchSpace
 
 __all__ = ["LatencyTable", "check_fingerprint"]
 
+# A layer this far from its family's step function is measured again: a share, and a floor in milliseconds.
+_DOUBT = 0.15
+_RESOLUTION = 3e-4
+
 Choices = Mapping[str, int]
 Progress = Callable[[int, int, str], None]  # (done, all, what)
 
@@ -116,27 +120,47 @@ class LatencyTable:
         Raises:
             InputError: If a family has no measured layer at all.
         """
-        wanted = self.layers()
+        stairs = self._stairs()
+        for layer in self.layers().values():
+            if self._source(layer.key) == "measured":
+                continue
+            if layer.family not in stairs:
+                raise InputError(f"no layer of the family {layer.family!r} was measured; profile again")
+            learned = stairs[layer.family]
+            (value,) = learned([layer.inputs], [layer.outputs])
+            self.entries[layer.key] = Entry(round(float(value), 7), round(learned.error, 4), "estimated")
+        self._forget()
+
+    def doubtful(self) -> dict[str, float]:
+        """Measured layers that lie off the step function of their family, or were not stable.
+
+        Returns:
+            Layer key -> what the step function says, in milliseconds.
+        """
+        stairs = self._stairs()
+        found: dict[str, float] = {}
+        for key, layer in self.layers().items():
+            if self._source(key) != "measured":
+                continue
+            (expected,) = stairs[layer.family]([layer.inputs], [layer.outputs])
+            entry = self.entries[key]
+            off = abs(entry.ms - expected) > max(_DOUBT * expected, _RESOLUTION)
+            if off or not entry.stable:
+                found[key] = float(expected)
+        return found
+
+    def _stairs(self) -> dict[str, Stairs]:
+        """The step function of every family that has a measured layer."""
         known: dict[str, list[Layer]] = {}
-        gaps: dict[str, list[Layer]] = {}
-        for key, layer in wanted.items():
-            entry = self.entries.get(key)
-            (known if entry is not None and entry.source == "measured" else gaps).setdefault(layer.family, []).append(
-                layer
+        for key, layer in self.layers().items():
+            if self._source(key) == "measured":
+                known.setdefault(layer.family, []).append(layer)
+        return {
+            family: Stairs.learn(
+                [x.inputs for x in points], [x.outputs for x in points], [self._entry_ms(x) for x in points]
             )
-        for family, missing in gaps.items():
-            if family not in known:
-                raise InputError(f"no layer of the family {family!r} was measured; profile again")
-            points = known[family]
-            ms = [self.entries[layer.key].ms for layer in points]
-            stairs = Stairs.learn([layer.inputs for layer in points], [layer.outputs for layer in points], ms)
-            values = stairs([layer.inputs for layer in missing], [layer.outputs for layer in missing])
-            self.add(
-                {
-                    layer.key: Entry(round(float(ms), 7), round(stairs.error, 4), "estimated")
-                    for layer, ms in zip(missing, values, strict=True)
-                }
-            )
+            for family, points in known.items()
+        }
 
     def measure_missing(self, choices: Iterable[Choices], target: Target, progress: Progress = _silent) -> int:
         """Measure exactly those layers of given policies that were only estimated.
