@@ -23,10 +23,7 @@ def act(value):
 
 
 def play(env, actions):
-    steps = [env.reset()]
-    for action in actions:
-        steps.append(env.step(action))
-    return steps
+    return [env.reset(), *(env.step(action) for action in actions)]
 
 
 def random_actions(count, seed):
