@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["register"]
 
@@ -58,19 +62,16 @@ def _content(
 
     if shape is None:
         from autoprune.data import load
-        from autoprune.models import build
 
         loaded = load(data, data_dir)
-        network, example = build(model, in_channels=loaded.shape[0], classes=loaded.classes, seed=0), loaded.example
+        network, example = _built(model, loaded.shape, loaded.classes), loaded.example
     else:
-        from autoprune.models import build
-
         try:
             sizes = [int(part) for part in shape.split(",")]
             example = torch.zeros(1, *sizes)
         except (ValueError, RuntimeError) as error:
             raise InputError(f"--shape {shape}: write the sizes of one input, such as 3,224,224") from error
-        network = build(model, in_channels=sizes[0], classes=10, seed=0)
+        network = _built(model, sizes, 10)
     analysis = analyse(network, example)
     space = space_of(analysis, target=target, granularity=granularity, name=model)
     groups = {group.name: group for group in analysis.groups}
@@ -91,3 +92,9 @@ def _content(
         "params": analysis.param_total({}),
         "flops": analysis.macs({}),
     }
+
+
+def _built(model: str, shape: Sequence[int], classes: int) -> nn.Module:
+    from autoprune.models import build
+
+    return build(model, in_channels=shape[0], classes=classes, image_size=shape[-1], seed=0)

@@ -181,7 +181,7 @@ def _hand_over(search: Search, rejected: list[str], attempt: int, talk: Talk) ->
     problem, experiment = search.problem, search.problem.experiment
     epochs = experiment.finetune_epochs
     if epochs is None:
-        epochs = max(1, round(problem.task.data.dense_epochs / 3))
+        epochs = max(1, problem.task.data.dense_epochs // 2)
     with talk.stage("verify", "measuring the best policies on the target"):
         finalists = within_budget(problem, search.records, search.score, talk, without=rejected)
         uniform = uniform_within(problem)

@@ -58,7 +58,7 @@ def load_task(experiment: Experiment) -> Task:
     """
     data_dir = Path(experiment.data_dir) if experiment.data_dir else None
     data = load(experiment.data, data_dir, batch_size=experiment.batch_size, seed=experiment.seed)
-    arguments = {"in_channels": data.shape[0], "classes": data.classes}
+    arguments = {"in_channels": data.shape[0], "classes": data.classes, "image_size": data.shape[-1]}
     model = build(experiment.model, **arguments, seed=experiment.seed)
     device = _device(experiment.device)
     weights, origin = experiment.weights, str(experiment.weights)

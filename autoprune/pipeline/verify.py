@@ -110,7 +110,7 @@ def within_budget(
     """
     wanted = problem.experiment.finalists
     ranked = [(dict(r.choices), r.accuracy) for r in best(records, len(records))]
-    ranked = [(c, s) for c, s in ranked if policy_key(c) not in without]
+    ranked = _unlike_first([(c, s) for c, s in ranked if policy_key(c) not in without])
     tried: list[Timing] = []
     for _ in range(_ROUNDS):
         predicted = [(c, s) for c, s in ranked if problem.cost.cost(c) <= problem.limit]
@@ -133,6 +133,20 @@ def within_budget(
         f" {figure(least) if least is not None else 'unknown'} ms. Raise the budget, or lower --granularity",
         least,
     )
+
+
+def _unlike_first(ranked: list[tuple[dict[str, int], float]]) -> list[tuple[dict[str, int], float]]:
+    """The same policies, those first that differ from every better one in a quarter of the decisions or more.
+
+    An agent that has converged fills the top with near copies; fine-tuning those would compare nothing.
+    """
+    leaders: list[tuple[dict[str, int], float]] = []
+    copies = []
+    for choices, score in ranked:
+        least = max(1, len(choices) // 4)
+        near = any(sum(choices[n] != other[n] for n in choices) < least for other, _ in leaders)
+        (copies if near else leaders).append((choices, score))
+    return leaders + copies
 
 
 def _first_that_pass(
