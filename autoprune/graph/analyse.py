@@ -9,6 +9,7 @@ from torch import nn
 
 from autoprune.graph import rules_dense, rules_join, rules_pointwise, rules_reduce, rules_shape
 from autoprune.graph.fingerprint import fingerprint
+from autoprune.graph.flow import holder
 from autoprune.graph.groups import Draft, draft
 from autoprune.graph.trace import Example, Trace, as_example, trace
 from autoprune.graph.validate import Proof
@@ -107,4 +108,4 @@ def _add_unused(model: nn.Module, traced: Trace, frozen: dict[str, str]) -> None
     used = {traced.tensors.get(n.name) for n in traced.graph.nodes if n.op == "placeholder" and n.users}
     for name, _ in model.named_parameters():
         if name not in used:
-            frozen.setdefault(name.rpartition(".")[0] or name, "not read by the forward pass")
+            frozen.setdefault(holder(name) or name, "not read by the forward pass")

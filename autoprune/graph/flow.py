@@ -11,7 +11,7 @@ from torch.fx import Node
 
 from autoprune.graph.atoms import Atoms
 
-__all__ = ["Flow", "Result", "Slot", "Unknown", "fixed", "repeat_first", "shape_of", "size_of"]
+__all__ = ["Flow", "Result", "Slot", "Unknown", "fixed", "holder", "repeat_first", "shape_of", "size_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,3 +79,8 @@ def fixed(node: Node) -> Result:
 def repeat_first(atoms: Atoms, size: int) -> Atoms:
     """The atoms of the first of every ``size`` neighbours."""
     return np.ascontiguousarray(atoms[::size])
+
+
+def holder(tensor: str) -> str:
+    """Qualified name of the module that a parameter or buffer belongs to; a parametrised one's user."""
+    return tensor.rpartition(".")[0].partition(".parametrizations.")[0]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from autoprune.graph.atoms import Atoms, Classes
-from autoprune.graph.flow import Flow, Slot
+from autoprune.graph.flow import Flow, Slot, holder
 from autoprune.graph.trace import where
 from autoprune.graph.values import Extent, Group, Member, Op, Shape
 from autoprune.graph.walk import OpRecord, Walk
@@ -136,7 +136,7 @@ def _group(classes: Classes, owned: list[Slot], labels: Atoms, names: dict[str, 
     for slot in owned:
         units = unit[classes.label[slot.atoms]]
         positions = np.argsort(units, kind="stable")[np.count_nonzero(units < 0) :]
-        module = slot.tensor.rpartition(".")[0]
+        module = holder(slot.tensor)
         role = _role(classes, slot, labels)
         grid = torch.from_numpy(positions.reshape(len(labels), -1).copy())
         members.append(Member(slot.tensor, slot.dim, grid, role, module))
@@ -220,4 +220,4 @@ class Extents:
         reason = classes.reason(int(stuck[0])) or "not understood"
         if len(stuck) < len(atoms):
             reason = f"{len(stuck)} of its {len(atoms)} units: {reason}"
-        found.setdefault(tensor.rpartition(".")[0] or tensor, reason)
+        found.setdefault(holder(tensor) or tensor, reason)

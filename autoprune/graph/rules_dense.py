@@ -9,6 +9,7 @@ from torch.fx import Node
 
 from autoprune.graph.atoms import Atoms
 from autoprune.graph.flow import Flow, Result, Unknown, repeat_first, shape_of
+from autoprune.graph.trace import where
 from autoprune.graph.walk import Walk, rule
 
 __all__: list[str] = []
@@ -42,6 +43,8 @@ def convolution(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     shape = shape_of(node)
     if shape is None or len(x.shape) != rank + 2:
         raise Unknown
+    if weight.tensor is None:
+        x, weight, bias = _stuck(walk, node, x), _stuck(walk, node, weight), bias and _stuck(walk, node, bias)
     groups = int(args["groups"])
     first, second = weight.dims[0], weight.dims[1]
     for atoms in (*weight.dims[2:], *x.dims[2:]):
@@ -81,6 +84,12 @@ def convolution(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
         bias=bias is not None,
         transposed=transposed,
     )
+
+
+def _stuck(walk: Walk, node: Node, flow: Flow) -> Flow:
+    """A tensor whose widths must stay: the layer's weight is itself computed, so no column can be silenced."""
+    walk.freeze_all([flow], f"meets a computed weight in {where(node)}")
+    return Flow(flow.shape, (None,) * len(flow.shape), flow.tensor)
 
 
 def _grouped(
@@ -132,6 +141,8 @@ def linear(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     x, weight, bias = walk.need(args["input"]), walk.need(args["weight"]), walk.flow(args["bias"])
     if len(weight.shape) != 2:
         raise Unknown
+    if weight.tensor is None:
+        x, weight, bias = _stuck(walk, node, x), _stuck(walk, node, weight), bias and _stuck(walk, node, bias)
     return _product(walk, node, x, weight, bias, out=0)
 
 

@@ -20,7 +20,7 @@ UNARY = """relu relu6 hardtanh clamp clamp_min clamp_max leaky_relu elu selu cel
     log1p sqrt rsqrt square abs neg reciprocal sign erf sin cos round floor ceil trunc zeros_like ones_like full_like
     nan_to_num"""
 PAIRWISE = """add sub rsub mul div multiply divide true_divide maximum minimum pow lerp addcmul addcdiv where atan2
-    fmod remainder floor_divide eq ne lt le gt ge logical_and logical_or masked_fill"""
+    fmod remainder floor_divide eq ne lt le gt ge logical_and logical_or masked_fill copy fill zero"""
 
 
 @rule(*FREE.split())
@@ -129,3 +129,16 @@ def layer_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
         for flow in params:
             walk.freeze(None if flow is None else flow.dims[-back], node, "normalised over by")
     return walk.record(node, "other", [x], Flow(x.shape, x.dims), params)
+
+
+@rule("_weight_norm")
+def weight_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+    """``g * v / |v|`` with a length for each row: rows can go, columns are part of every row's length."""
+    v, g = walk.need(args["v"]), walk.need(args["g"])
+    if int(args["dim"]) != 0 or v.tensor is None:
+        raise Unknown
+    rows = walk.tie(v.dims[0], g.dims[0], node)
+    for atoms in v.dims[1:]:
+        walk.freeze(atoms, node, "normalised over by")
+    output = Flow(v.shape, (rows, *(None,) * (len(v.shape) - 1)), v.tensor)
+    return walk.record(node, "other", [], output, [v, g])

@@ -15,7 +15,7 @@ from typing import Any
 from torch.fx import Node
 
 from autoprune.graph.atoms import Atoms, AtomTable
-from autoprune.graph.flow import Flow, Result, Slot, Unknown, fixed, shape_of
+from autoprune.graph.flow import Flow, Result, Slot, Unknown, fixed, holder, shape_of
 from autoprune.graph.trace import Trace, where
 
 __all__ = ["RULES", "OpRecord", "Rule", "Walk", "rule"]
@@ -153,8 +153,8 @@ class Walk:
     def owner(self, node: Node, params: tuple[Flow, ...] = ()) -> str:
         """Qualified name of the module that is this operator, else the node's name."""
         module = self.trace.module_of(node)
-        if module is None and params and params[0].tensor is not None and "." in params[0].tensor:
-            module = params[0].tensor.rsplit(".", 1)[0]
+        if module is None and params and params[0].tensor is not None:
+            module = holder(params[0].tensor)
         return module or node.name
 
     def attribute(self, node: Node, params: tuple[Flow | None, ...], name: str, atoms: Atoms | None) -> None:

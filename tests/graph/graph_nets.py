@@ -303,6 +303,107 @@ def numbered_view() -> nn.Module:
     return Net(body, a=conv(3, 8), b=conv(8, 6), fc=nn.Linear(6, 3))
 
 
+def weight_norm() -> nn.Module:
+    net = plain()
+    net[4] = nn.utils.parametrizations.weight_norm(net[4])
+    return net
+
+
+def standardised() -> nn.Module:
+    """A convolution whose weight is normalised over its inputs: silencing one changes the others."""
+
+    def body(n: Net, x: Tensor) -> Tensor:
+        w = n.b.weight
+        w = (w - w.mean((1, 2, 3), keepdim=True)) / w.std((1, 2, 3), keepdim=True)
+        return pooled(n, F.conv2d(n.a(x), w, n.b.bias, padding=1))
+
+    return Net(body, a=conv(3, 8), b=conv(8, 6), fc=nn.Linear(6, 3))
+
+
+def doubled_weight() -> nn.Module:
+    def body(n: Net, x: Tensor) -> Tensor:
+        return pooled(n, F.conv2d(n.a(x), 2 * n.b.weight, n.b.bias, padding=1))
+
+    return Net(body, a=conv(3, 8), b=conv(8, 6), fc=nn.Linear(6, 3))
+
+
+def hyper() -> nn.Module:
+    """A layer's weight is made from the input."""
+
+    def body(n: Net, x: Tensor) -> Tensor:
+        x = n.a(x).mean((2, 3))
+        return F.linear(F.relu(n.b(x)), n.maker(x).view(5, 6).sigmoid())
+
+    return Net(body, a=conv(3, 8), b=nn.Linear(8, 6), maker=nn.Linear(8, 30)).requires_grad_(False)
+
+
+def recurrent() -> nn.Module:
+    def body(n: Net, x: Tensor) -> Tensor:
+        out, _ = n.lstm(n.a(x).flatten(2).transpose(1, 2))
+        return n.fc(F.relu(n.b(out[:, -1])))
+
+    return Net(body, a=conv(3, 8), lstm=nn.LSTM(8, 6, batch_first=True), b=nn.Linear(6, 7), fc=nn.Linear(7, 3))
+
+
+def attention() -> nn.Module:
+    def body(n: Net, x: Tensor) -> Tensor:
+        t = n.a(x).flatten(2).transpose(1, 2)
+        t = t + n.mha(t, t, t)[0]
+        return n.fc(F.gelu(n.b(t)).mean(1))
+
+    return Net(
+        body, a=conv(3, 8), mha=nn.MultiheadAttention(8, 2, batch_first=True), b=nn.Linear(8, 7), fc=nn.Linear(7, 3)
+    )
+
+
+def pixels() -> nn.Module:
+    return nn.Sequential(
+        conv(3, 8), nn.ReLU(), conv(8, 16), nn.PixelShuffle(2), conv(4, 5), nn.Flatten(), nn.Linear(1280, 3)
+    )
+
+
+def written_in() -> nn.Module:
+    """Assignment into a part of a tensor."""
+
+    def body(n: Net, x: Tensor) -> Tensor:
+        y = n.a(x)
+        y[:, :2] = 0
+        z = n.b(x)
+        z[:, :, 0] *= 2
+        return pooled(n, n.c(F.relu(y)) + n.d(z))
+
+    return Net(body, a=conv(3, 8), b=conv(3, 7), c=conv(8, 6), d=conv(7, 6), fc=nn.Linear(6, 3))
+
+
+def masked() -> nn.Module:
+    def body(n: Net, x: Tensor) -> Tensor:
+        x = n.a(x)
+        return pooled(n, n.b(x * (x.mean((2, 3), keepdim=True) > 0)) + n.c(x[:, [0, 3, 5]]))
+
+    return Net(body, a=conv(3, 8), b=conv(8, 6), c=conv(3, 6), fc=nn.Linear(6, 3))
+
+
+def unused() -> nn.Module:
+    return Net(lambda n, x: pooled(n, n.a(x)), a=conv(3, 8), b=conv(8, 6), fc=nn.Linear(8, 3))
+
+
+def shuffle_v2() -> nn.Module:
+    """A ShuffleNetV2 unit: half passes, half is worked on, then both are interleaved."""
+
+    def body(n: Net, x: Tensor) -> Tensor:
+        x = n.stem(x)
+        one, other = x.chunk(2, 1)
+        x = torch.cat([one, n.pw2(n.dw(F.relu(n.pw1(other))))], 1)
+        b, c, h, w = x.shape
+        x = x.view(b, 2, c // 2, h, w).transpose(1, 2).contiguous().view(b, -1, h, w)
+        return pooled(n, F.relu(n.last(x)))
+
+    return Net(
+        body, stem=conv(3, 8), pw1=conv(4, 6, 1), dw=conv(6, 6, groups=6), pw2=conv(6, 4, 1), last=conv(8, 5, 1),
+        fc=nn.Linear(5, 3),
+    )  # fmt: skip
+
+
 CASES: dict[str, Case] = {
     "plain": Case(plain, {"0": 8, "4": 12, "7": 6, "11": 10}, {"13": "model output"}),
     "flat": Case(flat, {"0": 6, "4": 10}, {"6": "model output"}),
@@ -340,4 +441,16 @@ CASES: dict[str, Case] = {
     ),
     "unknown": Case(unknown, {"b": 6, "c": 5}, {"a": "touched by aten.roll.default at graph_nets.py:"}),
     "numbered_view": Case(numbered_view, {"a": 8}, {"b": "invalid for input of size"}),
+    # Silencing by columns is not what weight norm does to a cut column: rows only.
+    "weight_norm": Case(weight_norm, {"4": 12, "7": 6, "11": 10}, {"0": "fixed width in aten.conv2d"}),
+    "standardised": Case(standardised, {}, {"a": "meets a computed weight in aten.conv2d"}),
+    "doubled_weight": Case(doubled_weight, {"a": 8, "b": 6}),
+    "hyper": Case(hyper, {"a": 8}),
+    "recurrent": Case(recurrent, {"b": 7}),
+    "attention": Case(attention, {"b": 7}),
+    "pixels": Case(pixels, {"0": 8, "4": 5}),
+    "written_in": Case(written_in, {"b": 7, "c": 6}, {"a": "the cut network differs"}),
+    "masked": Case(masked, {"b": 6}),
+    "unused": Case(unused, {"a": 8}, {"b": "not read by the forward pass"}),
+    "shuffle_v2": Case(shuffle_v2, {"stem": 4, "pw1": 6, "last": 5}),
 }

@@ -258,3 +258,48 @@ def test_transformers_resnets_are_prunable_throughout() -> None:
             torch.testing.assert_close(small(x).logits, zero(net, analysis, kept)(x).logits, rtol=1e-4, atol=1e-5)
             assert torch.equal(Selector(net, analysis).select(kept)(x).logits, small(x).logits)
         assert analysis.param_total(widths) == sum(p.numel() for p in small.parameters())
+
+
+def test_nothing_to_prune_is_no_error() -> None:
+    for net in (nn.ReLU(), nn.Linear(8, 4), nn.Sequential(nn.Flatten(), nn.Softmax(1))):
+        analysis = analyse(net, X)
+        assert analysis.groups == ()
+        assert analysis.param_total() == sum(p.numel() for p in net.parameters())
+        assert torch.equal(cut(net, analysis, {})(X), Selector(net, analysis).select({})(X))
+
+
+class Siamese(nn.Module):
+    """Two inputs by keyword, several outputs in a mapping."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.side, self.head = conv(3, 8), conv(1, 8), conv(8, 4)
+
+    def forward(self, image: Tensor, depth: Tensor) -> dict[str, Tensor | tuple[Tensor, ...]]:
+        x = torch.relu(self.stem(image) + self.side(depth))
+        return {"out": self.head(x), "more": (x.mean(1), self.head(-x))}
+
+
+def test_inputs_by_keyword_and_outputs_in_a_mapping() -> None:
+    net = Siamese()
+    example = {"image": X, "depth": X[:, :1]}
+    analysis = analyse(net, example)
+    assert "summed over by aten.mean.dim" in analysis.frozen["stem"]
+    assert analysis.groups == ()
+    with pytest.raises(UnsupportedModelError, match="TypeError"):
+        analyse(net, {"image": X})
+
+
+def test_stack_of_outputs_is_frozen_but_inner_widths_are_not() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = conv(3, 6), conv(6, 5), conv(5, 4)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+            y = self.b(torch.relu(self.a(x)))
+            return self.c(y), [y]
+
+    analysis = analyse(Two(), X)
+    assert {g.name: g.width for g in analysis.groups} == {"a": 6}
+    assert analysis.frozen == {"b": "model output", "c": "model output"}
