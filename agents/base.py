@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoprune.agents.state import AgentState
 from autoprune.envs import PruningEnv, action_for, spend_budget
-from autoprune.errors import InputError, RunError
+from autoprune.errors import AutopruneError, InputError, RunError
 from autoprune.space import first_fault
 
 __all__ = ["Agent", "EpisodeRecord", "best", "default_warmup"]
@@ -119,6 +119,7 @@ class Agent(ABC):
         wanted = default_warmup(episodes) if warmup is None else warmup
         self.warmup = min(episodes, max(wanted, len(self.seed_policies)))
         self.history: list[EpisodeRecord] = []
+        self._playing = False
 
     @property
     def played(self) -> int:
@@ -139,6 +140,7 @@ class Agent(ABC):
         if k != self.played:
             raise InputError(f"the agent stands at episode {self.played}, not {k}")
         start = perf_counter()
+        self._playing = True
         self._play(k)
         outcome = self.env.outcome
         assert outcome is not None  # an episode has just ended
@@ -155,6 +157,7 @@ class Agent(ABC):
         )
         self._learn(record)
         self.history.append(record)
+        self._playing = False
         return record
 
     def scalars(self) -> dict[str, float]:
@@ -162,7 +165,13 @@ class Agent(ABC):
         return {}
 
     def state_dict(self) -> AgentState:
-        """Everything needed to go on exactly here: tensors, and plain JSON values."""
+        """Everything needed to go on exactly here: tensors, and plain JSON values.
+
+        Raises:
+            AutopruneError: If an episode was interrupted half-way: only the last saved state is whole.
+        """
+        if self._playing:
+            raise AutopruneError(f"episode {self.played} was interrupted; resume from the last saved state instead")
         return AgentState(
             {},
             {

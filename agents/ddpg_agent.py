@@ -63,8 +63,9 @@ class DDPGAgent(Agent):
 
     def state_dict(self) -> AgentState:
         """Weights, targets, both optimisers, replay, counters, and the history."""
-        tensors, values = self.model.state()
-        return AgentState(tensors, super().state_dict().values | {"amc": values})
+        values = super().state_dict().values
+        tensors, amc = self.model.state()
+        return AgentState(tensors, values | {"amc": amc})
 
     def load_state_dict(self, state: AgentState) -> None:
         """Go on where `state` was taken.

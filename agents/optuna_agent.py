@@ -20,7 +20,7 @@ from autoprune.names import nearest_name
 
 __all__ = ["SAMPLERS", "OptunaAgent"]
 
-SAMPLERS = ("gp", "qmc", "tpe")
+SAMPLERS = ("gp", "tpe")
 
 
 class OptunaAgent(Agent):
@@ -35,7 +35,7 @@ class OptunaAgent(Agent):
         warmup: Episodes of exploration near the budget; a quarter, at most 100, if not given.
         seed: Of everything that is drawn.
         seed_policies: What the first episodes play.
-        sampler: `tpe` (tree-structured Parzen estimator), `gp` (Gaussian process) or `qmc` (Sobol points).
+        sampler: `tpe` (tree-structured Parzen estimator) or `gp` (Gaussian process).
         slack: Share of the budget that the sampler's choices may leave unspent; 1 leaves them to the wall alone.
 
     Raises:
@@ -108,14 +108,12 @@ class OptunaAgent(Agent):
 
     def _new_study(self) -> None:
         with _quiet():
-            self.study = optuna.create_study(direction="maximize", sampler=_sampler("qmc", 0))
+            self.study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
 
 
 def _sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     if name == "gp":
         return optuna.samplers.GPSampler(seed=seed, n_startup_trials=1)
-    if name == "qmc":
-        return optuna.samplers.QMCSampler(seed=seed, scramble=True)
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=1, multivariate=True)
 
 

@@ -164,6 +164,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
 
         Left out are options after which the network would cost less than `limit * (1 - slack)` even if every later
         decision stayed whole. Where all options do that, the ones that come nearest remain.
+        Without a budget there is nothing to spend, and the action is only rounded.
 
         Args:
             action: Shape (1,), in [-1, 1], for the current decision.
@@ -175,7 +176,8 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         decision = self._current()
         allowed = self.wall.allowed()
         reach = self._reach()
-        floor = min(self.limit * (1 - slack), float(reach[allowed].max()))
+        wanted = self.limit * (1 - slack) if np.isfinite(self.limit) else 0.0  # nothing to spend
+        floor = min(wanted, float(reach[allowed].max()))
         option = self._nearest(action, allowed & (reach >= floor))
         return action_for(decision, decision.options[option])
 

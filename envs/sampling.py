@@ -34,7 +34,8 @@ def spend_budget(
 
     Args:
         cost: Prices policies.
-        limit: What a policy may cost at most, in the cost's unit.
+        limit: What a policy may cost at most, in the cost's unit; `math.inf` draws a limit first, anywhere from the
+            cheapest policy's cost to the dense network's.
         rng: Where all randomness comes from.
         fallback: Choices known to meet the limit, where scaling finds none; the cheapest policy if not given.
 
@@ -46,6 +47,9 @@ def spend_budget(
         BudgetError: If no policy meets the limit.
     """
     space = cost.space
+    if np.isinf(limit):
+        least = cost.least()[0] if fallback is None else cost.cost(fallback)
+        limit = max(least, float(rng.uniform(least, max(least, cost.dense))))
     spread = rng.uniform()  # how far from a uniform policy is drawn too, so that both kinds are seen
     shares = 0.5 + spread * (rng.uniform(1e-3, 1.0, size=len(space)) - 0.5)
     indices = _scale(cost, limit, shares)

@@ -9,7 +9,7 @@ import torch
 from autoprune import agents
 from autoprune.agents import AgentState, EpisodeRecord, best, run_search
 from autoprune.cost import AdditiveCost
-from autoprune.envs import PruningEnv, largest_uniform, toy
+from autoprune.envs import AccuracyGuaranteed, PruningEnv, largest_uniform, toy
 from autoprune.errors import AutopruneError, InputError, RunError
 
 EPISODES, WARMUP = 14, 5
@@ -226,3 +226,34 @@ def test_costs_without_order_are_kept_too(name):
     limit = 0.5 * (cost.least()[0] + cost.dense)
     records, _ = play(make(name, env=PruningEnv(t.space, cost, limit, t.score)))
     assert all(cost.cost(record.choices) <= limit for record in records)
+
+
+@pytest.mark.parametrize("name", agents.NAMES)
+def test_an_interrupted_episode_leaves_no_half_state(name):
+    t = toy(4)
+    interrupted = []
+
+    def score(choices):
+        if interrupted == [True]:
+            raise KeyboardInterrupt
+        return t.score(choices)
+
+    agent = make(name, env=PruningEnv(t.space, t.cost, t.limit, score))
+    if name != "uniform":
+        agent.episode(0)
+    interrupted.append(True)
+    with pytest.raises(KeyboardInterrupt):
+        agent.episode(agent.played)
+    with pytest.raises(AutopruneError, match="interrupted"):
+        agent.state_dict()
+
+
+@pytest.mark.parametrize("name", STOCHASTIC)
+def test_without_a_budget_the_whole_range_of_costs_is_explored(name):
+    t = toy(4)
+    reward = AccuracyGuaranteed(scale=100)
+    records, _ = play(make(name, env=PruningEnv(t.space, t.cost, np.inf, t.score, reward=reward)))
+    shares = [record.predicted_cost / t.cost.dense for record in records]
+    assert max(shares) - min(shares) > 0.3
+    for record in records:
+        assert record.reward == pytest.approx((record.accuracy - 1) * np.log(100 * record.predicted_cost))
