@@ -1,0 +1,244 @@
+"""A latency table on a target whose latencies are known by formula: exact, resumable, reusable, honest."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_up import CONSTANT, GAIN, MadeUpTarget, WholeNetworksOnly, stairs
+
+from autoprune.errors import InputError, TargetError
+from autoprune.graph import analyse, cut
+from autoprune.hardware import LatencyTable, ProfileSettings, check_fingerprint, options, profile
+from autoprune.hardware.correction import fit_factors
+from autoprune.hardware.stairs import Stairs
+from autoprune.models import mobilenet_v2, resnet20
+from autoprune.space import Decision, SearchSpace
+
+_X = torch.zeros(1, 3, 16, 16)
+
+
+class Case:
+    """A model, its space, and a target."""
+
+    def __init__(self, model, target=None) -> None:
+        self.target = target or MadeUpTarget()
+        self.model = model
+        self.analysis = analyse(model, _X, validate=False)
+        self.space = SearchSpace(
+            tuple(Decision(g.name, g.width, options(g.width, self.target)) for g in self.analysis.groups),
+            model={"sha256": self.analysis.fingerprint["sha256"]},
+        )
+
+    def profile(self, **more) -> LatencyTable:
+        return profile(self.model, self.analysis, self.space, _X, self.target, **more)
+
+    def truth(self, choices) -> float:
+        small = cut(self.model, self.analysis, {name: range(kept) for name, kept in choices.items()})
+        return json.loads(self.target.pack(small, _X))["ms"]
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    return Case(resnet20())
+
+
+@pytest.fixture(scope="module")
+def table(case) -> LatencyTable:
+    return case.profile()
+
+
+def test_exact_where_the_device_is_additive(case, table) -> None:
+    for seed in range(5):
+        choices = case.space.random(seed + 100).choices
+        assert table.predict(choices) == pytest.approx(case.truth(choices), rel=2e-3)
+    assert table.error.mean < 2e-3 and table.error.n == 6
+    assert table.macs_error.mean > 5 * table.error.mean  # stairs are not multiply-accumulates
+    assert table.complete and table.estimated == 0
+
+
+def test_the_correction_is_found(table) -> None:
+    assert table.factors["3x3"] == pytest.approx(GAIN["3x3"], rel=0.01)
+    assert table.factors["constant"] == pytest.approx(CONSTANT, rel=0.15)
+
+
+def test_depthwise_and_pointwise_too() -> None:
+    case = Case(mobilenet_v2(width=0.25))
+    table = case.profile()
+    choices = case.space.random(7).choices
+    assert table.predict(choices) == pytest.approx(case.truth(choices), rel=0.01)
+    assert any("depthwise" in key for key in table.entries)
+
+
+def test_the_cost_model_prices_many_policies_as_one_by_one(case, table) -> None:
+    policies = [case.space.random(seed).choices for seed in range(50)]
+    together = table.cost().costs(np.stack([case.space.indices(choices) for choices in policies]))
+    assert together.tolist() == pytest.approx([table.predict(choices) for choices in policies])
+    assert table.cost().unit == "ms" and table.cost().kind == "latency"
+    assert table.predict(case.space.uniform(0.5)) == table.predict(case.space.uniform(0.5).choices)
+
+
+def test_saved_and_loaded_is_the_same(case, table, tmp_path) -> None:
+    table.save(tmp_path / "table.json")
+    loaded = LatencyTable.load(tmp_path / "table.json")
+    choices = case.space.random(3).choices
+    assert loaded.predict(choices) == table.predict(choices)
+    assert (loaded.error, loaded.macs_error, loaded.factors) == (table.error, table.macs_error, table.factors)
+    assert loaded.space.decisions == table.space.decisions and loaded.slots == table.slots
+    content = json.loads((tmp_path / "table.json").read_text())
+    assert content["schema"] == "autoprune.latency_table/1" and content["unit"] == "ms"
+    assert content["accuracy"]["error"]["mean"] == table.error.mean
+    assert "networks" in table.summary() or "error on" in table.summary()
+
+
+def test_interrupted_and_resumed_is_uninterrupted(case, table, tmp_path) -> None:
+    broken = MadeUpTarget()
+    broken.breaks_after = 400  # of about 800 timings
+    saved: list[Path] = []
+
+    def checkpoint(unfinished: LatencyTable) -> None:
+        unfinished.save(tmp_path / "part.json")
+        saved.append(tmp_path / "part.json")
+
+    with pytest.raises(TargetError, match="cable"):
+        profile(case.model, case.analysis, case.space, _X, broken, checkpoint=checkpoint)
+    part = LatencyTable.load(saved[-1])
+    assert 0 < len(part.entries) < len(table.entries) and not part.complete
+    with pytest.raises(InputError, match="not finished"):
+        part.predict({})
+    again = MadeUpTarget()
+    resumed = profile(case.model, case.analysis, case.space, _X, again, known=part)
+    assert resumed.entries == table.entries and resumed.runs == table.runs
+    assert not set(again.timed_layers[1:]) & set(part.entries)  # the first is the empty graph
+
+
+def test_a_finished_table_leaves_nothing_to_measure(case, table) -> None:
+    idle = MadeUpTarget()
+    same = profile(case.model, case.analysis, case.space, _X, idle, known=table)
+    assert idle.timed_layers == [] and idle.timed_networks == 0
+    assert same.predict({}) == table.predict({})
+
+
+def test_another_model_reuses_layers_but_not_networks(table) -> None:
+    case = Case(resnet20(classes=7))
+    new = case.profile(known=table)
+    assert case.target.timed_networks == 18
+    assert {key.split()[0] for key in case.target.timed_layers[1:]} == {"linear"}
+    assert new.error.mean < 2e-3
+
+
+def test_too_many_layers_are_sampled_and_the_rest_estimated(case, table) -> None:
+    target = MadeUpTarget()
+    few = ProfileSettings(most_entries=150)
+    sampled = profile(case.model, case.analysis, case.space, _X, target, settings=few)
+    assert sampled.complete and sampled.estimated > 300
+    assert sampled.error.mean < 0.02  # the stairs were learned
+    choices = case.space.random(11).choices
+    measured = sampled.measure_missing([choices], target)
+    assert measured > 0 and sampled.measure_missing([choices], target) == 0
+    exact = sum(sampled.entries[slot.at(choices).key].ms for slot in sampled.slots)
+    assert exact == pytest.approx(sum(stairs(slot.at(choices)) for slot in sampled.slots), abs=1e-5)
+
+
+def test_a_device_without_layers_is_priced_by_multiply_accumulates() -> None:
+    case = Case(resnet20(), WholeNetworksOnly())
+    table = case.profile()
+    assert table.complete and table.estimated == len(table.entries) and case.target.timed_layers == []
+    assert 0 < table.error.mean < 0.3
+    assert table.measure_missing([{}], case.target) == 0
+
+
+def test_a_refit_learns_from_further_networks(case) -> None:
+    table = case.profile()
+    slow = [(case.space.random(seed).choices, 2 * case.truth(case.space.random(seed).choices)) for seed in range(40)]
+    before = table.predict(slow[0][0])
+    table.refit(slow)
+    assert table.predict(slow[0][0]) > 1.3 * before
+    assert sum(run.role == "search" for run in table.runs) == 40
+    with pytest.raises(InputError, match="positive"):
+        table.refit([({}, float("nan"))])
+
+
+def test_a_layer_measured_in_a_slow_spell_is_measured_again(case, table) -> None:
+    class Hiccup(MadeUpTarget):
+        def time(self, payloads, protocol, progress=None):
+            first = len(self.timed_layers) < 300
+            results = super().time(payloads, protocol, progress)
+            if not first:
+                return results
+            wrong = range(11, len(results), 24)  # a few four-copy graphs look slow
+            return [
+                type(r)(r.ms * 1.9, r.spread, r.n, r.clock, r.stable) if i in wrong else r
+                for i, r in enumerate(results)
+            ]
+
+    found = profile(case.model, case.analysis, case.space, _X, Hiccup())
+    far = [key for key in found.entries if abs(found.entries[key].ms - table.entries[key].ms) > 1e-4]
+    assert far == []
+
+
+def test_a_table_from_elsewhere_is_refused_with_the_difference(case, table) -> None:
+    other = MadeUpTarget()
+    other.version = "2"
+    with pytest.raises(InputError, match=r"runtime = 'formula 1', here it is 'formula 2'"):
+        profile(case.model, case.analysis, case.space, _X, other, known=table)
+    with pytest.raises(InputError, match="profile again"):
+        table.measure_missing([{}], other)
+    check_fingerprint(table.fingerprint, case.target.fingerprint())
+
+
+def test_progress_never_runs_backwards(case) -> None:
+    seen: dict[str, list[tuple[int, int]]] = {}
+    case.profile(progress=lambda done, total, what: seen.setdefault(what, []).append((done, total)))
+    assert {"layers", "networks exported"} <= set(seen)
+    for steps in seen.values():
+        assert steps == sorted(steps) and all(0 <= done <= total for done, total in steps)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("schema",), "autoprune.policy/1", "schema"),
+        (("unit",), "s", "unit"),
+        (("entries", "first", "ms"), -1.0, "0 ms or more"),
+        (("entries", "first", "source"), "guessed", "estimated"),
+        (("runs", 0, "ms"), 0, "a run of 0"),
+        (("runs", 0, "choices"), {"nobody": 3}, "nobody"),
+        (("slots",), [{"name": "x"}], "not a usable"),
+        (("protocol", "entries"), {"speed": 1}, "not a usable"),
+    ],
+)
+def test_nonsense_in_the_file_is_named(table, tmp_path, path, value, words) -> None:
+    table.save(tmp_path / "table.json")
+    content = json.loads((tmp_path / "table.json").read_text())
+    place = content
+    for step in path[:-1]:
+        place = place[next(iter(place))] if step == "first" else place[step]
+    place[path[-1]] = value
+    (tmp_path / "bad.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=words):
+        LatencyTable.load(tmp_path / "bad.json")
+
+
+def test_a_space_of_another_model_is_refused(case) -> None:
+    other = SearchSpace((Decision("nobody", 8, (4, 8)),))
+    with pytest.raises(InputError, match="no group of 8 units"):
+        profile(case.model, case.analysis, other, _X, MadeUpTarget())
+
+
+def test_stairs_are_learned_from_a_sample() -> None:
+    draw = np.random.default_rng(0)
+    pairs = [(4 * int(i), 4 * int(o)) for i, o in draw.integers(1, 17, size=(40, 2))]
+    truth = {(i, o): 0.01 + 1e-4 * i * math.ceil(o / 16) * 16 for i in range(4, 65, 4) for o in range(4, 65, 4)}
+    learned = Stairs.learn([i for i, _ in pairs], [o for _, o in pairs], [truth[p] for p in pairs])
+    predicted = learned([i for i, _ in truth], [o for _, o in truth])
+    assert learned.output_step == 16
+    np.testing.assert_allclose(predicted, list(truth.values()), rtol=1e-6)
+
+
+def test_factors_that_the_runs_cannot_tell_apart_stay_near_one() -> None:
+    sums = np.array([[1.0, 2.0, 0.0, 0.0], [2.0, 4.0, 0.0, 0.0], [3.0, 6.0, 0.0, 0.0]])  # always together
+    factors = fit_factors(sums, sums.sum(axis=1) * 1.2 + 0.1)
+    assert factors[:2] == pytest.approx([1.2, 1.2], abs=0.15) and factors[4] == pytest.approx(0.1, abs=0.05)
