@@ -15,6 +15,8 @@ from autoprune.graph.values import Analysis, Extent
 
 __all__ = ["Selector"]
 
+_Place = tuple[str, torch.device]  # a group's index tensor on one device
+
 
 @dataclass(frozen=True, eq=False)
 class _Tensor:
@@ -53,14 +55,16 @@ class Selector:
         self._shell = copy.deepcopy(model)
         self._modes = [(module, module.training) for module in self._shell.modules()]
         self._bundles: dict[tuple[str, torch.dtype, torch.device], list[_Tensor]] = {}
-        self._singles: list[_Tensor] = []
+        self._singles: list[tuple[_Tensor, list[tuple[int, str]] | None]] = []
         for tensor in _tensors(self._shell):
-            group = self._slicer.single(tensor.name) if tensor.dense.dim() == 1 else None
+            plain = self._slicer.plain(tensor.name)
+            group = plain[0][1] if plain and tensor.dense.dim() == 1 else None
             if group is None:
-                self._singles.append(tensor)
+                self._singles.append((tensor, plain))
             else:
                 self._bundles.setdefault((group, tensor.dense.dtype, tensor.dense.device), []).append(tensor)
         self._stacks = {key: torch.stack([t.dense for t in found]) for key, found in self._bundles.items()}
+        self._devices = {tensor.device for tensor in (*self._shell.parameters(), *self._shell.buffers())}
         modules = dict(self._shell.named_modules())
         self._attributes: dict[Extent, list[tuple[dict[str, object], str]]] = {}
         for path, attribute, extent in analysis.attributes:
@@ -76,38 +80,39 @@ class Selector:
             InputError: ``kept`` does not fit the analysis.
         """
         checked = self._slicer.kept(kept)
-        self._dress_bundles(checked)
-        self._dress_singles(checked)
+        on_cpu = {name: torch.from_numpy(index) for name, index in checked.items()}
+        places = {(name, device): at.to(device) for name, at in on_cpu.items() for device in self._devices}
+        self._dress_bundles(places)
+        self._dress_singles(checked, places)
         widths = self._slicer.widths(checked)
-        for extent, places in self._attributes.items():
+        for extent, holders in self._attributes.items():
             size = extent(widths)
-            for attributes, name in places:
+            for attributes, name in holders:
                 attributes[name] = size
         for module, training in self._modes:
             if module.training is not training:
                 module.training = training
         return self._shell
 
-    def _dress_bundles(self, kept: Mapping[str, Index]) -> None:
+    def _dress_bundles(self, places: Mapping[_Place, torch.Tensor]) -> None:
         """Vectors of one group (BatchNorm's four, biases) are sliced in one go; ``data`` parts their versions."""
         for key, tensors in self._bundles.items():
-            stack, index = self._stacks[key], kept.get(key[0])
-            at = None if index is None else torch.from_numpy(index).to(stack.device)
-            small = stack.clone() if at is None else stack.index_select(1, at)
+            stack, index = self._stacks[key], places.get((key[0], key[2]))
+            small = stack.clone() if index is None else stack.index_select(1, index)
             for tensor, row in zip(tensors, small.unbind(0), strict=True):
                 tensor.put(row.data)
 
-    def _dress_singles(self, kept: Mapping[str, Index]) -> None:
-        """All other tensors one by one; index tensors are made once a candidate."""
-        known: dict[tuple[int, torch.device], tuple[Index, torch.Tensor]] = {}
-        for tensor in self._singles:
+    def _dress_singles(self, kept: Mapping[str, Index], places: Mapping[_Place, torch.Tensor]) -> None:
+        """All other tensors one by one; where each dimension is one group's, its index tensor is at hand."""
+        for tensor, plain in self._singles:
             device = tensor.dense.device
-            found = []
-            for dim, index in self._slicer.indices(tensor.name, tensor.dense.shape, kept):
-                key = (id(index), device)
-                if key not in known:  # the array is kept beside, or its id would go to another
-                    known[key] = (index, torch.from_numpy(index).to(device))
-                found.append((dim, known[key][1]))
+            if plain is None:
+                found = [
+                    (dim, torch.from_numpy(index).to(device))
+                    for dim, index in self._slicer.indices(tensor.name, tensor.dense.shape, kept)
+                ]
+            else:
+                found = [(dim, places[group, device]) for dim, group in plain if group in kept]
             tensor.put(take(tensor.dense, found))
 
 

@@ -54,7 +54,8 @@ class Slicer:
         checked: dict[str, Index] = {}
         for name, indices in kept.items():
             width = self.analysis.group(name).width
-            index = np.sort(np.asarray(indices, dtype=np.int64).reshape(-1))
+            index = np.array(indices, dtype=np.int64).reshape(-1)
+            index.sort()
             if not len(index):
                 raise InputError(f"{name}: at least one of its {width} units must be kept")
             if index[0] < 0 or index[-1] >= width:
@@ -65,10 +66,12 @@ class Slicer:
                 checked[name] = index
         return checked
 
-    def single(self, name: str) -> str | None:
-        """The group that owns the whole first dimension of a tensor, unit by unit; None if none does."""
-        parts = self.tensors.get(name, {}).get(0, [])
-        return parts[0][0] if len(parts) == 1 and (name, 0) in self._plain else None
+    def plain(self, name: str) -> list[tuple[int, str]] | None:
+        """[(dim, group)] of a tensor whose shrinking dimensions each are one group's, unit by unit; else None."""
+        parts = self.tensors.get(name, {})
+        if not all((name, dim) in self._plain for dim in parts):
+            return None
+        return [(dim, found[0][0]) for dim, found in parts.items()]
 
     def widths(self, kept: Mapping[str, Index]) -> dict[str, int]:
         """Kept units of every group."""

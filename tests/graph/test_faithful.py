@@ -11,7 +11,7 @@ import torch
 from graph_nets import Net, conv, pooled, projection
 from torch import Tensor, nn
 
-from autoprune import graph
+from autoprune import graph, models
 from autoprune.errors import InputError, PolicyMismatchError, UnsupportedModelError
 from autoprune.graph import Extent, Selector, analyse, cut, fingerprint, first_difference, index_map, zero
 
@@ -303,3 +303,16 @@ def test_stack_of_outputs_is_frozen_but_inner_widths_are_not() -> None:
     analysis = analyse(Two(), X)
     assert {g.name: g.width for g in analysis.groups} == {"a": 6}
     assert analysis.frozen == {"b": "model output", "c": "model output"}
+
+
+def test_resnet20_has_a_decision_for_each_block_and_each_stage() -> None:
+    net = models.resnet20(in_channels=1)
+    analysis = analyse(net, torch.randn(2, 1, 28, 28, generator=torch.Generator().manual_seed(2)))
+    assert [group.width for group in analysis.groups] == [16] * 4 + [32] * 4 + [64] * 4
+    assert analysis.frozen == {"fc": "model output"}
+    pixels, counted = 28 * 28, 0
+    for width, size in ((16, pixels), (32, pixels // 4), (64, pixels // 16)):
+        first = 1 * 16 if width == 16 else width // 2 * width  # stem, or the stage's first convolution
+        counted += 9 * first * size + 9 * width * width * size * (6 if width == 16 else 5)
+        counted += 0 if width == 16 else width // 2 * width * size  # projection
+    assert analysis.macs() == counted + 64 * 10
