@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from autoprune.errors import UnsupportedModelError
 from autoprune.hardware.fold import fold_batch_norm
 
-__all__ = ["OPSET", "to_onnx"]
+__all__ = ["OPSET", "to_onnx", "to_onnx_for_timing"]
 
 OPSET = 20
 
@@ -51,6 +52,29 @@ def to_onnx(model: nn.Module, example: Tensor, *, dynamic_batch: bool = False) -
         raise UnsupportedModelError("this model cannot be exported to ONNX")
     content: bytes = program.model_proto.SerializeToString()
     return content
+
+
+def to_onnx_for_timing(model: nn.Module, example: Tensor) -> bytes:
+    """The same network as ONNX, exported the fast way where that works; for timing, not for delivery.
+
+    A search exports dozens of candidates. The older exporter, which traces the forward once at the example's shape,
+    takes 0.1 s for ResNet-20 where the newer one takes 1.8 s, and the runtime makes the same graph of both (measured:
+    328.48 against 328.45 us). Whatever it cannot trace goes through `to_onnx`.
+
+    Args:
+        model: The network; exported in evaluation mode, left as it was.
+        example: An input of the shape that is timed.
+
+    Raises:
+        UnsupportedModelError: If the network cannot be exported either way.
+    """
+    stream = io.BytesIO()
+    try:
+        with quiet():
+            torch.onnx.export(copy.deepcopy(model).eval(), (example,), stream, dynamo=False, opset_version=OPSET)
+    except Exception:  # noqa: BLE001 - it raises whatever its passes raise, and may be gone in a later torch
+        return to_onnx(model, example)
+    return stream.getvalue()
 
 
 @contextlib.contextmanager

@@ -48,11 +48,11 @@ class OnnxRuntimeTarget(LocalTarget):
         return {"runtime": f"onnxruntime {version('onnxruntime')} CPU", "opset": str(_OPSET)}
 
     def pack(self, model: nn.Module, example: Tensor) -> bytes:
-        """The network as ONNX, exported through `torch.onnx.export(dynamo=True)` with BatchNorm folded."""
-        from autoprune.hardware.onnx_export import to_onnx
+        """The network as ONNX, BatchNorm folded."""
+        from autoprune.hardware.onnx_export import to_onnx_for_timing
 
         self.require()
-        return to_onnx(model, example)
+        return to_onnx_for_timing(model, example)
 
     def pack_layer(self, layer: Layer, copies: int) -> bytes:
         """A graph of one layer, `copies` times over."""
