@@ -27,7 +27,7 @@ def test_values_by_hand() -> None:
     assert options(320, _ORT) == tuple(range(32, 321, 32))
     assert options(3, _ORT) == (3,)
     assert options(3, _ORT, granularity=1) == (1, 2, 3)
-    assert options(16, get_target("torch")) == (8, 16)
+    assert options(16, get_target("torch")) == (4, 8, 12, 16)
 
 
 def test_nonsense_is_refused() -> None:
