@@ -33,11 +33,11 @@ def test_tpe_comes_close_to_the_optimum(coupled):
 
 @pytest.mark.parametrize("name", ["ddpg", "optuna"])
 def test_learners_end_above_the_median_of_random(name):
-    t = toy(6)
-    chance = np.median([record.accuracy for record in search("random", t, 100)])
-    learned = [record.accuracy for record in search(name, t, 100)]
+    t = toy(5)
+    chance = np.median([record.accuracy for record in search("random", t, 80)])
+    learned = [record.accuracy for record in search(name, t, 80)]
     optimum = t.optimum()[0]
-    assert np.mean(learned[-15:]) > chance + 0.2 * (optimum - chance)
+    assert np.mean(learned[-15:]) > chance + 0.25 * (optimum - chance)
     assert max(learned) > chance
 
 
