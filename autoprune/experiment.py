@@ -72,7 +72,7 @@ class Experiment(BaseModel):
     finetune_epochs: int | None = _option(
         None, "epochs of the final fine-tuning; default: the data set's", "Training", ge=0
     )
-    finalists: int = _option(4, "policies that are fine-tuned a little before one is chosen", "Training", ge=1, le=64)
+    finalists: int = _option(6, "policies that are fine-tuned a little before one is chosen", "Training", ge=1, le=64)
     finetune_seeds: int = _option(
         1,
         "repeat the final fine-tuning of policy and baseline with this many seeds and report the spread",

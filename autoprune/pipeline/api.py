@@ -43,7 +43,7 @@ def compress(
     granularity: int | None = None,
     skip: Sequence[str] = (),
     finetune_epochs: int = 10,
-    finalists: int = 4,
+    finalists: int = 6,
     threads: int = 1,
     seed: int = 0,
     loss: Loss | None = None,
