@@ -75,7 +75,7 @@ def top_up(cost: AdditiveCost, limit: float, indices: Indices, rng: np.random.Ge
     while len(raisable := np.flatnonzero(indices + 1 < sizes)):
         trials = np.repeat(indices[None], len(raisable), axis=0)
         trials[np.arange(len(raisable)), raisable] += 1
-        fits = np.flatnonzero(cost.costs(trials) <= _guarded(cost, limit))
+        fits = np.flatnonzero(cost.costs(trials) <= limit)
         if not len(fits):
             break
         indices = trials[rng.choice(fits)]
@@ -94,7 +94,7 @@ def largest_uniform(cost: AdditiveCost, limit: float) -> dict[str, int] | None:
     edges = [_edges(cost.space, d) for d in range(len(cost.space))]
     ratios = np.unique(np.concatenate([[0.0], *edges]))[::-1]
     rows = np.stack([np.searchsorted(edge, ratios, side="right") for edge in edges], axis=1)
-    fits = np.flatnonzero(cost.costs(rows) <= _guarded(cost, limit))
+    fits = np.flatnonzero(cost.costs(rows) <= limit)
     return cost.space.choices(rows[fits[0]]) if len(fits) else None
 
 
@@ -116,7 +116,7 @@ def _scale(cost: AdditiveCost, limit: float, shares: NDArray[np.float64]) -> Ind
     for _ in range(2):
         scaled = shares[None] ** ladder[:, None]
         rows = np.stack([np.searchsorted(e, scaled[:, d], side="right") for d, e in enumerate(edges)], axis=1)
-        fits = np.flatnonzero(cost.costs(rows) <= _guarded(cost, limit))
+        fits = np.flatnonzero(cost.costs(rows) <= limit)
         if not len(fits):
             return found
         first = fits[0]
@@ -132,8 +132,3 @@ def _feasible(cost: AdditiveCost, limit: float) -> dict[str, int]:
             f"the budget of {limit:.4g} {cost.unit} cannot be met: the least reachable is {least:.4g}", least
         )
     return choices
-
-
-def _guarded(cost: AdditiveCost, limit: float) -> float:
-    """The limit less the wall's own guard against sums that differ in the last digits."""
-    return limit if np.isinf(limit) else limit - 2e-12 * max(abs(limit), cost.dense)

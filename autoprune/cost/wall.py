@@ -63,9 +63,8 @@ class Wall:
                 f" {_figure(least)} {cost.unit} ({least / cost.dense:.1%} of dense)",
                 least,
             )
-        # Sums taken in another order differ in the last digits; what is allowed must also price within the limit.
-        guarded = self.limit - 1e-12 * max(abs(self.limit), cost.dense)
-        self._guarded = guarded if least <= guarded else self.limit * (1 + 1e-12)
+        # Sums taken in another order differ in the last digits: what lies this close is priced again, exactly.
+        self._border = 1e-11 * max(abs(self.limit), cost.dense) if np.isfinite(self.limit) else 0.0
         self.reset()
 
     def reset(self) -> None:
@@ -90,7 +89,10 @@ class Wall:
 
     def allowed(self) -> NDArray[np.bool_]:
         """Which options of the current decision can still end within the limit, shape (options,); never none."""
-        allowed = self.totals() <= self._guarded
+        totals = self.totals()
+        allowed = np.asarray(totals <= self.limit - self._border)
+        for option in np.flatnonzero(np.abs(totals - self.limit) <= self._border):
+            allowed[option] = float(self.cost.costs(self._completed(int(option))[None])[0]) <= self.limit
         allowed[self._witness[self.step]] = True  # priced already: the induction step
         return allowed
 
@@ -109,11 +111,14 @@ class Wall:
                 f"option {option} of decision {self.cost.space.names[d]!r} leaves no way to meet the budget"
             )
         if option != self._witness[d]:
-            prefix = np.asarray([*self._taken, option], dtype=np.int64)
-            self._witness = self._completions.best(prefix, self._witness)
+            self._witness = self._completed(option)
         self._taken.append(int(option))
         row = np.asarray(self._taken, dtype=np.int64)[None]
         self._paid[d] = sum(float(t.at(row, self.cost.space)[0]) for t in self.cost.terms if t.scope[-1] == d)
+
+    def _completed(self, option: int) -> NDArray[np.int64]:
+        """The cheapest known full policy that takes an option of the current decision."""
+        return self._completions.best(np.asarray([*self._taken, option], dtype=np.int64), self._witness)
 
     @property
     def accounting(self) -> Accounting:

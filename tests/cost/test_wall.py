@@ -111,6 +111,17 @@ def test_an_impossible_budget_is_refused_with_the_least_reachable_cost():
     assert cost.cost(wall.witness) == pytest.approx(least)
 
 
+def test_a_policy_that_costs_exactly_the_limit_is_allowed():
+    for seed in range(20):
+        cost = random_cost(seed)
+        wanted = np.random.default_rng(seed).integers(0, 3, len(cost.space))
+        wall = Wall(cost, float(cost.costs(wanted[None])[0]))
+        for option in wanted:
+            wall.take(int(option))
+        assert wall.witness == cost.space.choices(wanted)
+        assert cost.cost(wall.witness) <= wall.limit
+
+
 def test_a_forbidden_option_is_refused():
     cost = random_cost(1)
     wall = Wall(cost, cost.least()[0])
