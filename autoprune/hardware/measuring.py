@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -31,7 +32,7 @@ def measure(
         progress: Called with (settled networks, all networks).
 
     Returns:
-        One measurement a network, in order.
+        One measurement a network, in order; the target's fingerprint stands among its conditions.
 
     Raises:
         InputError: If there is no network to time.
@@ -41,4 +42,6 @@ def measure(
         raise InputError("there is no network to measure")
     target.require()
     payloads = [target.pack(model, example) for model in models]
-    return target.time(payloads, protocol or Protocol(), progress)
+    device = target.fingerprint()
+    results = target.time(payloads, protocol or Protocol(), progress)
+    return [replace(result, conditions={**result.conditions, "device": device}) for result in results]

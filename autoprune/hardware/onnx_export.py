@@ -71,7 +71,13 @@ def to_onnx_for_timing(model: nn.Module, example: Tensor) -> bytes:
     stream = io.BytesIO()
     try:
         with quiet():
-            torch.onnx.export(copy.deepcopy(model).eval(), (example,), stream, dynamo=False, opset_version=OPSET)
+            torch.onnx.export(
+                copy.deepcopy(model).eval(),
+                (example,),
+                stream,  # type: ignore[arg-type]  # the signature is the newer exporter's; this one takes a stream
+                dynamo=False,
+                opset_version=OPSET,
+            )
     except Exception:  # noqa: BLE001 - it raises whatever its passes raise, and may be gone in a later torch
         return to_onnx(model, example)
     return stream.getvalue()

@@ -32,6 +32,8 @@ class Protocol:
         least_blocks: Blocks before the stopping rule is asked, at least 3.
         most_blocks: Blocks after which a candidate is given up and flagged unstable.
         agreement: The three smallest blocks must lie within this share of each other.
+        closing: Further blocks of every candidate once all have settled; who settled during a slow spell of the
+            machine is found out by them, and goes on.
     """
 
     block: float = 0.12
@@ -41,17 +43,20 @@ class Protocol:
     least_blocks: int = 5
     most_blocks: int = 30
     agreement: float = 0.015
+    closing: int = 2
 
     def __post_init__(self) -> None:
         if not (0 < self.block < 60 and 0 < self.sample < 60 and 0 < self.percentile < 100):
             raise InputError(f"a timing protocol needs positive lengths and a percentile below 100: {self}")
-        if not (_KEPT <= self.least_blocks <= self.most_blocks and self.warmup >= 1 and self.agreement > 0):
+        if not (
+            _KEPT <= self.least_blocks <= self.most_blocks and self.warmup >= 1 and self.agreement > 0 <= self.closing
+        ):
             raise InputError(f"a timing protocol needs at least {_KEPT} blocks, a warm-up, an agreement: {self}")
 
     @classmethod
     def entries(cls) -> Protocol:
         """The protocol for a table's entries: hundreds of them, each a few tens of microseconds."""
-        return cls(block=0.008, warmup=3, least_blocks=3, most_blocks=8, agreement=0.03)
+        return cls(block=0.008, warmup=3, least_blocks=3, most_blocks=8, agreement=0.03, closing=0)
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name."""

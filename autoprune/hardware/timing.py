@@ -12,7 +12,7 @@ from autoprune.hardware.protocol import Measurement, Protocol, settled, summaris
 
 __all__ = ["time_calls"]
 
-_LEAST_SAMPLES = 3  # in a block, however long one call takes
+_LEAST_SAMPLES = 5  # in a block, however long one call takes
 _MOST_DISTURBED = 100  # in a block; a machine that is never quiet still gets a value, flagged by the count
 
 
@@ -53,16 +53,29 @@ def time_calls(
         for candidate in candidates:
             _warm_up(candidate, clock, protocol)
             alive(0, len(candidates))
-        pending = candidates
-        while pending:
-            for candidate in pending:
-                _block(candidate, clock, protocol)
-                alive(len(candidates) - len(pending), len(candidates))
-            pending = [c for c in pending if not (settled(c.blocks, protocol) or len(c.blocks) >= protocol.most_blocks)]
+        _settle(candidates, clock, protocol, alive)
+        for candidate in candidates * protocol.closing:
+            _block(candidate, clock, protocol)
+            alive(len(candidates), len(candidates))
+        _settle(candidates, clock, protocol, alive)
     finally:
         if collecting:
             gc.enable()
     return [_measurement(candidate, clock, protocol) for candidate in candidates]
+
+
+def _settle(
+    candidates: Sequence[_Candidate], clock: Clock, protocol: Protocol, alive: Callable[[int, int], None]
+) -> None:
+    """Rounds of one block each, until every candidate has settled or been given up."""
+    while pending := [c for c in candidates if not _done(c, protocol)]:
+        for candidate in pending:
+            _block(candidate, clock, protocol)
+            alive(len(candidates) - len(pending), len(candidates))
+
+
+def _done(candidate: _Candidate, protocol: Protocol) -> bool:
+    return settled(candidate.blocks, protocol) or len(candidate.blocks) >= protocol.most_blocks
 
 
 def _warm_up(candidate: _Candidate, clock: Clock, protocol: Protocol) -> None:

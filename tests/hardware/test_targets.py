@@ -8,6 +8,7 @@ from torch import nn
 
 from autoprune.errors import InputError, TargetError
 from autoprune.hardware import Layer, Protocol, get_target, measure
+from autoprune.hardware.onnx_export import to_onnx
 
 _NAMES = ("torch", "onnxruntime")
 _QUICK = Protocol(block=0.01, warmup=2, least_blocks=3, most_blocks=10, agreement=0.1)
@@ -31,6 +32,7 @@ def test_a_wider_network_is_slower_and_says_how_it_was_measured(name) -> None:
     assert wide.ms > 2 * thin.ms > 0
     assert thin.clock == "cpu" and thin.n >= 9 and json.dumps(thin.to_json())
     assert {"preemptions", "page_faults", "load", "blocks"} <= set(thin.conditions)
+    assert thin.conditions["device"] == get_target(name).fingerprint()
 
 
 @pytest.mark.parametrize("name", _NAMES)
@@ -62,6 +64,17 @@ def test_onnxruntime_runs_the_network_it_was_given() -> None:
     (output,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     with torch.no_grad():
         torch.testing.assert_close(torch.from_numpy(output), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_onnx_with_an_open_batch_dimension() -> None:
+    import onnxruntime
+
+    model, x = _net(8).eval(), torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    session = onnxruntime.InferenceSession(to_onnx(model, x[:1], dynamic_batch=True))
+    for batch in (1, 5):
+        (output,) = session.run(None, {session.get_inputs()[0].name: x[:batch].numpy()})
+        with torch.no_grad():
+            torch.testing.assert_close(torch.from_numpy(output), model(x[:batch]), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", _NAMES)

@@ -1,0 +1,78 @@
+"""Which operators a runtime executes, and with which widths."""
+
+from collections import Counter
+
+import torch
+from torch import nn
+
+from autoprune.graph import analyse
+from autoprune.hardware import get_target
+from autoprune.hardware.lowering import slots_of
+from autoprune.hardware.slots import Form
+from autoprune.models import resnet20
+from autoprune.space import Decision, SearchSpace
+
+
+def _slots(model: nn.Module, x: torch.Tensor, target: str, *, only: int | None = None):
+    analysis = analyse(model, x, validate=False)
+    groups = analysis.groups[:only]
+    space = SearchSpace(tuple(Decision(g.name, g.width, tuple(sorted({1, g.width}))) for g in groups))
+    return space, slots_of(analysis, space, int(x.shape[0]), get_target(target).fused)
+
+
+def test_what_is_fused_costs_nothing() -> None:
+    _, fused = _slots(resnet20(), torch.zeros(1, 3, 32, 32), "onnxruntime")
+    assert Counter(slot.layer.kind for slot in fused) == {"conv": 21, "pool": 1, "linear": 1}
+    _, eager = _slots(resnet20(), torch.zeros(1, 3, 32, 32), "torch")
+    assert Counter(slot.layer.kind for slot in eager) == {"conv": 21, "elementwise": 19 + 9, "pool": 1, "linear": 1}
+
+
+def test_a_batch_norm_before_the_convolution_is_executed() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1))
+    _, slots = _slots(model, torch.zeros(1, 3, 4, 4), "torch")
+    assert [slot.layer.kind for slot in slots] == ["conv", "elementwise", "elementwise", "elementwise", "conv"]
+
+
+def test_widths_follow_the_decisions_and_macs_agree() -> None:
+    x = torch.zeros(2, 3, 32, 32)
+    analysis = analyse(resnet20(), x, validate=False)
+    space, slots = _slots(resnet20(), x, "onnxruntime")
+    choices = space.random(3).choices
+    layers = [slot.at(choices) for slot in slots]
+    assert sum(layer.macs for layer in layers) == 2 * analysis.macs(choices)
+    assert all(layer.batch == 2 for layer in layers)
+    for slot in slots:
+        small = slot.at(choices)
+        assert slot.of_widths(small.inputs, small.outputs) == small
+
+
+def test_groups_that_are_no_decisions_are_constant() -> None:
+    space, slots = _slots(resnet20(), torch.zeros(1, 3, 32, 32), "onnxruntime", only=1)
+    assert {name for slot in slots for name in slot.scope} == set(space.names)
+    assert slots[-1].inputs == Form(64)
+
+
+class _Concat(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 1), nn.Conv2d(3, 4, 1)
+        self.depthwise = nn.Conv2d(12, 12, 3, padding=1, groups=12)
+        self.head = nn.Linear(12 * 16, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.depthwise(torch.cat([self.a(x), self.b(x)], 1)).flatten(1))
+
+
+def test_sums_and_flattened_widths() -> None:
+    _, slots = _slots(_Concat(), torch.zeros(1, 3, 4, 4), "onnxruntime")
+    by_name = {slot.name: slot for slot in slots}
+    small = {"a": 1, "b": 4}
+    assert by_name["head"].at(small).inputs == 5 * 16 and by_name["head"].layer.inputs == 12 * 16
+    depthwise = by_name["depthwise"].at(small)
+    assert (depthwise.inputs, depthwise.outputs, depthwise.groups, depthwise.group) == (5, 5, 5, "depthwise")
+    assert depthwise.macs == 5 * 16 * 9
+
+
+def test_a_form_knows_every_value_it_can_take() -> None:
+    space = SearchSpace((Decision("a", 8, (2, 8)), Decision("b", 6, (3, 6))))
+    assert Form(1, (("a", 2), ("b", 1))).values(space) == (8, 11, 20, 23)
