@@ -39,7 +39,8 @@ class Experiment(BaseModel):
     )
     data: str = _option(
         "digits",
-        "digits, fashion-mnist, folder:DIR, or package.module:function returning train, search and test loaders",
+        "digits, fashion-mnist, cifar10, cifar100, folder:DIR, or package.module:function returning train, search and"
+        " test loaders",
         "What",
     )
     data_dir: str | None = _option(None, "where data sets lie or are downloaded to", "What")

@@ -1,5 +1,6 @@
 """Data: four disjoint splits of a data set, as batches that can be iterated again."""
 
+from autoprune.data._cifar import cifar
 from autoprune.data._digits import digits
 from autoprune.data._fashion_mnist import fashion_mnist
 from autoprune.data._folder import Manifest, folder, manifest_of
@@ -14,6 +15,7 @@ __all__ = [
     "Manifest",
     "Normalisation",
     "TensorBatches",
+    "cifar",
     "digits",
     "fashion_mnist",
     "folder",

@@ -1,4 +1,4 @@
-"""Downloading a gzipped file once, whole, and only the right one."""
+"""Downloading a file once, whole, and only the right one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import shutil
 import tempfile
 import urllib.request
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from autoprune.errors import InputError
 
-__all__ = ["cache_dir", "fetch", "unpacked"]
+__all__ = ["cache_dir", "fetch", "packed_sha256", "unpacked", "unpacked_sha256"]
 
 TIMEOUT_S = 30
 
@@ -42,8 +42,30 @@ def unpacked(path: Path) -> bytes:
         raise InputError(f"{path} cannot be read: {error}") from error
 
 
-def fetch(urls: Sequence[str], goal: Path, checksum: str) -> Path:
-    """Downloads a gzipped file from the first address that has it.
+def unpacked_sha256(path: Path) -> str:
+    """SHA-256 of what a gzipped file holds, in hexadecimal.
+
+    Raises:
+        InputError: If it cannot be unpacked.
+    """
+    return hashlib.sha256(unpacked(path)).hexdigest()
+
+
+def packed_sha256(path: Path) -> str:
+    """SHA-256 of a file as it lies there, in hexadecimal.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def fetch(urls: Sequence[str], goal: Path, checksum: str, *, digest: Callable[[Path], str] = unpacked_sha256) -> Path:
+    """Downloads a file from the first address that has it.
 
     The file appears under its name only when it is complete and has the checksum; a file that is there already is
     not loaded again.
@@ -51,7 +73,8 @@ def fetch(urls: Sequence[str], goal: Path, checksum: str) -> Path:
     Args:
         urls: Addresses, tried in order.
         goal: Where it goes; missing folders are made.
-        checksum: SHA-256 of the unpacked file, in hexadecimal.
+        checksum: What `digest` must say of the file.
+        digest: Its checksum; by default that of a gzipped file's content.
 
     Returns:
         `goal`.
@@ -65,7 +88,7 @@ def fetch(urls: Sequence[str], goal: Path, checksum: str) -> Path:
     for url in urls:
         try:
             goal.parent.mkdir(parents=True, exist_ok=True)
-            failure = _fetch_one(url, goal, checksum)
+            failure = _fetch_one(url, goal, checksum, digest)
         except (OSError, http.client.HTTPException) as error:  # urllib's URLError is an OSError
             failure = str(error)
         if failure is None:
@@ -77,14 +100,14 @@ def fetch(urls: Sequence[str], goal: Path, checksum: str) -> Path:
     )
 
 
-def _fetch_one(url: str, goal: Path, checksum: str) -> str | None:
+def _fetch_one(url: str, goal: Path, checksum: str, digest: Callable[[Path], str]) -> str | None:
     """Downloads beside the goal and renames; what went wrong, or None."""
     handle, name = tempfile.mkstemp(dir=goal.parent, prefix=f".{goal.name}.")
     beside = Path(name)
     try:
         with os.fdopen(handle, "wb") as out, urllib.request.urlopen(url, timeout=TIMEOUT_S) as stream:
             shutil.copyfileobj(stream, out)
-        if hashlib.sha256(unpacked(beside)).hexdigest() != checksum:
+        if digest(beside) != checksum:
             return f"{url} gave a file with another checksum"
         beside.chmod(0o644)  # mkstemp's files are the owner's alone
         beside.replace(goal)

@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 
 from autoprune._reference import is_reference
+from autoprune.data._cifar import cifar
 from autoprune.data._digits import digits
 from autoprune.data._fashion_mnist import fashion_mnist
 from autoprune.data._folder import folder
@@ -15,7 +16,7 @@ from autoprune.errors import InputError
 
 __all__ = ["NAMES", "load"]
 
-NAMES = ("digits", "fashion-mnist")
+NAMES = ("digits", "fashion-mnist", "cifar10", "cifar100")
 _FOLDER = "folder:"
 
 
@@ -23,8 +24,7 @@ def load(spec: str, data_dir: Path | None = None, *, batch_size: int = 128, seed
     """Loads a data set and deals it to its four splits.
 
     Args:
-        spec: "digits", "fashion-mnist", "folder:DIR", or "package.module:function" that returns (train, search, test)
-            loaders.
+        spec: One of `NAMES`, "folder:DIR", or "package.module:function" that returns (train, search, test) loaders.
         data_dir: Where downloaded files are, or go; a relative folder:DIR is looked for in it too.
         batch_size: Images a training batch; a user's own loaders have theirs.
         seed: Of order and augmentation. The splits do not depend on it.
@@ -38,6 +38,8 @@ def load(spec: str, data_dir: Path | None = None, *, batch_size: int = 128, seed
         return digits(batch_size=batch_size, seed=seed)
     if spec == "fashion-mnist":
         return fashion_mnist(data_dir, batch_size=batch_size, seed=seed)
+    if spec in ("cifar10", "cifar100"):
+        return cifar(spec, data_dir, batch_size=batch_size, seed=seed)
     if is_reference(spec):
         return from_reference(spec, seed=seed)
     near = difflib.get_close_matches(spec.lower().replace("_", "-"), NAMES, n=1, cutoff=0.0)[0]

@@ -123,7 +123,7 @@ def test_digits_hold_what_they_say() -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("cifar10", "no data set 'cifar10'"),
+        ("imagenet", "no data set 'imagenet'"),
         ("digit", "nearest name is digits"),
         ("fashion_mnist", "nearest name is fashion-mnist"),
     ],
