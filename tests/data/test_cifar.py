@@ -201,7 +201,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(put, tmp_path,
     mark.unlink()
     members = {member: python2_pickle(batch) for member, batch in batches_of("cifar10").items()}
     members["cifar-10-batches-py/data_batch_3"] = harmful
-    with pytest.raises(InputError, match=r"data_batch_3 names pathlib.* could run code"):
+    with pytest.raises(InputError, match=r"data_batch_3 names (pathlib|__builtin__)\..* could run code"):
         data.load("cifar10", put("cifar10", packed(members)))
     assert not mark.exists()
 
