@@ -7,19 +7,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from autoprune.errors import AutopruneError, InputError, MissingExtraError, RunError
-from autoprune.files import replacing
+from autoprune.errors import InputError, RunError
 from autoprune.graph import analyse
-from autoprune.models import build, load_weights, output_of, read_weights, save_weights
+from autoprune.models import build, load_weights, read_weights, save_weights
+from autoprune.pipeline.export import export_onnx, export_pt2
 from autoprune.pruning.structured import apply
 from autoprune.rundir import is_run, read_settings
 from autoprune.space import Policy
 
 __all__ = ["FORMATS", "apply_files", "dense_model", "export_onnx", "export_run", "load"]
 
-FORMATS = ("onnx", "safetensors", "policy")
-
-_TOLERANCE = 1e-4  # largest difference to PyTorch's outputs, relative to their largest magnitude
+FORMATS = ("onnx", "pt2", "safetensors", "policy")
 
 
 def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, Tensor]:
@@ -128,49 +126,7 @@ def export_run(run: Path, form: str, out: Path) -> None:
         save_weights(small.state_dict(), out)
         return
     shape = Policy.load(run / "policy.json").model["example"]
-    export_onnx(small, torch.zeros(shape), out)
-
-
-def export_onnx(model: nn.Module, example: Tensor, out: Path) -> None:
-    """Write a network as ONNX with a dynamic batch, after checking it against PyTorch in onnxruntime.
-
-    Args:
-        model: The network; exported in evaluation mode.
-        example: An input, (1, ...).
-        out: The file; written only if the outputs agree.
-
-    Raises:
-        MissingExtraError: If onnx or onnxruntime is not installed.
-        AutopruneError: If the exported network's outputs differ from PyTorch's.
-    """
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(str(error.name), "onnx") from error
-    from autoprune.hardware.onnx_export import to_onnx
-
-    with replacing(out) as temporary:
-        content = to_onnx(model, example, dynamic_batch=True)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        generator = torch.Generator().manual_seed(0)
-        model = model.eval()
-        for batch in (1, 3):
-            images = torch.randn(batch, *example.shape[1:], generator=generator)
-            with torch.inference_mode():
-                expected = output_of(model(images))
-            found = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: images.numpy()})[0])
-            scale = float(expected.abs().max()) or 1.0
-            difference = float((found - expected).abs().max()) / scale
-            if not difference <= _TOLERANCE:
-                raise AutopruneError(
-                    f"the ONNX network's outputs differ from PyTorch's by {difference:.2e} of their magnitude;"
-                    f" {out} was not written"
-                )
-        temporary.write_bytes(content)
+    (export_pt2 if form == "pt2" else export_onnx)(small, torch.zeros(shape), out)
 
 
 def multiply_accumulates(model: nn.Module, example_input: Tensor) -> int:

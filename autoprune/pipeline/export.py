@@ -1,0 +1,111 @@
+"""The small network for other programs: written only after it was loaded again and gave the same outputs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.errors import AutopruneError, MissingExtraError, UnsupportedModelError
+from autoprune.files import replacing
+from autoprune.models import output_of
+
+__all__ = ["export_onnx", "export_pt2"]
+
+_TOLERANCE = 1e-4  # largest difference to PyTorch's outputs, relative to their largest magnitude
+_BATCHES = (1, 3)  # of the inputs that are compared: a dynamic batch must be one
+
+
+def export_onnx(model: nn.Module, example: Tensor, out: Path) -> None:
+    """Write a network as ONNX with a dynamic batch, after checking it against PyTorch in onnxruntime.
+
+    Args:
+        model: The network; exported in evaluation mode.
+        example: An input, (1, ...).
+        out: The file; written only if the outputs agree.
+
+    Raises:
+        MissingExtraError: If onnx or onnxruntime is not installed.
+        UnsupportedModelError: If the network cannot be exported.
+        AutopruneError: If the exported network's outputs differ from PyTorch's.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), "onnx") from error
+    from autoprune.hardware import onnx_export
+
+    content = onnx_export.to_onnx(model, example, dynamic_batch=True)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    with replacing(out) as temporary:
+        temporary.write_bytes(content)
+        session = onnxruntime.InferenceSession(temporary.read_bytes(), options, providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        _check(model, example, lambda images: torch.from_numpy(session.run(None, {name: images.numpy()})[0]), out)
+
+
+def export_pt2(model: nn.Module, example: Tensor, out: Path) -> None:
+    """Write a network as a `torch.export` program with a dynamic batch, after checking it against the network.
+
+    `torch.export.load(out).module()` gives it back, without its Python source.
+
+    Args:
+        model: The network; exported in evaluation mode.
+        example: An input, (1, ...).
+        out: The file; written only if the outputs agree.
+
+    Raises:
+        UnsupportedModelError: If the network cannot be exported with a dynamic batch.
+        AutopruneError: If the exported network's outputs differ from the network's.
+    """
+    content = _exported(model.eval(), example)
+    with replacing(out) as temporary:
+        temporary.write_bytes(content)
+        program = torch.export.load(io.BytesIO(temporary.read_bytes())).module()
+        _check(model, example, lambda images: output_of(program(images)), out)
+
+
+def _exported(model: nn.Module, example: Tensor) -> bytes:
+    """A network as the bytes of a `torch.export` program."""
+    two = example.expand(2, *example.shape[1:]).clone()  # a batch of one would be traced as the constant 1
+    stream = io.BytesIO()
+    try:
+        with torch.no_grad():
+            program = torch.export.export(model, (two,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        torch.export.save(program, stream)
+    except Exception as error:  # the model's own code runs, and may raise anything
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UnsupportedModelError(f"this model cannot be exported with a dynamic batch: {first[:300]}") from error
+    return stream.getvalue()
+
+
+def _check(model: nn.Module, example: Tensor, exported: Callable[[Tensor], Tensor], out: Path) -> None:
+    """Compare an exported network's outputs with the network's, on random inputs in batches of several sizes.
+
+    Raises:
+        AutopruneError: If they differ.
+    """
+    generator = torch.Generator().manual_seed(0)
+    model = model.eval()
+    for batch in _BATCHES:
+        images = torch.randn(batch, *example.shape[1:], generator=generator)
+        with torch.inference_mode():
+            expected, found = output_of(model(images)), exported(images)
+        if found.shape != expected.shape:
+            raise AutopruneError(
+                f"the exported network's outputs have the shape {list(found.shape)}, PyTorch's {list(expected.shape)};"
+                f" {out} was not written"
+            )
+        scale = float(expected.abs().max()) or 1.0
+        difference = float((found - expected).abs().max()) / scale
+        if not difference <= _TOLERANCE:  # not a number fails too
+            raise AutopruneError(
+                f"the exported network's outputs differ from PyTorch's by {difference:.2e} of their magnitude;"
+                f" {out} was not written"
+            )

@@ -1,0 +1,42 @@
+"""Networks named by reference, as a user's own module would hold them."""
+
+import torch
+from torch import nn
+
+
+class Tiny(nn.Module):
+    """Two convolutions with BatchNorm, and a classifier; for images (N, 3, 8, 8)."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.conv2, self.bn2 = nn.Conv2d(8, 12, 3, padding=1, bias=False), nn.BatchNorm2d(12)
+        self.fc = nn.Linear(12, 5)
+
+    def forward(self, x):
+        x = torch.relu(self.bn1(self.conv1(x)))
+        x = torch.relu(self.bn2(self.conv2(x)))
+        return self.fc(x.mean((2, 3)))
+
+
+class TwoImages(Tiny):
+    """Takes two images, never more or fewer: no dynamic batch can be exported."""
+
+    def forward(self, x):
+        return super().forward(x) + torch.arange(2.0)[:, None] * torch.ones(2, 5)
+
+
+def tiny():
+    """The factory."""
+    return Tiny()
+
+
+def stirred(model, seed, share=1.0):
+    """The model with every weight and every running statistic changed, in evaluation mode."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if tensor.is_floating_point():
+                noise = torch.randn(tensor.shape, generator=generator) * 0.2 * share
+                tensor += noise.abs() if name.endswith("running_var") else noise
+    return model.eval()

@@ -1,0 +1,88 @@
+"""The small network out of files: of a run whose model is a user's own, and of a policy with either kind of weights."""
+
+import sys
+
+import pytest
+import torch
+
+import autoprune
+from autoprune.errors import InputError, PolicyMismatchError, RunError
+
+
+def same(model, other, images):
+    with torch.inference_mode():
+        return torch.equal(model(images), other(images))
+
+
+def test_a_run_gives_its_fine_tuned_network(run, parts):
+    found = autoprune.load(run)
+    assert found.conv2.weight.shape == (7, 5, 3, 3)
+    assert not found.training
+    assert same(found, parts.finetuned, parts.images)
+    assert not same(found, parts.pruned, parts.images)
+
+
+def test_a_run_that_was_not_fine_tuned_gives_the_raw_cut(run, parts):
+    (run / "finetuned.safetensors").unlink()
+    assert same(autoprune.load(str(run)), parts.pruned, parts.images)
+
+
+def test_a_run_without_weights_says_what_is_missing(run):
+    for name in ("finetuned", "pruned"):
+        (run / f"{name}.safetensors").unlink()
+    with pytest.raises(InputError, match="give the weights"):
+        autoprune.load(run)
+
+
+@pytest.mark.parametrize("form", ["file", "value"])
+def test_a_policy_with_dense_weights_is_the_raw_cut_bit_for_bit(run, parts, form):
+    source = run / "policy.json" if form == "file" else parts.policy
+    found = autoprune.load(source, weights=run / "dense.safetensors")
+    for name, tensor in parts.pruned.state_dict().items():
+        assert torch.equal(found.state_dict()[name], tensor), name
+    # By hand: the kept rows and columns of the dense weights, and nothing else.
+    kept = parts.policy.kept
+    expected = parts.dense.conv2.weight[kept["conv2"]][:, kept["conv1"]]
+    assert torch.equal(found.conv2.weight, expected)
+    assert torch.equal(found.bn2.running_var, parts.dense.bn2.running_var[kept["conv2"]])
+    assert torch.equal(found.fc.weight, parts.dense.fc.weight[:, kept["conv2"]])
+
+
+@pytest.mark.parametrize("form", ["file", "value"])
+def test_a_policy_with_fine_tuned_weights_is_the_final_network(run, parts, form):
+    source = run / "policy.json" if form == "file" else parts.policy
+    assert same(autoprune.load(source, run / "finetuned.safetensors"), parts.finetuned, parts.images)
+
+
+def test_a_policy_that_keeps_everything_takes_the_dense_weights(run, parts):
+    policy = parts.policy.model_copy(update={"choices": {"conv1": 8, "conv2": 12}, "kept": None})
+    assert same(autoprune.load(policy, run / "dense.safetensors"), parts.dense, parts.images)
+
+
+def test_a_factory_in_the_current_folder_is_found_by_name(run, parts, tmp_path, monkeypatch):
+    (tmp_path / "my_own_nets.py").write_text("from export_nets import Tiny\n\ndef make():\n    return Tiny()\n")
+    about = {**parts.policy.model, "name": "my_own_nets:make"}
+    parts.policy.model_copy(update={"model": about}).save(run / "policy.json")
+    monkeypatch.chdir(tmp_path)
+    assert same(autoprune.load(run), parts.finetuned, parts.images)
+    monkeypatch.delitem(sys.modules, "my_own_nets")
+    monkeypatch.chdir(run)
+    with pytest.raises(InputError, match="there is no module my_own_nets"):
+        autoprune.load(run)
+
+
+def test_weights_that_fit_neither_network_are_refused_by_name(run, parts):
+    other = parts.policy.model_copy(update={"choices": {"conv1": 5, "conv2": 9}, "kept": None})
+    with pytest.raises(InputError, match=r"finetuned\.safetensors: conv2\.weight is \[7, 5, 3, 3\].*\[9, 5, 3, 3\]"):
+        autoprune.load(other, run / "finetuned.safetensors")
+
+
+def test_a_policy_of_another_network_is_refused(run, parts):
+    model = {**parts.policy.model, "name": "resnet20", "arguments": {"in_channels": 3, "classes": 5}}
+    with pytest.raises(PolicyMismatchError, match="made for another model"):
+        autoprune.load(parts.policy.model_copy(update={"model": model}), run / "finetuned.safetensors")
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match="there is no run"):
+        autoprune.load(tmp_path)
