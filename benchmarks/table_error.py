@@ -69,7 +69,7 @@ def main() -> None:
     seconds = time.perf_counter() - start
     policies = spread_policies(space, chosen.policies, np.random.default_rng(chosen.seed + 1000))
     networks = [cut(model, analysis, {name: range(kept) for name, kept in choices.items()}) for choices in policies]
-    measured = measure(networks, example, target)
+    dense, *measured = measure([model, *networks], example, target)
     ms = np.array([m.ms for m in measured])
     predicted = np.array([table.predict(choices) for choices in policies])
     by_macs = _by_macs(table, [analysis.macs(choices) for choices in policies], analysis)
@@ -80,8 +80,10 @@ def main() -> None:
         "entries": len(table.entries),
         "estimated": table.estimated,
         "policies": len(policies),
-        "dense_ms": table.runs[0].ms,
+        "dense_ms": {"when_profiled": table.runs[0].ms, "now": dense.ms, "predicted": table.predict({})},
         "table": _figures(predicted, ms),
+        # A budget is a share of the dense network timed in the same session: a drift between sessions cancels.
+        "table_share_of_dense": _figures(predicted / table.predict({}), ms / dense.ms),
         "macs_alone": _figures(by_macs, ms),
         "measurement_spread": {
             "median": round(float(np.median([m.spread for m in measured])), 4),
