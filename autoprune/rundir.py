@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
-import platform
-import shutil
-from collections.abc import Callable, Iterator
-from importlib import metadata
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
 
 import yaml
 
+from autoprune import _folder
+from autoprune._environment import environment
+from autoprune._folder import is_run
 from autoprune.errors import InputError, RunError
 from autoprune.experiment import Experiment
 from autoprune.files import read_json, write_json, write_text
 
-__all__ = ["RunDir", "environment"]
+__all__ = ["RunDir", "environment", "is_run", "read_settings", "refuse_existing"]
 
 Value = TypeVar("Value")
 
-_RECORDED_PACKAGES = ("torch", "numpy", "gymnasium", "stable-baselines3", "optuna", "onnx", "onnxruntime", "scipy")
+_MAY_DIFFER = ("run", "data_dir")  # where things lie says nothing about what comes out
 
 
 class RunDir:
     """A run's folder, locked for this process while it is open.
 
     The lock is the kernel's: it goes when the process goes, however it goes, and child processes do not hold it.
+
+    Args:
+        path: The folder; made if it is missing.
+        experiment: The resolved settings.
+        resume: Go on with a run that exists; its settings must be the same.
+        overwrite: Replace a run that exists. The old one goes when the new one `stands`.
+        device: Fingerprint of the target, recorded beside the environment.
 
     Attributes:
         path: The folder.
@@ -38,71 +47,71 @@ class RunDir:
         notices: What differs from the machine that started the run, a line each.
     """
 
-    def __init__(self, path: Path, experiment: Experiment, *, resume: bool = False, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        experiment: Experiment,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        device: Mapping[str, str] | None = None,
+    ) -> None:
         self.path = path
         self.notices: list[str] = []
         self.created = not path.exists()
-        old = is_run(path)
-        if path.exists() and not path.is_dir():
-            raise RunError(f"{path} is a file; choose another --run")
-        if path.exists() and any(path.iterdir()) and not old:
-            raise RunError(f"{path} exists and is no run; choose another --run")
-        if old and not (resume or overwrite):
-            raise RunError(f"{path} exists; use --resume to go on, --overwrite to start anew, or choose another --run")
+        refuse_existing(path, resume=resume, overwrite=overwrite)
         self._lock = self._acquire()
+        self._fresh = False  # whether this process began the run, and nothing stands yet
+        self._journal: dict[str, Any] = {}
         try:
-            if old and overwrite:
-                self._clear()
-                old = False
-            self.experiment = self._resumed(experiment) if old else experiment
-            if not old:
-                self._write_settings()
-            self._journal: dict[str, Any] = self._read_journal()
+            with _told(f"cannot write to {path}"):
+                self._open(experiment, resume, overwrite, dict(device or {}))
         except BaseException:
-            self.close()
+            self.discard()
             raise
 
+    def _open(self, experiment: Experiment, resume: bool, overwrite: bool, device: dict[str, str]) -> None:
+        _folder.recover(self.path)
+        _folder.sweep(self.path)
+        refuse_existing(self.path, resume=resume, overwrite=overwrite)  # again, now that nobody else can change it
+        here = environment() | {f"device {key}": value for key, value in device.items()}
+        if is_run(self.path) and not overwrite:
+            self.experiment = self._resumed(experiment, here)
+            self._journal = self._read_journal()
+            return
+        if is_run(self.path):
+            _folder.set_aside(self.path)
+        self._fresh = True
+        self.experiment = experiment
+        content = {"settings": experiment.model_dump(mode="json"), "environment": here}
+        write_text(self.path / _folder.SETTINGS, yaml.safe_dump(content, sort_keys=False))
+
     def _acquire(self) -> IO[str]:
-        try:
+        with _told(f"cannot write to {self.path}"):
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("a")
-        except OSError as error:
-            raise RunError(f"cannot write to {self.path}: {error.strerror}") from error
+            lock = (self.path / _folder.LOCK).open("a")
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
             lock.close()
-            raise RunError(f"{self.path} is in use by another process") from None
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise RunError(f"{self.path} is in use by another process") from None
+            raise RunError(f"cannot lock {self.path}: {error.strerror}") from error
         return lock
 
-    def _clear(self) -> None:
-        for entry in self.path.iterdir():
-            if entry.name == ".lock":
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
-
-    def _write_settings(self) -> None:
-        content = {"settings": self.experiment.model_dump(mode="json"), "environment": environment()}
-        write_text(self.path / "experiment.yaml", yaml.safe_dump(content, sort_keys=False))
-
-    def _resumed(self, experiment: Experiment) -> Experiment:
+    def _resumed(self, experiment: Experiment, here: Mapping[str, Any]) -> Experiment:
         stored, recorded = read_settings(self.path)
         for name in Experiment.model_fields:
             was, now = getattr(stored, name), getattr(experiment, name)
-            if was != now and name != "run":
+            if was != now and name not in _MAY_DIFFER:
                 raise RunError(
                     f"{self.path} was started with {name} = {was}, not {now}; leave it out, or choose another --run"
                 )
-        now_here = environment()
-        for key, was in recorded.items():
-            if was != now_here.get(key):
-                self.notices.append(
-                    f"{key} was {was} when the run started, now {now_here.get(key)}: results may differ"
-                )
-        return stored
+        for key in (*recorded, *(key for key in here if key not in recorded)):
+            was, now = recorded.get(key), here.get(key)
+            if was != now:
+                self.notices.append(f"{key} was {was} when the run started, now {now}: results may differ")
+        return stored.replace(**{name: getattr(experiment, name) for name in _MAY_DIFFER})
 
     def _read_journal(self) -> dict[str, Any]:
         path = self.path / "checkpoint" / "journal.json"
@@ -120,14 +129,29 @@ class RunDir:
         """Give the lock back."""
         self._lock.close()
 
+    def stands(self) -> None:
+        """The run is under way: from now on it is kept whatever happens, and what it replaced is let go."""
+        self._fresh = False
+        _folder.drop_replaced(self.path)
+
+    @property
+    def started(self) -> bool:
+        """Whether something is there that took time: a profile, a training's checkpoint, weights, episodes."""
+        worth = ("checkpoint/profile-*.json", "checkpoint/*.pt", "dense.safetensors", "episodes.jsonl")
+        return any(True for pattern in worth for _ in self.path.glob(pattern))
+
     def discard(self) -> None:
-        """Remove the folder if this process made it: a run refused at the start leaves nothing behind."""
+        """Remove what this process began, and put back what it replaced: a run refused at the start leaves nothing."""
+        if self._fresh and not _folder.restore(self.path):
+            _folder.clear(self.path)
+            if self.created:
+                self.file(_folder.LOCK).unlink(missing_ok=True)
+                _remove_empty(self.path)
+        elif self.created and not is_run(self.path):
+            self.file(_folder.LOCK).unlink(missing_ok=True)
+            _remove_empty(self.path)
+        self._fresh = False
         self.close()
-        if self.created:
-            shutil.rmtree(self.path, ignore_errors=True)
-            parent = self.path.parent
-            if parent.name == "runs" and not any(parent.iterdir()):
-                parent.rmdir()
 
     def file(self, name: str) -> Path:
         """Path of a file in the run."""
@@ -194,13 +218,22 @@ class RunDir:
                 os.fsync(stream.fileno())
         except OSError as error:
             raise InputError(
-                f"cannot write {self._episodes_path}: {error.strerror}; finished episodes are safe"
+                f"cannot write {self._episodes_path}: {error.strerror}; finished episodes are safe, --resume goes on"
             ) from error
 
 
-def is_run(path: Path) -> bool:
-    """Whether a folder holds a run."""
-    return (path / "experiment.yaml").is_file()
+def refuse_existing(path: Path, *, resume: bool = False, overwrite: bool = False) -> None:
+    """Refuse a folder that a run must not be started in, before any work is done.
+
+    Raises:
+        RunError: If the path is a file or somebody else's folder, or holds a run that is neither resumed nor replaced.
+    """
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is a file; choose another --run")
+    if _folder.foreign(path):
+        raise RunError(f"{path} exists and is no run; choose another --run")
+    if is_run(path) and not (resume or overwrite):
+        raise RunError(f"{path} exists; use --resume to go on, --overwrite to start anew, or choose another --run")
 
 
 def read_settings(path: Path) -> tuple[Experiment, dict[str, Any]]:
@@ -210,32 +243,30 @@ def read_settings(path: Path) -> tuple[Experiment, dict[str, Any]]:
         RunError: If the folder holds no run.
     """
     if not is_run(path):
-        raise RunError(f"there is no run at {path}")
+        inside = sorted(p.parent.name for p in path.glob(f"*/{_folder.SETTINGS}")) if path.is_dir() else []
+        hint = f"; it holds {', '.join(inside[:4])}: name one of them" if inside else ""
+        raise RunError(f"there is no run at {path}{hint}")
     experiment = Experiment.read(path / "experiment.yaml", {})
     content = yaml.safe_load((path / "experiment.yaml").read_text(encoding="utf-8"))
     recorded = content.get("environment", {})
     return experiment, recorded if isinstance(recorded, dict) else {}
 
 
-def environment() -> dict[str, Any]:
-    """What could change a result on this machine: versions, threads, the processor."""
-    import torch
-
-    versions = dict(_versions())
-    return {
-        "python": platform.python_version(),
-        **versions,
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "train_threads": torch.get_num_threads(),
-    }
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """An error of the file system as one of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{what}: {error.strerror or error}") from error
 
 
-def _versions() -> Iterator[tuple[str, str]]:
-    for package in _RECORDED_PACKAGES:
-        try:
-            yield package, metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
+def _remove_empty(path: Path) -> None:
+    """Remove a folder, and `runs` around it if that is now empty too."""
+    with contextlib.suppress(OSError):
+        path.rmdir()
+        if path.parent.name == "runs":
+            path.parent.rmdir()
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -3,6 +3,18 @@
 Heavy imports happen inside the commands, so that `--help` answers at once.
 """
 
-from autoprune.cli.main import main
+import sys
 
 __all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line and leave with the exit code of `autoprune.errors`."""
+    try:
+        from autoprune.cli.main import run
+
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # before anything could be set up
+        sys.stderr.write("autoprune: interrupted; nothing had been started\n")
+        code = 130
+    sys.exit(code)

@@ -12,7 +12,9 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
-    example = "Example: autoprune apply policy.json --model resnet20 --weights dense.safetensors --out small.safetensors"
+    example = (
+        "Example: autoprune apply policy.json --model resnet20 --weights dense.safetensors --out small.safetensors"
+    )
     app.command("apply", epilog=example)(apply)
 
 
@@ -20,7 +22,9 @@ def apply(
     policy: Annotated[Path, typer.Argument(help="a policy file")],
     weights: Annotated[Path, typer.Option(help="the dense network's weights")],
     out: Annotated[Path, typer.Option(help="the pruned network's weights, as safetensors")],
-    model: Annotated[str | None, typer.Option(help="zoo name or package.module:factory [default: the policy's]")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="zoo name or package.module:factory [default: the policy's]")
+    ] = None,
 ) -> None:
     """Rebuild a pruned network from dense weights and a policy."""
     from autoprune.pipeline.files import apply_files, parameters

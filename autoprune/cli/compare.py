@@ -12,9 +12,9 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
-    app.command("compare", epilog="Example: autoprune compare runs/agents/ddpg runs/agents/optuna --picture pareto.png")(
-        compare
-    )
+    app.command(
+        "compare", epilog="Example: autoprune compare runs/agents/ddpg runs/agents/optuna --picture pareto.png"
+    )(compare)
 
 
 def compare(

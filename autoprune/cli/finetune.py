@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from autoprune.experiment import Experiment
 
 __all__ = ["register"]
 
@@ -17,27 +20,25 @@ def register(app: typer.Typer) -> None:
 
 def finetune(run: Annotated[Path, typer.Argument(help="folder of a run that has been searched")]) -> None:
     """Fine-tune the run's best policies, choose one, verify it on the target, report."""
+    from autoprune.cli.stopping import resumable
+    from autoprune.pipeline.opening import require_search
+
+    with resumable(run, "the same command"):
+        _finetune(require_search(run))
+
+
+def _finetune(experiment: Experiment) -> None:
     from autoprune.cli.screen import Screen, print_result
-    from autoprune.pipeline.jobs import (
-        check_settings,
-        compress_job,
-        finished_result,
-        opened_run,
-        require_search,
-        use_threads,
-    )
+    from autoprune.pipeline.jobs import compress_job
+    from autoprune.pipeline.opening import check_settings, finished_result, opened_run, use_threads
     from autoprune.pipeline.task import load_task
     from autoprune.reports import write_html
-    from autoprune.rundir import read_settings
 
-    experiment = read_settings(run)[0].replace(run=f"{run.parent}/{run.name}")
-    require_search(run)
     check_settings(experiment)
     with use_threads(experiment.train_threads):
         task = load_task(experiment)
-        with opened_run(experiment, resume=True) as opened:
-            result = finished_result(task, opened)
-            if result is None:
-                result = compress_job(task, opened, Screen())
-                write_html(opened.path)
+        with opened_run(experiment, resume=True) as run:
+            result = finished_result(run) or compress_job(task, run, Screen())
+            if not run.file("report.html").exists():
+                write_html(run.path)
     print_result(result)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
-from types import FrameType
 from typing import Any
 
 import typer
 
 from autoprune.cli import apply, compare, compress, export, finetune, inspect, profile, report, search, targets
-from autoprune.errors import AutopruneError
+from autoprune.cli.stopping import watched
+from autoprune.errors import AutopruneError, Interrupted
 
-__all__ = ["app", "main", "run"]
+__all__ = ["app", "run"]
 
 # typer brings its own copy of click in newer versions: errors are recognised by typer's public names alone.
 _UsageProblem = typer.BadParameter.__mro__[2]
@@ -43,11 +42,6 @@ def _root(
         raise typer.Exit
 
 
-def main() -> None:
-    """Run the command line and leave with the exit code of `autoprune.errors`."""
-    sys.exit(run(sys.argv[1:]))
-
-
 def run(arguments: list[str]) -> int:
     """Run one command.
 
@@ -59,7 +53,11 @@ def run(arguments: list[str]) -> int:
     """
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    signal.signal(signal.SIGTERM, _terminate)
+    with watched():
+        return _run(arguments, debug)
+
+
+def _run(arguments: list[str], debug: bool) -> int:
     try:
         outcome = typer.main.get_command(app).main(args=arguments, prog_name="autoprune", standalone_mode=False)
     except typer.Exit as stop:
@@ -70,8 +68,8 @@ def run(arguments: list[str]) -> int:
         _complain(str(error))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted; what was finished is saved")
-        return 130
+        _complain("interrupted")
+        return Interrupted.exit_code
     except BrokenPipeError:  # the reader of our output has left
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -91,10 +89,6 @@ def _show(problem: Any) -> int:
     """Show typer's own message about the command line, and return its exit code."""
     problem.show()
     return int(problem.exit_code)
-
-
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _complain(message: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,11 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
+from autoprune._folder import SETTINGS
+from autoprune.cli.sweeps import SWEEP_FILE
 from autoprune.experiment import Experiment, option_group
 
-__all__ = ["Flags", "experiment_command", "sub_experiments"]
+__all__ = ["Flags", "experiment_command", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -54,40 +55,21 @@ def experiment_command(call: Callable[[Experiment, Flags], None], *, onnx: bool 
 
 def resolve(path: Path | None, settings: dict[str, Any], *, resume: bool) -> Experiment:
     """The experiment of a command: file, then options; a resumed run's own settings where nothing else is said."""
-    if path is not None:
-        return Experiment.read(path, settings)
-    if resume and "run" in settings:
-        from autoprune.rundir import is_run
-
-        stored = Experiment.build(settings).run_dir
-        if is_run(stored):
-            return Experiment.read(stored / "experiment.yaml", settings)
-    return Experiment.build(settings)
-
-
-def sub_experiments(experiment: Experiment) -> list[Experiment]:
-    """One experiment for each agent and each amount of the budget; sub-runs of the run if there are several.
-
-    >>> [str(e.run_dir) for e in sub_experiments(Experiment(agent="ddpg,optuna", run="a"))]
-    ['runs/a/ddpg', 'runs/a/optuna']
-    """
-    kind, amounts = experiment.budget
-    agents, limits = _split(experiment.agent), _split(amounts)
-    if len(agents) == len(limits) == 1:
-        return [experiment]
-    parts = []
-    for agent, amount in itertools.product(agents, limits):
-        name = agent if len(limits) == 1 else f"{agent}-{amount.replace('%', '')}"
-        parts.append(experiment.replace(agent=agent, run=str(experiment.run_dir / name), **{kind: amount}))
-    return parts
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()] or [text]
+    experiment = Experiment.build(settings) if path is None else Experiment.read(path, settings)
+    if not resume:
+        return experiment
+    for name in (SETTINGS, SWEEP_FILE):
+        stored = experiment.run_dir / name
+        if stored.is_file():
+            given = {name: getattr(experiment, name) for name in experiment.model_fields_set}
+            return Experiment.read(stored, {**given, "run": experiment.run})
+    return experiment
 
 
 def _file_argument() -> inspect.Parameter:
-    kind = Annotated[Path | None, typer.Argument(metavar="[EXPERIMENT.yaml]", help="settings in YAML; options override it")]
+    kind = Annotated[
+        Path | None, typer.Argument(metavar="[EXPERIMENT.yaml]", help="settings in YAML; options override it")
+    ]
     return _parameter("experiment_file", kind, None)
 
 

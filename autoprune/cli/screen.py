@@ -12,7 +12,7 @@ from rich.console import Console
 from autoprune.pipeline.talk import Bar, Talk
 
 if TYPE_CHECKING:
-    from autoprune.pipeline.jobs import Result
+    from autoprune.pipeline.opening import Result
 
 __all__ = ["Screen", "print_report", "print_result"]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from autoprune.cli.options import Flags, experiment_command, sub_experiments
+from autoprune.cli.options import Flags, experiment_command
+from autoprune.cli.stopping import resumable
+from autoprune.cli.sweeps import Part, parts_of
 from autoprune.experiment import Experiment
 
 __all__ = ["register"]
@@ -18,18 +20,22 @@ def register(app: typer.Typer) -> None:
 
 def search(experiment: Experiment, flags: Flags) -> None:
     """Search only (training the dense network first when no weights are given); leaves policy.json."""
-    for part in sub_experiments(experiment):
-        _one(part, flags)
+    with parts_of(experiment, flags) as parts:
+        for part in parts:
+            with resumable(part.experiment.run_dir, "the same command with --resume"):
+                _one(part, flags)
 
 
-def _one(experiment: Experiment, flags: Flags) -> None:
+def _one(part: Part, flags: Flags) -> None:
     from autoprune.cli.screen import Screen
-    from autoprune.pipeline.jobs import check_settings, opened_run, search_job, use_threads
+    from autoprune.pipeline.jobs import search_job
+    from autoprune.pipeline.opening import check_settings, opened_run, use_threads
     from autoprune.pipeline.task import load_task
 
+    experiment = part.experiment
     check_settings(experiment)
     with use_threads(experiment.train_threads):
         task = load_task(experiment)
-        with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite) as run:
+        with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as run:
             search_job(task, run, Screen())
             typer.echo(f"policy: {run.file('policy.json')}   (autoprune finetune {run.path})")

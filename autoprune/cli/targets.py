@@ -15,7 +15,9 @@ def register(app: typer.Typer) -> None:
 
 
 def targets(
-    check: Annotated[bool, typer.Option("--check", help="time a small network and say how repeatable that is now")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="time a small network and say how repeatable that is now")
+    ] = False,
 ) -> None:
     """Say which targets work on this machine, and why the others do not."""
     from rich.console import Console
@@ -28,9 +30,9 @@ def targets(
         target = get_target(name)
         missing = target.available()
         row = [name, "yes" if missing is None else f"no: {missing}"]
-        row.append(", ".join(target.versions().values()) if missing is None else "–")
+        row.append(", ".join(target.versions().values()) if missing is None else "-")
         if check:
-            row.append(_repeatability(name) if missing is None else "–")
+            row.append(_repeatability(name) if missing is None else "-")
         table.add_row(*row)
     Console(highlight=False, soft_wrap=True).print(table)
 

@@ -17,7 +17,8 @@ from autoprune.experiment import Experiment
 from autoprune.graph import analyse
 from autoprune.hardware import Measurement, get_target
 from autoprune.hardware import measure as measure_networks
-from autoprune.pipeline.jobs import Result, check_settings, compress_job, opened_run
+from autoprune.pipeline.jobs import compress_job
+from autoprune.pipeline.opening import Result, check_settings, opened_run
 from autoprune.pipeline.talk import Silent, Talk
 from autoprune.pipeline.task import Loss, Task
 from autoprune.pruning.structured import space_of
@@ -145,9 +146,7 @@ def profile(
     return profile_layers(model, analysis, space, example_input, device, seed=seed)
 
 
-def measure(
-    model: nn.Module, example_input: Tensor, target: str = "onnxruntime", *, threads: int = 1
-) -> Measurement:
+def measure(model: nn.Module, example_input: Tensor, target: str = "onnxruntime", *, threads: int = 1) -> Measurement:
     """Latency of one network on a target: milliseconds with their spread and conditions.
 
     Args:

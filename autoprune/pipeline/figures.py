@@ -11,7 +11,7 @@ from torch import nn
 
 from autoprune.pipeline.fine_tuning import reported_score
 from autoprune.pipeline.problem import Problem
-from autoprune.pipeline.verify import Timing
+from autoprune.pipeline.timing import Timing
 
 __all__ = ["REPORT_SCHEMA", "Entry", "make_report"]
 

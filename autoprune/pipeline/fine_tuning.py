@@ -1,9 +1,10 @@
-"""From a policy to a trained small network: rebuilt from the dense weights each time, distilled from the dense network."""
+"""From a policy to a trained small network: cut from the dense weights each time, distilled from the dense network."""
 
 from __future__ import annotations
 
+import io
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from autoprune.files import replacing
 from autoprune.models import load_weights, save_weights
 from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.talk import Talk
-from autoprune.pipeline.task import Loss, Task
-from autoprune.pipeline.verify import Candidate, policy_key
+from autoprune.pipeline.task import Task
+from autoprune.pipeline.timing import policy_key
+from autoprune.pipeline.verify import Candidate
 from autoprune.rundir import RunDir
 from autoprune.training import EpochResult, Trainer, TrainSettings
 
@@ -35,11 +37,12 @@ def train_dense(task: Task, run: RunDir, epochs: int | None, seed: int, talk: Ta
         return
     if not task.trained:
         settings = TrainSettings(epochs=epochs or task.data.dense_epochs, seed=seed)
-        trainer = Trainer(task.model, task.data.train, settings, loss=task.loss)
+        trainer = Trainer(task.model, InEpochs(task.data.train), settings, loss=task.loss)
         with talk.stage("train", f"training {task.name} on {task.data.name}", settings.epochs) as bar:
             _run(trainer, run.file("checkpoint/dense.pt"), bar)
         task.trained = True
     save_weights(task.model.state_dict(), path)
+    run.file("checkpoint/dense.pt").unlink(missing_ok=True)
 
 
 def fine_tune(problem: Problem, choices: Mapping[str, int], epochs: int, seed: int, talk: Talk, what: str) -> nn.Module:
@@ -67,15 +70,18 @@ def fine_tune(problem: Problem, choices: Mapping[str, int], epochs: int, seed: i
     task = problem.task
     settings = TrainSettings(epochs=epochs, lr=0.05, warmup_epochs=0.5, weight_decay=5e-4, seed=seed)
     teacher = None if task.loss is not None else task.model
-    trainer = Trainer(small, Reseeded(task.data.train, seed), settings, teacher=teacher, loss=task.loss)
+    batches = InEpochs(task.data.train, first=(seed + 1) * 100_003)
+    trainer = Trainer(small, batches, settings, teacher=teacher, loss=task.loss)
+    unfinished = problem.run.file(f"checkpoint/{name}.pt")
     with talk.stage("finetune", what, epochs) as bar:
-        _run(trainer, problem.run.file(f"checkpoint/{name}.pt"), bar)
+        _run(trainer, unfinished, bar)
     save_weights(small.state_dict(), path)
+    unfinished.unlink(missing_ok=True)
     return small
 
 
 def _run(trainer: Trainer, checkpoint: Path, bar: Any) -> None:
-    """Train to the end, from the checkpoint if there is one; it goes when the training is done."""
+    """Train to the end, from the checkpoint if there is one; who saves the weights then removes it."""
     if checkpoint.exists():
         trainer.load_state_dict(_read(checkpoint))
     saved = time.monotonic()
@@ -84,12 +90,13 @@ def _run(trainer: Trainer, checkpoint: Path, bar: Any) -> None:
         nonlocal saved
         bar.update(result.epoch, loss=f"{result.loss:.3f}")
         if time.monotonic() - saved > _SAVE_EVERY:
+            content = io.BytesIO()  # torch's own writer tells of a full disk by a RuntimeError
+            torch.save(trainer.state_dict(), content)
             with replacing(checkpoint) as temporary:
-                torch.save(trainer.state_dict(), temporary)
+                temporary.write_bytes(content.getbuffer())
             saved = time.monotonic()
 
     trainer.run(on_epoch=after)
-    checkpoint.unlink(missing_ok=True)
 
 
 def _read(checkpoint: Path) -> dict[str, Any]:
@@ -100,26 +107,35 @@ def _read(checkpoint: Path) -> dict[str, Any]:
     return state
 
 
-class Reseeded:
-    """The same batches in another order: epochs of another seed are epochs that no other training sees.
+class InEpochs:
+    """The same batches, in an order that depends on the epoch's number alone, so that a training can be resumed.
 
-    Loaders without `set_epoch` are handed on as they are; their order comes from torch's generator, which the trainer
-    seeds.
+    A user's DataLoader may have a generator of its own, whose state tells how often it was read: it is seeded by the
+    epoch. One without draws from torch's, which the trainer seeds.
+
+    Args:
+        batches: A loader, or batches with `set_epoch`.
+        first: Added to the epoch's number: other trainings see other epochs.
     """
 
-    def __init__(self, batches: Iterable[Any], seed: int) -> None:
-        self.batches, self.seed = batches, seed
+    def __init__(self, batches: Iterable[Any], first: int = 0) -> None:
+        self.batches, self.first = batches, first
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order and augmentation of the next iteration."""
+        number = self.first + epoch
         if hasattr(self.batches, "set_epoch"):
-            self.batches.set_epoch((self.seed + 1) * 100_003 + epoch)
+            self.batches.set_epoch(number)
+        for owner in (self.batches, getattr(self.batches, "sampler", None)):
+            generator = getattr(owner, "generator", None)
+            if isinstance(generator, torch.Generator):
+                generator.manual_seed(number)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.batches)
 
     def __len__(self) -> int:
-        return len(self.batches) if hasattr(self.batches, "__len__") else sum(1 for _ in self.batches)
+        return len(self.batches) if isinstance(self.batches, Sized) else sum(1 for _ in self.batches)
 
 
 def reported_score(task: Task, model: nn.Module, batches: Iterable[Any]) -> float:
@@ -139,7 +155,8 @@ def tournament(
         The winner, and the pairs (score before, score after the first short fine-tuning) of all candidates.
     """
     short = max(1, round(epochs / 10))
-    left, pairs, seed = list(candidates), [], problem.experiment.seed
+    left, seed = list(candidates), problem.experiment.seed
+    pairs: list[tuple[float, float]] = []
     while len(left) > 1 and epochs > 0:
         scored = []
         for number, candidate in enumerate(left, start=1):

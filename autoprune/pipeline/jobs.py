@@ -2,108 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from scipy.stats import spearmanr
 from torch import nn
 
 from autoprune import agents
-from autoprune.budget import Budget
-from autoprune.errors import AutopruneError, BudgetError, RunError
-from autoprune.experiment import Experiment
-from autoprune.files import read_json, write_json
-from autoprune.hardware import get_target, measure
+from autoprune.errors import BudgetError
+from autoprune.files import write_json
+from autoprune.hardware import measure
 from autoprune.models import save_weights
-from autoprune.pipeline.fine_tuning import fine_tune, tournament, train_dense
 from autoprune.pipeline.figures import Entry, make_report
+from autoprune.pipeline.fine_tuning import fine_tune, tournament, train_dense
+from autoprune.pipeline.opening import Result
 from autoprune.pipeline.problem import Problem, build_problem, figure
 from autoprune.pipeline.searching import Search, play, start_search
 from autoprune.pipeline.talk import Talk
-from autoprune.pipeline.task import Task, deal
-from autoprune.pipeline.verify import (
-    Candidate,
-    Timing,
-    limit_in_session,
-    policy_key,
-    uniform_within,
-    within_budget,
-)
+from autoprune.pipeline.task import Task
+from autoprune.pipeline.timing import Timing, limit_in_session, policy_key
+from autoprune.pipeline.verify import Candidate, uniform_within, within_budget
 from autoprune.rundir import RunDir
-from autoprune.space import Policy
 
-__all__ = [
-    "Result",
-    "check_settings",
-    "compress_job",
-    "finetune_job",
-    "finished_result",
-    "opened_run",
-    "require_search",
-    "search_job",
-    "use_threads",
-]
+__all__ = ["compress_job", "finetune_job", "search_job"]
 
 _VERIFICATIONS = 3  # finished networks that may miss the budget before the job gives up
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a compression gives back.
-
-    Attributes:
-        model: The small, fine-tuned network in evaluation mode.
-        policy: What was cut, with what it was predicted and measured to do.
-        report: The content of report.json.
-        run: The run's folder; None if nothing was kept.
-    """
-
-    model: nn.Module
-    policy: Policy
-    report: dict[str, Any]
-    run: Path | None = None
-
-
-def check_settings(experiment: Experiment) -> None:
-    """Refuse, before anything is written, what can be told from the settings alone.
-
-    Raises:
-        InputError: If the agent, the budget or the target cannot be what is meant.
-        TargetError: If the target is not available on this machine.
-    """
-    agents.get(experiment.agent)
-    Budget.parse(*experiment.budget)
-    get_target(experiment.target, threads=experiment.threads).require()
-
-
-@contextmanager
-def opened_run(experiment: Experiment, *, resume: bool = False, overwrite: bool = False) -> Iterator[RunDir]:
-    """The run's folder, locked; a run that is refused before it has finished anything leaves no folder."""
-    run = RunDir(experiment.run_dir, experiment, resume=resume, overwrite=overwrite)
-    try:
-        yield run
-    except AutopruneError:
-        if not any(run.file(name).exists() for name in ("dense.safetensors", "episodes.jsonl")):
-            run.discard()
-        raise
-    finally:
-        run.close()
-
-
-@contextmanager
-def use_threads(count: int | None) -> Iterator[None]:
-    """Train and score with so many threads; all of them if not given."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def search_job(task: Task, run: RunDir, talk: Talk) -> Search:
@@ -115,12 +38,14 @@ def search_job(task: Task, run: RunDir, talk: Talk) -> Search:
     experiment = run.experiment
     for notice in run.notices:
         talk.say(notice)
+    talk.seconds = dict(run.noted("seconds") or {})  # of earlier sessions
+    talk.keep_seconds = lambda seconds: run.note("seconds", seconds)
     problem = build_problem(task, experiment, run, talk)
+    run.stands()
     train_dense(task, run, experiment.train_epochs, experiment.seed, talk)
     problem.rank_units()
     search = start_search(problem)
     play(search, talk)
-    run.note("search done", True)
     leader = agents.best(search.records)[0]
     if not run.file("policy.json").exists():
         problem.policy(leader.choices, experiment.agent).save(run.file("policy.json"))
@@ -186,7 +111,7 @@ def _hand_over(search: Search, rejected: list[str], attempt: int, talk: Talk) ->
         finalists = within_budget(problem, search.records, search.score, talk, without=rejected)
         uniform = uniform_within(problem)
     talk.say(f"{len(finalists)} finalists meet the budget on {problem.target.name}")
-    _, fresh = deal(problem.task.data.search)
+    _, fresh = problem.task.search_parts
     winner, pairs = tournament(problem, finalists, fresh, epochs, talk)
     seeds = range(experiment.seed, experiment.seed + (experiment.finetune_seeds if epochs else 1))
     networks = [fine_tune(problem, winner.choices, epochs, s, talk, f"fine-tuning, seed {s}") for s in seeds]
@@ -196,9 +121,7 @@ def _hand_over(search: Search, rejected: list[str], attempt: int, talk: Talk) ->
         what = "fine-tuning the uniform baseline"
         uniform_networks = [fine_tune(problem, uniform, epochs, s, talk, f"{what}, seed {s}") for s in seeds]
     timings, measured, limit = _final_timing(problem, winner, networks[0], uniform_networks[:1], attempt, talk)
-    return Final(
-        winner, finalists, _correlation(pairs), networks, uniform, uniform_networks, timings, measured, limit
-    )
+    return Final(winner, finalists, _correlation(pairs), networks, uniform, uniform_networks, timings, measured, limit)
 
 
 def _final_timing(
@@ -208,7 +131,7 @@ def _final_timing(
 
     def session() -> dict[str, Any]:
         networks = {"dense": problem.task.model, "pruned": problem.small(winner.choices), "finetuned": network}
-        networks |= {"uniform": u for u in uniform}
+        networks |= dict(zip(("uniform",), uniform, strict=False))
         measured = measure(list(networks.values()), problem.task.example, problem.target)
         dense = measured[0]
         limit = limit_in_session(problem, dense)
@@ -263,11 +186,9 @@ def _finish(search: Search, final: Final, talk: Talk) -> Result:
         "agent": experiment.agent,
         "episodes": len(search.records),
         "score_correlation": final.correlation,
-        "seconds": _seconds(run, talk),
+        "seconds": {name: round(seconds, 3) for name, seconds in talk.seconds.items()},
     }
-    policy = problem.policy(final.winner.choices, experiment.agent).model_copy(
-        update={"measured": _measured(report)}
-    )
+    policy = problem.policy(final.winner.choices, experiment.agent).model_copy(update={"measured": _measured(report)})
     policy.save(run.file("policy.json"))
     for place, candidate in enumerate(final.finalists):
         measured = {"search_accuracy": candidate.score}
@@ -284,30 +205,3 @@ def _finish(search: Search, final: Final, talk: Talk) -> Result:
 def _measured(report: dict[str, Any]) -> dict[str, float]:
     figures = report["finetuned"]
     return {key: figures[key] for key in ("accuracy", "latency_ms", "flops", "params") if figures[key] is not None}
-
-
-def _seconds(run: RunDir, talk: Talk) -> dict[str, float]:
-    """Seconds by stage, those of earlier, interrupted sessions included."""
-    earlier = run.noted("seconds") or {}
-    total = {name: earlier.get(name, 0.0) + seconds for name, seconds in talk.seconds.items()}
-    merged = {**earlier, **total}
-    return {name: round(seconds, 3) for name, seconds in merged.items()}
-
-
-def finished_result(task: Task, run: RunDir) -> Result | None:
-    """The result of a run that is done; None if it is not."""
-    if not run.file("report.json").exists() or not run.file("finetuned.safetensors").exists():
-        return None
-    from autoprune.pipeline.files import load
-
-    return Result(load(run.path), Policy.load(run.file("policy.json")), read_json(run.file("report.json"), "report"), run.path)
-
-
-def require_search(path: Path) -> None:
-    """Refuse a run that has not finished its search.
-
-    Raises:
-        RunError: If there is no run or no policy.
-    """
-    if not (path / "policy.json").exists():
-        raise RunError(f"{path} has no policy.json yet; run `autoprune search --run {path} --resume` first")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 from torch import nn
 
 from autoprune.budget import Budget
@@ -25,7 +27,7 @@ from autoprune.space import Policy, SearchSpace
 if TYPE_CHECKING:
     from autoprune.hardware import LatencyTable
 
-__all__ = ["Problem", "build_problem", "figure"]
+__all__ = ["Problem", "build_problem", "figure", "profile_path"]
 
 _HOPELESS = 4.0  # a finer grid of widths is not worth another profile if the least reachable is so far above the limit
 
@@ -38,6 +40,8 @@ class Problem:
         limit: What a policy may be predicted to cost, in the budget's unit; tightened when measurements exceed it.
         costs: Cost models by kind; latency only where a table was made.
         order: Units of every group, most important first; set once the dense network is trained.
+        timed: What every policy took that was timed on the way, by key; filled by `autoprune.pipeline.timing`.
+        sessions: Timing sessions so far, those read back from the run included.
     """
 
     task: Task
@@ -51,6 +55,8 @@ class Problem:
     table: LatencyTable | None
     limit: float
     order: dict[str, list[int]] = field(default_factory=dict)
+    timed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sessions: int = 0
 
     @property
     def cost(self) -> AdditiveCost:
@@ -113,13 +119,19 @@ def build_problem(task: Task, experiment: Experiment, run: RunDir, talk: Talk) -
     target = get_target(experiment.target, threads=experiment.threads)
     target.require()
     analysis = analyse(task.model, task.example)
+    problem = None
     for granularity in _grids(experiment, target, run):
-        problem = _priced(task, experiment, run, target, analysis, budget, granularity, talk)
+        coarser = None if problem is None else problem.table
+        problem = _priced(task, experiment, run, target, analysis, budget, granularity, coarser, talk)
         least = problem.cost.least()[0]
         if least <= problem.limit or least > _HOPELESS * problem.limit:
             break
+    assert problem is not None  # there is always a grid
     _ladder(problem, talk)
     run.note("granularity", granularity)
+    public = run.file("latency_table.json")
+    if problem.table is not None and not public.exists():
+        problem.table.save(public)
     return problem
 
 
@@ -137,13 +149,14 @@ def _priced(
     analysis: Analysis,
     budget: Budget,
     granularity: int,
+    coarser: LatencyTable | None,
     talk: Talk,
 ) -> Problem:
     """The problem on one grid of widths."""
     space = _space(analysis, task, experiment, granularity)
     table = None
     if budget.kind == "latency":
-        space, table = _table(task, experiment, run, target, analysis, space, talk)
+        table = _table(task, run, target, analysis, space, granularity, coarser, talk)
     costs = {"flops": macs_cost(analysis, space), "params": params_cost(analysis, space)}
     if table is not None:
         costs["latency"] = table.cost()
@@ -152,9 +165,7 @@ def _priced(
 
 
 def _space(analysis: Analysis, task: Task, experiment: Experiment, granularity: int) -> SearchSpace:
-    space = space_of(
-        analysis, target=experiment.target, granularity=granularity, skip=experiment.skip, name=task.name
-    )
+    space = space_of(analysis, target=experiment.target, granularity=granularity, skip=experiment.skip, name=task.name)
     if not len(space):
         reasons = "; ".join(f"{name}: {why}" for name, why in list(space.frozen.items())[:3])
         raise InputError(f"nothing in {task.name} can be pruned ({reasons}); see autoprune inspect")
@@ -164,20 +175,25 @@ def _space(analysis: Analysis, task: Task, experiment: Experiment, granularity: 
 
 def _table(
     task: Task,
-    experiment: Experiment,
     run: RunDir,
     target: Target,
     analysis: Analysis,
     space: SearchSpace,
+    granularity: int,
+    coarser: LatencyTable | None,
     talk: Talk,
-) -> tuple[SearchSpace, LatencyTable]:
-    """The run's latency table: read back if it is there, else measured, going on where an interrupted profile stopped."""
+) -> LatencyTable:
+    """The latency table as it was profiled: read back if it is there, else measured, going on where a profile stopped.
+
+    The search's costs are this table's for ever. What is timed after the search refines `latency_table.json`, and a
+    resumed run takes those timings up one after the other, as the whole run did.
+    """
     from autoprune.hardware import LatencyTable, profile
 
-    path = run.file("latency_table.json")
-    known = LatencyTable.load(path) if path.exists() else None
-    if known is not None and known.space.decisions == space.decisions and known.complete:
-        return space, known
+    path = profile_path(run, granularity)
+    known = LatencyTable.load(path) if path.exists() else coarser
+    if path.exists() and known is not None and known.space.decisions == space.decisions and known.complete:
+        return known
     with talk.stage("profile", f"measuring layers on {target.name}") as progress:
         table = profile(
             task.model,
@@ -186,13 +202,18 @@ def _table(
             task.example,
             target,
             progress=progress,
-            seed=experiment.seed,
+            seed=run.experiment.seed,
             known=known,
             checkpoint=lambda unfinished: unfinished.save(path),
         )
         table.save(path)
     talk.say(f"latency table: {table.summary()}")
-    return space, table
+    return LatencyTable.load(path)  # as a resumed run reads it
+
+
+def profile_path(run: RunDir, granularity: int) -> Path:
+    """Where the table of a grid of widths lies, finished or not."""
+    return run.file(f"checkpoint/profile-{granularity}.json")
 
 
 def _ladder(problem: Problem, talk: Talk) -> None:

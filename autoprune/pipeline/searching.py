@@ -11,7 +11,6 @@ from autoprune.cost import Wall
 from autoprune.envs import PruningEnv, ScoreMemory, amc_features, largest_uniform
 from autoprune.pipeline.problem import Problem, figure
 from autoprune.pipeline.talk import Talk
-from autoprune.pipeline.task import deal
 from autoprune.pruning.scoring import Scorer
 from autoprune.reports.tensorboard import SearchWriter
 
@@ -44,7 +43,7 @@ def start_search(problem: Problem) -> Search:
     """
     experiment = problem.experiment
     kind = agents.get(experiment.agent)
-    episode_batches, _ = deal(problem.task.data.search)
+    episode_batches, _ = problem.task.search_parts
     scorer = Scorer(
         problem.task.model,
         problem.analysis,

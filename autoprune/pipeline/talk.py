@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
+
+from autoprune.errors import AutopruneError
 
 __all__ = ["Bar", "Silent", "Talk"]
 
@@ -21,10 +24,16 @@ class Bar(Protocol):
 
 
 class Talk:
-    """Base: remembers how long each stage took. Front ends override `say` and `open_bar`."""
+    """Base: remembers how long each stage took. Front ends override `say` and `open_bar`.
+
+    Attributes:
+        seconds: By stage.
+        keep_seconds: Called with them after every stage; writes them down for a run that is resumed later.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.keep_seconds: Callable[[dict[str, float]], None] | None = None
 
     def say(self, sentence: str) -> None:
         """One line for whoever watches."""
@@ -42,6 +51,9 @@ class Talk:
                 yield bar
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            if self.keep_seconds is not None:
+                with contextlib.suppress(AutopruneError):  # the next file that cannot be written says so
+                    self.keep_seconds(self.seconds)
 
 
 class Silent(Talk):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from autoprune._seeding import seeded
 from autoprune.data import DataSet, load
 from autoprune.errors import InputError
 from autoprune.evaluation import Evaluate, accuracy
@@ -48,6 +50,12 @@ class Task:
     def example(self) -> Tensor:
         """One input, float32 (1, ...)."""
         return self.data.example
+
+    @cached_property
+    def search_parts(self) -> tuple[list[Any], list[Any]]:
+        """The search split, dealt to episodes and to finalists; read once, since a loader may shuffle."""
+        with seeded(0):
+            return deal(self.data.search)
 
 
 def load_task(experiment: Experiment) -> Task:
@@ -120,7 +128,9 @@ def _check_forward(task: Task, device: torch.device) -> None:
             output = output_of(task.model(task.example.to(device)))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"the model {task.name} cannot take images of shape {list(task.data.shape)}: {reason}") from error
+        raise InputError(
+            f"the model {task.name} cannot take images of shape {list(task.data.shape)}: {reason}"
+        ) from error
     finally:
         task.model.train(was_training)
     if task.evaluate is accuracy and (output.ndim != 2 or output.shape[1] < task.data.classes):

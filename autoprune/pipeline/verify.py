@@ -2,48 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from autoprune.agents import EpisodeRecord, best
 from autoprune.envs import ScoreMemory, largest_uniform
 from autoprune.errors import BudgetError
-from autoprune.hardware import Measurement, measure
 from autoprune.pipeline.problem import Problem, figure
 from autoprune.pipeline.searching import project
 from autoprune.pipeline.talk import Talk
+from autoprune.pipeline.timing import Timing, policy_key, time_policies
 
-__all__ = ["Candidate", "Timing", "policy_key", "time_policies", "uniform_within", "within_budget"]
+__all__ = ["Candidate", "uniform_within", "within_budget"]
 
 _MARGIN = 0.99  # share of the limit that a finalist may take: a later session may time it half a percent slower
 _BATCH = 6  # policies timed together before the next are looked at
 _ROUNDS = 6  # times that the limit is tightened before the budget is given up
-
-
-@dataclass(frozen=True)
-class Timing:
-    """One network timed on the target, beside the dense one.
-
-    Attributes:
-        ms: Its latency.
-        dense_ms: The dense network's, in the same session.
-        limit_ms: What the budget allows in that session; None if the budget is on something else.
-        spread: Of `ms`, as a share.
-        stable: Whether the protocol's stopping rule was met for both.
-    """
-
-    ms: float
-    dense_ms: float
-    limit_ms: float | None
-    spread: float
-    stable: bool
-
-    @property
-    def over(self) -> float:
-        """Latency as a share of the limit; 0 without one."""
-        return self.ms / self.limit_ms if self.limit_ms else 0.0
 
 
 @dataclass(frozen=True)
@@ -53,41 +27,6 @@ class Candidate:
     choices: dict[str, int]
     score: float
     timing: Timing | None
-
-
-def policy_key(choices: Mapping[str, int]) -> str:
-    """A short name for a policy, the same in every session."""
-    return hashlib.sha256(json.dumps(sorted(choices.items())).encode()).hexdigest()[:12]
-
-
-def time_policies(problem: Problem, policies: Sequence[Mapping[str, int]]) -> list[Timing]:
-    """Time several policies and the dense network, interleaved; what was timed before is read back from the run."""
-    noted = {policy_key(c): problem.run.noted(f"timing {policy_key(c)}") for c in policies}
-    missing = [c for c in policies if noted[policy_key(c)] is None]
-    if missing:
-        networks = [problem.task.model, *(problem.small(c) for c in missing)]
-        dense, *measured = measure(networks, problem.task.example, problem.target)
-        for choices, m in zip(missing, measured, strict=True):
-            timing = Timing(m.ms, dense.ms, limit_in_session(problem, dense), m.spread, m.stable and dense.stable)
-            problem.run.note(f"timing {policy_key(choices)}", asdict(timing))
-            noted[policy_key(choices)] = asdict(timing)
-        _learn(problem, [({}, dense.ms), *((c, m.ms) for c, m in zip(missing, measured, strict=True))])
-    return [Timing(**noted[policy_key(c)]) for c in policies]
-
-
-def limit_in_session(problem: Problem, dense: Measurement) -> float | None:
-    """The budget in milliseconds: a share is a share of the dense network as timed in the same session."""
-    return problem.budget.limit(dense.ms) if problem.budget.kind == "latency" else None
-
-
-def _learn(problem: Problem, pairs: Sequence[tuple[Mapping[str, int], float]]) -> None:
-    """Measure exactly the layers of these policies, and fit the correction again with what the whole networks took."""
-    if problem.table is None:
-        return
-    problem.table.measure_missing([problem.space.complete(c) for c, _ in pairs], problem.target)
-    problem.table.refit([(problem.space.complete(c), ms) for c, ms in pairs])
-    problem.table.save(problem.run.file("latency_table.json"))
-    problem.reprice(problem.table.cost())
 
 
 def within_budget(
@@ -141,7 +80,7 @@ def _unlike_first(ranked: list[tuple[dict[str, int], float]]) -> list[tuple[dict
     An agent that has converged fills the top with near copies; fine-tuning those would compare nothing.
     """
     leaders: list[tuple[dict[str, int], float]] = []
-    copies = []
+    copies: list[tuple[dict[str, int], float]] = []
     for choices, score in ranked:
         least = max(1, len(choices) // 4)
         near = any(sum(choices[n] != other[n] for n in choices) < least for other, _ in leaders)

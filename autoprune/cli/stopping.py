@@ -1,0 +1,117 @@
+"""Ctrl-C and SIGTERM: whatever happens, the program ends within seconds, with one line that says how to go on.
+
+Nothing has to be saved at that moment. Finished episodes, timings and trainings' checkpoints are on disk already, and
+files are written beside and renamed, so that even a hard end leaves nothing half-written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from autoprune.errors import Interrupted
+
+__all__ = ["resumable", "watched"]
+
+_PATIENCE = 3.0  # seconds to end in good order; native code may not let go, a destructor may swallow the exception
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_NOTHING = "interrupted; nothing had been started"
+
+_sentences: list[Callable[[], str]] = []  # the innermost `resumable` speaks
+
+
+@contextlib.contextmanager
+def resumable(run: Path, again: str) -> Iterator[None]:
+    """Around work on a run: an interruption says how to go on with it.
+
+    Args:
+        run: The run's folder, which need not be there yet.
+        again: What goes on, for the message: "the same command with --resume".
+
+    Raises:
+        Interrupted: In place of KeyboardInterrupt.
+    """
+
+    def sentence() -> str:
+        begun = (run / "experiment.yaml").is_file()
+        return f"interrupted; {run} keeps what is finished: {again} goes on" if begun else _NOTHING
+
+    _sentences.append(sentence)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(sentence()) from None
+    finally:
+        _sentences.pop()
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into KeyboardInterrupt, and end the process if that does not within seconds."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    ended = threading.Event()
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    threading.Thread(target=_watch, args=(reading, ended), daemon=True).start()
+    before_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    # A background job of a shell has SIGINT ignored on purpose.
+    handled = [s for s in _SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
+    before = {s: signal.signal(s, _Once()) for s in handled}
+    hook, sys.unraisablehook = sys.unraisablehook, _quiet(sys.unraisablehook)
+    try:
+        yield
+    finally:
+        ended.set()
+        sys.unraisablehook = hook
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before_fd)
+        os.close(writing)  # the watching thread reads to the end and goes
+
+
+class _Once:
+    """The first signal raises; those that follow must not disturb the clearing up."""
+
+    def __init__(self) -> None:
+        self._raised = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if not self._raised:
+            self._raised = True
+            raise KeyboardInterrupt
+
+
+def _watch(reading: int, ended: threading.Event) -> None:
+    """Wait for a signal's number on the pipe, then for the end; the pipe is written even while native code runs."""
+    with os.fdopen(reading, "rb", buffering=0) as numbers:
+        while number := numbers.read(1):
+            if number[0] in _SIGNALS and not ended.wait(_PATIENCE):
+                _end()
+
+
+def _end() -> None:
+    sentence = _sentences[-1]() if _sentences else _NOTHING
+    cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar hides it
+    with contextlib.suppress(OSError):
+        os.write(2, f"{cursor}autoprune: {sentence}\n".encode())
+    os._exit(Interrupted.exit_code)
+
+
+def _quiet(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The hook, without tracebacks of an interruption that hit a destructor; the watch ends the process then."""
+
+    def quiet(unraisable: Any) -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            hook(unraisable)
+
+    return quiet

@@ -1,0 +1,110 @@
+"""Several agents or budgets in one command: sub-runs, each a run of its own, that share what costs time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autoprune.errors import RunError
+from autoprune.experiment import Experiment
+
+if TYPE_CHECKING:
+    from autoprune.cli.options import Flags
+
+__all__ = ["SWEEP_FILE", "Part", "parts_of", "sub_experiments"]
+
+SWEEP_FILE = "sweep.yaml"
+"""Settings of all sub-runs, in the folder that holds them: what is left out on `--resume` comes from here."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One run of a command.
+
+    Attributes:
+        experiment: Its settings.
+        like: The sub-run whose dense weights and latency table it takes over; None if it is the first, or alone.
+    """
+
+    experiment: Experiment
+    like: Path | None
+
+
+@contextmanager
+def parts_of(experiment: Experiment, flags: Flags) -> Iterator[list[Part]]:
+    """The runs of a command, all of which may be started; a sweep that is refused at the start leaves no folder.
+
+    Raises:
+        RunError: If one of them exists and is neither resumed nor replaced.
+    """
+    from autoprune.rundir import refuse_existing
+
+    experiments = sub_experiments(experiment)
+    folder = experiment.run_dir
+    alone = len(experiments) == 1
+    if not alone:
+        _refuse_folder(folder)
+    for each in experiments:
+        refuse_existing(each.run_dir, resume=flags.resume, overwrite=flags.overwrite)
+    if alone:
+        yield [Part(experiment, None)]
+        return
+    _write(folder, experiment)
+    try:
+        yield [Part(each, experiments[0].run_dir if number else None) for number, each in enumerate(experiments)]
+    finally:
+        _remove_if_empty(folder)
+
+
+def sub_experiments(experiment: Experiment) -> list[Experiment]:
+    """One experiment for each agent and each amount of the budget; sub-runs of the run if there are several.
+
+    >>> [str(e.run_dir) for e in sub_experiments(Experiment(agent="ddpg,optuna", run="a"))]
+    ['runs/a/ddpg', 'runs/a/optuna']
+    """
+    kind, amounts = experiment.budget
+    agents, limits = _split(experiment.agent), _split(amounts)
+    if len(agents) == len(limits) == 1:
+        return [experiment]
+    parts = []
+    for agent, amount in itertools.product(agents, limits):
+        name = agent if len(limits) == 1 else f"{agent}-{amount.replace('%', '')}"
+        parts.append(experiment.replace(agent=agent, run=str(experiment.run_dir / name), **{kind: amount}))
+    return parts
+
+
+def _split(text: str) -> list[str]:
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip())) or [text]
+
+
+def _refuse_folder(folder: Path) -> None:
+    from autoprune.rundir import is_run
+
+    if is_run(folder):
+        raise RunError(f"{folder} is a run itself and cannot hold several; choose another --run")
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; choose another --run")
+    known = (folder / SWEEP_FILE).exists() or not folder.exists()
+    if not known and any(not (e.is_dir() and is_run(e)) for e in folder.iterdir()):
+        raise RunError(f"{folder} exists and holds something else than runs; choose another --run")
+
+
+def _write(folder: Path, experiment: Experiment) -> None:
+    import yaml
+
+    from autoprune.files import write_text
+
+    settings = experiment.model_dump(mode="json", exclude={"run"})
+    write_text(folder / SWEEP_FILE, yaml.safe_dump({"settings": settings}, sort_keys=False))
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if not any(entry.name != SWEEP_FILE for entry in folder.iterdir()):
+        (folder / SWEEP_FILE).unlink(missing_ok=True)
+        folder.rmdir()
+        if folder.parent.name == "runs" and not any(folder.parent.iterdir()):
+            folder.parent.rmdir()

@@ -1,0 +1,105 @@
+"""Policies timed on the target; every session stands in the run before anything is decided on it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from autoprune.errors import AutopruneError
+from autoprune.hardware import Measurement, measure
+from autoprune.hardware.entries import Entry
+from autoprune.pipeline.problem import Problem
+
+__all__ = ["Timing", "limit_in_session", "policy_key", "time_policies"]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One network timed on the target, beside the dense one.
+
+    Attributes:
+        ms: Its latency.
+        dense_ms: The dense network's, in the same session.
+        limit_ms: What the budget allows in that session; None if the budget is on something else.
+        spread: Of `ms`, as a share.
+        stable: Whether the protocol's stopping rule was met for both.
+    """
+
+    ms: float
+    dense_ms: float
+    limit_ms: float | None
+    spread: float
+    stable: bool
+
+    @property
+    def over(self) -> float:
+        """Latency as a share of the limit; 0 without one."""
+        return self.ms / self.limit_ms if self.limit_ms else 0.0
+
+
+def policy_key(choices: Mapping[str, int]) -> str:
+    """A short name for a policy, the same in every session."""
+    return hashlib.sha256(json.dumps(sorted(choices.items())).encode()).hexdigest()[:12]
+
+
+def time_policies(problem: Problem, policies: Sequence[Mapping[str, int]]) -> list[Timing]:
+    """Time several policies and the dense network, interleaved, and refine the latency model with what they took.
+
+    A resumed run does not time again: it reads its sessions back, one after the other, and comes by the same latency
+    models and limits at the same points as if it had never stopped.
+
+    Raises:
+        AutopruneError: If the run timed other policies at this point.
+    """
+    missing = [c for c in policies if policy_key(c) not in problem.timed]
+    if missing:
+        session = problem.run.once(f"timing session {problem.sessions}", lambda: _session(problem, missing))
+        if list(session["timings"]) != [policy_key(c) for c in missing]:
+            raise AutopruneError(
+                f"{problem.run.path} timed other policies at this point when it was first run;"
+                " settings, versions and latency table must be those that it was started with"
+            )
+        problem.sessions += 1
+        problem.timed.update(session["timings"])
+        _learn(problem, missing, session)
+    return [Timing(**problem.timed[policy_key(c)]) for c in policies]
+
+
+def limit_in_session(problem: Problem, dense: Measurement) -> float | None:
+    """The budget in milliseconds: a share is a share of the dense network as timed in the same session."""
+    return problem.budget.limit(dense.ms) if problem.budget.kind == "latency" else None
+
+
+def _session(problem: Problem, policies: Sequence[Mapping[str, int]]) -> dict[str, Any]:
+    """Time whole networks, then those of their layers that were only estimated so far; as JSON values."""
+    networks = [problem.task.model, *(problem.small(c) for c in policies)]
+    dense, *measured = measure(networks, problem.task.example, problem.target)
+    timings = {}
+    for choices, m in zip(policies, measured, strict=True):
+        timing = Timing(m.ms, dense.ms, limit_in_session(problem, dense), m.spread, m.stable and dense.stable)
+        timings[policy_key(choices)] = asdict(timing)
+    return {"timings": timings, "dense_ms": dense.ms, "layers": _measured_layers(problem, policies)}
+
+
+def _measured_layers(problem: Problem, policies: Sequence[Mapping[str, int]]) -> dict[str, Any]:
+    """Layers of these policies and of the dense network that had only been estimated, now measured; by key."""
+    if problem.table is None:
+        return {}
+    visited = [problem.space.dense, *(problem.space.complete(c) for c in policies)]
+    before = {key: problem.table.entries.get(key) for key in problem.table.visited(visited)}
+    problem.table.measure_missing(visited, problem.target)
+    return {key: e.to_json() for key, was in before.items() if (e := problem.table.entries[key]) != was}
+
+
+def _learn(problem: Problem, policies: Sequence[Mapping[str, int]], session: Mapping[str, Any]) -> None:
+    """Fit the correction again with what the whole networks took, and take the exact layers in."""
+    if problem.table is None:
+        return
+    problem.table.add({key: Entry(**entry) for key, entry in session["layers"].items()})
+    took = [(problem.space.complete(c), session["timings"][policy_key(c)]["ms"]) for c in policies]
+    problem.table.refit([(problem.space.dense, session["dense_ms"]), *took])
+    problem.table.save(problem.run.file("latency_table.json"))
+    problem.reprice(problem.table.cost())
