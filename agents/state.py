@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 
 from autoprune.errors import RunError
 from autoprune.files import replacing
@@ -37,8 +37,9 @@ class AgentState:
     def save(self, path: str | Path) -> None:
         """Write the state to one file, replacing it atomically."""
         tensors = {name: tensor.detach().contiguous().clone() for name, tensor in self.tensors.items()}
-        with replacing(path) as temporary:
-            save_file(tensors, temporary, metadata={"values": json.dumps(self.values, allow_nan=False)})
+        content = serialise(tensors, metadata={"values": json.dumps(self.values, allow_nan=False)})
+        with replacing(path) as temporary:  # safetensors' own writer tells of a full disk by no OSError
+            temporary.write_bytes(content)
 
     @classmethod
     def load(cls, path: str | Path) -> AgentState:

@@ -60,6 +60,7 @@ class Worker:
             env=environment,
             text=True,
             encoding="utf-8",
+            start_new_session=True,  # Ctrl-C on a terminal goes to this process alone, which ends the worker
         )
         threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
         self._send({"path": self._target.path(), "settings": self._target.settings()})

@@ -42,6 +42,8 @@ def save_weights(state_dict: Mapping[str, Tensor], path: Path) -> None:
         beside = Path(name)
         with os.fdopen(handle, "wb") as stream:
             stream.write(safetensors.torch.save(tensors))
+            stream.flush()
+            os.fsync(stream.fileno())
         beside.chmod(0o644)  # mkstemp's files are the owner's alone
         beside.replace(path)
     except OSError as error:
