@@ -1,0 +1,116 @@
+"""Every command of the README runs: as it stands where that is quick, with fewer episodes where it is not."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+NETS = '''
+from torch import nn
+
+def small():
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
+        nn.Conv2d(32, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 3),
+    )
+'''
+DATA = '''
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+def split(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 3
+    images = torch.randn(count, 1, 12, 12, generator=generator) + labels.view(-1, 1, 1, 1)
+    return TensorDataset(images, labels)
+
+def loaders():
+    return tuple(DataLoader(split(96, seed), batch_size=32, shuffle=seed == 0) for seed in range(3))
+'''
+
+
+def commands() -> list[str]:
+    """The lines of the README's shell blocks, continuations joined, comments off."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)).replace("\\\n", " ")
+    return [" ".join(line.split("  #")[0].split()) for line in blocks.splitlines() if line.strip()]
+
+
+def autoprune(command: str, folder: Path, *more: str) -> str:
+    arguments = [*shlex.split(command)[1:], *more]
+    code = "from autoprune.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_the_readme_has_the_commands_that_are_tested_here():
+    kinds = {" ".join(shlex.split(line)[:2]) for line in commands()}
+    assert kinds == {
+        "make demo",
+        "make test",
+        "pip install",
+        "autoprune inspect",
+        "autoprune compress",
+        "autoprune export",
+        "cd examples",
+    }
+
+
+def test_the_make_targets_exist():
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for line in commands():
+        if line.startswith("make "):
+            assert re.search(rf"^{line.split()[1]}:", text, flags=re.MULTILINE), line
+
+
+def test_the_commands_for_ones_own_network(tmp_path):
+    import torch
+
+    from autoprune.models import save_weights
+
+    (tmp_path / "mynets.py").write_text(NETS)
+    (tmp_path / "mydata.py").write_text(DATA)
+    namespace: dict = {}
+    exec(NETS, namespace)
+    with torch.random.fork_rng():
+        save_weights(namespace["small"]().state_dict(), tmp_path / "trained.safetensors")
+    seen = []
+    for line in commands():
+        if line.startswith("autoprune "):
+            shorter = ["--episodes", "6", "--finetune-epochs", "1"] if " compress " in line else []
+            seen.append(autoprune(line, tmp_path, *shorter))
+    inspected, compressed, exported = seen
+    assert "what can be pruned" in inspected
+    assert ": met" in compressed
+    assert (tmp_path / "runs" / "mine" / "report.html").exists()
+    assert (tmp_path / "small.onnx").stat().st_size > 1000
+    assert "small.onnx" in exported
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_third_partys_network_goes_through_the_same_command(tmp_path):
+    pytest.importorskip("transformers")
+    line = next(line for line in commands() if line.startswith("cd examples"))
+    (tmp_path / "third_party.py").write_text((ROOT / "examples" / "third_party.py").read_text())
+    assert ": met" in autoprune(line.partition("&& ")[2], tmp_path)
+
+
+def test_a_third_partys_network_is_searched_and_exported(tmp_path):
+    pytest.importorskip("transformers")
+    (tmp_path / "third_party.py").write_text((ROOT / "examples" / "third_party.py").read_text())
+    command = (
+        "autoprune compress --model third_party:hf_resnet --data digits --flops 60% --target torch --agent random"
+        " --episodes 3 --train-epochs 1 --finetune-epochs 1 --finalists 1 --run t"
+    )
+    assert ": met" in autoprune(command, tmp_path)
+    autoprune("autoprune export runs/t --format onnx --out small.onnx", tmp_path)
+    assert (tmp_path / "small.onnx").exists()
