@@ -49,7 +49,7 @@ def importance(model: nn.Module, group: Group, criterion: str = "l1") -> Tensor:
 def _per_unit(weights: Tensor, dim: int, positions: Tensor, order: int) -> Tensor:
     """Norms of shape (units,): over all weights at a unit's positions along `dim`, relative to their mean."""
     lines = weights.to("cpu", torch.float64).movedim(dim, 0).flatten(1)
-    norms = torch.linalg.vector_norm(lines[positions].flatten(1), ord=order, dim=1)
+    norms: Tensor = torch.linalg.vector_norm(lines[positions].flatten(1), ord=order, dim=1)
     mean = norms.mean()
     return norms / mean if mean > 0 else norms
 
