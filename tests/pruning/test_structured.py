@@ -79,7 +79,7 @@ def test_counts_agree_with_formulas():
 def test_a_policy_of_another_model_is_refused_with_the_first_layer_that_differs():
     policy = autoprune.search_space(network(), EXAMPLE).uniform(0.5)
     other = nn.Sequential(nn.Conv2d(1, 8, 3), *list(network())[2:3], nn.Conv2d(8, 6, 3), nn.Flatten(), nn.Linear(96, 3))
-    with pytest.raises(PolicyMismatchError, match="'?0'?"):
+    with pytest.raises(PolicyMismatchError, match=r"\b0\b"):
         autoprune.apply(other, policy, EXAMPLE)
 
 
