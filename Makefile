@@ -12,7 +12,7 @@ RUN    ?= demo
 
 demo: $(VENV)/.demo
 	$(BIN)/autoprune compress --model resnet20 --data digits --target onnxruntime --latency 50% \
-	    --agent ddpg --episodes 100 --run $(RUN) --overwrite
+	    --agent ddpg --episodes 100 --onnx --run $(RUN) --overwrite
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow and not gpu"
