@@ -1,0 +1,71 @@
+"""A folder as a user works in: with a module of a model, loaders and a target; and the command line, in this process."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+JOB = Path(__file__).parents[1] / "resume" / "tiny_job.py"
+TINY = ["--model", "tiny_job:network", "--data", "tiny_job:loaders", "--target", "tiny_job:Formula"]
+FAST = ["--train-epochs", "2", "--finetune-epochs", "2", "--finalists", "2", "--episodes", "6", "--agent", "random"]
+
+
+@pytest.fixture(scope="session")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, one_thread):
+    """The working folder; whatever else appears in it was left there by a command."""
+    monkeypatch.syspath_prepend(JOB.parent)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def autoprune(folder, capfd):
+    """Run a command: its exit code, output, and the lines of its error."""
+    from autoprune.cli.main import run
+
+    def call(*arguments):
+        code = run([str(argument) for argument in arguments])
+        said = capfd.readouterr()
+        errors = [line for line in said.err.splitlines() if line.startswith("autoprune: ")]
+        assert "Traceback" not in said.err
+        return SimpleNamespace(code=code, out=said.out, err=said.err, error="\n".join(errors), lines=len(errors))
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, one_thread):
+    """A finished run of the tiny job, to be copied; the folder that holds `runs/done`."""
+    import sys
+
+    from autoprune.cli.main import run
+
+    base = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(JOB.parent)
+        patch.chdir(base)
+        assert run(["compress", *TINY, *FAST, "--flops", "50%", "--run", "done"]) == 0
+    assert "tiny_job" in sys.modules
+    return base
+
+
+@pytest.fixture
+def done(finished, folder):
+    """A copy of the finished run in the working folder."""
+    shutil.copytree(finished / "runs", folder / "runs")
+    return folder / "runs" / "done"
+
+
+def tree(path):
+    """Every file under a folder with its bytes: what must be as it was."""
+    return {str(p.relative_to(path)): p.read_bytes() if p.is_file() else None for p in sorted(Path(path).rglob("*"))}

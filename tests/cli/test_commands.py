@@ -1,0 +1,137 @@
+"""The commands one after the other, as a user goes: what each leaves is what the next one takes."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from conftest import FAST, TINY
+
+from autoprune.models import read_weights
+
+COMMANDS = ["compress", "search", "profile", "finetune", "export", "apply", "inspect", "targets", "report", "compare"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_with_an_example_and_costs_no_heavy_import(autoprune, command):
+    start = time.process_time()
+    outcome = autoprune(command, "--help")
+    assert time.process_time() - start < 1
+    assert outcome.code == 0
+    assert f"Example: autoprune {command}" in " ".join(outcome.out.split()[-40:])
+
+
+def test_help_answers_in_a_second_of_processor_time_and_shows_defaults():
+    code = (
+        "import sys, time; from autoprune.cli.main import run; code = run(['compress', '--help'])\n"
+        "heavy = [m for m in ('torch', 'sklearn', 'optuna', 'onnx', 'matplotlib') if m in sys.modules]\n"
+        "print(heavy, time.process_time(), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy, seconds = done.stderr.rsplit(" ", 1)
+    assert heavy == "[]"
+    assert float(seconds) < 1
+    for default in ("[default: resnet20]", "[default: onnxruntime]", "[default: 300]", "[default: digits]"):
+        assert default in done.stdout
+
+
+def test_inspect_tells_programs_what_it_tells_people(autoprune):
+    rows = json.loads(autoprune("inspect", "--model", "tiny_job:network", "--shape", "1,8,8", "--json").out)
+    assert [(d["name"], d["width"]) for d in rows["decisions"]] == [("conv1", 16), ("conv2", 24), ("inner", 24)]
+    shown = autoprune("inspect", "--model", "tiny_job:network", "--data", "tiny_job:loaders").out
+    assert "conv1" in shown
+    assert "fc" in shown
+
+
+def test_profile_writes_a_table_that_prices_policies(autoprune, folder):
+    from autoprune import LatencyTable
+
+    outcome = autoprune("profile", *TINY, "--out", "table.json")
+    assert outcome.code == 0, outcome.err
+    table = LatencyTable.load(folder / "table.json")
+    assert table.predict({}) > table.predict({"conv1": 4}) > 0
+
+
+def test_search_finetune_export_apply_report_compare(autoprune, folder):
+    assert autoprune("search", *TINY, *FAST, "--latency", "70%", "--run", "job").code == 0
+    run = folder / "runs" / "job"
+    assert (run / "policy.json").exists()
+    assert not (run / "finetuned.safetensors").exists()
+    episodes = (run / "episodes.jsonl").read_bytes()
+
+    tuned = autoprune("finetune", "runs/job")
+    assert tuned.code == 0, tuned.err
+    assert (run / "episodes.jsonl").read_bytes() == episodes
+    assert json.loads((run / "report.json").read_text())["budget"]["met"] is True
+    again = autoprune("finetune", "runs/job")
+    assert (again.code, again.out) == (0, tuned.out)
+
+    for form, name in [("onnx", "m.onnx"), ("safetensors", "m.safetensors"), ("policy", "p.json")]:
+        outcome = autoprune("export", "runs/job", "--format", form, "--out", name)
+        assert outcome.code == 0, outcome.err
+        assert f"{form}: {name}" in outcome.out
+    assert (folder / "p.json").read_bytes() == (run / "policy.json").read_bytes()
+    assert same(folder / "m.safetensors", run / "finetuned.safetensors")
+
+    applied = autoprune("apply", "p.json", "--weights", run / "dense.safetensors", "--out", "raw.safetensors")
+    assert applied.code == 0, applied.err
+    assert same(folder / "raw.safetensors", run / "pruned.safetensors")
+
+    assert "page: runs/job/report.html" in autoprune("report", "runs/job").out
+    assert "job" in autoprune("compare", "runs/job").out
+
+
+def same(one, other):
+    ours, theirs = read_weights(one), read_weights(other)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_several_agents_share_dense_weights_and_table_and_are_resumed_as_a_whole(autoprune, folder, monkeypatch):
+    from autoprune.hardware import profiling
+
+    command = ["search", *TINY, *FAST, "--latency", "60%,80%", "--agent", "random,uniform", "--run", "both"]
+    assert autoprune(*command).code == 0
+    names = ["random-60", "random-80", "uniform-60", "uniform-80"]
+    runs = [folder / "runs" / "both" / name for name in names]
+    assert sorted(p.name for p in (folder / "runs" / "both").iterdir()) == [*names, "sweep.yaml"]
+    first = runs[0]
+    for other in runs[1:]:
+        assert (other / "dense.safetensors").read_bytes() == (first / "dense.safetensors").read_bytes()
+        table = "checkpoint/profile-2.json"
+        assert (other / table).read_bytes() == (first / table).read_bytes()
+
+    refused = autoprune(*command)
+    assert (refused.code, refused.lines) == (2, 1)
+    assert "runs/both/random-60 exists" in refused.error
+    monkeypatch.setattr(profiling._Builder, "time_networks", lambda *_: pytest.fail("timed again"))
+    before = [(run / "episodes.jsonl").read_bytes() for run in runs]
+    resumed = autoprune("search", "--run", "both", "--resume")  # all settings come from the sweep
+    assert resumed.code == 0, resumed.err
+    assert [(run / "episodes.jsonl").read_bytes() for run in runs] == before
+    alone = autoprune("search", *TINY, *FAST, "--latency", "60%", "--run", "both")
+    assert "exists and is no run" in alone.error
+
+
+def test_a_sweep_that_is_refused_leaves_no_folder(autoprune, folder):
+    assert autoprune("search", *TINY, *FAST, "--flops", "0.1%,50%", "--run", "both").code == 3
+    assert list(folder.iterdir()) == []
+
+
+def test_settings_left_out_on_resume_come_from_the_run(autoprune, done):
+    outcome = autoprune("compress", "--run", "done", "--resume")
+    assert outcome.code == 0, outcome.err
+    assert "nothing is left to do" in outcome.err
+
+
+def test_a_resumed_run_names_what_differs_in_the_environment(autoprune, done):
+    path = done / "experiment.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["environment"] |= {"torch": "1.0", "train_threads": 64, "precision": "posit8", "device cpu": "abacus"}
+    path.write_text(yaml.safe_dump(content))
+    (done / "report.json").unlink()
+    said = " ".join(autoprune("compress", "--run", "done", "--resume").err.split())
+    for name, was in [("torch", "1.0"), ("train_threads", "64"), ("precision", "posit8"), ("device cpu", "abacus")]:
+        assert f"{name} was {was} when the run started, now " in said

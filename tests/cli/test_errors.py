@@ -1,0 +1,259 @@
+"""Every row of the promise on errors: the exit code, one or two lines that say what and where, and what is left behind."""
+
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import FAST, TINY, tree
+from safetensors.torch import save_file
+
+BUDGET = ["--flops", "50%"]
+
+
+@pytest.fixture
+def refused(autoprune, folder):
+    """Run a command that must be refused: nothing may be left, nothing changed."""
+
+    def call(*arguments, code=2, says=()):
+        before = tree(folder)
+        outcome = autoprune(*arguments)
+        assert outcome.code == code, outcome.err
+        assert 1 <= outcome.lines <= 2, outcome.err
+        assert len(outcome.error) < 500
+        for text in says:
+            assert text in outcome.error, outcome.error
+        assert tree(folder) == before
+        return outcome
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (["--model", "resnet21"], ["no model 'resnet21'", "nearest name is resnet"]),
+        (["--model", "tiny_job:netwrk"], ["tiny_job", "netwrk"]),
+        (["--model", "nowhere:net"], ["there is no module nowhere"]),
+        (["--model", "tiny_job:blind"], ["tiny_job:blind cannot take images of shape [1, 8, 8]"]),
+        (["--model", "tiny_job:narrow"], ["outputs of shape [1, 2]", "has 4 classes"]),
+        (["--model", "tiny_job:images"], ["tiny_job:images", "raised TypeError"]),
+        (["--agent", "ddgp"], ["unknown agent 'ddgp'", "ddpg"]),
+        (["--data", "digts"], ["digts", "digits"]),
+        (["--data", "folder:/nowhere"], ["/nowhere"]),
+        (["--data", "digits", "--batch-size", "5000"], ["training images for a batch of 5000", "--batch-size"]),
+        (["--data", "tiny_job:loaders_of_one_class"], ["one class"]),
+        (["--data", "tiny_job:loaders_with_nan"], ["not finite (NaN"]),
+        (["--data", "tiny_job:loaders_without_a_batch"], ["train loader gives no batches"]),
+        (["--data", "tiny_job:network"], ["must return (train, search, test) loaders"]),
+        (["--target", "onnxruntme"], ["no target is named 'onnxruntme'", "onnxruntime"]),
+        (["--target", "tiny_job:Formular"], ["tiny_job:Formular", "cannot be imported"]),
+        (["--flops", "50 bananas"], ["cannot read the flops budget '50 bananas'"]),
+        (["--flops", "0%"], ["above 0 and at most 100%"]),
+        (["--latency", "50%"], ["one budget at a time"]),
+        (["--episodes", "0"], ["episodes"]),
+        (["--warmup", "20"], ["warmup (20) must not exceed episodes (6)"]),
+        (["--skip", "conv9"], ["conv9"]),
+        (["--weights", "missing.pt"], ["there is no weights file missing.pt"]),
+        (["--run", "nets.py"], ["nets.py"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) and value[0].startswith("--") else "",
+)
+def test_wrong_settings_are_named_and_leave_no_folder(refused, folder, changes, says):
+    if changes[0] == "--run":
+        (folder / "nets.py").write_text("")
+        changes = ["--run", "./nets.py"]
+    refused("compress", *TINY, *FAST, *BUDGET, *changes, says=says)
+
+
+def test_an_unknown_option_shows_the_usage(autoprune, folder):
+    outcome = autoprune("compress", "--lateny", "50%")
+    assert outcome.code == 2
+    assert "--latency" in outcome.err
+    assert list(folder.iterdir()) == []
+
+
+def test_an_impossible_budget_names_the_least_reachable(refused):
+    refused("compress", *TINY, *FAST, "--flops", "0.1%", code=3, says=["cannot be met", "least reachable is"])
+    refused("search", *TINY, *FAST, "--latency", "1%", code=3, says=["cannot be met", "least reachable is", "ms"])
+
+
+def test_a_target_that_is_not_here(refused):
+    says = ["target 'absent' is not available here: no board is plugged in; plug it in"]
+    refused("compress", *TINY, *FAST, *BUDGET, "--target", "tiny_job:Absent", code=4, says=says)
+    refused("profile", *TINY, "--target", "tiny_job:Absent", code=4, says=says)
+
+
+# Weights ---------------------------------------------------------------------------------------------------------
+
+
+class Malicious:
+    def __reduce__(self):
+        return (os.mkdir, ("owned",))
+
+
+def _weights(kind, path):
+    import tiny_job
+
+    state = tiny_job.network().state_dict()
+    if kind == "other":
+        torch.save(tiny_job.other().state_dict(), path)
+    elif kind == "nan":
+        state["inner.bias"][3] = float("nan")
+        torch.save(state, path)
+    elif kind == "shape":
+        save_file({**state, "fc.bias": torch.zeros(9)}, path)
+    elif kind == "code":
+        path.write_bytes(pickle.dumps({"fc.bias": Malicious()}))
+    elif kind == "code in a zip":
+        torch.save({"fc.bias": Malicious()}, path)
+    elif kind == "module":
+        torch.save(tiny_job.network(), path)
+    elif kind == "torn":
+        save_file(state, path)
+        path.write_bytes(path.read_bytes()[:-7])
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("other", ["which the model needs; is it for another model?"]),
+        ("shape", ["fc.bias is [9] but the model's is [4]"]),
+        ("nan", ["inner.bias has values that are not a number (NaN)"]),
+        ("code", ["could run code"]),
+        ("code in a zip", ["could run code"]),
+        ("module", ["could run code"]),
+        ("torn", ["damaged"]),
+    ],
+)
+def test_weights_that_do_not_fit_or_would_run_code(refused, folder, kind, says):
+    path = folder / ("weights.safetensors" if kind in ("shape", "torn") else "weights.pt")
+    _weights(kind, path)
+    refused("compress", *TINY, *FAST, *BUDGET, "--weights", path, says=[str(path), *says])
+    assert not (folder / "owned").exists()
+
+
+# Experiment files --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("modle: resnet20\n", ["e.yaml", "there is no setting 'modle'", "did you mean 'model'"]),
+        ("episodes: many\n", ["e.yaml", "episodes", "'many'"]),
+        ("- model\n", ["e.yaml should hold settings"]),
+        ("model: [resnet20\n", ["e.yaml is not YAML"]),
+        ("", ["e.yaml should hold settings"]),
+        (None, ["there is no experiment file", "e.yaml"]),
+    ],
+)
+@pytest.mark.parametrize("command", ["compress", "profile"])
+def test_bad_experiment_files(refused, folder, command, text, says):
+    if text is not None:
+        (folder / "e.yaml").write_text(text)
+    refused(command, "e.yaml", says=says)
+
+
+# Runs --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_exists_is_refused_and_stays(refused, done):
+    says = ["runs/done exists; use --resume to go on, --overwrite to start anew"]
+    refused("compress", *TINY, *FAST, *BUDGET, "--run", "done", says=says)
+    refused("search", *TINY, *FAST, *BUDGET, "--run", "done", says=says)
+
+
+def test_another_setting_on_resume_is_refused_by_name(refused, done):
+    for option, name in [("--episodes", "episodes = 6, not 9"), ("--seed", "seed = 0, not 9")]:
+        refused("compress", *TINY, *BUDGET, "--run", "done", "--resume", option, "9", says=[f"started with {name}"])
+
+
+def test_an_overwriting_run_that_is_refused_gives_the_old_one_back(refused, done):
+    command = ["compress", *TINY, *FAST, "--run", "done", "--overwrite"]
+    refused(*command, "--flops", "0.1%", code=3, says=["least reachable"])
+    refused(*command, "--flops", "50%", "--skip", "conv9", says=["conv9"])
+
+
+def test_a_folder_or_file_that_is_no_run_is_not_touched(refused, folder):
+    (folder / "runs" / "thesis").mkdir(parents=True)
+    (folder / "runs" / "thesis" / "thesis.tex").write_text("years of work")
+    for flags in ([], ["--resume"], ["--overwrite"]):
+        refused("compress", *TINY, *BUDGET, "--run", "thesis", *flags, says=["runs/thesis exists and is no run"])
+
+
+def test_two_processes_on_one_run(refused, done):
+    holds = "import fcntl,sys; f = open(sys.argv[1], 'a'); fcntl.lockf(f, fcntl.LOCK_EX); print('held', flush=True); input()"
+    lock = done / ".lock"
+    process = subprocess.Popen(
+        [sys.executable, "-S", "-c", holds, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert process.stdout.readline() == b"held\n"
+        for flag in ("--resume", "--overwrite"):
+            command = ["compress", *TINY, *FAST, *BUDGET, "--run", "done", flag]
+            refused(*command, says=["runs/done is in use by another process"])
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["finetune", "runs/none"],
+        ["export", "runs/none", "--format", "onnx", "--out", "x.onnx"],
+        ["report", "runs/none"],
+        ["compare", "runs/none"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_commands_on_a_run_that_is_not_there(refused, command):
+    refused(*command, says=["no run at runs/none"])
+
+
+def test_commands_on_a_run_that_is_not_finished(refused, done):
+    for name in ("report.json", "report.html", "finetuned.safetensors", "pruned.safetensors"):
+        (done / name).unlink()
+    refused("report", done, says=["report"])
+    refused("compare", done, says=["done"])
+    out = ["--out", "small.bin"]
+    refused("export", done, "--format", "onnx", *out, says=["has not been fine-tuned yet", "autoprune finetune"])
+    (done / "policy.json").unlink()
+    refused("finetune", done, says=["has no policy.json yet", "autoprune search --run"])
+    refused("export", done, "--format", "policy", *out, says=["policy"])
+
+
+def test_export_refuses_unknown_forms_and_folders(refused, done, folder):
+    refused("export", done, "--format", "onx", "--out", "x", says=["unknown format 'onx'", "onnx"])
+    (folder / "out").mkdir()
+    refused("export", done, "--format", "safetensors", "--out", "out", says=["out"])
+
+
+def test_an_onnx_export_whose_outputs_differ_writes_nothing(refused, done, folder, monkeypatch):
+    from autoprune.hardware import onnx_export
+
+    right = onnx_export.to_onnx
+
+    def wrong(model, example, **options):
+        with torch.no_grad():
+            model.fc.bias += 1e-2
+        content = right(model, example, **options)
+        with torch.no_grad():
+            model.fc.bias -= 1e-2
+        return content
+
+    monkeypatch.setattr(onnx_export, "to_onnx", wrong)
+    (folder / "small.onnx").write_bytes(b"the one from last week")
+    command = ["export", done, "--format", "onnx", "--out", "small.onnx"]
+    refused(*command, code=1, says=["outputs differ from PyTorch's", "small.onnx was not written"])
+
+
+def test_apply_refuses_what_does_not_fit(refused, done, folder):
+    rest = ["--weights", done / "dense.safetensors", "--out", "small.safetensors"]
+    refused("apply", "none.json", *rest, says=["there is no policy at none.json"])
+    refused("apply", done / "policy.json", "--model", "tiny_job:other", *rest, says=["policy"])
+    (folder / "torn.json").write_text((done / "policy.json").read_text()[:-20])
+    refused("apply", "torn.json", *rest, says=["torn.json is not a policy"])
+    refused("apply", done / "report.json", *rest, says=["report.json"])

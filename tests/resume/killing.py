@@ -1,0 +1,140 @@
+"""A process that runs jobs in children which kill themselves (kill -9) at a chosen moment.
+
+Everything is imported once, and every job runs in a fork of that process: a job then costs what it does, not what it
+imports. Reads a job a line: {"arguments": [...], "kill": [label, n], [n] or null, "log": file, "margin": share}; answers
+with the exit code, negative for a signal. The labels of all moments that the child passed stand in the log.
+
+A moment is a point at which a kill could hurt: a file about to be written, about to be renamed, just renamed, half an
+episode's line, an episode, an epoch, a timing.
+"""
+
+import json
+import os
+import re
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+_UNIQUE = re.compile(r"[0-9a-f]{12}-\d+-\d+|\d+-[0-9a-f]{12}|(?<=profile)-\d+")  # of policies: not part of a label
+
+
+class Moments:
+    def __init__(self, kill, log):
+        self.kill, self.log, self.seen = kill, log, {}
+
+    def __call__(self, label):
+        if self.due(label):
+            self.die()
+
+    def due(self, label):
+        label = _UNIQUE.sub("*", label)
+        self.seen[label] = self.seen.get(label, 0) + 1
+        with open(self.log, "a") as stream:
+            stream.write(label + "\n")
+        return self.kill == [label, self.seen[label]] or (self.kill or [None])[0] == sum(self.seen.values())
+
+    @staticmethod
+    def die():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def instrument(moment, margin):
+    from autoprune.pipeline import fine_tuning, searching, verify
+    from autoprune.pruning.scoring import Scorer
+    from autoprune.rundir import RunDir
+    from autoprune.training import Trainer
+
+    fine_tuning._SAVE_EVERY = -1.0
+    searching._CHECKPOINT_EVERY = 4
+    verify._MARGIN = margin
+    make, rename = tempfile.mkstemp, Path.replace
+    append, score, epoch = RunDir.append_episode, Scorer.__call__, Trainer._one_epoch
+
+    def mkstemp(*given, **named):
+        made = make(*given, **named)
+        moment("write " + str(named.get("prefix", "")).strip(".").removesuffix("."))
+        return made
+
+    def replace(self, goal):
+        moment(f"rename {Path(goal).name}")
+        rename(self, goal)
+        moment(f"renamed {Path(goal).name}")
+
+    def append_episode(self, row):
+        if moment.due("torn line"):
+            with self.file("episodes.jsonl").open("a") as stream:
+                stream.write(json.dumps(row)[: 10 + row["episode"]])
+            moment.die()
+        append(self, row)
+        moment("episode")
+
+    def scored(self, choices):
+        moment("scoring")
+        return score(self, choices)
+
+    def one_epoch(self):
+        moment("epoch")
+        return epoch(self)
+
+    tempfile.mkstemp, Path.replace, RunDir.append_episode = mkstemp, replace, append_episode
+    Scorer.__call__, Trainer._one_epoch = scored, one_epoch
+    from tiny_job import Formula
+
+    time = Formula.time
+
+    def timed(self, *given):
+        moment("timing")
+        return time(self, *given)
+
+    Formula.time = timed
+
+
+def child(job):
+    output = os.open(job["log"] + ".txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    code = 1
+    try:
+        from autoprune.cli.main import run
+
+        instrument(Moments(job["kill"], job["log"]), job["margin"])
+        code = run(job["arguments"])
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def main():
+    import torch
+
+    torch.set_num_threads(1)
+    sys.path.insert(0, os.getcwd())
+    import tiny_job
+    from torch.utils.tensorboard import SummaryWriter  # noqa: F401
+
+    import autoprune.cli.main
+    import autoprune.hardware.profiling
+    import autoprune.hardware.table_file
+    import autoprune.pipeline.files
+    import autoprune.pipeline.jobs
+    import autoprune.reports.html
+    from autoprune import agents
+    from autoprune.graph import analyse
+
+    for name in ("ddpg", "optuna", "random"):
+        agents.get(name)
+    analyse(tiny_job.network(), torch.zeros(1, 1, 8, 8))  # kept by the engine: the children find it there
+    for line in sys.stdin:
+        job = json.loads(line)
+        open(job["log"], "w").close()
+        pid = os.fork()
+        if pid == 0:
+            child(job)
+        _, status = os.waitpid(pid, 0)
+        print(json.dumps(os.waitstatus_to_exitcode(status)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
