@@ -38,7 +38,9 @@ def inspect(
     from rich.table import Table
 
     console = Console(highlight=False, soft_wrap=True)
-    table = Table("decision", "units", "options", "produced by", "read by", title=f"{model}: what can be pruned")
+    table = Table(title=f"{model}: what can be pruned")
+    for heading in ("decision", "units", "options", "produced by", "read by"):
+        table.add_column(heading, overflow="fold")
     for row in content["decisions"]:
         options = row["options"]
         shown = ", ".join(map(str, options)) if len(options) <= 6 else f"{options[0]}, {options[1]} … {options[-1]}"

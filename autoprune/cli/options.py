@@ -76,13 +76,13 @@ def _file_argument() -> inspect.Parameter:
 def _option(name: str) -> inspect.Parameter:
     field = Experiment.model_fields[name]
     default = field.default
-    shown = False if default in (None, ()) else str(default)
+    shown = "" if default in (None, ()) else f" [default: {default}]"
     kind = _option_type(field.annotation)
     metavar = "|".join(get_args(_plain(field.annotation))) if _is_literal(field.annotation) else None
     option = typer.Option(
         "--" + name.replace("_", "-"),
-        help=field.description,
-        show_default=shown,
+        help=f"{field.description}{shown}".replace("[", r"\["),
+        show_default=False,
         rich_help_panel=option_group(name),
         metavar=metavar,
     )
