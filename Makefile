@@ -15,10 +15,10 @@ demo: $(VENV)/.demo
 	    --agent ddpg --episodes 100 --onnx --run $(RUN) --overwrite
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile
 
 slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "slow or gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or gpu"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
