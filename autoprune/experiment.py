@@ -9,9 +9,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from autoprune.errors import InputError
+from autoprune.files import read_yaml, shortened
 from autoprune.names import nearest_name
 
 __all__ = ["Experiment", "option_group"]
+
+_TOLD = 8  # faults of one file; further ones are counted
 
 
 def _option(default: Any, help_text: str, group: str, **limits: Any) -> Any:
@@ -92,6 +95,13 @@ class Experiment(BaseModel):
     def _one_pattern_is_a_list(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
+    @field_validator("*")
+    @classmethod
+    def _text_can_be_a_name(cls, value: Any) -> Any:
+        if any("\0" in text for text in (value if isinstance(value, tuple) else (value,)) if isinstance(text, str)):
+            raise ValueError("a setting cannot hold the character of number 0")
+        return value
+
     @field_validator("latency", "flops", "params", mode="before")
     @classmethod
     def _budgets_are_text(cls, value: Any) -> Any:
@@ -146,7 +156,9 @@ class Experiment(BaseModel):
         try:
             return cls.model_validate(dict(settings))
         except ValidationError as error:
-            raise InputError("; ".join(_fault(f) for f in error.errors(include_url=False))) from error
+            faults = [_fault(f) for f in error.errors(include_url=False)]
+            more = [f"{len(faults) - _TOLD} more faults"] if len(faults) > _TOLD else []
+            raise InputError("; ".join([*faults[:_TOLD], *more])) from error
 
     @classmethod
     def read(cls, path: str | Path, overrides: Mapping[str, Any]) -> Experiment:
@@ -155,16 +167,7 @@ class Experiment(BaseModel):
         Raises:
             InputError: If the file cannot be read, is no mapping, or holds wrong keys or values.
         """
-        import yaml
-
-        try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InputError(f"there is no experiment file {path}") from None
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        content = read_yaml(path, "experiment file")
         settings = content.get("settings", content) if isinstance(content, dict) else content
         if not isinstance(settings, dict):
             raise InputError(f"{path} should hold settings, a line each, such as 'model: resnet20'")
@@ -178,8 +181,8 @@ class Experiment(BaseModel):
 
 
 def _fault(fault: Any) -> str:
-    name = ".".join(str(part) for part in fault["loc"])
+    name = shortened(".".join(str(part) for part in fault["loc"]))
     if fault["type"] == "extra_forbidden":
         return f"there is no setting {name!r}; {nearest_name(name, Experiment.model_fields)}"
     message = str(fault["msg"]).removeprefix("Value error, ")
-    return f"{name}: {message}, not {fault['input']!r}" if name else message
+    return f"{name}: {message}, not {shortened(repr(fault['input']))}" if name else message

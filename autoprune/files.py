@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +13,19 @@ from typing import Any
 
 from autoprune.errors import InputError
 
-__all__ = ["read_json", "replacing", "write_json", "write_text"]
+__all__ = [
+    "parse_json",
+    "read_json",
+    "read_yaml",
+    "replacing",
+    "require_plain",
+    "shortened",
+    "write_json",
+    "write_text",
+]
+
+_DEEPEST = 64  # lists and objects inside each other; our own files have five
+_MOST = 100_000  # values of a YAML file; a few aliases of aliases stand for thousands of millions
 
 
 @contextlib.contextmanager
@@ -62,19 +75,106 @@ def read_json(path: str | Path, what: str) -> dict[str, Any]:
         what: What it should be, for the error message ("policy", "latency table").
 
     Raises:
-        InputError: If the file is missing, unreadable, not JSON or not an object.
+        InputError: If the file is missing, unreadable, not JSON as `parse_json` takes it, or not an object.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"there is no {what} at {path}") from None
-    except OSError as error:
-        raise InputError(f"cannot read the {what} {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested without end
+        content = parse_json(_content(path, what))
+    except ValueError as error:
         raise InputError(f"{path} is not a {what}: not valid JSON ({error})") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is not a {what}: it should hold a JSON object")
     return content
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text that can be computed with, and written again.
+
+    Raises:
+        ValueError: If it is not JSON, is nested deeper than 64 levels, or holds a number that is not finite or beyond
+            64 bits, or half a character.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested without end") from None
+    require_plain(value)
+    return value
+
+
+def read_yaml(path: str | Path, what: str) -> Any:
+    """The value in a YAML file of plain values.
+
+    Args:
+        path: Where it lies.
+        what: What it should be, for the error message ("experiment file").
+
+    Raises:
+        InputError: If the file is missing, unreadable or not YAML, or holds what JSON could not (but for dates).
+    """
+    import yaml
+
+    try:
+        value = yaml.safe_load(_content(path, what))
+        require_plain(value, _MOST)
+    except InputError:
+        raise
+    except Exception as error:  # the parser raises whatever a damaged tag makes of its text: IndexError, AttributeError
+        raise InputError(f"{path} is not YAML: {shortened(' '.join(str(error).split()), 300)}") from error
+    return value
+
+
+def _content(path: str | Path, what: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"there is no {what} at {path}") from None
+    except OSError as error:
+        raise InputError(f"cannot read the {what} {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a {what}: it is not text ({error.reason} at byte {error.start})") from error
+
+
+def require_plain(value: Any, most: int | None = None) -> None:
+    """Refuse what cannot be computed with or written again.
+
+    Raises:
+        ValueError: If `value` is nested too deeply, has more than `most` values inside, or one of them is no plain one.
+    """
+    level, seen = [value], 0
+    for _ in range(_DEEPEST):
+        inside: list[Any] = []
+        for each in level:
+            seen += 1
+            if most is not None and seen + len(inside) > most:
+                raise ValueError(f"more than {most} values")
+            _require_plain_one(each)
+            if isinstance(each, dict):
+                inside += [*each.keys(), *each.values()]
+            elif isinstance(each, list):
+                inside += each
+        level = inside
+        if not level:
+            return
+    raise ValueError(f"nested deeper than {_DEEPEST} levels")
+
+
+def _require_plain_one(value: Any) -> None:
+    if isinstance(value, str):
+        value.encode()  # half a character (a lone surrogate) is a ValueError
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("a number beyond 64 bits")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number that is not finite")
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """A text for an error message: in one line, its end left out where it is long.
+
+    >>> shortened("a long name\\nof two lines", 14)
+    'a long name...'
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def _umask() -> int:

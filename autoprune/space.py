@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from autoprune.errors import InputError
-from autoprune.files import read_json, write_text
+from autoprune.files import read_json, shortened, write_text
 from autoprune.names import nearest_name
 
 __all__ = ["POLICY_SCHEMA", "Decision", "Policy", "SearchSpace"]
@@ -203,5 +203,6 @@ class Policy(BaseModel):
 def first_fault(error: ValidationError) -> str:
     """The first fault of a failed validation in one line: where it is and what is wrong there."""
     fault = error.errors(include_url=False, include_context=False)[0]
-    where = ".".join(str(part) for part in fault["loc"])
-    return f"{where}: {fault['msg']}" if where else str(fault["msg"])
+    where = shortened(".".join(str(part) for part in fault["loc"]))
+    message = shortened(str(fault["msg"]), 300)
+    return f"{where}: {message}" if where else message
