@@ -14,6 +14,8 @@ from autoprune.hardware.protocol import Measurement, Protocol
 
 __all__ = ["Entry", "call_overhead", "measure_layers"]
 
+MOST_MS = 1e9  # eleven days; sums of such figures stay finite
+
 # Layers whose blocks are interleaved. Many, so that a layer's blocks lie seconds apart and a slow spell of the machine
 # does not hit all of them; few enough for the memory of their weights.
 _BATCH = 96
@@ -37,7 +39,7 @@ class Entry:
     stable: bool = True
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.ms) and self.ms >= 0 and math.isfinite(self.spread) and self.spread >= 0):
+        if not (0 <= self.ms <= MOST_MS and 0 <= self.spread <= MOST_MS):  # not a number fails too
             raise InputError(f"a table entry needs a latency of 0 ms or more, not {self.ms} (spread {self.spread})")
         if self.source not in ("measured", "estimated"):
             raise InputError(f"a table entry is 'measured' or 'estimated', not {self.source!r}")

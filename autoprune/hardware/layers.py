@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Layer"]
+from autoprune.errors import InputError
+from autoprune.files import shortened
+
+__all__ = ["Layer", "whole"]
 
 
 @dataclass(frozen=True)
@@ -100,9 +103,40 @@ class Layer:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Layer:
-        """The inverse of `to_json`; lists become tuples."""
-        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
-        return cls(**fields)
+        """The inverse of `to_json`; lists become tuples.
+
+        Raises:
+            InputError: If a field is of the wrong kind, or no size that a layer can have.
+            TypeError: If a field is unknown or missing.
+        """
+        layer = cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in content.items()})
+        if type(layer.kind) is not str or type(layer.bias) is not bool:
+            raise InputError(f"a layer of the kind {layer.kind!r:.40} with the bias {layer.bias!r:.40}")
+        for name in ("inputs", "outputs", "batch", "groups"):
+            whole(getattr(layer, name), f"{name} of a layer", least=1)
+        for name in ("size", "out_size", "kernel", "stride", "padding", "dilation"):
+            extents = getattr(layer, name)
+            for extent in extents if isinstance(extents, tuple) else (extents,):
+                whole(extent, f"{name} of a layer")
+            if not isinstance(extents, tuple):
+                raise InputError(f"{name} of a layer is {extents}, not a list")
+        return layer
+
+
+def whole(value: object, what: str, *, least: int = 0) -> int:
+    """A whole number that counts something in a layer.
+
+    Args:
+        value: Of a file.
+        what: Its name, for the message.
+        least: The smallest that makes sense.
+
+    Raises:
+        InputError: If it is another type, below `least`, or beyond 31 bits.
+    """
+    if type(value) is not int or not least <= value < 2**31:
+        raise InputError(f"{what} is {shortened(repr(value), 40)}, not a whole number from {least} up")
+    return value
 
 
 def _by(numbers: tuple[int, ...]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.hardware.layers import Layer
+from autoprune.hardware.layers import Layer, whole
 from autoprune.space import SearchSpace
 
 __all__ = ["Form", "Slot", "SlotPrice"]
@@ -67,9 +67,16 @@ class Form:
 
     @classmethod
     def from_json(cls, content: Sequence[Any]) -> Form:
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`.
+
+        Raises:
+            InputError: If a number is no whole one from 0 up.
+        """
         constant, terms = content
-        return cls(int(constant), tuple((str(name), int(multiple)) for name, multiple in terms))
+        return cls(
+            whole(constant, "a width's constant"),
+            tuple((str(name), whole(multiple, "a width's multiple")) for name, multiple in terms),
+        )
 
 
 @dataclass(frozen=True)

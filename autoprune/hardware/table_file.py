@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import InputError
-from autoprune.files import read_json, write_json
+from autoprune.files import read_json, shortened, write_json
 from autoprune.hardware.correction import Run
-from autoprune.hardware.entries import Entry
+from autoprune.hardware.entries import MOST_MS, Entry
+from autoprune.hardware.layers import whole
 from autoprune.hardware.protocol import Protocol
 from autoprune.hardware.slots import Slot
 from autoprune.space import Decision, SearchSpace
@@ -22,6 +22,7 @@ __all__ = ["TABLE_SCHEMA", "read_table", "write_table"]
 
 TABLE_SCHEMA = "autoprune.latency_table/1"
 _ROLES = ("fit", "held-out", "search")
+_LEAST_MS = 1e-9  # of a whole network; shares of less would not be finite
 
 
 def write_table(table: LatencyTable, path: str | Path) -> None:
@@ -58,17 +59,17 @@ def read_table(path: str | Path) -> LatencyTable:
     """
     content = read_json(path, "latency table")
     if content.get("schema") != TABLE_SCHEMA:
-        raise InputError(
-            f"{path} is not a latency table: its schema is {content.get('schema')!r}, not {TABLE_SCHEMA!r}"
-        )
+        schema = shortened(repr(content.get("schema")))
+        raise InputError(f"{path} is not a latency table: its schema is {schema}, not {TABLE_SCHEMA!r}")
     if content.get("unit") != "ms":
-        raise InputError(f"{path}: the unit of a latency table is 'ms', not {content.get('unit')!r}")
+        raise InputError(f"{path}: the unit of a latency table is 'ms', not {shortened(repr(content.get('unit')))}")
     try:
         return _table(content)
     except InputError as error:
-        raise InputError(f"{path} is not a usable latency table: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-        raise InputError(f"{path} is not a usable latency table: {type(error).__name__}: {error}") from error
+        raise InputError(f"{path} is not a usable latency table: {shortened(str(error), 300)}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = shortened(f"{type(error).__name__}: {error}", 300)
+        raise InputError(f"{path} is not a usable latency table: {what}") from error
 
 
 def _table(content: Mapping[str, Any]) -> LatencyTable:
@@ -76,7 +77,12 @@ def _table(content: Mapping[str, Any]) -> LatencyTable:
 
     space = SearchSpace(
         tuple(
-            Decision(str(d["name"]), int(d["width"]), tuple(map(int, d["options"])), str(d["kind"]))
+            Decision(
+                str(d["name"]),
+                whole(d["width"], "a decision's width", least=1),
+                tuple(whole(option, "an option", least=1) for option in d["options"]),
+                str(d["kind"]),
+            )
             for d in content["decisions"]
         ),
         dict(content["frozen"]),
@@ -84,21 +90,31 @@ def _table(content: Mapping[str, Any]) -> LatencyTable:
     )
     slots = tuple(map(Slot.from_json, content["slots"]))
     for slot in slots:
-        for name in slot.scope:
-            space[name]
+        _check_widths(slot, space)
+    overhead = float(content["overhead"])
+    if not 0 <= overhead <= MOST_MS:
+        raise InputError(f"an empty call of {overhead} ms")
+    protocols = {name: Protocol(**content["protocol"][name]) for name in ("entries", "networks")}
     return LatencyTable(
         space=space,
         slots=slots,
         fingerprint={str(name): str(value) for name, value in content["device"].items()},
         entries={str(key): Entry(**entry) for key, entry in content["entries"].items()},
         runs=[_run(run, space) for run in content["runs"]],
-        overhead=float(content["overhead"]),
-        protocols={name: Protocol(**protocol) for name, protocol in content["protocol"].items()},
+        overhead=overhead,
+        protocols=protocols,
     )
+
+
+def _check_widths(slot: Slot, space: SearchSpace) -> None:
+    """Refuse a slot whose widths depend on unknown decisions, or can be 0."""
+    for form in (slot.inputs, slot.outputs, slot.groups):
+        least = form({name: space[name].options[0] for name in form.scope})
+        whole(least, f"the least width of {slot.name[:40]!r}", least=1)
 
 
 def _run(content: Mapping[str, Any], space: SearchSpace) -> Run:
     run = Run(space.complete(content["choices"]), float(content["ms"]), float(content["spread"]), str(content["role"]))
-    if not (math.isfinite(run.ms) and run.ms > 0) or run.role not in _ROLES:
-        raise InputError(f"a run of {run.ms} ms in the role {run.role!r}")
+    if not _LEAST_MS <= run.ms <= MOST_MS or run.role not in _ROLES:
+        raise InputError(f"a run of {run.ms} ms in the role {run.role[:40]!r}")
     return run
