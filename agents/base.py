@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from autoprune.agents.state import AgentState
 from autoprune.envs import PruningEnv, action_for, spend_budget
 from autoprune.errors import AutopruneError, InputError, RunError
+from autoprune.files import shortened
 from autoprune.space import first_fault
 
 __all__ = ["Agent", "EpisodeRecord", "best", "default_warmup"]
@@ -46,7 +47,7 @@ class EpisodeRecord(BaseModel):
             InputError: If it is not a record.
         """
         try:
-            return cls.model_validate(row)
+            return cls.model_validate(row, strict=True)
         except ValidationError as error:
             raise InputError(f"not a row of episodes: {first_fault(error)}") from error
 
@@ -191,7 +192,8 @@ class Agent(ABC):
         mine = {"agent": self.name, "seed": self.seed, "decisions": list(self.env.space.names)}
         for key, value in mine.items():
             if state.values.get(key) != value:
-                raise RunError(f"the saved state has another {key}: {state.values.get(key)!r} instead of {value!r}")
+                told = shortened(repr(state.values.get(key)))
+                raise RunError(f"the saved state has another {key}: {told} instead of {shortened(repr(value))}")
         rows = state.values.get("history")
         if not isinstance(rows, list):
             raise RunError("the saved state has no history of episodes")

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 
 from autoprune.errors import RunError
-from autoprune.files import replacing
+from autoprune.files import parse_json, replacing
 
 __all__ = ["AgentState"]
 
@@ -50,10 +50,10 @@ class AgentState:
         """
         try:
             with safe_open(str(path), framework="pt") as content:
-                values = json.loads((content.metadata() or {})["values"])
+                values = parse_json((content.metadata() or {})["values"])
                 tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118  # not a dict
-        except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise RunError(f"{path} is not an agent's state: {error}") from error
-        if not isinstance(values, dict):
-            raise RunError(f"{path} is not an agent's state: its values are not an object")
+        if not isinstance(values, dict) or not isinstance(values.get("history", []), list):
+            raise RunError(f"{path} is not an agent's state: its values are not an object with a history")
         return cls(tensors, values)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from autoprune.errors import InputError, RunError
-from autoprune.files import read_json
+from autoprune.files import read_json, read_yaml, require_plain, shortened
 from autoprune.space import Policy, first_fault
 
 __all__ = [
@@ -153,7 +153,8 @@ def read_report(run: str | Path) -> Report:
         raise RunError(f"{run} holds no report.json; the run is not finished, go on with --resume")
     content = read_json(path, "report")
     if content.get("schema") != REPORT_SCHEMA:
-        raise InputError(f"{path} is not a report: its schema is {content.get('schema')!r}, not {REPORT_SCHEMA!r}")
+        schema = shortened(repr(content.get("schema")))
+        raise InputError(f"{path} is not a report: its schema is {schema}, not {REPORT_SCHEMA!r}")
     return Report.of(content, str(path))
 
 
@@ -184,7 +185,12 @@ def read_episodes(run: str | Path) -> list[dict[str, Any]]:
             raise InputError(f"{path}: line {number} is damaged")
         for name in ("episode", "accuracy", "predicted_cost", "cost", "reward", "seconds"):
             if not _is_figure(row.get(name)):
-                raise InputError(f"{path}: line {number} is damaged: {name} is {row[name]!r}, not a number")
+                told = shortened(repr(row[name]))
+                raise InputError(f"{path}: line {number} is damaged: {name} is {told}, not a number")
+        try:
+            require_plain(row)
+        except ValueError as error:
+            raise InputError(f"{path}: line {number} is damaged: {error}") from error
         rows.append({"episode": number - 1, **row, "cost": episode_cost(row)})
     return rows
 
@@ -208,17 +214,10 @@ def read_settings_file(run: str | Path) -> dict[str, Any]:
     Raises:
         InputError: If the file is not YAML.
     """
-    import yaml
-
     path = Path(run) / "experiment.yaml"
     if not path.exists():
         return {}
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path, "experiment file")
     if not isinstance(content, dict):
         return {}
     return content if "settings" in content else {"settings": content}
