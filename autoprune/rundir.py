@@ -19,7 +19,7 @@ from autoprune._environment import environment
 from autoprune._folder import is_run
 from autoprune.errors import InputError, RunError
 from autoprune.experiment import Experiment
-from autoprune.files import read_json, write_json, write_text
+from autoprune.files import read_json, read_yaml, write_json, write_text
 
 __all__ = ["RunDir", "environment", "is_run", "read_settings", "refuse_existing"]
 
@@ -247,7 +247,7 @@ def read_settings(path: Path) -> tuple[Experiment, dict[str, Any]]:
         hint = f"; it holds {', '.join(inside[:4])}: name one of them" if inside else ""
         raise RunError(f"there is no run at {path}{hint}")
     experiment = Experiment.read(path / "experiment.yaml", {})
-    content = yaml.safe_load((path / "experiment.yaml").read_text(encoding="utf-8"))
+    content = read_yaml(path / "experiment.yaml", "experiment file")
     recorded = content.get("environment", {})
     return experiment, recorded if isinstance(recorded, dict) else {}
 
@@ -275,6 +275,6 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
         return None
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
