@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from autoprune.errors import InputError, RunError
+from autoprune.files import shortened
 from autoprune.graph import analyse
 from autoprune.models import build, load_weights, read_weights, save_weights
 from autoprune.pipeline.export import export_onnx, export_pt2
@@ -18,6 +20,9 @@ from autoprune.space import Policy
 __all__ = ["FORMATS", "apply_files", "dense_model", "export_onnx", "export_run", "load"]
 
 FORMATS = ("onnx", "pt2", "safetensors", "policy")
+
+_LARGEST = 10**5  # of a dimension or an argument that a policy names: more would only fill the memory
+_MOST_NUMBERS = 2**28  # in an example input: one GiB
 
 
 def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, Tensor]:
@@ -31,11 +36,25 @@ def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, Te
         InputError: If the policy does not say, and nobody else does.
     """
     name = model or policy.model.get("name")
-    shape = policy.model.get("example")
-    if not isinstance(name, str) or not isinstance(shape, list):
+    example = _example(policy)
+    if not isinstance(name, str) or example is None:
         raise InputError("the policy does not name its model and input shape; give the model")
     arguments = policy.model.get("arguments") or {}
-    return build(name, **arguments, seed=0).eval(), torch.zeros(shape)
+    if not isinstance(arguments, dict) or not all(_is_argument(*each) for each in arguments.items()):
+        raise InputError(f"the policy's arguments of its model are none: {shortened(repr(arguments))}")
+    return build(name, **arguments, seed=0).eval(), example
+
+
+def _is_argument(name: str, value: object) -> bool:
+    return name in ("in_channels", "classes", "image_size") and type(value) is int and 0 < value <= _LARGEST
+
+
+def _example(policy: Policy) -> Tensor | None:
+    """An input of the shape that a policy names; None if it names none."""
+    shape = policy.model.get("example")
+    if not isinstance(shape, list) or not shape or not all(type(n) is int and 0 < n <= _LARGEST for n in shape):
+        return None
+    return torch.zeros(shape) if math.prod(shape) <= _MOST_NUMBERS else None
 
 
 def load(
@@ -59,14 +78,12 @@ def load(
     path = Path(weights) if weights is not None else found
     if path is None:
         raise InputError("a policy alone is not enough: give the weights, dense or fine-tuned")
-    shape = policy.model.get("example")
     if model is None:
-        dense, example = dense_model(policy)
-    elif isinstance(shape, list):
-        dense, example = model, torch.zeros(shape)
-    else:
+        return small_with_weights(*dense_model(policy), policy, path)
+    example = _example(policy)
+    if example is None:
         raise InputError("the policy does not say its model's input shape")
-    return small_with_weights(dense, policy, example, path)
+    return small_with_weights(model, example, policy, path)
 
 
 def _policy_and_weights(source: str | Path | Policy) -> tuple[Policy, Path | None]:
@@ -81,7 +98,7 @@ def _policy_and_weights(source: str | Path | Policy) -> tuple[Policy, Path | Non
     return Policy.load(path / "policy.json"), next((w for w in weights if w.exists()), None)
 
 
-def small_with_weights(dense: nn.Module, policy: Policy, example: Tensor, path: Path) -> nn.Module:
+def small_with_weights(dense: nn.Module, example: Tensor, policy: Policy, path: Path) -> nn.Module:
     """The small network of a policy with weights from a file, whether these are the dense ones or its own."""
     weights = read_weights(path)
     own = dense.state_dict()
@@ -96,8 +113,7 @@ def small_with_weights(dense: nn.Module, policy: Policy, example: Tensor, path: 
 def apply_files(policy_path: Path, model: str | None, weights: Path, out: Path) -> nn.Module:
     """Rebuild a pruned network from dense weights and a policy, and write its weights."""
     policy = Policy.load(policy_path)
-    dense, example = dense_model(policy, model)
-    small = small_with_weights(dense, policy, example, weights)
+    small = small_with_weights(*dense_model(policy, model), policy, weights)
     save_weights(small.state_dict(), out)
     return small
 
@@ -125,8 +141,10 @@ def export_run(run: Path, form: str, out: Path) -> None:
     if form == "safetensors":
         save_weights(small.state_dict(), out)
         return
-    shape = Policy.load(run / "policy.json").model["example"]
-    (export_pt2 if form == "pt2" else export_onnx)(small, torch.zeros(shape), out)
+    example = _example(Policy.load(run / "policy.json"))
+    if example is None:  # `load` would have refused it
+        raise InputError(f"{run / 'policy.json'} does not say its model's input shape")
+    (export_pt2 if form == "pt2" else export_onnx)(small, example, out)
 
 
 def multiply_accumulates(model: nn.Module, example_input: Tensor) -> int:
