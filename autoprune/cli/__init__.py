@@ -3,6 +3,7 @@
 Heavy imports happen inside the commands, so that `--help` answers at once.
 """
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -17,4 +18,8 @@ def main() -> None:
     except KeyboardInterrupt:  # before anything could be set up
         sys.stderr.write("autoprune: interrupted; nothing had been started\n")
         code = 130
+    if code == 130:  # at once: the interpreter's own clearing up takes seconds where torch is loaded
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)

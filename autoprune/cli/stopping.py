@@ -20,7 +20,7 @@ from autoprune.errors import Interrupted
 
 __all__ = ["resumable", "watched"]
 
-_PATIENCE = 3.0  # seconds to end in good order; native code may not let go, a destructor may swallow the exception
+_PATIENCE = 2.5  # seconds to end in good order; native code may not let go, a destructor may swallow the exception
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _NOTHING = "interrupted; nothing had been started"

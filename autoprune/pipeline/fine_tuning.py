@@ -30,8 +30,9 @@ _SAVE_EVERY = 5.0  # seconds between two checkpoints of a training
 
 def train_dense(task: Task, run: RunDir, epochs: int | None, seed: int, talk: Talk) -> None:
     """Train the dense network in place, unless it came with weights, and keep its weights in the run."""
-    path = run.file("dense.safetensors")
+    path, unfinished = run.file("dense.safetensors"), run.file("checkpoint/dense.pt")
     if path.exists():
+        unfinished.unlink(missing_ok=True)  # a kill may have come between the two
         load_weights(task.model, path)
         task.trained = True
         return
@@ -39,10 +40,10 @@ def train_dense(task: Task, run: RunDir, epochs: int | None, seed: int, talk: Ta
         settings = TrainSettings(epochs=epochs or task.data.dense_epochs, seed=seed)
         trainer = Trainer(task.model, InEpochs(task.data.train), settings, loss=task.loss)
         with talk.stage("train", f"training {task.name} on {task.data.name}", settings.epochs) as bar:
-            _run(trainer, run.file("checkpoint/dense.pt"), bar)
+            _run(trainer, unfinished, bar)
         task.trained = True
     save_weights(task.model.state_dict(), path)
-    run.file("checkpoint/dense.pt").unlink(missing_ok=True)
+    unfinished.unlink(missing_ok=True)
 
 
 def fine_tune(problem: Problem, choices: Mapping[str, int], epochs: int, seed: int, talk: Talk, what: str) -> nn.Module:
@@ -63,8 +64,9 @@ def fine_tune(problem: Problem, choices: Mapping[str, int], epochs: int, seed: i
     if epochs == 0:
         return small
     name = f"tuned-{policy_key(choices)}-{epochs}-{seed}"
-    path = problem.run.file(f"checkpoint/{name}.safetensors")
+    path, unfinished = problem.run.file(f"checkpoint/{name}.safetensors"), problem.run.file(f"checkpoint/{name}.pt")
     if path.exists():
+        unfinished.unlink(missing_ok=True)
         load_weights(small, path)
         return small
     task = problem.task
@@ -72,7 +74,6 @@ def fine_tune(problem: Problem, choices: Mapping[str, int], epochs: int, seed: i
     teacher = None if task.loss is not None else task.model
     batches = InEpochs(task.data.train, first=(seed + 1) * 100_003)
     trainer = Trainer(small, batches, settings, teacher=teacher, loss=task.loss)
-    unfinished = problem.run.file(f"checkpoint/{name}.pt")
     with talk.stage("finetune", what, epochs) as bar:
         _run(trainer, unfinished, bar)
     save_weights(small.state_dict(), path)

@@ -1,4 +1,4 @@
-"""A folder as a user works in: with a module of a model, loaders and a target; and the command line, in this process."""
+"""A folder as a user works in, with a model, loaders and a target of its own; the command line in this process."""
 
 import shutil
 from pathlib import Path

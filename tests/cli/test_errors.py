@@ -1,4 +1,4 @@
-"""Every row of the promise on errors: the exit code, one or two lines that say what and where, and what is left behind."""
+"""Every row of the promise on errors: exit code, one or two lines that say what and where, and what is left behind."""
 
 import os
 import pickle
@@ -184,7 +184,10 @@ def test_a_folder_or_file_that_is_no_run_is_not_touched(refused, folder):
 
 
 def test_two_processes_on_one_run(refused, done):
-    holds = "import fcntl,sys; f = open(sys.argv[1], 'a'); fcntl.lockf(f, fcntl.LOCK_EX); print('held', flush=True); input()"
+    holds = (
+        "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.lockf(f, fcntl.LOCK_EX)\n"
+        "print('held', flush=True); sys.stdin.read()"
+    )
     lock = done / ".lock"
     process = subprocess.Popen(
         [sys.executable, "-S", "-c", holds, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE

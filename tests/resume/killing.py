@@ -1,8 +1,9 @@
-"""A process that runs jobs in children which kill themselves (kill -9) at a chosen moment.
+"""A process that runs jobs in children which send themselves a signal (kill -9) at a chosen moment.
 
 Everything is imported once, and every job runs in a fork of that process: a job then costs what it does, not what it
-imports. Reads a job a line: {"arguments": [...], "kill": [label, n], [n] or null, "log": file, "margin": share}; answers
-with the exit code, negative for a signal. The labels of all moments that the child passed stand in the log.
+imports. Reads a job a line: {"arguments": [...], "kill": [label, n], [n] or null, "log": file, "margin": share,
+"signal": number}. Answers with the exit code, negative for a signal, and the seconds from the moment to the end. The
+labels of all moments that the child passed stand in the log.
 
 A moment is a point at which a kill could hurt: a file about to be written, about to be renamed, just renamed, half an
 episode's line, an episode, an epoch, a timing.
@@ -11,32 +12,28 @@ episode's line, an episode, an epoch, a timing.
 import json
 import os
 import re
-import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 _UNIQUE = re.compile(r"[0-9a-f]{12}-\d+-\d+|\d+-[0-9a-f]{12}|(?<=profile)-\d+")  # of policies: not part of a label
 
 
 class Moments:
-    def __init__(self, kill, log):
-        self.kill, self.log, self.seen = kill, log, {}
+    def __init__(self, job):
+        self.kill, self.log, self.signal, self.seen = job["kill"], job["log"], job["signal"], {}
 
     def __call__(self, label):
         if self.due(label):
-            self.die()
+            os.kill(os.getpid(), self.signal)
 
     def due(self, label):
         label = _UNIQUE.sub("*", label)
         self.seen[label] = self.seen.get(label, 0) + 1
-        with open(self.log, "a") as stream:
+        with Path(self.log).open("a") as stream:
             stream.write(label + "\n")
         return self.kill == [label, self.seen[label]] or (self.kill or [None])[0] == sum(self.seen.values())
-
-    @staticmethod
-    def die():
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def instrument(moment, margin):
@@ -65,7 +62,7 @@ def instrument(moment, margin):
         if moment.due("torn line"):
             with self.file("episodes.jsonl").open("a") as stream:
                 stream.write(json.dumps(row)[: 10 + row["episode"]])
-            moment.die()
+            os.kill(os.getpid(), moment.signal)
         append(self, row)
         moment("episode")
 
@@ -98,7 +95,7 @@ def child(job):
     try:
         from autoprune.cli.main import run
 
-        instrument(Moments(job["kill"], job["log"]), job["margin"])
+        instrument(Moments(job), job["margin"])
         code = run(job["arguments"])
     finally:
         sys.stdout.flush()
@@ -110,7 +107,7 @@ def main():
     import torch
 
     torch.set_num_threads(1)
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, str(Path.cwd()))
     import tiny_job
     from torch.utils.tensorboard import SummaryWriter  # noqa: F401
 
@@ -119,7 +116,7 @@ def main():
     import autoprune.hardware.table_file
     import autoprune.pipeline.files
     import autoprune.pipeline.jobs
-    import autoprune.reports.html
+    import autoprune.reports.html  # noqa: F401 - so that no job imports anything
     from autoprune import agents
     from autoprune.graph import analyse
 
@@ -128,12 +125,13 @@ def main():
     analyse(tiny_job.network(), torch.zeros(1, 1, 8, 8))  # kept by the engine: the children find it there
     for line in sys.stdin:
         job = json.loads(line)
-        open(job["log"], "w").close()
+        Path(job["log"]).write_text("")
         pid = os.fork()
         if pid == 0:
             child(job)
         _, status = os.waitpid(pid, 0)
-        print(json.dumps(os.waitstatus_to_exitcode(status)), flush=True)
+        since = time.time() - Path(job["log"]).stat().st_mtime
+        print(json.dumps([os.waitstatus_to_exitcode(status), since]), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,56 +1,10 @@
 """Killed at any moment and resumed, a run ends as the one that was never interrupted: every file of it, bit for bit."""
 
-import json
-import os
 import random
-import shutil
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import yaml
-
-HERE = Path(__file__).parent
-JOB = ["--model", "tiny_job:network", "--data", "tiny_job:loaders", "--target", "tiny_job:Formula"]
-JOB += ["--train-epochs", "3", "--finetune-epochs", "4", "--finalists", "3", "--episodes", "14", "--warmup", "4"]
-
-
-class Shop:
-    """Runs jobs, each in a child of one process that has everything imported."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        shutil.copy(HERE / "tiny_job.py", folder)
-        self.log = folder / "moments.log"
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-        self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "killing.py")],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, *arguments, kill=None, margin=0.99):
-        """Exit code, negative for a signal."""
-        job = {"arguments": ["compress", *JOB, *arguments], "kill": kill, "log": str(self.log), "margin": margin}
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
-
-    def moments(self):
-        return self.log.read_text().splitlines()
-
-    def said(self):
-        return Path(f"{self.log}.txt").read_text()[-3000:]
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
+from tiny_shop import Shop, assert_same
 
 
 @pytest.fixture(scope="module")
@@ -58,35 +12,6 @@ def shop(tmp_path_factory):
     opened = Shop(tmp_path_factory.mktemp("shop"))
     yield opened
     opened.close()
-
-
-def content(run):
-    """Everything in a run that must come out the same: all but times, logs and pictures of them."""
-    found = {}
-    for path in sorted(run.rglob("*")):
-        name = str(path.relative_to(run))
-        if path.is_dir() or name.startswith("tensorboard") or name in (".lock", "report.html"):
-            continue
-        if path.suffix == ".safetensors" and name != "checkpoint/agent.safetensors":
-            found[name] = path.read_bytes()
-        elif name == "episodes.jsonl":
-            rows = [json.loads(line) for line in path.read_text().splitlines()]
-            found[name] = [{k: v for k, v in row.items() if k not in ("seconds", "cached")} for row in rows]
-        elif path.suffix == ".json":
-            found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k != "seconds"}
-        elif name == "experiment.yaml":
-            found[name] = yaml.safe_load(path.read_text())
-            found[name]["settings"].pop("run")
-        else:
-            found[name] = None
-    return found
-
-
-def assert_same(run, whole):
-    ours, theirs = content(run), content(whole)
-    assert ours.keys() == theirs.keys()
-    for name, value in theirs.items():
-        assert ours[name] == value, f"{name} differs"
 
 
 def chain(shop, name, kills, *arguments, margin=0.99):
@@ -110,6 +35,32 @@ def test_four_kills_leave_no_trace(shop):
     kills = [["rename dense.safetensors", 1], ["torn line", 9], ["renamed journal.json", 3], ["epoch", 7]]
     assert chain(shop, "killed", kills, *settings) == 4
     assert_same(shop.folder / "runs" / "killed", shop.folder / "runs" / "whole")
+
+
+@pytest.mark.parametrize(
+    ("by", "moments"),
+    [
+        (signal.SIGINT, [["timing", 2], ["torn line", 7], ["epoch", 6]]),
+        (signal.SIGTERM, [["rename dense.pt", 1], ["scoring", 4], ["rename report.json", 1]]),
+    ],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_an_interrupted_run_says_how_to_go_on_and_goes_on(shop, by, moments):
+    settings = ["--agent", "optuna", "--latency", "70%"]
+    if not (shop.folder / "runs" / "calm").exists():
+        assert shop.run(*settings, "--run", "calm") == 0, shop.said()
+    name = f"interrupted-{by}"
+    for moment in moments:
+        assert shop.run(*settings, "--run", name, "--resume", kill=moment, by=by) == 130, shop.said()
+        assert shop.seconds < 5
+        ours = [line for line in shop.said().splitlines() if line.startswith("autoprune: ")]
+        wanted = f"autoprune: interrupted; runs/{name} keeps what is finished: the same command with --resume goes on"
+        assert ours == [wanted]
+        assert "Traceback" not in shop.said()
+        left = [p.name for p in (shop.folder / "runs" / name).rglob(".*") if p.name != ".lock"]
+        assert left == []  # nothing half-written
+    assert shop.run(*settings, "--run", name, "--resume") == 0, shop.said()
+    assert_same(shop.folder / "runs" / name, shop.folder / "runs" / "calm")
 
 
 @pytest.mark.slow

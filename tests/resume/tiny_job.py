@@ -132,7 +132,7 @@ class Formula(Target):
         results = []
         for payload in payloads:
             content = json.loads(payload)
-            ms = content["ms"] if "ms" in content else 0.003
+            ms = content.get("ms", 0.003)
             if "layer" in content:
                 ms += content["copies"] * _layer_ms(Layer.from_json(content["layer"]))
             results.append(Measurement(ms, 0.0, 1, "formula", True))

@@ -1,0 +1,83 @@
+"""A shop of tiny jobs, and what of a run must be the same whatever happened on the way."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+HERE = Path(__file__).parent
+JOB = ["--model", "tiny_job:network", "--data", "tiny_job:loaders", "--target", "tiny_job:Formula"]
+JOB += ["--train-epochs", "3", "--finetune-epochs", "4", "--finalists", "3", "--episodes", "14", "--warmup", "4"]
+
+
+class Shop:
+    """Runs jobs, each in a child of one process that has everything imported."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        shutil.copy(HERE / "tiny_job.py", folder)
+        self.log = folder / "moments.log"
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "killing.py")],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments, kill=None, margin=0.99, by=signal.SIGKILL):
+        """Exit code, negative for a signal."""
+        Path(f"{self.log}.txt").unlink(missing_ok=True)
+        job = {"arguments": ["compress", *JOB, *arguments], "kill": kill, "margin": margin, "signal": by}
+        job["log"] = str(self.log)
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        code, self.seconds = json.loads(self.process.stdout.readline())
+        return code
+
+    def moments(self):
+        return self.log.read_text().splitlines()
+
+    def said(self):
+        return Path(f"{self.log}.txt").read_text()
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def content(run):
+    """Everything in a run that must come out the same: all but times, logs and pictures of them."""
+    found = {}
+    for path in sorted(run.rglob("*")):
+        name = str(path.relative_to(run))
+        if path.is_dir() or name.startswith("tensorboard") or name in (".lock", "report.html"):
+            continue
+        if path.suffix == ".safetensors" and name != "checkpoint/agent.safetensors":
+            found[name] = path.read_bytes()
+        elif name == "episodes.jsonl":
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            found[name] = [{k: v for k, v in row.items() if k not in ("seconds", "cached")} for row in rows]
+        elif path.suffix == ".json":
+            found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k != "seconds"}
+        elif name == "experiment.yaml":
+            found[name] = yaml.safe_load(path.read_text())
+            found[name]["settings"].pop("run")
+        else:
+            found[name] = None
+    return found
+
+
+def assert_same(run, whole):
+    ours, theirs = content(run), content(whole)
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        assert ours[name] == value, f"{name} differs"
