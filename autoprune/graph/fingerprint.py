@@ -30,9 +30,16 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
 
 
 def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-    """One line that names the first layer in which two fingerprints differ; None when they agree."""
-    if one["sha256"] == other["sha256"]:
+    """One line that names the first layer in which two fingerprints differ; None when they agree.
+
+    Args:
+        one: A fingerprint that may come from a file, and hold anything.
+        other: A model's own.
+    """
+    if one.get("sha256") == other["sha256"]:
         return None
+    if not _is_whole(one):
+        return "its fingerprint of the layers is damaged"
     for (name, kind, shapes), (name_b, kind_b, shapes_b) in zip(one["layers"], other["layers"], strict=False):
         if name != name_b:
             return f"layer {name!r} stands where the other has {name_b!r}"
@@ -41,7 +48,22 @@ def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | 
         if shapes != shapes_b:
             key = next(k for k in (*shapes, *shapes_b) if shapes.get(k) != shapes_b.get(k))
             return f"layer {name!r}: {key} is {shapes.get(key)}, in the other {shapes_b.get(key)}"
-    longer, count = (one, len(other["layers"])), len(one["layers"])
-    if count < len(other["layers"]):
+    count, count_b = len(one["layers"]), len(other["layers"])
+    if count < count_b:
         return f"layer {other['layers'][count][0]!r} is missing"
-    return f"layer {longer[0]['layers'][longer[1]][0]!r} is missing in the other"
+    if count > count_b:
+        return f"layer {one['layers'][count_b][0]!r} is missing in the other"
+    return "its layers are the same but their digest is not; the file was changed"
+
+
+def _is_whole(content: Mapping[str, Any]) -> bool:
+    """Whether something has a fingerprint's form."""
+    layers = content.get("layers")
+    if not isinstance(layers, list):
+        return False
+    return all(
+        isinstance(layer, list)
+        and [type(part) for part in layer] == [str, str, dict]
+        and all(isinstance(sizes, list) for sizes in layer[2].values())
+        for layer in layers
+    )
