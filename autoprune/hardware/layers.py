@@ -109,7 +109,8 @@ class Layer:
             InputError: If a field is of the wrong kind, or no size that a layer can have.
             TypeError: If a field is unknown or missing.
         """
-        layer = cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in content.items()})
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
+        layer = cls(**fields)
         if type(layer.kind) is not str or type(layer.bias) is not bool:
             raise InputError(f"a layer of the kind {layer.kind!r:.40} with the bias {layer.bias!r:.40}")
         for name in ("inputs", "outputs", "batch", "groups"):
