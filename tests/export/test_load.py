@@ -86,3 +86,38 @@ def test_a_policy_of_another_network_is_refused(run, parts):
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(RunError, match="there is no run"):
         autoprune.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"sha256": "0"}, "their digest is not"),
+        ({"layers": 7}, "fingerprint of the layers is damaged"),
+        ({"layers": [[1, 2]]}, "fingerprint of the layers is damaged"),
+        ({"layers": []}, "layer 'conv1' is missing"),
+    ],
+)
+def test_a_policy_with_another_fingerprint_is_refused(run, parts, change, text):
+    fingerprint = {**parts.policy.model["fingerprint"], "sha256": "other"} | change
+    model = {**parts.policy.model, "fingerprint": fingerprint}
+    with pytest.raises(PolicyMismatchError, match=text):
+        autoprune.load(parts.policy.model_copy(update={"model": model}), run / "dense.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"arguments": {"width": 2}}, "arguments of its model"),
+        ({"arguments": {"classes": 10**12}}, "arguments of its model"),
+        ({"arguments": [1]}, "arguments of its model"),
+        ({"example": [1, 3, 10**12, 8]}, "does not name its model and input shape"),
+        ({"example": [1, 3, -8, 8]}, "does not name its model and input shape"),
+        ({"example": "1, 3, 8, 8"}, "does not name its model and input shape"),
+        ({"name": ["resnet20"]}, "does not name its model and input shape"),
+        ({"name": "resnet21"}, "the nearest name is resnet"),
+    ],
+)
+def test_what_a_policy_says_of_its_model_is_checked(run, parts, change, text):
+    policy = parts.policy.model_copy(update={"model": {**parts.policy.model, **change}})
+    with pytest.raises(InputError, match=text):
+        autoprune.load(policy, run / "dense.safetensors")
