@@ -12,7 +12,10 @@ from autoprune.errors import InputError
 from autoprune.files import read_yaml, shortened
 from autoprune.names import nearest_name
 
-__all__ = ["Experiment", "option_group"]
+__all__ = ["BUDGETS", "Experiment", "option_group"]
+
+BUDGETS = ("latency", "flops", "params", "accuracy_drop")
+"""The settings of which one may be given."""
 
 _TOLD = 8  # faults of one file; further ones are counted
 
@@ -56,6 +59,13 @@ class Experiment(BaseModel):
     )
     flops: str | None = _option(None, "budget of multiply-accumulates: 50% or 20M", "Budget")
     params: str | None = _option(None, "budget of parameters: 50% or 100k", "Budget")
+    accuracy_drop: float | None = _option(
+        None,
+        "instead of a budget: the fastest network that loses at most so many percentage points on the search split",
+        "Budget",
+        gt=0,
+        lt=100,
+    )
     agent: str = _option("ddpg", "who searches: ddpg, optuna, random, uniform; several with commas", "Search")
     episodes: int = _option(
         300, "episodes that the agent may log: warm-up and repeated policies included", "Search", ge=1
@@ -109,7 +119,7 @@ class Experiment(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Experiment:
-        given = [kind for kind in ("latency", "flops", "params") if getattr(self, kind) is not None]
+        given = [kind for kind in BUDGETS if getattr(self, kind) is not None]
         if len(given) > 1:
             raise ValueError(f"one budget at a time, not {' and '.join(given)}")
         if self.warmup is not None and self.warmup > self.episodes:
@@ -138,7 +148,7 @@ class Experiment(BaseModel):
 
     def default_name(self) -> str:
         """Name of a run that was given none: model, data, budget and agent."""
-        kind, amount = self.budget
+        kind, amount = self.budget if self.accuracy_drop is None else ("accuracy-drop", f"{self.accuracy_drop:g}")
         parts = (self.model.replace(":", "."), self.data.replace(":", "-"), f"{kind}{amount}", self.agent)
         return "-".join("".join(c if c.isalnum() or c in "._-" else "_" for c in part) for part in parts)
 
@@ -172,8 +182,8 @@ class Experiment(BaseModel):
         if not isinstance(settings, dict):
             raise InputError(f"{path} should hold settings, a line each, such as 'model: resnet20'")
         settings = {str(key).replace("-", "_"): value for key, value in settings.items()}
-        if any(kind in overrides for kind in ("latency", "flops", "params")):  # another budget replaces the file's
-            settings = {k: v for k, v in settings.items() if k not in ("latency", "flops", "params")}
+        if any(kind in overrides for kind in BUDGETS):  # another budget replaces the file's
+            settings = {k: v for k, v in settings.items() if k not in BUDGETS}
         try:
             return cls.build({**settings, **overrides})
         except InputError as error:

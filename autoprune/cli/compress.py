@@ -28,6 +28,7 @@ def compress(experiment: Experiment, flags: Flags) -> None:
 
 def _one(part: Part, flags: Flags) -> None:
     from autoprune.cli.screen import Screen, print_result
+    from autoprune.pipeline.accuracy_drop import accuracy_drop_job
     from autoprune.pipeline.files import export_run
     from autoprune.pipeline.jobs import compress_job
     from autoprune.pipeline.opening import check_settings, finished_result, opened_run, use_threads
@@ -41,7 +42,9 @@ def _one(part: Part, flags: Flags) -> None:
         task = load_task(experiment)
         with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as run:
             result = finished_result(run)
-            if result is None:
+            if result is None and experiment.accuracy_drop is not None:
+                result = accuracy_drop_job(run.experiment, run, screen, load_task)
+            elif result is None:
                 result = compress_job(task, run, screen)
             else:
                 screen.say(f"{run.path} is finished; nothing is left to do")

@@ -7,6 +7,7 @@ import typer
 from autoprune.cli.options import Flags, experiment_command
 from autoprune.cli.stopping import resumable
 from autoprune.cli.sweeps import Part, parts_of
+from autoprune.errors import InputError
 from autoprune.experiment import Experiment
 
 __all__ = ["register"]
@@ -20,6 +21,8 @@ def register(app: typer.Typer) -> None:
 
 def search(experiment: Experiment, flags: Flags) -> None:
     """Search only (training the dense network first when no weights are given); leaves policy.json."""
+    if experiment.accuracy_drop is not None:
+        raise InputError("--accuracy-drop needs fine-tuning to know what is lost; use autoprune compress")
     with parts_of(experiment, flags) as parts:
         for part in parts:
             with resumable(part.experiment.run_dir, "the same command with --resume"):

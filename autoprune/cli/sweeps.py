@@ -73,7 +73,8 @@ def sub_experiments(experiment: Experiment) -> list[Experiment]:
     parts = []
     for agent, amount in itertools.product(agents, limits):
         name = agent if len(limits) == 1 else f"{agent}-{amount.replace('%', '')}"
-        parts.append(experiment.replace(agent=agent, run=str(experiment.run_dir / name), **{kind: amount}))
+        budget = {kind: amount} if experiment.accuracy_drop is None else {}
+        parts.append(experiment.replace(agent=agent, run=str(experiment.run_dir / name), **budget))
     return parts
 
 

@@ -17,6 +17,7 @@ from autoprune.experiment import Experiment
 from autoprune.graph import analyse
 from autoprune.hardware import Measurement, get_target
 from autoprune.hardware import measure as measure_networks
+from autoprune.pipeline.accuracy_drop import accuracy_drop_job
 from autoprune.pipeline.jobs import compress_job
 from autoprune.pipeline.opening import Result, check_settings, opened_run
 from autoprune.pipeline.talk import Silent, Talk
@@ -62,7 +63,8 @@ def compress(
         search: Batches on which candidates are scored.
         test: Batches that are touched once, at the end.
         example_input: One input, (1, ...); default the first of `train`.
-        budget: `latency<=50%`, `latency<=2.5ms`, `flops<=50%`, `params<=100k`.
+        budget: `latency<=50%`, `latency<=2.5ms`, `flops<=50%`, `params<=100k`; or `accuracy_drop<=0.5`, the fastest
+            network that loses at most half a percentage point on the search split.
         target: The device's runtime.
         agent: Who searches.
         episodes: Episodes that the agent may log.
@@ -85,7 +87,7 @@ def compress(
         BudgetError: If the budget cannot be met.
         TargetError: If the target is not available here.
     """
-    kind = Budget.from_text(budget)
+    limited, amount = _budget(budget)
     data = from_loaders(train, search, test, example_input, seed=seed)
     name = f"{type(model).__module__}:{type(model).__qualname__}"
     with ExitStack() as stack:
@@ -104,14 +106,29 @@ def compress(
             "threads": threads,
             "seed": seed,
             "run": str(folder) if "/" in str(folder) else f"./{folder}",
-            kind.kind: kind.requested,
+            limited: amount,
         }
         experiment = Experiment.build(settings)
         check_settings(experiment)
-        task = Task(name, model, data, True, evaluate or accuracy, loss, "the caller's")
         opened = stack.enter_context(opened_run(experiment, resume=resume, overwrite=overwrite))
-        result = compress_job(task, opened, talk or Silent())
+
+        def task(_: Experiment) -> Task:
+            return Task(name, model, data, True, evaluate or accuracy, loss, "the caller's")
+
+        if experiment.accuracy_drop is None:
+            result = compress_job(task(experiment), opened, talk or Silent())
+        else:
+            result = accuracy_drop_job(experiment, opened, talk or Silent(), task)
         return result if run is not None else Result(result.model, result.policy, result.report)
+
+
+def _budget(text: str) -> tuple[str, str]:
+    """The setting that a budget stands in, and its amount."""
+    kind, _, amount = text.partition("<=")
+    if kind.strip() == "accuracy_drop":
+        return "accuracy_drop", amount.strip().removesuffix("%")
+    budget = Budget.from_text(text)
+    return budget.kind, budget.requested
 
 
 def profile(
