@@ -7,9 +7,13 @@ there. So it is moved into `.replaced/` first, and comes back when the new run i
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+
+from autoprune.errors import RunError
 
 __all__ = [
     "LOCK",
@@ -19,14 +23,17 @@ __all__ = [
     "foreign",
     "is_run",
     "recover",
+    "refuse_existing",
+    "remove_empty",
     "restore",
     "set_aside",
     "sweep",
+    "told",
 ]
 
 SETTINGS = "experiment.yaml"
 LOCK = ".lock"
-_REPLACED, _DROPPED = ".replaced", ".dropped"
+_REPLACED, _RETURNING, _DROPPED = ".replaced", ".returning", ".dropped"
 # A file that was being written beside its goal: tempfile's eight characters, with or without our suffix.
 _UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}(\.tmp)?")
 
@@ -38,10 +45,24 @@ def is_run(path: Path) -> bool:
 
 def foreign(path: Path) -> list[str]:
     """Names in a folder that is no run's, by which one can tell; empty for a run, an empty or a missing folder."""
-    if not path.exists() or is_run(path) or (path / _REPLACED).is_dir():
+    if not path.exists() or is_run(path) or any((path / name).is_dir() for name in (_REPLACED, _RETURNING)):
         return []
     own = {LOCK, _DROPPED}
     return [e.name for e in path.iterdir() if e.name not in own and not _UNFINISHED.fullmatch(e.name)]
+
+
+def refuse_existing(path: Path, *, resume: bool = False, overwrite: bool = False) -> None:
+    """Refuse a folder that a run must not be started in, before any work is done.
+
+    Raises:
+        RunError: If the path is a file or somebody else's folder, or holds a run that is neither resumed nor replaced.
+    """
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is a file; choose another --run")
+    if foreign(path):
+        raise RunError(f"{path} exists and is no run; choose another --run")
+    if is_run(path) and not (resume or overwrite):
+        raise RunError(f"{path} exists; use --resume to go on, --overwrite to start anew, or choose another --run")
 
 
 def sweep(path: Path) -> None:
@@ -55,13 +76,12 @@ def sweep(path: Path) -> None:
 
 def set_aside(path: Path) -> None:
     """Keep the folder's run in `.replaced/`; a run that had itself replaced that one, and never stood, goes."""
-    replaced = path / _REPLACED
-    if replaced.is_dir():
-        clear(path)
+    if (path / _REPLACED).is_dir():
+        _clear_for_replaced(path)
         return
-    replaced.mkdir()
+    (path / _REPLACED).mkdir()
     try:
-        _move(path, replaced)
+        _move(path, path / _REPLACED)
     except OSError:
         recover(path)
         raise
@@ -71,18 +91,30 @@ def restore(path: Path) -> bool:
     """Put the replaced run back in place of what is there; False if none was replaced."""
     if not (path / _REPLACED).is_dir():
         return False
-    clear(path)
-    _move(path / _REPLACED, path)
-    (path / _REPLACED).rmdir()
+    _clear_for_replaced(path)
+    recover(path)
     return True
 
 
 def recover(path: Path) -> None:
     """Put a run back that a kill left between its two places; where the new run has begun, it stays."""
     replaced = path / _REPLACED
+    if (path / _RETURNING).is_dir():
+        _finish_clearing(path)
     if replaced.is_dir() and not (is_run(path) and is_run(replaced)):
         _move(replaced, path)
         replaced.rmdir()
+
+
+def _clear_for_replaced(path: Path) -> None:
+    """Remove the new run. Its folder's name tells, after a kill, that what lies beside it is to go."""
+    (path / _REPLACED).rename(path / _RETURNING)
+    _finish_clearing(path)
+
+
+def _finish_clearing(path: Path) -> None:
+    clear(path)
+    (path / _RETURNING).rename(path / _REPLACED)
 
 
 def drop_replaced(path: Path) -> None:
@@ -93,9 +125,8 @@ def drop_replaced(path: Path) -> None:
 
 
 def clear(path: Path) -> None:
-    """Remove a run's files, its settings first: what is left of it is no run."""
-    (path / SETTINGS).unlink(missing_ok=True)
-    for entry in _entries(path):
+    """Remove a run's files, its settings last: after a kill, what is left is still a run."""
+    for entry in sorted(_entries(path), key=lambda e: e.name == SETTINGS):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
@@ -104,11 +135,25 @@ def clear(path: Path) -> None:
 
 def _move(source: Path, goal: Path) -> None:
     for entry in sorted(_entries(source), key=lambda e: e.name == SETTINGS):
-        there = goal / entry.name
-        if there.is_dir() and not there.is_symlink():
-            shutil.rmtree(there)  # of a new run that was being cleared away
-        entry.rename(there)
+        entry.rename(goal / entry.name)
 
 
 def _entries(path: Path) -> list[Path]:
-    return [entry for entry in path.iterdir() if entry.name not in (LOCK, _REPLACED, _DROPPED)]
+    return [entry for entry in path.iterdir() if entry.name not in (LOCK, _REPLACED, _RETURNING, _DROPPED)]
+
+
+@contextlib.contextmanager
+def told(what: str) -> Iterator[None]:
+    """An error of the file system as one of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{what}: {error.strerror or error}") from error
+
+
+def remove_empty(path: Path) -> None:
+    """Remove a folder, and `runs` around it if that is now empty too."""
+    with contextlib.suppress(OSError):
+        path.rmdir()
+        if path.parent.name == "runs":
+            path.parent.rmdir()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
@@ -16,7 +15,7 @@ import yaml
 
 from autoprune import _folder
 from autoprune._environment import environment
-from autoprune._folder import is_run
+from autoprune._folder import is_run, refuse_existing
 from autoprune.errors import InputError, RunError
 from autoprune.experiment import Experiment
 from autoprune.files import read_json, read_yaml, write_json, write_text
@@ -24,6 +23,8 @@ from autoprune.files import read_json, read_yaml, write_json, write_text
 __all__ = ["RunDir", "environment", "is_run", "read_settings", "refuse_existing"]
 
 Value = TypeVar("Value")
+
+_open: set[Path] = set()  # by this process, which the kernel's lock does not keep from its own runs
 
 _MAY_DIFFER = ("run", "data_dir")  # where things lie says nothing about what comes out
 
@@ -64,7 +65,7 @@ class RunDir:
         self._fresh = False  # whether this process began the run, and nothing stands yet
         self._journal: dict[str, Any] = {}
         try:
-            with _told(f"cannot write to {path}"):
+            with _folder.told(f"cannot write to {path}"):
                 self._open(experiment, resume, overwrite, dict(device or {}))
         except BaseException:
             self.discard()
@@ -87,7 +88,9 @@ class RunDir:
         write_text(self.path / _folder.SETTINGS, yaml.safe_dump(content, sort_keys=False))
 
     def _acquire(self) -> IO[str]:
-        with _told(f"cannot write to {self.path}"):
+        if self.path.resolve() in _open:
+            raise RunError(f"{self.path} is in use by this process already")
+        with _folder.told(f"cannot write to {self.path}"):
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / _folder.LOCK).open("a")
         try:
@@ -97,6 +100,8 @@ class RunDir:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 raise RunError(f"{self.path} is in use by another process") from None
             raise RunError(f"cannot lock {self.path}: {error.strerror}") from error
+        self._place = self.path.resolve()
+        _open.add(self._place)
         return lock
 
     def _resumed(self, experiment: Experiment, here: Mapping[str, Any]) -> Experiment:
@@ -127,7 +132,9 @@ class RunDir:
 
     def close(self) -> None:
         """Give the lock back."""
-        self._lock.close()
+        if not self._lock.closed:
+            self._lock.close()
+            _open.discard(self._place)
 
     def stands(self) -> None:
         """The run is under way: from now on it is kept whatever happens, and what it replaced is let go."""
@@ -146,10 +153,10 @@ class RunDir:
             _folder.clear(self.path)
             if self.created:
                 self.file(_folder.LOCK).unlink(missing_ok=True)
-                _remove_empty(self.path)
+                _folder.remove_empty(self.path)
         elif self.created and not is_run(self.path):
             self.file(_folder.LOCK).unlink(missing_ok=True)
-            _remove_empty(self.path)
+            _folder.remove_empty(self.path)
         self._fresh = False
         self.close()
 
@@ -222,20 +229,6 @@ class RunDir:
             ) from error
 
 
-def refuse_existing(path: Path, *, resume: bool = False, overwrite: bool = False) -> None:
-    """Refuse a folder that a run must not be started in, before any work is done.
-
-    Raises:
-        RunError: If the path is a file or somebody else's folder, or holds a run that is neither resumed nor replaced.
-    """
-    if path.exists() and not path.is_dir():
-        raise RunError(f"{path} is a file; choose another --run")
-    if _folder.foreign(path):
-        raise RunError(f"{path} exists and is no run; choose another --run")
-    if is_run(path) and not (resume or overwrite):
-        raise RunError(f"{path} exists; use --resume to go on, --overwrite to start anew, or choose another --run")
-
-
 def read_settings(path: Path) -> tuple[Experiment, dict[str, Any]]:
     """The settings of a run and the environment that it was started in.
 
@@ -250,23 +243,6 @@ def read_settings(path: Path) -> tuple[Experiment, dict[str, Any]]:
     content = read_yaml(path / "experiment.yaml", "experiment file")
     recorded = content.get("environment", {})
     return experiment, recorded if isinstance(recorded, dict) else {}
-
-
-@contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
-    """An error of the file system as one of ours."""
-    try:
-        yield
-    except OSError as error:
-        raise RunError(f"{what}: {error.strerror or error}") from error
-
-
-def _remove_empty(path: Path) -> None:
-    """Remove a folder, and `runs` around it if that is now empty too."""
-    with contextlib.suppress(OSError):
-        path.rmdir()
-        if path.parent.name == "runs":
-            path.parent.rmdir()
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -2,13 +2,14 @@
 
 Everything is imported once, and every job runs in a fork of that process: a job then costs what it does, not what it
 imports. Reads a job a line: {"arguments": [...], "kill": [label, n], [n] or null, "log": file, "margin": share,
-"signal": number}. Answers with the exit code, negative for a signal, and the seconds from the moment to the end. The
-labels of all moments that the child passed stand in the log.
+"entries": number, "signal": number}. Answers with the exit code, negative for a signal, and the seconds from the
+moment to the end. The labels of all moments that the child passed stand in the log.
 
 A moment is a point at which a kill could hurt: a file about to be written, about to be renamed, just renamed, half an
 episode's line, an episode, an epoch, a timing.
 """
 
+import functools
 import json
 import os
 import re
@@ -36,7 +37,8 @@ class Moments:
         return self.kill == [label, self.seen[label]] or (self.kill or [None])[0] == sum(self.seen.values())
 
 
-def instrument(moment, margin):
+def instrument(moment, margin, entries):
+    from autoprune.hardware import profiling
     from autoprune.pipeline import fine_tuning, searching, verify
     from autoprune.pruning.scoring import Scorer
     from autoprune.rundir import RunDir
@@ -45,6 +47,7 @@ def instrument(moment, margin):
     fine_tuning._SAVE_EVERY = -1.0
     searching._CHECKPOINT_EVERY = 4
     verify._MARGIN = margin
+    profiling.ProfileSettings = functools.partial(profiling.ProfileSettings, most_entries=entries)
     make, rename = tempfile.mkstemp, Path.replace
     append, score, epoch = RunDir.append_episode, Scorer.__call__, Trainer._one_epoch
 
@@ -95,7 +98,7 @@ def child(job):
     try:
         from autoprune.cli.main import run
 
-        instrument(Moments(job), job["margin"])
+        instrument(Moments(job), job["margin"], job["entries"])
         code = run(job["arguments"])
     finally:
         sys.stdout.flush()

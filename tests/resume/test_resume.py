@@ -14,11 +14,11 @@ def shop(tmp_path_factory):
     opened.close()
 
 
-def chain(shop, name, kills, *arguments, margin=0.99):
+def chain(shop, name, kills, *arguments, **named):
     """Start a run, kill it at these moments one after the other, and resume it to its end; how many kills hit."""
     hit = 0
     for kill in [*kills, None]:
-        code = shop.run(*arguments, "--run", name, "--resume", kill=kill, margin=margin)
+        code = shop.run(*arguments, "--run", name, "--resume", kill=kill, **named)
         if code == 0:
             break
         assert code == -signal.SIGKILL, shop.said()
@@ -66,28 +66,29 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(shop, by, moments):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
-    ("settings", "margin"),
+    ("settings", "named"),
     [
-        (["--agent", "ddpg", "--latency", "70%", "--seed", "1"], 0.99),
-        (["--agent", "optuna", "--latency", "60%"], 0.99),
-        (["--agent", "random", "--latency", "60%"], 0.9),  # no policy passes at first: limits are tightened
-        (["--agent", "ddpg", "--flops", "40%"], 0.99),
+        (["--agent", "ddpg", "--latency", "70%", "--seed", "1"], {}),
+        (["--agent", "optuna", "--latency", "60%"], {"entries": 60}),  # layers are measured after the search
+        (["--agent", "random", "--latency", "60%"], {"margin": 0.9, "entries": 60}),  # limits are tightened
+        (["--agent", "random", "--latency", "48%", "--target", "tiny_job:Coarse"], {}),  # a second table is profiled
+        (["--agent", "ddpg", "--flops", "40%"], {}),
     ],
-    ids=["ddpg-latency", "optuna-latency", "random-tightened", "ddpg-flops"],
+    ids=["ddpg-latency", "optuna-estimated", "random-tightened", "random-finer", "ddpg-flops"],
 )
-def test_kills_at_every_kind_of_moment_leave_no_trace(shop, settings, margin, request):
+def test_kills_at_every_kind_of_moment_leave_no_trace(shop, settings, named, request):
     whole = f"whole-{request.node.callspec.id}"
-    assert shop.run(*settings, "--run", whole, margin=margin) == 0, shop.said()
+    assert shop.run(*settings, "--run", whole, **named) == 0, shop.said()
     passed = shop.moments()
     labels = list(dict.fromkeys(passed))  # in the order of the stages
     draw = random.Random(0)
     kills = 0
     for part in range(4):
         moments = [[label, draw.randint(1, min(2, passed.count(label)))] for label in labels[part::4]]
-        kills += chain(shop, f"killed-{whole}-{part}", moments, *settings, margin=margin)
+        kills += chain(shop, f"killed-{whole}-{part}", moments, *settings, **named)
         assert_same(shop.folder / "runs" / f"killed-{whole}-{part}", shop.folder / "runs" / whole)
     at_random = [[draw.randint(1, len(passed) // 3)] for _ in range(6)]
-    kills += chain(shop, f"random-{whole}", at_random, *settings, margin=margin)
+    kills += chain(shop, f"random-{whole}", at_random, *settings, **named)
     assert_same(shop.folder / "runs" / f"random-{whole}", shop.folder / "runs" / whole)
     print(f"{request.node.callspec.id}: {kills} kills at {len(labels)} kinds of moments")
     assert kills >= 20

@@ -144,6 +144,13 @@ def _chance(content):
     return hashlib.sha256(content).digest()[0] / 127.5 - 1
 
 
+class Coarse(Formula):
+    """Its grid of widths is too coarse for small budgets, which need a second table."""
+
+    name = "coarse"
+    granule = 8
+
+
 class Absent(Formula):
     name = "absent"
 

@@ -32,10 +32,11 @@ class Shop:
             text=True,
         )
 
-    def run(self, *arguments, kill=None, margin=0.99, by=signal.SIGKILL):
+    def run(self, *arguments, kill=None, margin=0.99, entries=800, by=signal.SIGKILL):
         """Exit code, negative for a signal."""
         Path(f"{self.log}.txt").unlink(missing_ok=True)
         job = {"arguments": ["compress", *JOB, *arguments], "kill": kill, "margin": margin, "signal": by}
+        job["entries"] = entries
         job["log"] = str(self.log)
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
