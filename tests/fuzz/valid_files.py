@@ -117,6 +117,7 @@ def written(folder: Path) -> dict[str, bytes]:
     rows: list[EpisodeRecord] = []
     player = agent("ddpg")
     run_search(player, 8, rows.append)
+    rows = player.history = [row.model_copy(update={"seconds": 0.25}) for row in rows]  # the same in every run
     (folder / "episodes.jsonl").write_text("".join(row.model_dump_json() + "\n" for row in rows))
     player.state_dict().save(folder / "agent.safetensors")
     return {path.name: path.read_bytes() for path in folder.iterdir()}
