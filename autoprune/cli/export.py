@@ -17,9 +17,7 @@ def register(app: typer.Typer) -> None:
 
 def export(
     run: Annotated[Path, typer.Argument(help="folder of a finished run")],
-    form: Annotated[
-        str, typer.Option("--format", help="onnx, pt2 (both with a dynamic batch), safetensors or policy")
-    ],
+    form: Annotated[str, typer.Option("--format", help="onnx, pt2 (both with a dynamic batch), safetensors or policy")],
     out: Annotated[Path, typer.Option(help="the file to write")],
 ) -> None:
     """Write the small network of a run; ONNX and pt2 are checked against its outputs first."""
