@@ -95,15 +95,18 @@ class SearchSpace:
         """Checked choices for every decision; decisions that are not named stay dense.
 
         Raises:
-            InputError: If a name is unknown or a width is not among its decision's options.
+            InputError: If a name is unknown, a value is no whole number of units, or a width is not among its
+                decision's options.
         """
         full = self.dense
         for name, units in choices.items():
             decision = self[name]
+            if not _is_whole(units):
+                raise InputError(f"decision {name!r}: {shortened(repr(units))} is not a whole number of units")
             if units not in decision.options:
-                near = decision.nearest(units) if isinstance(units, int | float) else decision.width
                 raise InputError(
-                    f"decision {name!r} cannot keep {units} of {decision.width} units; the nearest option is {near}"
+                    f"decision {name!r} cannot keep {units} of {decision.width} units;"
+                    f" the nearest option is {decision.nearest(units)}"
                 )
             full[name] = int(units)
         return full
@@ -198,6 +201,12 @@ class Policy(BaseModel):
             return cls.model_validate(content)
         except ValidationError as error:
             raise InputError(f"{path} is not a policy: {first_fault(error)}") from error
+
+
+def _is_whole(units: object) -> bool:
+    """Whether a value is a whole number of Python's or NumPy's; True is one to Python, but not to people."""
+    number = isinstance(units, int | float | np.integer | np.floating) and not isinstance(units, bool)
+    return number and float(units).is_integer()  # type: ignore[arg-type]  # a number, as just asked
 
 
 def first_fault(error: ValidationError) -> str:

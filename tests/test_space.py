@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from autoprune.budget import Budget
@@ -32,6 +33,16 @@ def test_wrong_choices_name_the_nearest_right_one():
         SPACE.policy({"a": 7})
     with pytest.raises(InputError, match="no decision is named 'bb'; did you mean 'b'"):
         SPACE.policy({"bb": 4})
+
+
+@pytest.mark.parametrize("units", ["8", True, 8.5, float("nan"), None, [8]])
+def test_what_is_no_whole_number_of_units_is_refused_as_such(units):
+    with pytest.raises(InputError, match=r"decision 'a': .* is not a whole number of units"):
+        SPACE.policy({"a": units})
+
+
+def test_numbers_of_units_may_be_numpys():
+    assert SPACE.policy({"a": np.int64(4)}).choices == {"a": 4, "b": 12}
 
 
 def test_uniform_rounds_to_the_nearest_option():
