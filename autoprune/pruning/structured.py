@@ -29,12 +29,13 @@ def search_space(
         model: Any module that `torch.export` can trace; left as it is.
         example_input: What its forward takes, with a batch dimension first.
         target: Runtime whose grid of widths the options follow; None for every multiple of `granularity`.
-        granularity: Kept widths are multiples of this; default 1, or what suits the target.
+        granularity: Kept channels are multiples of this; default 1, or what suits the target. A unit may be several
+            channels (one for each group of a grouped convolution), and then fewer units make up a multiple.
         skip: Names or patterns (`layer1.*`) of layers that stay as they are.
 
     Raises:
         UnsupportedModelError: If the model cannot be traced.
-        InputError: If the target is unknown or a pattern matches nothing.
+        InputError: If the target is unknown, the granularity is below 1 or a pattern matches nothing.
     """
     return space_of(analyse(model, example_input), target=target, granularity=granularity, skip=skip)
 
@@ -49,15 +50,11 @@ def space_of(
 ) -> SearchSpace:
     """The search space of an analysed model; see `search_space`."""
     from autoprune.hardware import get_target
-    from autoprune.hardware.widths import options
+    from autoprune.hardware.widths import MOST_OPTIONS, grid, options
 
     device = None if target is None else get_target(target)
-
-    def widths(width: int) -> tuple[int, ...]:
-        if device is not None:
-            return options(width, device, granularity)
-        return (*range(granularity or 1, width, granularity or 1), width)
-
+    grid(device, granularity)  # refuses nonsense also where nothing can be pruned
+    most = MOST_OPTIONS if device is not None else None
     frozen = dict(analysis.frozen)
     decisions = []
     for group in analysis.groups:
@@ -65,11 +62,17 @@ def space_of(
         if pattern is not None:
             frozen[group.name] = f"skipped by {pattern!r}"
             continue
-        decisions.append(Decision(group.name, group.width, widths(group.width)))
+        widths = options(group.width, device, granularity, most, positions=_channels_of_a_unit(group))
+        decisions.append(Decision(group.name, group.width, widths))
     for pattern in skip:
         if not any(_touches(group, pattern) for group in analysis.groups):
             raise InputError(f"--skip {pattern}: no prunable layer has such a name; see autoprune inspect")
     return SearchSpace(tuple(decisions), frozen, {"name": name, "fingerprint": dict(analysis.fingerprint)})
+
+
+def _channels_of_a_unit(group: Group) -> int:
+    """Channels that the group's first producer gives for one unit: several where a grouped convolution reads them."""
+    return next((int(m.positions.shape[1]) for m in group.members if m.role == "producer"), 1)
 
 
 def _touches(group: Group, pattern: str) -> bool:

@@ -30,6 +30,13 @@ def test_values_by_hand() -> None:
     assert options(16, get_target("torch")) == (4, 8, 12, 16)
 
 
+def test_units_of_several_channels_need_fewer_for_a_granule() -> None:
+    assert options(16, _ORT, positions=2) == (2, 4, 6, 8, 10, 12, 14, 16)
+    assert options(16, _ORT, positions=4) == options(16, _ORT, positions=8) == tuple(range(1, 17))
+    assert options(16, _ORT, 8, positions=6) == (4, 8, 12, 16)  # 24, 48 ... channels
+    assert options(40, None, most=None) == tuple(range(1, 41))
+
+
 def test_nonsense_is_refused() -> None:
     for call in (lambda: options(0, _ORT), lambda: options(8, _ORT, 0), lambda: options(8, _ORT, None, 1)):
         with pytest.raises(InputError):

@@ -42,6 +42,35 @@ def test_granularity_gives_multiples_and_always_the_whole_width():
     assert [d.options for d in space.decisions] == [(4,), (4, 6)]
 
 
+@pytest.mark.parametrize("granularity", [0, -4])
+@pytest.mark.parametrize("target", [None, "onnxruntime"])
+def test_a_granularity_below_one_is_refused_with_and_without_a_target(granularity, target):
+    with pytest.raises(InputError, match=f"granularity must be at least 1 channel, not {granularity}"):
+        autoprune.search_space(network(), EXAMPLE, target=target, granularity=granularity)
+
+
+@pytest.mark.parametrize(
+    ("target", "granularity", "units"),
+    [
+        ("onnxruntime", None, (2, 4, 6, 8)),  # the granule of 4 channels is 2 units
+        (None, 8, (4, 8)),
+        (None, 6, (3, 6, 8)),
+        (None, 2, (1, 2, 3, 4, 5, 6, 7, 8)),
+        (None, 3, (3, 6, 8)),  # 3 channels are no whole number of units, 6 are
+        (None, None, (1, 2, 3, 4, 5, 6, 7, 8)),
+    ],
+)
+def test_granularity_counts_channels_where_a_unit_is_several(target, granularity, units):
+    model = nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 32, 3, groups=2), nn.Conv2d(32, 4, 1)).eval()
+    analysis = analyse(model, EXAMPLE)
+    assert analysis.group("0").width == 8  # a unit is one channel of either group
+    space = autoprune.search_space(model, EXAMPLE, target=target, granularity=granularity)
+    assert space["0"].options == units
+    small = autoprune.apply(model, space.policy({"0": units[0]}), EXAMPLE)
+    assert small[0].out_channels == 2 * units[0]
+    assert small[0].out_channels % (granularity or 1) == 0
+
+
 @pytest.mark.parametrize(("criterion", "order"), [("l1", [2, 0, 3, 1]), ("l2", [2, 0, 3, 1])])
 def test_units_are_ranked_by_the_norm_of_their_filters(criterion, order):
     model = network()
