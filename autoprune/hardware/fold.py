@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +9,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from autoprune.errors import UnsupportedModelError
+from autoprune.graph.trace import quiet
+from autoprune.models import with_tensor_output
 
 __all__ = ["fold_batch_norm"]
 
@@ -37,20 +37,18 @@ def fold_batch_norm(
     Args:
         model: Any module that `torch.export` can trace; left as it was.
         example: The input, or the inputs in order, with the batch dimension that is wanted.
-
         dynamic_shapes: Dimensions that stay open, as `torch.export.export` takes them.
 
     Returns:
-        A module that computes the same as `model.eval()` to float tolerance.
+        A module that computes the same tensor as `output_of(model.eval()(...))` to float tolerance.
 
     Raises:
         UnsupportedModelError: If the model cannot be exported.
     """
     inputs = (example,) if isinstance(example, Tensor) else tuple(example)
-    frozen = copy.deepcopy(model).eval()
+    frozen = with_tensor_output(model)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             module = torch.export.export(frozen, inputs, dynamic_shapes=dynamic_shapes).module(check_guards=False)
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

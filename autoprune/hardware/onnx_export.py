@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import io
-import logging
-import warnings
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from autoprune.errors import UnsupportedModelError
+from autoprune.graph.trace import quiet
 from autoprune.hardware.fold import fold_batch_norm
+from autoprune.models import with_tensor_output
 
 __all__ = ["OPSET", "to_onnx", "to_onnx_for_timing"]
 
@@ -72,7 +69,7 @@ def to_onnx_for_timing(model: nn.Module, example: Tensor) -> bytes:
     try:
         with quiet():
             torch.onnx.export(
-                copy.deepcopy(model).eval(),
+                with_tensor_output(model),
                 (example,),
                 stream,  # type: ignore[arg-type]  # the signature is the newer exporter's; this one takes a stream
                 dynamo=False,
@@ -81,16 +78,3 @@ def to_onnx_for_timing(model: nn.Module, example: Tensor) -> bytes:
     except Exception:  # noqa: BLE001 - it raises whatever its passes raise, and may be gone in a later torch
         return to_onnx(model, example)
     return stream.getvalue()
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the exporter's notes about itself (missing torchvision, deprecations inside torch) off the screen."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

@@ -42,10 +42,10 @@ class TorchTarget(LocalTarget):
         """A `torch.export` program with BatchNorm folded, so that no class of the user's has to travel."""
         import torch
 
+        from autoprune.graph.trace import quiet
         from autoprune.hardware.fold import fold_batch_norm
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             program = torch.export.export(fold_batch_norm(model, example), (example,))
             program.example_inputs = ((example.detach().clone(),), {})
             buffer = io.BytesIO()

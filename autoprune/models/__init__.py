@@ -1,7 +1,7 @@
 """Models: a small zoo, any `package.module:factory`, and weights in files."""
 
 from autoprune.models.mobilenet import mobilenet_v1, mobilenet_v2
-from autoprune.models.outputs import inputs_of, output_of
+from autoprune.models.outputs import inputs_of, output_of, with_tensor_output
 from autoprune.models.precision import autocast, bf16_is_fast, device_of, uses_bf16
 from autoprune.models.resnet import plain20, resnet20, resnet32, resnet56
 from autoprune.models.vgg import vgg16_bn
@@ -27,4 +27,5 @@ __all__ = [
     "save_weights",
     "uses_bf16",
     "vgg16_bn",
+    "with_tensor_output",
 ]

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from autoprune.errors import AutopruneError, MissingExtraError, UnsupportedModelError
 from autoprune.files import replacing
-from autoprune.models import output_of
+from autoprune.graph.trace import quiet
+from autoprune.models import output_of, with_tensor_output
 
 __all__ = ["export_onnx", "export_pt2"]
 
@@ -76,9 +77,10 @@ def _exported(model: nn.Module, example: Tensor) -> bytes:
     two = example.expand(2, *example.shape[1:]).clone()  # a batch of one would be traced as the constant 1
     stream = io.BytesIO()
     try:
-        with torch.no_grad():
-            program = torch.export.export(model, (two,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-        torch.export.save(program, stream)
+        with quiet(), torch.no_grad():
+            shapes = ({0: torch.export.Dim("batch")},)
+            program = torch.export.export(with_tensor_output(model), (two,), dynamic_shapes=shapes)
+            torch.export.save(program, stream)
     except Exception as error:  # the model's own code runs, and may raise anything
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UnsupportedModelError(f"this model cannot be exported with a dynamic batch: {first[:300]}") from error

@@ -1,5 +1,7 @@
 """Networks named by reference, as a user's own module would hold them."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
@@ -24,6 +26,36 @@ class TwoImages(Tiny):
 
     def forward(self, x):
         return super().forward(x) + torch.arange(2.0)[:, None] * torch.ones(2, 5)
+
+
+@dataclass
+class Output:
+    """A plain dataclass, of which exporters know nothing."""
+
+    features: torch.Tensor
+    logits: torch.Tensor
+
+
+class AsDataclass(Tiny):
+    """Two outputs; the one that counts is not the first."""
+
+    def forward(self, x):
+        return Output(x.mean((2, 3)), super().forward(x))
+
+
+class AsDict(Tiny):
+    """The same as a dict."""
+
+    def forward(self, x):
+        return {"features": x.mean((2, 3)), "logits": super().forward(x)}
+
+
+class WithArguments(Tiny):
+    """Cannot be made by its name alone."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
 
 
 def tiny():

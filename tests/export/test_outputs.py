@@ -1,0 +1,59 @@
+"""Networks whose output is no tensor are timed and exported by the tensor that counts."""
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from export_nets import AsDataclass, AsDict, stirred
+
+import autoprune
+from autoprune.hardware.onnx_export import to_onnx_for_timing
+from autoprune.models import output_of, with_tensor_output
+from autoprune.pipeline.export import export_onnx, export_pt2
+
+EXAMPLE = torch.zeros(1, 3, 8, 8)
+
+
+@pytest.fixture(params=[AsDataclass, AsDict], ids=lambda kind: kind.__name__)
+def network(request):
+    return stirred(request.param(), 1)
+
+
+def expected(model, images):
+    with torch.inference_mode():
+        output = model(images)
+        counts = output["logits"] if isinstance(output, dict) else output.logits
+        assert torch.equal(output_of(output), counts)
+    return counts
+
+
+@pytest.mark.parametrize("target", ["torch", "onnxruntime"])
+def test_both_targets_time_it(network, target):
+    assert autoprune.measure(network, EXAMPLE, target).ms > 0
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_both_exports_give_the_output_that_counts(network, tmp_path, batch):
+    images = torch.randn(batch, 3, 8, 8, generator=torch.Generator().manual_seed(batch))
+    export_onnx(network, EXAMPLE, tmp_path / "n.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "n.onnx", providers=["CPUExecutionProvider"])
+    outputs = session.run(None, {"x": images.numpy()})
+    assert len(outputs) == 1
+    torch.testing.assert_close(torch.from_numpy(outputs[0]), expected(network, images), rtol=1e-4, atol=1e-4)
+    export_pt2(network, EXAMPLE, tmp_path / "n.pt2")
+    program = torch.export.load(tmp_path / "n.pt2")
+    torch.testing.assert_close(program.module()(images), expected(network, images), rtol=1e-4, atol=1e-4)
+    assert program.state_dict.keys() == network.state_dict().keys()
+
+
+def test_the_graph_that_is_timed_has_that_output_alone(network):
+    graph = onnx.load_from_string(to_onnx_for_timing(network, EXAMPLE)).graph
+    assert [[d.dim_value for d in o.type.tensor_type.shape.dim] for o in graph.output] == [[1, 5]]
+
+
+def test_the_network_itself_keeps_its_output_and_mode():
+    model = AsDataclass().train()
+    single = with_tensor_output(model)
+    assert model.training and not single.training
+    assert isinstance(single(EXAMPLE), torch.Tensor)
+    assert not isinstance(model(EXAMPLE.repeat(2, 1, 1, 1)), torch.Tensor)
