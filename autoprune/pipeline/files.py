@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from autoprune._reference import is_reference
 from autoprune.errors import InputError, RunError
 from autoprune.files import shortened
 from autoprune.graph import analyse
@@ -33,7 +34,7 @@ def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, Te
         model: A zoo name or `package.module:factory` instead of the one named.
 
     Raises:
-        InputError: If the policy does not say, and nobody else does.
+        InputError: If the policy does not say, and nobody else does, or the model cannot be made by its name.
     """
     name = model or policy.model.get("name")
     example = _example(policy)
@@ -42,7 +43,16 @@ def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, Te
     arguments = policy.model.get("arguments") or {}
     if not isinstance(arguments, dict) or not all(_is_argument(*each) for each in arguments.items()):
         raise InputError(f"the policy's arguments of its model are none: {shortened(repr(arguments))}")
-    return build(name, **arguments, seed=0).eval(), example
+    try:
+        return build(name, **arguments, seed=0).eval(), example
+    except InputError as error:
+        if arguments or model is not None or not is_reference(name):
+            raise
+        # `autoprune.compress` knows its network's class only, not what it was called with
+        raise InputError(
+            "this run's network was handed over in Python; give it: autoprune.load(run, model=...)"
+            f" ({name} cannot be made by its name: {str(error).splitlines()[0]})"
+        ) from error
 
 
 def _is_argument(name: str, value: object) -> bool:

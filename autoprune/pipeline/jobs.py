@@ -110,6 +110,8 @@ def _hand_over(search: Search, rejected: list[str], attempt: int, talk: Talk) ->
     with talk.stage("verify", "measuring the best policies on the target"):
         finalists = within_budget(problem, search.records, search.score, talk, without=rejected)
         uniform = uniform_within(problem)
+        if uniform is not None and all(uniform != c.choices for c in finalists):
+            finalists.append(Candidate(uniform, search.score(uniform), None))  # nobody may end below it
     talk.say(f"{len(finalists)} finalists meet the budget on {problem.target.name}")
     _, fresh = problem.task.search_parts
     winner, pairs = tournament(problem, finalists, fresh, epochs, talk)
@@ -190,7 +192,8 @@ def _finish(search: Search, final: Final, talk: Talk) -> Result:
     }
     policy = problem.policy(final.winner.choices, experiment.agent).model_copy(update={"measured": _measured(report)})
     policy.save(run.file("policy.json"))
-    for place, candidate in enumerate(final.finalists):
+    others = [candidate for candidate in final.finalists if candidate.choices != final.winner.choices]
+    for place, candidate in enumerate(others):
         measured = {"search_accuracy": candidate.score}
         if candidate.timing is not None:
             measured["latency_ms"] = candidate.timing.ms

@@ -22,6 +22,8 @@ from autoprune.space import Policy
 
 __all__ = ["Result", "check_settings", "finished_result", "opened_run", "require_search", "use_threads"]
 
+_LOADERS = "loaders"  # how a run calls the data that `autoprune.compress` was given; no command knows such a name
+
 
 @dataclass(frozen=True)
 class Result:
@@ -114,10 +116,15 @@ def require_search(path: Path) -> Experiment:
     """The settings of a run that has finished its search.
 
     Raises:
-        RunError: If there is no run or no policy.
+        RunError: If there is no run or no policy, or its data was handed over in Python.
     """
     name = f"{path.parent}/{path.name}" if path.name else str(path.resolve())
     experiment = read_settings(path)[0].replace(run=name)
+    if experiment.data == _LOADERS:
+        raise RunError(
+            f"{path} was made from Python, with data that no command has;"
+            " go on with autoprune.compress(..., run=..., resume=True)"
+        )
     if not (path / "policy.json").exists():
         raise RunError(f"{path} has no policy.json yet; run `autoprune search --run {name} --resume` first")
     return experiment

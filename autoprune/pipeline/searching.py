@@ -50,7 +50,7 @@ def start_search(problem: Problem) -> Search:
         problem.order,
         problem.task.data.calibration,
         episode_batches,
-        problem.task.evaluate,
+        problem.task.judge,
     )
     score = ScoreMemory(scorer)
     limit = problem.run.once("first search limit", lambda: problem.limit)

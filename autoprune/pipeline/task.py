@@ -51,6 +51,16 @@ class Task:
         """One input, float32 (1, ...)."""
         return self.data.example
 
+    def judge(self, model: nn.Module, batches: Iterable[Any]) -> float:
+        """Score of a network in evaluation mode; every module's own mode is put back."""
+        modes = [(module, module.training) for module in model.modules()]
+        model.eval()
+        try:
+            return float(self.evaluate(model, batches))
+        finally:
+            for module, training in modes:
+                module.training = training
+
     @cached_property
     def search_parts(self) -> tuple[list[Any], list[Any]]:
         """The search split, dealt to episodes and to finalists; read once, since a loader may shuffle."""
@@ -91,24 +101,40 @@ def shipped_weights(model: str, data: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def deal(batches: Iterable[Any], share: float = 0.6) -> tuple[list[Any], list[Any]]:
-    """The search split's batches, dealt to those that score episodes and those that score finalists.
+def deal(batches: Iterable[Any]) -> tuple[list[Any], list[Any]]:
+    """The search split, dealt: three fifths score episodes, two fifths compare finalists.
 
     The best of hundreds of scores is optimistic on the images that it was the best on; finalists are compared on
-    others. A single batch of (inputs, labels) tensors is cut in two; if that cannot be done, it serves both.
+    others. Every batch of tensors is dealt image by image, since a loader may be sorted by class; batches of anything
+    else are dealt whole. A single one serves both.
     """
-    all_batches = list(batches)
-    if len(all_batches) == 1:
-        all_batches = _halves(all_batches[0], share)
-    cut = max(1, min(len(all_batches) - 1, round(share * len(all_batches))))
-    return (all_batches[:cut], all_batches[cut:]) if len(all_batches) > 1 else (all_batches, all_batches)
+    episodes: list[Any] = []
+    finalists: list[Any] = []
+    seen = 0
+    for batch in batches:
+        size = _images_of(batch)
+        if size is None:
+            (episodes if _scores_episodes(seen) else finalists).append(batch)
+            seen += 1
+            continue
+        mine = torch.tensor([_scores_episodes(seen + image) for image in range(size)])
+        for part, mask in ((episodes, mine), (finalists, ~mine)):
+            if bool(mask.any()):
+                part.append(tuple(tensor[mask] for tensor in batch))
+        seen += size
+    return (episodes or finalists, finalists or episodes)
 
 
-def _halves(batch: Any, share: float) -> list[Any]:
-    if not (isinstance(batch, tuple | list) and all(isinstance(t, Tensor) and t.ndim and len(t) > 1 for t in batch)):
-        return [batch]
-    cut = max(1, round(share * len(batch[0])))
-    return [tuple(t[:cut] for t in batch), tuple(t[cut:] for t in batch)]
+def _scores_episodes(number: int) -> bool:
+    return number % 5 in (0, 2, 4)
+
+
+def _images_of(batch: Any) -> int | None:
+    """Images of a batch of tensors of one length; None of any other batch."""
+    if not isinstance(batch, tuple | list) or not batch:
+        return None
+    sizes = {len(t) if isinstance(t, Tensor) and t.ndim else None for t in batch}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def _device(name: str) -> torch.device:
