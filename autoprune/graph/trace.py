@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import PurePath
 from typing import Any
@@ -138,13 +139,14 @@ def canonical_names(model: nn.Module) -> dict[str, str]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Neither warnings, log lines nor the global random state escape from what runs inside."""
+    """Neither warnings, log lines, what exporters print nor the global random state escape from what runs inside."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), torch.random.fork_rng():
             warnings.simplefilter("ignore")
-            yield
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                yield
     finally:
         logging.disable(previous)
 
@@ -163,6 +165,7 @@ def trace(model: nn.Module, example: Example) -> Trace:
         try:
             program, batch = _export(shadow, example.with_batch(BATCH)), BATCH
         except Exception:  # noqa: BLE001 - exporting runs the user's code; a fixed batch size is one cause
+            _require_forward(model, example)
             program, batch = _export_as_given(shadow, example)
     names = canonical_names(model)
     kinds = (InputKind.PARAMETER, InputKind.BUFFER)
@@ -208,6 +211,18 @@ def _export_as_given(shadow: nn.Module, example: Example) -> tuple[torch.export.
             "make its forward free of control flow that depends on values, or export the part to be pruned"
         ) from error
     return program, next((t.shape[0] for t in example.tensors() if t.dim() > 0), 1)
+
+
+def _require_forward(model: nn.Module, example: Example) -> None:
+    """Run a copy of the model on the example itself: what fails there is no matter of exporting."""
+    try:
+        with torch.no_grad():
+            copy.deepcopy(model).eval()(*example.args, **example.kwargs)
+    except Exception as error:
+        shapes = " and ".join(str(list(t.shape)) for t in example.tensors()) or "none"
+        raise UnsupportedModelError(
+            f"the model's forward fails on an input of shape {shapes}: {first_line(error)}"
+        ) from error
 
 
 def first_line(error: BaseException) -> str:
