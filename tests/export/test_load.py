@@ -4,9 +4,13 @@ import sys
 
 import pytest
 import torch
+import yaml
 
 import autoprune
+from autoprune.cli.main import run as command
 from autoprune.errors import InputError, PolicyMismatchError, RunError
+from autoprune.experiment import Experiment
+from autoprune.pipeline.files import export_run
 
 
 def same(model, other, images):
@@ -121,3 +125,31 @@ def test_what_a_policy_says_of_its_model_is_checked(run, parts, change, text):
     policy = parts.policy.model_copy(update={"model": {**parts.policy.model, **change}})
     with pytest.raises(InputError, match=text):
         autoprune.load(policy, run / "dense.safetensors")
+
+
+@pytest.fixture
+def from_python(run, parts):
+    """The run as `autoprune.compress` leaves it for a class that needs arguments."""
+    about = {**parts.policy.model, "name": "export_nets:WithArguments", "arguments": {}}
+    parts.policy.model_copy(update={"model": about}).save(run / "policy.json")
+    settings = Experiment(model="export_nets:WithArguments", data="loaders").model_dump(mode="json")
+    (run / "experiment.yaml").write_text(yaml.safe_dump({"settings": settings, "environment": {}}))
+    return run
+
+
+def test_a_run_made_from_python_asks_for_its_network(from_python, parts, tmp_path):
+    asks = r"was handed over in Python; give it: autoprune\.load\(run, model=\.\.\.\).*width"
+    with pytest.raises(InputError, match=asks) as caught:
+        autoprune.load(from_python)
+    assert len(str(caught.value).splitlines()) == 1
+    for form in ("onnx", "pt2", "safetensors"):
+        with pytest.raises(InputError, match=asks):
+            export_run(from_python, form, tmp_path / "x")
+    assert same(autoprune.load(from_python, model=parts.dense), parts.finetuned, parts.images)
+
+
+def test_a_run_made_from_python_is_not_fine_tuned_by_the_command(from_python, capfd):
+    assert command(["finetune", str(from_python)]) == 2
+    error = capfd.readouterr().err
+    assert "made from Python" in error and "autoprune.compress(..., run=..., resume=True)" in error
+    assert len(error.splitlines()) <= 2
