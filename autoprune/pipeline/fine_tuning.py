@@ -182,7 +182,7 @@ def tournament(
 def _merit(problem: Problem, tuned: nn.Module, batches: Iterable[Any]) -> float:
     """How a finalist compares on held-out batches; higher is better.
 
-    Minus fine-tuning's own objective, label smoothing aside; a task with a score or loss of its own is judged by its score.
+    Minus fine-tuning's own objective, label smoothing aside; a task of its own score or loss is judged by that score.
     """
     task = problem.task
     if task.loss is not None or task.evaluate is not accuracy:
