@@ -6,8 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from autoprune import models
+from autoprune import flops, models
+from autoprune.cost.macs import macs_cost
 from autoprune.errors import InputError
+from autoprune.graph import analyse, cut
+from autoprune.pruning import kept_units, ranking
+from autoprune.pruning.structured import space_of
 
 
 def counted_macs(model: nn.Module, shape: tuple[int, ...]) -> int:
@@ -34,6 +38,17 @@ def parameters(model: nn.Module) -> int:
 def test_mobilenet_v1_costs_what_its_paper_says(width: float, millions: float) -> None:
     model = models.mobilenet_v1(classes=1000, width=width)
     assert round(counted_macs(model, (3, 224, 224)) / 1e6, 2) == millions
+
+
+def test_amcs_half_of_mobilenet_v1_costs_what_its_widths_say() -> None:
+    # The widths that AMC (He et al. 2018) publishes for 50 % of the operations.
+    widths = [24, 48, 96, 80, 192, 200, 328, 352, 368, 360, 328, 400, 736, 752]
+    model, image = models.mobilenet_v1(classes=1000), torch.zeros(1, 3, 224, 224)
+    analysis = analyse(model, image, validate=False)
+    space = space_of(analysis, granularity=1)
+    policy = space.policy(dict(zip(space.names, widths, strict=True)))
+    assert macs_cost(analysis, space).cost(policy.choices) == 293_870_000
+    assert flops(cut(model, analysis, kept_units(ranking(model, analysis), policy.choices)), image) == 293_870_000
 
 
 def test_mobilenet_v2_has_its_published_size() -> None:
