@@ -141,7 +141,7 @@ def canonical_names(model: nn.Module) -> dict[str, str]:
 def quiet() -> Iterator[None]:
     """Neither warnings, log lines, what exporters print nor the global random state escape from what runs inside."""
     previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)  # torch logs a traceback of what it also raises
     try:
         with warnings.catch_warnings(), torch.random.fork_rng():
             warnings.simplefilter("ignore")

@@ -1,5 +1,8 @@
 """A model that cannot be traced is refused in two lines, and a wrong input is not blamed on its control flow."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -68,3 +71,12 @@ def test_timing_and_exporting_are_as_quiet(folder, capfd):
             call()
         assert len(str(caught.value).splitlines()) == 1
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_process_of_its_own_logs_no_more(folder):
+    (folder / "untraceable_nets.py").write_text(NETS)  # here pytest keeps the lines that torch logs
+    program = "import sys; from autoprune.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, "inspect", "--model", "untraceable_nets:Flat", "--shape", "3,9,9"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.strip().splitlines()) <= 2, done.stderr
