@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-NETS = '''
+NETS = """
 from torch import nn
 
 def small():
@@ -20,8 +20,8 @@ def small():
         nn.Conv2d(32, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 3),
     )
-'''
-DATA = '''
+"""
+DATA = """
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -33,7 +33,7 @@ def split(count, seed):
 
 def loaders():
     return tuple(DataLoader(split(96, seed), batch_size=32, shuffle=seed == 0) for seed in range(3))
-'''
+"""
 
 
 def commands() -> list[str]:
