@@ -34,7 +34,9 @@ class Completions:
         self.cost = cost
         self.sizes = [len(decision.options) for decision in cost.space.decisions]
         self.exact = self._eliminate()
-        self._cheap = self._descend(cost.space.indices({}), 0) if not self.exact else None
+        self._cheap: Indices | None = None
+        if not self.exact:
+            self._cheap = self._descend(cost.space.indices({})[None], 0, -np.inf)[0][0]
 
     def _eliminate(self) -> bool:
         """Build the buckets; False if one of them would be too large."""
@@ -58,22 +60,26 @@ class Completions:
                 pending[message.scope[-1]].append(message)
         return True
 
-    def totals(self, prefix: Indices, witness: Indices) -> Costs:
-        """Cost of the cheapest known completion for each option of the next decision, shape (options,).
+    def ahead(self, prefix: Indices, witness: Indices, limit: float) -> tuple[Costs, Indices | None]:
+        """What each option of the next decision can still come to.
 
         Args:
             prefix: Option numbers of the decisions taken so far, shape (t,) with t below the number of decisions.
             witness: A full policy that starts with `prefix`, shape (decisions,); its tail is one completion.
+            limit: Where not exact, no cheaper completion is looked for than one that costs this much.
+
+        Returns:
+            Cost of the cheapest known completion of each option, shape (options,), and, where not exact, those
+            completions, shape (options, decisions).
         """
         t = len(prefix)
-        if not self.exact:
-            return np.array(
-                [
-                    float(self.cost.costs(self._finish(np.append(prefix, o), witness)[None])[0])
-                    for o in range(self.sizes[t])
-                ]
-            )
-        return self._before(prefix) + self._line(t, prefix)
+        if self.exact:
+            return self._before(prefix) + self._line(t, prefix), None
+        options = np.arange(self.sizes[t])[:, None]
+        policies, costs = self._finish(
+            np.hstack([np.repeat(prefix[None], len(options), axis=0), options]), witness, limit
+        )
+        return costs, policies
 
     def _before(self, prefix: Indices) -> float:
         """What no option of the next decision changes: decided entries, and later minima that look past it."""
@@ -96,33 +102,64 @@ class Completions:
     def best(self, prefix: Indices, witness: Indices | None = None) -> Indices:
         """The cheapest known full policy that starts with `prefix`, as option numbers of shape (decisions,)."""
         if not self.exact:
-            return self._finish(prefix, witness)
+            return np.asarray(self._finish(prefix[None], witness, -np.inf)[0][0])
         full = list(prefix)
         for d in range(len(prefix), len(self.sizes)):
             full.append(int(np.argmin(self._line(d, np.asarray(full, dtype=np.int64)))))
         return np.asarray(full, dtype=np.int64)
 
-    def _finish(self, prefix: Indices, witness: Indices | None) -> Indices:
-        """The best of: the witness's own tail, the cheapest policy's tail, and descent from there."""
-        t = len(prefix)
-        tails = [tail for tail in (witness, self._cheap) if tail is not None]
-        starts = [np.concatenate([prefix, tail[t:]]).astype(np.int64) for tail in tails]
-        starts.append(self._descend(starts[-1], t))
-        return starts[int(np.argmin(self.cost.costs(np.stack(starts))))]
+    def _finish(self, prefixes: Indices, witness: Indices | None, limit: float) -> tuple[Indices, Costs]:
+        """The best of the witness's own tail and the cheapest policy's, and of descent where both exceed the limit.
 
-    def _descend(self, start: Indices, first: int) -> Indices:
-        """Coordinate descent over the decisions from `first` on, until no single change makes it cheaper."""
-        current, value = start.copy(), float(self.cost.costs(start[None])[0])
-        improved = True
-        while improved:
-            improved = False
+        Args:
+            prefixes: Shape (n, t).
+            witness: Shape (decisions,), or None.
+            limit: Descent takes hundreds of prices, so what costs no more than this is left as it is.
+
+        Returns:
+            Policies of shape (n, decisions) and their costs, shape (n,).
+        """
+        n, t = prefixes.shape
+        tails = np.stack([tail[t:] for tail in (witness, self._cheap) if tail is not None])
+        starts = np.concatenate(
+            [np.repeat(prefixes[None], len(tails), axis=0), np.repeat(tails[:, None], n, axis=1)], axis=2
+        ).astype(np.int64)
+        prices = self.cost.costs(starts.reshape(-1, starts.shape[2])).reshape(len(tails), n)
+        chosen = prices.argmin(axis=0), np.arange(n)
+        policies, costs = starts[chosen], prices[chosen]
+        short = np.flatnonzero(costs > limit)
+        if len(short):
+            lower, values = self._descend(starts[-1][short], t, limit)
+            better = values < costs[short]
+            policies[short[better]], costs[short[better]] = lower[better], values[better]
+        return policies, costs
+
+    def _descend(self, starts: Indices, first: int, limit: float) -> tuple[Indices, Costs]:
+        """Coordinate descent over the decisions from `first` on, of many policies at once.
+
+        Each goes on until no single change makes it cheaper, or a round has brought it within the limit.
+
+        Args:
+            starts: Shape (n, decisions).
+            first: Decisions before this one stay.
+            limit: In the cost's unit.
+
+        Returns:
+            Policies of shape (n, decisions) and their costs, shape (n,).
+        """
+        policies, values = starts.copy(), self.cost.costs(starts)
+        active = np.arange(len(starts))
+        while len(active):
+            before = values[active]
             for d in range(first, len(self.sizes)):
-                trials = np.repeat(current[None], self.sizes[d], axis=0)
-                trials[:, d] = np.arange(self.sizes[d])
-                costs = self.cost.costs(trials)
-                if costs.min() < value:
-                    current, value, improved = trials[int(costs.argmin())], float(costs.min()), True
-        return current
+                trials = np.repeat(policies[active], self.sizes[d], axis=0)
+                trials[:, d] = np.tile(np.arange(self.sizes[d]), len(active))
+                prices = self.cost.costs(trials).reshape(len(active), self.sizes[d])
+                better = prices.min(axis=1) < values[active]
+                policies[active[better], d] = prices.argmin(axis=1)[better]
+                values[active[better]] = prices.min(axis=1)[better]
+            active = active[(values[active] < before) & (values[active] > limit)]
+        return policies, values
 
 
 def _spread(term: Term, scope: tuple[int, ...]) -> Costs:

@@ -33,6 +33,15 @@ class Accounting:
     rest: float
 
 
+@dataclass(frozen=True)
+class _Outlook:
+    """What is known of the current decision's options; found once a decision, for it is asked for several times."""
+
+    totals: NDArray[np.float64]
+    allowed: NDArray[np.bool_]
+    policies: NDArray[np.int64] | None  # completions that were found with the totals, shape (options, decisions)
+
+
 class Wall:
     """Walks the decisions in order and allows only options from which the limit can still be met.
 
@@ -72,6 +81,7 @@ class Wall:
         self._taken: list[int] = []
         self._witness = self._start
         self._paid = np.zeros(len(self.cost.space))
+        self._outlook: _Outlook | None = None
 
     @property
     def step(self) -> int:
@@ -84,17 +94,27 @@ class Wall:
         return self.cost.space.choices(self._witness)
 
     def totals(self) -> NDArray[np.float64]:
-        """Cost of the cheapest known completion for each option of the current decision, shape (options,)."""
-        return self._completions.totals(np.asarray(self._taken, dtype=np.int64), self._witness)
+        """Cost of the cheapest known completion for each option of the current decision, shape (options,).
+
+        Where the minimum is out of reach (see `Completions`), what is known to meet the limit may be all but cheap.
+        """
+        return self._look().totals.copy()
 
     def allowed(self) -> NDArray[np.bool_]:
         """Which options of the current decision can still end within the limit, shape (options,); never none."""
-        totals = self.totals()
-        allowed = np.asarray(totals <= self.limit - self._border)
-        for option in np.flatnonzero(np.abs(totals - self.limit) <= self._border):
-            allowed[option] = float(self.cost.costs(self._completed(int(option))[None])[0]) <= self.limit
-        allowed[self._witness[self.step]] = True  # priced already: the induction step
-        return allowed
+        return self._look().allowed.copy()
+
+    def _look(self) -> _Outlook:
+        if self._outlook is None:
+            taken = np.asarray(self._taken, dtype=np.int64)
+            totals, policies = self._completions.ahead(taken, self._witness, self.limit)
+            allowed = np.asarray(totals <= self.limit - self._border)
+            for option in np.flatnonzero(np.abs(totals - self.limit) <= self._border):
+                policy = self._completed(int(option), policies)
+                allowed[option] = float(self.cost.costs(policy[None])[0]) <= self.limit
+            allowed[self._witness[self.step]] = True  # priced already: the induction step
+            self._outlook = _Outlook(totals, allowed, policies)
+        return self._outlook
 
     def take(self, option: int) -> None:
         """Take the current decision.
@@ -106,19 +126,22 @@ class Wall:
             InputError: If the option cannot end within the limit.
         """
         d = self.step
-        if not 0 <= option < len(self.cost.space.decisions[d].options) or not self.allowed()[option]:
+        if not 0 <= option < len(self.cost.space.decisions[d].options) or not self._look().allowed[option]:
             raise InputError(
                 f"option {option} of decision {self.cost.space.names[d]!r} leaves no way to meet the budget"
             )
         if option != self._witness[d]:
-            self._witness = self._completed(option)
+            self._witness = self._completed(option, self._look().policies)
+        self._outlook = None
         self._taken.append(int(option))
         row = np.asarray(self._taken, dtype=np.int64)[None]
         self._paid[d] = sum(float(t.at(row, self.cost.space)[0]) for t in self.cost.terms if t.scope[-1] == d)
 
-    def _completed(self, option: int) -> NDArray[np.int64]:
+    def _completed(self, option: int, policies: NDArray[np.int64] | None) -> NDArray[np.int64]:
         """The cheapest known full policy that takes an option of the current decision."""
-        return self._completions.best(np.asarray([*self._taken, option], dtype=np.int64), self._witness)
+        if policies is not None:
+            return np.asarray(policies[option])
+        return self._completions.best(np.asarray([*self._taken, option], dtype=np.int64))
 
     @property
     def accounting(self) -> Accounting:

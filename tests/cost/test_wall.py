@@ -1,6 +1,7 @@
 """The wall: exact against enumeration, feasible on any table, and its accounts balance."""
 
 import itertools
+import pickle
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +74,88 @@ def test_without_elimination_every_episode_still_ends_within_the_limit(seed):
     rng = np.random.default_rng(seed)
     while wall.step < len(cost.space):
         wall.take(int(rng.choice(np.flatnonzero(wall.allowed()))))
-    assert cost.cost(wall.witness) <= limit
+        assert cost.cost(wall.witness) <= limit
+
+
+def inexact_wall(cost: AdditiveCost, limit: float, monkeypatch) -> Wall:
+    monkeypatch.setattr(completion, "_BUCKET_LIMIT", 1)
+    wall = Wall(cost, limit)
+    assert not wall._completions.exact
+    return wall
+
+
+def priced_rows(cost: AdditiveCost, monkeypatch) -> list[int]:
+    """How many policies each call of `cost.costs` prices from now on."""
+    calls, costs = [], cost.costs
+    monkeypatch.setattr(cost, "costs", lambda indices: calls.append(len(indices)) or costs(indices))
+    return calls
+
+
+def test_without_elimination_a_wide_budget_takes_one_call_a_decision(monkeypatch):
+    cost = random_cost(2)
+    wall = inexact_wall(cost, 2 * max(all_costs(cost).values()), monkeypatch)
+    calls = priced_rows(cost, monkeypatch)
+    for _ in cost.space.decisions:
+        wall.totals()
+        assert wall.allowed().all()
+        wall.take(1)
+    assert calls == [2 * 3] * 5  # every option with the witness's tail and with the cheapest policy's
+
+
+def test_without_elimination_descent_finds_what_no_known_tail_can_finish(monkeypatch):
+    table = np.array([[5.0, 5.0, 2.0], [2.4, 4.0, 3.0]])
+    space = SearchSpace((Decision("a", 2, (1, 2)), Decision("b", 3, (1, 2, 3))))
+    cost = AdditiveCost("latency", "ms", space, [CostEntry("e", ("a", "b"), Lookup(table))])
+    wall = inexact_wall(cost, 2.5, monkeypatch)
+    assert wall.witness == {"a": 1, "b": 3}  # with its tail the other option costs 3
+    assert wall.totals().tolist() == [2.0, 2.4]
+    assert wall.allowed().all()
+    wall.take(1)
+    assert wall.witness == {"a": 2, "b": 1}
+    assert wall.allowed().tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_what_the_wall_hands_out_is_the_callers_own(exact, monkeypatch):
+    cost = random_cost(1)
+    limit = cost.least()[0]
+    wall = Wall(cost, limit) if exact else inexact_wall(cost, 1.2 * limit, monkeypatch)
+    allowed, totals = wall.allowed(), wall.totals()
+    wall.allowed()[:], wall.totals()[:] = True, 0.0
+    np.testing.assert_array_equal(wall.allowed(), allowed)
+    np.testing.assert_array_equal(wall.totals(), totals)
+    with pytest.raises(InputError, match="no way to meet the budget"):
+        wall.take(int(np.flatnonzero(~allowed)[0]))
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_wall_pickled_between_look_and_take_goes_on_as_before_and_forgets_at_reset(exact, monkeypatch):
+    cost = random_cost(4)
+    limit = float(np.quantile(list(all_costs(cost).values()), 0.2))
+    wall = Wall(cost, limit) if exact else inexact_wall(cost, limit, monkeypatch)
+    fresh = wall.allowed()
+    wall.take(int(np.flatnonzero(fresh)[-1]))
+    wall.allowed()
+    again = pickle.loads(pickle.dumps(wall))
+    while wall.step < len(cost.space):
+        np.testing.assert_array_equal(again.allowed(), wall.allowed())
+        option = int(np.flatnonzero(wall.allowed())[-1])
+        wall.take(option)
+        again.take(option)
+        assert again.witness == wall.witness
+        assert cost.cost(wall.witness) <= limit
+    wall.reset()
+    np.testing.assert_array_equal(wall.allowed(), fresh)
+
+
+def test_a_decision_is_looked_at_once_however_often_it_is_asked_for(monkeypatch):
+    wall = Wall(random_cost(6), 100.0)
+    looks, ahead = [], wall._completions.ahead
+    monkeypatch.setattr(wall._completions, "ahead", lambda *args: looks.append(args) or ahead(*args))
+    for step in range(1, 4):
+        wall.allowed(), wall.totals(), wall.allowed()
+        wall.take(0)
+        assert len(looks) == step
 
 
 @given(seed=st.integers(0, 10_000))
