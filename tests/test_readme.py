@@ -15,10 +15,10 @@ from torch import nn
 
 def small():
     return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
-        nn.Conv2d(32, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 3),
+        nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(),
+        nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 3),
     )
 """
 DATA = """
@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, TensorDataset
 def split(count, seed):
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 3
-    images = torch.randn(count, 1, 12, 12, generator=generator) + labels.view(-1, 1, 1, 1)
+    images = torch.randn(count, 1, 32, 32, generator=generator) + labels.view(-1, 1, 1, 1)
     return TensorDataset(images, labels)
 
 def loaders():

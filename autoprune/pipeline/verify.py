@@ -58,7 +58,7 @@ def within_budget(
         if passed:
             return passed
         worst = sorted(t.over for t in timings)[len(timings) // 2] if timings else 1.0
-        limit = problem.limit * min(0.99, _MARGIN / max(worst, 1e-9))
+        limit = _tightened(problem, worst)
         talk.say(
             f"none of {len(timings)} finalists meets the budget as measured (median {worst:.1%} of it);"
             f" limit tightened from {figure(problem.limit)} to {figure(limit)} {problem.cost.unit}"
@@ -72,6 +72,13 @@ def within_budget(
         f" {figure(least) if least is not None else 'unknown'} ms. Raise the budget, or lower --granularity",
         least,
     )
+
+
+def _tightened(problem: Problem, over: float) -> float:
+    """The limit less the measured error; the least that can be reached is tried before a noisy session ends the job."""
+    limit = problem.limit * min(0.99, _MARGIN / max(over, 1e-9))
+    least = problem.cost.least()[0]
+    return max(limit, least) if problem.limit > 1.001 * least else limit
 
 
 def _unlike_first(ranked: list[tuple[dict[str, int], float]]) -> list[tuple[dict[str, int], float]]:
