@@ -86,7 +86,9 @@ def test_the_commands_for_ones_own_network(tmp_path):
     seen = []
     for line in commands():
         if line.startswith("autoprune ") and ("mynets" in line or "runs/mine" in line):
-            shorter = ["--episodes", "6", "--finetune-epochs", "1"] if " compress " in line else []
+            shorter = (
+                ["--episodes", "6", "--finetune-epochs", "1", "--granularity", "16"] if " compress " in line else []
+            )
             seen.append(autoprune(line, tmp_path, *shorter))
     inspected, compressed, exported = seen
     assert "what can be pruned" in inspected
