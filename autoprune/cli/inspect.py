@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from torch import nn
 
 __all__ = ["register"]
 
@@ -56,24 +52,21 @@ def inspect(
 def _content(
     model: str, data: str, shape: str | None, data_dir: Path | None, target: str | None, granularity: int | None
 ) -> dict[str, Any]:
-    import torch
-
-    from autoprune.errors import InputError
     from autoprune.graph import analyse
     from autoprune.pruning.structured import space_of
 
     if shape is None:
         from autoprune.data import load
+        from autoprune.models import build
 
         loaded = load(data, data_dir)
-        network, example = _built(model, loaded.shape, loaded.classes), loaded.example
+        arguments = {"in_channels": loaded.shape[0], "classes": loaded.classes, "image_size": loaded.shape[-1]}
+        network, example = build(model, **arguments, seed=0), loaded.example
     else:
-        try:
-            sizes = [int(part) for part in shape.split(",")]
-            example = torch.zeros(1, *sizes)
-        except (ValueError, RuntimeError) as error:
-            raise InputError(f"--shape {shape}: write the sizes of one input, such as 3,224,224") from error
-        network = _built(model, sizes, 10)
+        from autoprune.pipeline.task import example_of_shape, model_of_shape
+
+        example = example_of_shape(shape)
+        network = model_of_shape(model, example)
     analysis = analyse(network, example)
     space = space_of(analysis, target=target, granularity=granularity, name=model)
     groups = {group.name: group for group in analysis.groups}
@@ -94,9 +87,3 @@ def _content(
         "params": analysis.param_total({}),
         "flops": analysis.macs({}),
     }
-
-
-def _built(model: str, shape: Sequence[int], classes: int) -> nn.Module:
-    from autoprune.models import build
-
-    return build(model, in_channels=shape[0], classes=classes, image_size=shape[-1], seed=0)

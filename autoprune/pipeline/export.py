@@ -14,7 +14,7 @@ from autoprune.files import replacing
 from autoprune.graph.trace import quiet
 from autoprune.models import output_of, with_tensor_output
 
-__all__ = ["export_onnx", "export_pt2"]
+__all__ = ["export_onnx", "export_pt2", "onnx_bytes"]
 
 _TOLERANCE = 1e-4  # largest difference to PyTorch's outputs, relative to their largest magnitude
 _BATCHES = (1, 3)  # of the inputs that are compared: a dynamic batch must be one
@@ -33,15 +33,9 @@ def export_onnx(model: nn.Module, example: Tensor, out: Path) -> None:
         UnsupportedModelError: If the network cannot be exported.
         AutopruneError: If the exported network's outputs differ from PyTorch's.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(str(error.name), "onnx") from error
-    from autoprune.hardware import onnx_export
+    content = onnx_bytes(model, example)
+    import onnxruntime
 
-    content = onnx_export.to_onnx(model, example, dynamic_batch=True)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     with replacing(out) as temporary:
@@ -49,6 +43,24 @@ def export_onnx(model: nn.Module, example: Tensor, out: Path) -> None:
         session = onnxruntime.InferenceSession(temporary.read_bytes(), options, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
         _check(model, example, lambda images: torch.from_numpy(session.run(None, {name: images.numpy()})[0]), out)
+
+
+def onnx_bytes(model: nn.Module, example: Tensor) -> bytes:
+    """A network as ONNX with a dynamic batch, as it is delivered; not checked.
+
+    Raises:
+        MissingExtraError: If onnx or onnxruntime is not installed.
+        UnsupportedModelError: If the network cannot be exported.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), "onnx") from error
+    from autoprune.hardware import onnx_export
+
+    return onnx_export.to_onnx(model, example, dynamic_batch=True)
 
 
 def export_pt2(model: nn.Module, example: Tensor, out: Path) -> None:

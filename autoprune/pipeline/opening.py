@@ -20,7 +20,15 @@ from autoprune.hardware import get_target
 from autoprune.rundir import RunDir, read_settings
 from autoprune.space import Policy
 
-__all__ = ["Result", "check_settings", "finished_result", "opened_run", "require_search", "use_threads"]
+__all__ = [
+    "Result",
+    "check_settings",
+    "finished_result",
+    "has_data_of_python",
+    "opened_run",
+    "require_search",
+    "use_threads",
+]
 
 _LOADERS = "loaders"  # how a run calls the data that `autoprune.compress` was given; no command knows such a name
 
@@ -112,6 +120,11 @@ def finished_result(run: RunDir) -> Result | None:
     return Result(load(run.path), Policy.load(run.file("policy.json")), read_json(report, "report"), run.path)
 
 
+def has_data_of_python(experiment: Experiment) -> bool:
+    """Whether a run's data was handed over in Python, so that no command has it."""
+    return experiment.data == _LOADERS
+
+
 def require_search(path: Path) -> Experiment:
     """The settings of a run that has finished its search.
 
@@ -120,7 +133,7 @@ def require_search(path: Path) -> Experiment:
     """
     name = f"{path.parent}/{path.name}" if path.name else str(path.resolve())
     experiment = read_settings(path)[0].replace(run=name)
-    if experiment.data == _LOADERS:
+    if has_data_of_python(experiment):
         raise RunError(
             f"{path} was made from Python, with data that no command has;"
             " go on with autoprune.compress(..., run=..., resume=True)"

@@ -18,7 +18,7 @@ from autoprune.evaluation import Evaluate, accuracy
 from autoprune.experiment import Experiment
 from autoprune.models import build, load_weights
 
-__all__ = ["Loss", "Task", "deal", "load_task", "shipped_weights"]
+__all__ = ["Loss", "Task", "deal", "example_of_shape", "load_task", "model_of_shape", "shipped_weights"]
 
 Loss = Callable[[Any, Any], Tensor]
 
@@ -90,6 +90,24 @@ def load_task(experiment: Experiment) -> Task:
         task.weights_origin = origin
     _check_forward(task, device)
     return task
+
+
+def example_of_shape(shape: str) -> Tensor:
+    """Zeros for one input of the sizes that a user wrote: `3,224,224` gives (1, 3, 224, 224).
+
+    Raises:
+        InputError: If these are no sizes.
+    """
+    try:
+        return torch.zeros(1, *(int(part) for part in shape.split(",")))
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"--shape {shape}: write the sizes of one input, such as 3,224,224") from error
+
+
+def model_of_shape(name: str, example: Tensor) -> nn.Module:
+    """A model of the zoo for inputs like this one, with 10 classes; or what a factory gives."""
+    sizes = example.shape
+    return build(name, in_channels=sizes[1], classes=10, image_size=sizes[-1], seed=0)
 
 
 def shipped_weights(model: str, data: str) -> Path | None:
