@@ -186,46 +186,52 @@ class RunDir:
         write_json(self.path / "checkpoint" / "journal.json", journal)
         self._journal = journal
 
-    # Episodes ------------------------------------------------------------------------------------------------
-
-    @property
-    def _episodes_path(self) -> Path:
-        return self.path / "episodes.jsonl"
+    # Rows: files that grow line by line --------------------------------------------------------------------------
 
     def episodes(self) -> list[dict[str, Any]]:
-        """Every finished episode, in order; a torn last line is dropped, and cut off the file.
+        """Every finished episode, in order; see `rows`."""
+        return self.rows("episodes.jsonl")
+
+    def append_episode(self, row: dict[str, Any]) -> None:
+        """Add a finished episode; it is on disk when this returns."""
+        self.append_row("episodes.jsonl", row)
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """Every whole line of a file of rows, in order; a torn last line is dropped, and cut off the file.
 
         Raises:
             InputError: If a line that is not the last is damaged.
         """
-        if not self._episodes_path.exists():
+        path = self.file(name)
+        if not path.exists():
             return []
         rows, good = [], 0
-        content = self._episodes_path.read_bytes()
+        content = path.read_bytes()
         lines = content.splitlines(keepends=True)
         for number, line in enumerate(lines):
             row = _parsed(line)
             if row is None:
                 if number == len(lines) - 1:
                     break
-                raise InputError(f"{self._episodes_path}: line {number + 1} is damaged")
+                raise InputError(f"{path}: line {number + 1} is damaged")
             rows.append(row)
             good += len(line)
         if good < len(content):
-            os.truncate(self._episodes_path, good)
+            os.truncate(path, good)
         return rows
 
-    def append_episode(self, row: dict[str, Any]) -> None:
-        """Add a finished episode; it is on disk when this returns."""
+    def append_row(self, name: str, row: dict[str, Any]) -> None:
+        """Add a line to a file of rows; it is on disk when this returns."""
+        path = self.file(name)
         line = json.dumps(row, allow_nan=False) + "\n"
         try:
-            with self._episodes_path.open("a", encoding="utf-8") as stream:
+            with path.open("a", encoding="utf-8") as stream:
                 stream.write(line)
                 stream.flush()
                 os.fsync(stream.fileno())
         except OSError as error:
             raise InputError(
-                f"cannot write {self._episodes_path}: {error.strerror}; finished episodes are safe, --resume goes on"
+                f"cannot write {path}: {error.strerror}; finished {path.stem} are safe, --resume goes on"
             ) from error
 
 
@@ -246,7 +252,7 @@ def read_settings(path: Path) -> tuple[Experiment, dict[str, Any]]:
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    """An episode's line as a mapping; None if it is torn."""
+    """A row's line as a mapping; None if it is torn."""
     if not line.endswith(b"\n"):
         return None
     try:
