@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from autoprune.agents import EpisodeRecord, best
-from autoprune.envs import ScoreMemory, largest_uniform
+from autoprune.envs import ScoreMemory, largest_uniform, top_up
 from autoprune.errors import BudgetError
 from autoprune.pipeline.problem import Problem, figure
 from autoprune.pipeline.searching import project
@@ -18,6 +20,7 @@ __all__ = ["Candidate", "uniform_within", "within_budget"]
 _MARGIN = 0.99  # share of the limit that a finalist may take: a later session may time it half a percent slower
 _BATCH = 6  # policies timed together before the next are looked at
 _ROUNDS = 6  # times that the limit is tightened before the budget is given up
+_ROOM = 0.05  # share of the limit below which what a candidate leaves unspent is not worth another timing
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def within_budget(
         passed, timings = _first_that_pass(problem, predicted, wanted)
         tried += timings
         if passed:
-            return passed
+            return _filled(problem, passed, score, talk, without)
         worst = sorted(t.over for t in timings)[len(timings) // 2] if timings else 1.0
         limit = _tightened(problem, worst)
         talk.say(
@@ -112,6 +115,52 @@ def _first_that_pass(
         if len(passed) >= wanted:
             break
     return passed[:wanted], timings
+
+
+def _filled(
+    problem: Problem, passed: Sequence[Candidate], score: ScoreMemory, talk: Talk, without: Sequence[str]
+) -> list[Candidate]:
+    """The candidates, those that leave much of the limit unspent grown until it is spent, where that scores better.
+
+    A policy is priced by prediction and admitted by measurement: where it measures faster than predicted, and where
+    an agent stopped short, the difference is accuracy given away. What is grown has to pass the measurement as well,
+    and may be grown again, since that measurement has corrected the prediction. The uniform baseline stays what its
+    name says. Every attempt goes another way, a little less far: the last may have measured too slow.
+    """
+    if problem.experiment.agent == "uniform":
+        return list(passed)
+    left, tried, widened = list(passed), {*(policy_key(c.choices) for c in passed), *without}, 0
+    for attempt in range(_ROUNDS):
+        grown = {policy_key(c.choices): _grown(problem, c, attempt) for c in left}
+        wider = [c for c in grown.values() if c is not None and policy_key(c) not in tried]
+        if not wider:
+            continue
+        tried |= {policy_key(choices) for choices in wider}
+        fits, _ = _first_that_pass(problem, [(choices, score(choices)) for choices in wider], len(wider))
+        better = {policy_key(c.choices): c for c in fits}
+        for place, candidate in enumerate(left):
+            choices = grown[policy_key(candidate.choices)]
+            after = better.get(policy_key(choices)) if choices is not None else None
+            if after is not None and after.score >= candidate.score:
+                left[place] = after
+                widened += 1
+    if widened:
+        talk.say(f"finalists that left more than {_ROOM:.0%} of the budget unspent were widened, {widened} times")
+    unlike = {policy_key(candidate.choices): candidate for candidate in left}
+    return sorted(unlike.values(), key=lambda candidate: -candidate.score)
+
+
+def _grown(problem: Problem, candidate: Candidate, attempt: int) -> dict[str, int] | None:
+    """The candidate widened in random order up to what its own measurement says the limit is; None if it is full."""
+    predicted = problem.cost.cost(candidate.choices)
+    over = candidate.timing.over if candidate.timing is not None else predicted / problem.limit
+    if over >= 1 - _ROOM:
+        return None
+    margin = _MARGIN ** (1 + attempt) if candidate.timing is not None else 1.0  # counts are exact
+    indices = problem.space.indices(candidate.choices)
+    draw = np.random.default_rng((int(policy_key(candidate.choices), 16), attempt))
+    wider = problem.space.choices(top_up(problem.cost, margin * predicted / over, indices, draw))
+    return wider if wider != candidate.choices else None
 
 
 def uniform_within(problem: Problem) -> dict[str, int] | None:

@@ -1,12 +1,14 @@
 """The main job from Python: what comes back fits the budget, the files agree with it, and one seed gives one result."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 import autoprune
+from autoprune.agents import Agent, registry
 from autoprune.errors import BudgetError, InputError, RunError, TargetError
 from autoprune.evaluation import accuracy
 from autoprune.models import read_weights
@@ -132,6 +134,31 @@ def test_a_latency_budget_is_met_as_measured(trained, loaders, tmp_path, monkeyp
     assert budget["measured"] == result.report["finetuned"]["latency_ms"]
     table = autoprune.LatencyTable.load(tmp_path / "l" / "latency_table.json")
     assert table.predict(result.policy) == pytest.approx(result.report["finetuned"]["latency_ms_predicted"])
+
+
+class Timid(Agent):
+    """Always asks for the thinnest network, far below any budget."""
+
+    name = "timid"
+
+    def _play(self, k):
+        self._execute({decision.name: decision.options[0] for decision in self.env.space.decisions})
+
+
+@pytest.mark.parametrize("budget", ["flops<=60%", "latency<=80%"])
+def test_what_a_search_leaves_of_the_budget_is_spent(trained, loaders, monkeypatch, budget):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "resume")
+    monkeypatch.setitem(registry._WHERE, "timid", (__name__, "Timid"))
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[Timid.__module__])
+    monkeypatch.setattr("tiny_job._chance", lambda _: 0.0)  # layers add up
+    settings = {"agent": "timid", "episodes": 2, "target": "tiny_job:Formula", "granularity": 1}
+
+    def width(model, batches):
+        return sum(p.numel() for p in model.parameters()) / 1e4  # a wider network is always better
+
+    result = compress(trained, loaders, budget=budget, finetune_epochs=0, evaluate=width, **settings)
+    spent = result.report["budget"]["measured"] / result.report["budget"]["limit"]
+    assert 0.95 <= spent <= 1
 
 
 @pytest.mark.parametrize(
