@@ -50,8 +50,20 @@ class Experiment(BaseModel):
         "What",
     )
     data_dir: str | None = _option(None, "where data sets lie or are downloaded to", "What")
-    target: str = _option("onnxruntime", "the device's runtime: onnxruntime, torch, or package.module:Class", "Device")
+    target: str = _option(
+        "onnxruntime",
+        "the device's runtime: a name that `autoprune targets` lists, or package.module:Class; options behind an @"
+        " (openvino@bf16, torch@channels_last+threads=2)",
+        "Device",
+    )
     threads: int = _option(1, "threads of the target while it is timed", "Device", ge=1, le=1024)
+    precision: Literal["f32", "bf16", "f16"] | None = _option(
+        None, "number format of the target; default: its own first, f32 where it has it", "Device"
+    )
+    memory_format: Literal["contiguous", "channels_last"] | None = _option(
+        None, "order of the images that the target is handed; default: contiguous", "Device"
+    )
+    target_batch: int = _option(1, "images in the batch that is timed", "Device", ge=1, le=65536)
     latency: str | None = _option(
         None,
         "latency budget: a share of the dense network (50%) or a time (2.5ms); 50% when no budget is given",
@@ -81,6 +93,18 @@ class Experiment(BaseModel):
     )
     skip: tuple[str, ...] = _option(
         (), "layers that stay as they are: names or patterns (layer1.*); may be repeated", "Search"
+    )
+    step: str = _option("5%", "share of the dense latency that the first step takes off", "Progressive")
+    step_decay: float = _option(
+        0.96,
+        "every step takes off this share of the step before, down to a quarter of the first",
+        "Progressive",
+        gt=0,
+        le=1,
+    )
+    step_epochs: int = _option(1, "epochs of fine-tuning after every step", "Progressive", ge=0)
+    step_batches: int | None = _option(
+        None, "so many batches of fine-tuning after every step, instead of epochs", "Progressive", ge=1
     )
     train_epochs: int | None = _option(None, "epochs of the dense training; default: the data set's", "Training", ge=1)
     finetune_epochs: int | None = _option(
@@ -117,6 +141,14 @@ class Experiment(BaseModel):
     def _budgets_are_text(cls, value: Any) -> Any:
         return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
+    @field_validator("step")
+    @classmethod
+    def _step_is_a_share(cls, value: str) -> str:
+        number = value.strip().removesuffix("%")
+        if not value.strip().endswith("%") or not number.replace(".", "", 1).isdigit() or not 0 < float(number) <= 50:
+            raise ValueError("write a share above 0% and at most 50%, such as 5%")
+        return value.strip()
+
     @model_validator(mode="after")
     def _consistent(self) -> Experiment:
         given = [kind for kind in BUDGETS if getattr(self, kind) is not None]
@@ -139,6 +171,11 @@ class Experiment(BaseModel):
     def warmup_episodes(self) -> int:
         """Episodes before the agent learns."""
         return min(100, self.episodes // 4) if self.warmup is None else self.warmup
+
+    @property
+    def step_share(self) -> float:
+        """What the first step of progressive pruning takes off, as a share of the dense cost, in (0, 0.5]."""
+        return float(self.step.removesuffix("%")) / 100
 
     @property
     def run_dir(self) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -15,6 +15,8 @@ from autoprune.cli.sweeps import SWEEP_FILE
 from autoprune.experiment import Experiment, option_group
 
 __all__ = ["Flags", "experiment_command", "resolve"]
+
+_PROGRESSIVE = tuple(name for name in Experiment.model_fields if option_group(name) == "Progressive")
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,15 @@ class Flags:
     onnx: bool = False
 
 
-def experiment_command(call: Callable[[Experiment, Flags], None], *, onnx: bool = False) -> Callable[..., None]:
+def experiment_command(
+    call: Callable[[Experiment, Flags], None], *, onnx: bool = False, without: Collection[str] = _PROGRESSIVE
+) -> Callable[..., None]:
     """A typer command whose options are the experiment's settings.
 
     Args:
         call: Receives the validated experiment and the flags.
         onnx: Whether the command offers `--onnx`.
+        without: Settings that mean nothing to the command.
     """
 
     def command(**given: Any) -> None:
@@ -46,7 +51,8 @@ def experiment_command(call: Callable[[Experiment, Flags], None], *, onnx: bool 
         settings = {name: value for name, value in given.items() if value is not None and value != []}
         call(resolve(path, settings, resume=flags.resume), flags)
 
-    parameters = [_file_argument(), *(_option(name) for name in Experiment.model_fields), *_flags(onnx)]
+    settings = (name for name in Experiment.model_fields if name not in without)
+    parameters = [_file_argument(), *(_option(name) for name in settings), *_flags(onnx)]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     command.__doc__ = call.__doc__
@@ -78,7 +84,8 @@ def _option(name: str) -> inspect.Parameter:
     default = field.default
     shown = "" if default in (None, ()) else f" [default: {default}]"
     kind = _option_type(field.annotation)
-    metavar = "|".join(get_args(_plain(field.annotation))) if _is_literal(field.annotation) else None
+    plain = _plain(field.annotation)
+    metavar = "|".join(get_args(plain)) if _is_literal(plain) else None
     option = typer.Option(
         "--" + name.replace("_", "-"),
         help=f"{field.description}{shown}".replace("[", r"\["),

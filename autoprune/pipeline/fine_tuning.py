@@ -24,7 +24,7 @@ from autoprune.pruning.recalibrate import reestimate_batch_norm
 from autoprune.rundir import RunDir
 from autoprune.training import EpochResult, Trainer, TrainSettings, cross_entropy, distillation
 
-__all__ = ["fine_tune", "reported_score", "tournament", "train_dense"]
+__all__ = ["InEpochs", "fine_tune", "merit", "reported_score", "tournament", "train_dense", "train_small"]
 
 _SAVE_EVERY = 5.0  # seconds between two checkpoints of a training
 
@@ -64,20 +64,43 @@ def fine_tune(problem: Problem, choices: Mapping[str, int], epochs: int, seed: i
     small = problem.small(choices)
     # The dense statistics are wrong for the cut, and a short fine-tuning would keep much of them.
     reestimate_batch_norm(small, problem.task.data.calibration)
-    if epochs == 0:
-        return small
     name = f"tuned-{policy_key(choices)}-{epochs}-{seed}"
+    settings = TrainSettings(epochs=epochs, lr=0.05, warmup_epochs=0.5, weight_decay=5e-4, seed=seed)
+    batches = InEpochs(problem.task.data.train, first=(seed + 1) * 100_003)
+    return train_small(problem, small, name, settings, batches, talk, what)
+
+
+def train_small(
+    problem: Problem,
+    small: nn.Module,
+    name: str,
+    settings: TrainSettings,
+    batches: Iterable[Any],
+    talk: Talk,
+    what: str,
+) -> nn.Module:
+    """Train a cut network in place, distilled from the dense one, unless the run has its weights already.
+
+    Args:
+        problem: The task and its run.
+        small: The network.
+        name: Of its files in the run's `checkpoint/`.
+        settings: How it is trained; no epochs leave it as it is.
+        batches: What it learns from, whose order depends on the epoch alone.
+        talk: Who watches.
+        what: What this training is for, for people.
+    """
+    if settings.epochs == 0:
+        return small
     path, unfinished = problem.run.file(f"checkpoint/{name}.safetensors"), problem.run.file(f"checkpoint/{name}.pt")
     if path.exists():
         unfinished.unlink(missing_ok=True)
         load_weights(small, path)
         return small
     task = problem.task
-    settings = TrainSettings(epochs=epochs, lr=0.05, warmup_epochs=0.5, weight_decay=5e-4, seed=seed)
     teacher = None if task.loss is not None else task.model
-    batches = InEpochs(task.data.train, first=(seed + 1) * 100_003)
     trainer = Trainer(small, batches, settings, teacher=teacher, loss=task.loss)
-    with talk.stage("finetune", what, epochs) as bar:
+    with talk.stage("finetune", what, settings.epochs) as bar:
         _run(trainer, unfinished, bar)
     save_weights(small.state_dict(), path)
     unfinished.unlink(missing_ok=True)
@@ -168,7 +191,7 @@ def tournament(
             what = f"fine-tuning finalist {number} of {len(left)}, epochs"
 
             def play(c: Candidate = candidate, what: str = what, length: int = short) -> float:
-                return _merit(problem, fine_tune(problem, c.choices, length, seed, talk, what), batches)
+                return merit(problem, fine_tune(problem, c.choices, length, seed, talk, what), batches)
 
             scored.append((problem.run.once(f"finalist {policy_key(candidate.choices)} {short}", play), candidate))
         if not pairs:
@@ -179,7 +202,7 @@ def tournament(
     return left[0], pairs
 
 
-def _merit(problem: Problem, tuned: nn.Module, batches: Iterable[Any]) -> float:
+def merit(problem: Problem, tuned: nn.Module, batches: Iterable[Any]) -> float:
     """How a finalist compares on held-out batches; higher is better.
 
     Minus fine-tuning's own objective, label smoothing aside; a task of its own score or loss is judged by that score.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,13 +25,13 @@ from autoprune.pipeline.timing import Timing, limit_in_session, policy_key
 from autoprune.pipeline.verify import Candidate, uniform_within, within_budget
 from autoprune.rundir import RunDir
 
-__all__ = ["compress_job", "finetune_job", "search_job"]
+__all__ = ["compress_job", "final_timing", "finetune_job", "measured_figures", "prepare", "search_job"]
 
 _VERIFICATIONS = 3  # finished networks that may miss the budget before the job gives up
 
 
-def search_job(task: Task, run: RunDir, talk: Talk) -> Search:
-    """Profile, train the dense network if it has no weights, search; leaves policy.json.
+def prepare(task: Task, run: RunDir, talk: Talk) -> Problem:
+    """Profile, refuse what cannot be, train the dense network if it has no weights, rank its units.
 
     Raises:
         BudgetError: If nothing meets the budget.
@@ -44,11 +45,21 @@ def search_job(task: Task, run: RunDir, talk: Talk) -> Search:
     run.stands()
     train_dense(task, run, experiment.train_epochs, experiment.seed, talk)
     problem.rank_units()
+    return problem
+
+
+def search_job(task: Task, run: RunDir, talk: Talk) -> Search:
+    """Prepare and search; leaves policy.json.
+
+    Raises:
+        BudgetError: If nothing meets the budget.
+    """
+    problem = prepare(task, run, talk)
     search = start_search(problem)
     play(search, talk)
     leader = agents.best(search.records)[0]
     if not run.file("policy.json").exists():
-        problem.policy(leader.choices, experiment.agent).save(run.file("policy.json"))
+        problem.policy(leader.choices, run.experiment.agent).save(run.file("policy.json"))
     return search
 
 
@@ -122,17 +133,21 @@ def _hand_over(search: Search, rejected: list[str], attempt: int, talk: Talk) ->
     if uniform is not None and not same:
         what = "fine-tuning the uniform baseline"
         uniform_networks = [fine_tune(problem, uniform, epochs, s, talk, f"{what}, seed {s}") for s in seeds]
-    timings, measured, limit = _final_timing(problem, winner, networks[0], uniform_networks[:1], attempt, talk)
+    timings, measured, limit = final_timing(problem, winner.choices, networks[0], uniform_networks[:1], attempt, talk)
     return Final(winner, finalists, _correlation(pairs), networks, uniform, uniform_networks, timings, measured, limit)
 
 
-def _final_timing(
-    problem: Problem, winner: Candidate, network: nn.Module, uniform: list[nn.Module], attempt: int, talk: Talk
+def final_timing(
+    problem: Problem, choices: Mapping[str, int], network: nn.Module, uniform: list[nn.Module], attempt: int, talk: Talk
 ) -> tuple[dict[str, Timing], float, float]:
-    """Time dense, raw cut, finished network and baseline in one session; read back if this run did so before."""
+    """Time dense, raw cut, finished network and baseline in one session; read back if this run did so before.
+
+    Returns:
+        The timings by network, what the finished network costs in the budget's unit, and what it may.
+    """
 
     def session() -> dict[str, Any]:
-        networks = {"dense": problem.task.model, "pruned": problem.small(winner.choices), "finetuned": network}
+        networks = {"dense": problem.task.model, "pruned": problem.small(choices), "finetuned": network}
         networks |= dict(zip(("uniform",), uniform, strict=False))
         measured = measure(list(networks.values()), problem.task.example, problem.target)
         dense = measured[0]
@@ -143,7 +158,7 @@ def _final_timing(
         }
 
     with talk.stage("verify", "verifying on the target"):
-        key = f"final timing {policy_key(winner.choices)} {attempt}"
+        key = f"final timing {policy_key(choices)} {attempt}"
         timings = {name: Timing(**content) for name, content in problem.run.once(key, session).items()}
     if problem.budget.kind == "latency":
         final = timings["finetuned"]
@@ -190,7 +205,9 @@ def _finish(search: Search, final: Final, talk: Talk) -> Result:
         "score_correlation": final.correlation,
         "seconds": {name: round(seconds, 3) for name, seconds in talk.seconds.items()},
     }
-    policy = problem.policy(final.winner.choices, experiment.agent).model_copy(update={"measured": _measured(report)})
+    policy = problem.policy(final.winner.choices, experiment.agent).model_copy(
+        update={"measured": measured_figures(report)}
+    )
     policy.save(run.file("policy.json"))
     others = [candidate for candidate in final.finalists if candidate.choices != final.winner.choices]
     for place, candidate in enumerate(others):
@@ -205,6 +222,7 @@ def _finish(search: Search, final: Final, talk: Talk) -> Result:
     return Result(final.networks[0].eval(), policy, report, run.path)
 
 
-def _measured(report: dict[str, Any]) -> dict[str, float]:
+def measured_figures(report: dict[str, Any]) -> dict[str, float]:
+    """What a policy file says that its finished network does."""
     figures = report["finetuned"]
     return {key: figures[key] for key in ("accuracy", "latency_ms", "flops", "params") if figures[key] is not None}
