@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["register"]
 
@@ -16,34 +19,41 @@ def register(app: typer.Typer) -> None:
 
 def targets(
     check: Annotated[
-        bool, typer.Option("--check", help="time a small network and say how repeatable that is now")
+        bool, typer.Option("--check", help="say how repeatable timing is now, and which signals the machine has")
     ] = False,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="check this one only (may be repeated): a name, NAME@option, or package.module:Class"),
+    ] = None,
+    processes: Annotated[int, typer.Option(help="fresh processes a target in the check", min=2, max=100)] = 3,
 ) -> None:
-    """Say which targets work on this machine, and why the others do not."""
+    """Say which targets work on this machine, and why the others do not; how repeatable timing is here now."""
     from rich.console import Console
+
+    from autoprune.cli.check import show_signals, show_steadiness
+    from autoprune.hardware import get_target
+
+    console = Console(highlight=False, soft_wrap=True)
+    named = [get_target(name) for name in dict.fromkeys(target or ())]
+    for each in named:
+        each.require()
+    if not named:
+        _list(console)
+    if check or named:
+        show_signals(console)
+        show_steadiness(named, processes, console)
+
+
+def _list(console: Console) -> None:
+    """A line a target: whether it works here, by which versions, or what it lacks."""
     from rich.table import Table
 
     from autoprune.hardware import TARGETS, get_target
 
-    table = Table("target", "available", "runtime", *(["repeatable within"] if check else []))
+    table = Table("target", "available", "runtime")
     for name in TARGETS:
         target = get_target(name)
         missing = target.available()
-        row = [name, "yes" if missing is None else f"no: {missing}"]
-        row.append(", ".join(target.versions().values()) if missing is None else "-")
-        if check:
-            row.append(_repeatability(name) if missing is None else "-")
-        table.add_row(*row)
-    Console(highlight=False, soft_wrap=True).print(table)
-
-
-def _repeatability(name: str) -> str:
-    """Largest difference between three timings of one network, each in a process of its own."""
-    import torch
-
-    from autoprune.hardware import get_target, measure
-    from autoprune.models import resnet20
-
-    network = resnet20(in_channels=1).eval()
-    times = [measure([network], torch.zeros(1, 1, 28, 28), get_target(name))[0].ms for _ in range(3)]
-    return f"{(max(times) - min(times)) / min(times):.1%} (ResNet-20 at 28x28, {min(times):.3f} ms, 3 processes)"
+        runtime = ", ".join(target.versions().values()) if missing is None else "-"
+        table.add_row(name, "yes" if missing is None else f"no: {missing}", runtime)
+    console.print(table)

@@ -39,7 +39,7 @@ class Reading:
     def __str__(self) -> str:
         if self.value is None:
             return f"no {self.name}: {self.source}"
-        return f"{self.name} {self.value:.6g} {self.unit} ({self.source})"
+        return f"{f'{self.name} {self.value:.4g} {self.unit}'.rstrip()} ({self.source})"
 
 
 class Probe:
