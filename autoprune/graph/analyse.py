@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from autoprune.graph import rules_dense, rules_join, rules_pointwise, rules_reduce, rules_shape
+from autoprune.graph import rules_dense, rules_join, rules_norm, rules_pointwise, rules_reduce, rules_shape
 from autoprune.graph.fingerprint import fingerprint
 from autoprune.graph.flow import holder
 from autoprune.graph.groups import Draft, draft
+from autoprune.graph.surgery import get_attribute
 from autoprune.graph.trace import Example, Trace, as_example, trace
 from autoprune.graph.validate import Proof
 from autoprune.graph.values import Analysis, Extent
@@ -18,7 +19,8 @@ from autoprune.graph.walk import Walk
 
 __all__ = ["analyse"]
 
-RULE_MODULES = (rules_dense, rules_join, rules_pointwise, rules_reduce, rules_shape)  # importing registers them
+# importing registers them
+RULE_MODULES = (rules_dense, rules_join, rules_norm, rules_pointwise, rules_reduce, rules_shape)
 
 Key = tuple[str, tuple[Any, ...], bool]
 _known: weakref.WeakKeyDictionary[nn.Module, dict[Key, Analysis]] = weakref.WeakKeyDictionary()
@@ -72,7 +74,7 @@ def _analyse(
         analysis = _written(model, drafted, shapes, print_)
         if not validate or not drafted.groups:
             return analysis
-        failures = Proof(model, analysis, example, casts=traced.casts).run()
+        failures = Proof(model, analysis, example, traced, drafted.norms()).run()
         if not failures:
             return analysis
         again = frozenset(drafted.forks(set(failures))) - tried
@@ -87,8 +89,8 @@ def _written(model: nn.Module, drafted: Draft, shapes: tuple[tuple[int, ...], ..
     modules = dict(model.named_modules())
     attributes: dict[tuple[str, str], Extent] = {}
     for module, name, atoms in drafted.walk.attributes:
-        extent = extents.of(atoms, len(atoms))
-        if isinstance(extent, Extent) and getattr(modules.get(module), name, None) == extent.dense:
+        extent = extents.of(atoms, len(atoms)) if module in modules else None
+        if isinstance(extent, Extent) and get_attribute(vars(modules[module]), name) == extent.dense:
             attributes[module, name] = extent
     frozen = extents.frozen(drafted)
     _add_unused(model, drafted.walk.trace, frozen)

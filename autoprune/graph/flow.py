@@ -11,7 +11,49 @@ from torch.fx import Node
 
 from autoprune.graph.atoms import Atoms
 
-__all__ = ["Flow", "Result", "Slot", "Unknown", "fixed", "holder", "repeat_first", "shape_of", "size_of"]
+__all__ = [
+    "Flow",
+    "Norm",
+    "Result",
+    "Slot",
+    "Statistic",
+    "Unknown",
+    "fixed",
+    "holder",
+    "repeat_first",
+    "shape_of",
+    "size_of",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """An operator whose figures are taken over a width that may shrink: once cut, over the units that are kept.
+
+    Attributes:
+        node: The operator.
+        axis: The dimension of its input that it reduces, counted from the end (-1 is the last).
+        atoms: The atoms that stand there.
+        params: Names of the operator's arguments that shrink with it -> their dimension, counted from the end.
+        sizes: Name of the argument that lists the sizes normalised over, counted from the end like ``axis``.
+        keeps: Whether the output has the dimension too (LayerNorm), or only the figure (a mean).
+    """
+
+    node: Node
+    axis: int
+    atoms: Atoms
+    params: tuple[tuple[str, int], ...] = ()
+    sizes: str | None = None
+    keeps: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Statistic:
+    """A dimension of size 1 that holds a figure over a width: fine as long as it only scales that same width."""
+
+    node: Node
+    axis: int  # from the end
+    atoms: Atoms
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +64,13 @@ class Flow:
         shape: Its sizes at the traced batch.
         dims: Per dimension, the atom of each position, or None where positions are fixed.
         tensor: Name of the parameter or buffer that it is, or is a view of; None for activations.
+        over: Figures over a width that it holds.
     """
 
     shape: tuple[int, ...]
     dims: tuple[Atoms | None, ...]
     tensor: str | None = None
+    over: tuple[Statistic, ...] = ()
 
     def atoms(self) -> Iterable[Atoms]:
         """The atoms of the dimensions that have some."""
@@ -34,7 +78,7 @@ class Flow:
 
     def keeps(self, dims: Iterable[Atoms | None], shape: tuple[int, ...] | None = None) -> Flow:
         """An activation with other dimensions."""
-        return Flow(self.shape if shape is None else shape, tuple(dims), self.tensor)
+        return Flow(self.shape if shape is None else shape, tuple(dims), self.tensor, self.over)
 
 
 @dataclass(frozen=True)

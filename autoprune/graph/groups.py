@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from autoprune.graph.atoms import Atoms, Classes
 from autoprune.graph.flow import Flow, Slot, holder
+from autoprune.graph.reference import NormLine
 from autoprune.graph.trace import where
 from autoprune.graph.values import Extent, Group, Member, Op, Shape
 from autoprune.graph.walk import OpRecord, Walk
@@ -44,6 +46,23 @@ class Draft:
                 self.classes.freeze(labels, failures[group.name])
         return draft(self.walk, self.classes)
 
+    def norms(self) -> list[NormLine]:
+        """The operators that normalise over groups' units."""
+        found = []
+        unit = np.zeros(self.classes.count, np.int64)
+        owner = np.full(self.classes.count, -1, np.int64)
+        for index, labels in enumerate(self.labels):
+            unit[labels], owner[labels] = np.arange(len(labels)), index
+        for norm in self.walk.norms:
+            labels = self.classes.label[norm.atoms]
+            parts = []
+            for index in np.unique(owner[labels][owner[labels] >= 0]).tolist():
+                units = np.where(owner[labels] == index, unit[labels], -1)
+                parts.append((self.groups[index].name, _places(units, self.groups[index].width)))
+            if parts:
+                found.append(NormLine(norm, len(labels), tuple(parts)))
+        return found
+
     def forks(self, names: set[str]) -> set[str]:
         """The nodes whose reading decides about the groups of these names."""
         wanted = [labels for g, labels in zip(self.groups, self.labels, strict=True) if g.name in names]
@@ -56,6 +75,7 @@ def draft(walk: Walk, classes: Classes) -> Draft:
     """Group the classes that can be removed."""
     rank = _forward_order(walk)
     slots = sorted(walk.slots, key=lambda slot: rank.get(slot.tensor, len(walk.ops)))
+    _freeze_leaks(classes, walk)
     _freeze_loose(classes, slots)
     members: dict[tuple[tuple[int, int], ...], list[int]] = defaultdict(list)
     for label, signature in _signatures(walk, classes, slots).items():
@@ -69,7 +89,10 @@ def draft(walk: Walk, classes: Classes) -> Draft:
         found.append(_ordered(classes, [slots[k] for k in places], np.array(labels)))
     found.sort(key=lambda entry: rank.get(entry[1][0].tensor, len(walk.ops)))
     names: dict[str, int] = defaultdict(int)
-    groups = tuple(_group(classes, owned, labels, names) for labels, owned in found)
+    normalised = np.zeros(classes.count, np.bool_)
+    for norm in walk.norms:
+        normalised[classes.label[norm.atoms]] = True
+    groups = tuple(_group(classes, owned, labels, names, normalised) for labels, owned in found)
     return Draft(walk, classes, groups, tuple(labels for labels, _ in found))
 
 
@@ -80,6 +103,14 @@ def _forward_order(walk: Walk) -> dict[str, int]:
         for flow in op.params:
             rank.setdefault(flow.tensor or "", place)
     return rank
+
+
+def _freeze_leaks(classes: Classes, walk: Walk) -> None:
+    """A figure over a width may scale that width alone; elsewhere it makes something depend on what is kept."""
+    for figure, scaled in walk.scaled:
+        one, other = classes.label[figure.atoms], classes.label[scaled]
+        if not np.array_equal(one, other):
+            classes.freeze(one, f"summed over by {where(figure.node)}")
 
 
 def _freeze_loose(classes: Classes, slots: list[Slot]) -> None:
@@ -114,7 +145,8 @@ def _signatures(walk: Walk, classes: Classes, slots: list[Slot]) -> dict[int, tu
 
 def _ordered(classes: Classes, owned: list[Slot], labels: Atoms) -> tuple[Atoms, list[Slot]]:
     """The classes in the order of the first producer's rows, and the slots with that producer first."""
-    first = next(i for i, slot in enumerate(owned) if _role(classes, slot, labels) == "producer")
+    roles = [_role(classes, slot, labels) for slot in owned]
+    first = roles.index("producer" if "producer" in roles else "both")
     owned = [owned[first], *owned[:first], *owned[first + 1 :]]
     line = classes.label[owned[0].atoms]
     line = line[np.isin(line, labels)]
@@ -124,26 +156,34 @@ def _ordered(classes: Classes, owned: list[Slot], labels: Atoms) -> tuple[Atoms,
 
 def _role(classes: Classes, slot: Slot, labels: Atoms) -> str:
     own = slot.atoms[np.isin(classes.label[slot.atoms], labels)]
-    if classes.read[own].any():
-        return "consumer"
-    return "producer" if classes.made[own].any() else "carrier"
+    makes, reads = classes.made[own].any(), classes.read[own].any()
+    if makes:
+        return "both" if reads else "producer"
+    return "consumer" if reads else "carrier"
 
 
-def _group(classes: Classes, owned: list[Slot], labels: Atoms, names: dict[str, int]) -> Group:
+def _group(
+    classes: Classes, owned: list[Slot], labels: Atoms, names: dict[str, int], normalised: NDArray[np.bool_]
+) -> Group:
     unit = np.full(classes.count, -1, np.int64)
     unit[labels] = np.arange(len(labels))
     members = []
     for slot in owned:
         units = unit[classes.label[slot.atoms]]
-        positions = np.argsort(units, kind="stable")[np.count_nonzero(units < 0) :]
         module = holder(slot.tensor)
         role = _role(classes, slot, labels)
-        grid = torch.from_numpy(positions.reshape(len(labels), -1).copy())
+        grid = torch.from_numpy(_places(units, len(labels)))
         members.append(Member(slot.tensor, slot.dim, grid, role, module))
     base = members[0].module or members[0].tensor
     names[base] += 1
     name = base if names[base] == 1 else f"{base}:{names[base] - 1}"
-    return Group(name, len(labels), tuple(members))
+    oracle = "normalised" if normalised[labels].any() else "zero"
+    return Group(name, len(labels), tuple(members), oracle=oracle)
+
+
+def _places(units: Atoms, count: int) -> Atoms:
+    """(count, m): where each unit stands in a line of units (-1: none of them)."""
+    return np.argsort(units, kind="stable")[np.count_nonzero(units < 0) :].reshape(count, -1).copy()
 
 
 class Extents:

@@ -1,13 +1,13 @@
-"""Rules of elementwise functions, arithmetic with broadcasting, and normalisations."""
+"""Rules of elementwise functions and arithmetic with broadcasting."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from torch.fx import Node
 
-from autoprune.graph.flow import Flow, Result, Unknown, repeat_first, shape_of
+from autoprune.graph.atoms import Atoms
+from autoprune.graph.flow import Flow, Result, Statistic, Unknown, shape_of
 from autoprune.graph.walk import Walk, rule
 
 __all__: list[str] = []
@@ -23,7 +23,7 @@ PAIRWISE = """add sub rsub mul div multiply divide true_divide maximum minimum p
     fmod remainder floor_divide eq ne lt le gt ge logical_and logical_or masked_fill copy fill zero"""
 
 
-@rule(*FREE.split())
+@rule(*FREE.split(), figures=True)
 def free(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     """Nothing happens to the values, or nothing that costs."""
     x = walk.need(args.get("self", args.get("input")))
@@ -36,7 +36,7 @@ def check(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     return None
 
 
-@rule(*UNARY.split())
+@rule(*UNARY.split(), figures=True)
 def unary(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     """Each element on its own."""
     x = walk.need(args.get("self", args.get("input")))
@@ -44,10 +44,10 @@ def unary(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
         raise Unknown
     if x.tensor is not None:
         return x
-    return walk.record(node, "relu", [x], Flow(x.shape, x.dims))
+    return walk.record(node, "relu", [x], Flow(x.shape, x.dims, over=x.over))
 
 
-@rule(*PAIRWISE.split())
+@rule(*PAIRWISE.split(), figures=True)
 def pairwise(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     """Arithmetic on tensors: equal places are tied, sizes of 1 are broadcast."""
     operands = [flow for flow in map(walk.flow, args.values()) if flow is not None]
@@ -74,7 +74,25 @@ def broadcast(walk: Walk, node: Node, operands: list[Flow], shape: tuple[int, ..
             found = walk.tie(found, side, node)
         dims.append(found)
     only_tensors = all(flow.tensor is not None for flow in operands)
-    return Flow(shape, tuple(dims), operands[0].tensor if only_tensors else None)
+    over = _figures(walk, operands, tuple(dims), shape)
+    return Flow(shape, tuple(dims), operands[0].tensor if only_tensors else None, over)
+
+
+def _figures(
+    walk: Walk, operands: list[Flow], dims: tuple[Atoms | None, ...], shape: tuple[int, ...]
+) -> tuple[Statistic, ...]:
+    """What becomes of figures over a width: they end where they scale that width, and leak anywhere else."""
+    left: dict[Statistic, None] = {}
+    for flow in operands:
+        for figure in flow.over:
+            found = dims[figure.axis]
+            if shape[figure.axis] == 1:
+                left[figure] = None
+            elif found is None:
+                walk.leak([flow])
+            else:
+                walk.scaled.append((figure, found))
+    return tuple(left)
 
 
 @rule("prelu")
@@ -85,60 +103,3 @@ def prelu(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
         walk.tie(x.dims[1], weight.dims[0], node)
         walk.attribute(node, (weight,), "num_parameters", x.dims[1])
     return walk.record(node, "relu", [x], Flow(x.shape, x.dims), [weight])
-
-
-@rule("batch_norm", "instance_norm")
-def channel_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
-    """Each channel by its own statistics: the channel stays what it is."""
-    x = walk.need(args["input"])
-    params = tuple(walk.flow(args[name]) for name in ("weight", "bias", "running_mean", "running_var"))
-    for flow in params:
-        if flow is not None:
-            walk.tie(x.dims[1], flow.dims[0], node)
-    walk.attribute(node, params, "num_features", x.dims[1])
-    return walk.record(node, "batch_norm", [x], Flow(x.shape, x.dims), params)
-
-
-@rule("group_norm")
-def group_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
-    """Statistics over a group's channels: only whole groups can go, and the others do not notice."""
-    x, groups = walk.need(args["input"]), int(args["num_groups"])
-    params = tuple(walk.flow(args[name]) for name in ("weight", "bias"))
-    channels = x.dims[1]
-    if groups == 1 or channels is None:
-        walk.freeze(channels, node, "normalised over by")
-    else:
-        size = x.shape[1] // groups
-        units = repeat_first(channels, size)
-        walk.table.tie(np.repeat(units, size), channels)
-        walk.attribute(node, params, "num_groups", units)
-        walk.attribute(node, params, "num_channels", channels)
-    for flow in params:
-        if flow is not None:
-            walk.tie(channels, flow.dims[0], node)
-    return walk.record(node, "other", [x], Flow(x.shape, x.dims), params)
-
-
-@rule("layer_norm", "rms_norm")
-def layer_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
-    """Statistics over the last dimensions: removing a unit would change all others, so they stay."""
-    x, rank = walk.need(args["input"]), len(args["normalized_shape"])
-    params = tuple(walk.flow(args.get(name)) for name in ("weight", "bias"))
-    for back in range(rank, 0, -1):
-        walk.freeze(x.dims[-back], node, "normalised over by")
-        for flow in params:
-            walk.freeze(None if flow is None else flow.dims[-back], node, "normalised over by")
-    return walk.record(node, "other", [x], Flow(x.shape, x.dims), params)
-
-
-@rule("_weight_norm")
-def weight_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
-    """``g * v / |v|`` with a length for each row: rows can go, columns are part of every row's length."""
-    v, g = walk.need(args["v"]), walk.need(args["g"])
-    if int(args["dim"]) != 0 or v.tensor is None:
-        raise Unknown
-    rows = walk.tie(v.dims[0], g.dims[0], node)
-    for atoms in v.dims[1:]:
-        walk.freeze(atoms, node, "normalised over by")
-    output = Flow(v.shape, (rows, *(None,) * (len(v.shape) - 1)), v.tensor)
-    return walk.record(node, "other", [], output, [v, g])

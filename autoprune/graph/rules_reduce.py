@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.fx import Node
 
-from autoprune.graph.flow import Flow, Result, Unknown, fixed, shape_of
+from autoprune.graph.flow import Flow, Norm, Result, Statistic, Unknown, fixed, shape_of
 from autoprune.graph.walk import Walk, rule
 
 __all__: list[str] = []
@@ -74,24 +74,46 @@ def resize(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     return walk.record(node, "other", [x], _spatial(walk, node, x))
 
 
-@rule("mean", "sum", "amax", "amin", "var", "std", "logsumexp", "norm", "linalg_vector_norm", "prod")
+_FIGURES = ("mean", "sum", "amax", "amin", "var", "std", "norm", "linalg_vector_norm")
+
+
+@rule(*_FIGURES, "logsumexp", "prod", figures=True)
 def reduce(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
-    """A figure over some dimensions: a reduced dimension must stay whole, the others pass."""
+    """A figure over some dimensions: a reduced dimension must stay whole, the others pass.
+
+    The figure over a width, kept as a dimension of size 1, may be what normalises it (a hand-written RMSNorm):
+    whether the width has to stay is then told by where the figure goes.
+    """
     x, over, shape = walk.need(args["self"]), args.get("dim"), shape_of(node)
     if shape is None:
         raise Unknown
     axes = range(len(x.shape)) if over in (None, []) else [over] if isinstance(over, int) else over
     reduced = {axis % len(x.shape) for axis in axes} if x.shape else set()
-    for axis in reduced:
-        walk.freeze(x.dims[axis], node, "summed over by")
     if args.get("keepdim"):
         dims = [None if axis in reduced else dim for axis, dim in enumerate(x.dims)]
     else:
         dims = [dim for axis, dim in enumerate(x.dims) if axis not in reduced]
     if len(dims) != len(shape):
         raise Unknown
+    widths = [axis for axis in sorted(reduced) if x.dims[axis] is not None]
+    figure = _figure(walk, node, x, widths) if args.get("keepdim") else ()
+    for axis in widths if not figure else ():
+        walk.freeze(x.dims[axis], node, "summed over by")
+    if not args.get("keepdim"):
+        walk.leak([x])
     kind = "pool" if reduced and min(reduced) >= 2 else "other"
-    return walk.record(node, kind, [x], Flow(shape, tuple(dims)))
+    return walk.record(node, kind, [x], Flow(shape, tuple(dims), over=(*x.over, *figure)))
+
+
+def _figure(walk: Walk, node: Node, x: Flow, widths: list[int]) -> tuple[Statistic, ...]:
+    """The figure over the only width reduced; nothing where it is not understood as one."""
+    name = node.target._schema.name.removeprefix("aten::")  # type: ignore[union-attr]
+    atoms = x.dims[widths[0]] if len(widths) == 1 else None
+    if atoms is None or name not in _FIGURES or x.tensor is not None:
+        return ()
+    axis = widths[0] - len(x.shape)
+    walk.norms.append(Norm(node, axis, atoms, keeps=False))
+    return (Statistic(node, axis, atoms),)
 
 
 @rule("softmax", "log_softmax", "_softmax", "_log_softmax", "cumsum")

@@ -129,11 +129,19 @@ def _order(name: str, args: dict[str, Any], rank: int) -> list[int]:
     return order
 
 
-@rule("expand", "expand_as", "broadcast_to")
+@rule("expand", "expand_as", "broadcast_to", figures=True)
 def expand(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
-    """Dimensions of size 1 are repeated to a fixed size; the others pass."""
+    """Dimensions of size 1 are repeated to a fixed size, figures over a width to that width; the others pass."""
     x, shape = walk.need(args["self"]), shape_of(node)
     if shape is None:
         raise Unknown
-    padded = (None,) * (len(shape) - len(x.shape)) + x.dims
-    return Flow(shape, padded, x.tensor)
+    dims = [*(None,) * (len(shape) - len(x.shape)), *x.dims]
+    left = []
+    for figure in x.over:
+        if shape[figure.axis] == len(figure.atoms):
+            dims[figure.axis] = figure.atoms
+        elif shape[figure.axis] == 1:
+            left.append(figure)
+        else:
+            walk.leak([x])
+    return Flow(shape, tuple(dims), x.tensor, tuple(left))

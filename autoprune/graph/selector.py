@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from autoprune.graph.surgery import Index, Slicer, require_same, take
+from autoprune.graph.surgery import Index, Slicer, put_attribute, require_same, take
 from autoprune.graph.trace import canonical_names
 from autoprune.graph.values import Analysis, Extent
 
@@ -88,7 +88,7 @@ class Selector:
         for extent, holders in self._attributes.items():
             size = extent(widths)
             for attributes, name in holders:
-                attributes[name] = size
+                put_attribute(attributes, name, size)
         for module, training in self._modes:
             if module.training is not training:
                 module.training = training

@@ -42,7 +42,7 @@ class Slicer:
                 size = sizes[member.tensor][member.dim]
                 if positions.shape == (size, 1) and (positions[:, 0] == np.arange(size)).all():
                     self._plain.add((member.tensor, member.dim))
-                if member.role == "consumer":
+                if member.reads:
                     self._readers[group.name].append((member.tensor, member.dim, positions))
 
     def kept(self, kept: Kept) -> dict[str, Index]:
@@ -121,6 +121,23 @@ def take(tensor: torch.Tensor, indices: Sequence[tuple[int, torch.Tensor]]) -> t
     return taken.contiguous(memory_format=torch.channels_last) if last else taken
 
 
+def get_attribute(holder: Mapping[str, object], path: str) -> object:
+    """A module's attribute; "normalized_shape.0" is an entry of a tuple."""
+    name, _, place = path.partition(".")
+    value = holder.get(name)
+    return value[int(place)] if place and isinstance(value, list | tuple) else value
+
+
+def put_attribute(holder: dict[str, object], path: str, size: int) -> None:
+    """Set what ``get_attribute`` reads."""
+    name, _, place = path.partition(".")
+    value = holder.get(name)
+    if place and isinstance(value, list | tuple):
+        holder[name] = type(value)(size if i == int(place) else entry for i, entry in enumerate(value))
+    else:
+        holder[name] = size
+
+
 def index_map(analysis: Analysis, kept: Kept) -> dict[str, list[tuple[int, torch.Tensor]]]:
     """Tensor name -> [(dim, kept positions)]: slices whatever has a parameter's shape, as optimiser state.
 
@@ -187,7 +204,7 @@ def cut(model: nn.Module, analysis: Analysis, kept: Kept) -> nn.Module:
     smaller = copy.deepcopy(model, memo)
     modules = dict(smaller.named_modules())
     for module, attribute, value in slicer.attributes(checked):
-        setattr(modules[module], attribute, value)
+        put_attribute(modules[module].__dict__, attribute, value)
     return smaller
 
 
@@ -195,7 +212,8 @@ def zero(model: nn.Module, analysis: Analysis, kept: Kept) -> nn.Module:
     """A deep copy of dense shape in which dropped units are silent: what ``cut`` must equal.
 
     A unit is silenced by zeroing the weights that read it; nothing else changes. Zeroing what makes it would be
-    wrong wherever a function in between does not map 0 to 0 (sigmoid, a BatchNorm's bias).
+    wrong wherever a function in between does not map 0 to 0 (sigmoid, a BatchNorm's bias). Norms over a pruned width
+    still see its dropped units (``Group.oracle``): there ``cut`` is another network.
 
     Raises:
         InputError: ``kept`` does not fit the analysis.

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, OutputKind
 
 from autoprune.errors import UnsupportedModelError
 
@@ -87,18 +87,27 @@ class Trace:
     """The exported graph with the names of its parameters.
 
     Attributes:
-        graph: ATen operators, in forward order.
+        module: The exported graph with its sub-graphs.
         tensors: Placeholder name -> qualified name of the parameter or buffer (shared tensors by one name).
         parameters: Canonical names that are parameters, not buffers.
         batch: First dimension of the traced inputs.
         leaves: Qualified names of the modules that have no children.
+        constants: Placeholder name -> tensor that the forward makes and the exporter lifted.
+        outputs: Which of the graph's outputs are the model's.
     """
 
-    graph: torch.fx.Graph
+    module: torch.fx.GraphModule
     tensors: Mapping[str, str]
     parameters: frozenset[str]
     batch: int
     leaves: frozenset[str]
+    constants: Mapping[str, torch.Tensor]
+    outputs: tuple[int, ...]
+
+    @property
+    def graph(self) -> torch.fx.Graph:
+        """ATen operators, in forward order."""
+        return self.module.graph
 
     @property
     def casts(self) -> bool:
@@ -175,12 +184,26 @@ def trace(model: nn.Module, example: Example) -> Trace:
         if spec.kind in kinds and spec.target is not None
     }
     return Trace(
-        graph=program.graph,
+        module=program.graph_module,
         tensors=tensors,
         parameters=frozenset(name for name, _ in model.named_parameters()),
         batch=batch,
         leaves=frozenset(name for name, child in model.named_modules() if not any(child.children())),
+        constants=_constants(program),
+        outputs=tuple(
+            place
+            for place, spec in enumerate(program.graph_signature.output_specs)
+            if spec.kind is OutputKind.USER_OUTPUT
+        ),
     )
+
+
+def _constants(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:
+    found = {}
+    for spec in program.graph_signature.input_specs:
+        if spec.kind is InputKind.CONSTANT_TENSOR and isinstance(value := program.constants[spec.target], torch.Tensor):
+            found[spec.arg.name] = value
+    return found
 
 
 class _OnlyTensors(nn.Module):

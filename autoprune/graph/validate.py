@@ -18,9 +18,10 @@ import torch
 from torch import nn
 
 from autoprune.errors import UnsupportedModelError
+from autoprune.graph.reference import NormLine, Reference
 from autoprune.graph.selector import Selector
 from autoprune.graph.surgery import Index, Slicer
-from autoprune.graph.trace import Example, first_line, quiet, tensors_of, user_line
+from autoprune.graph.trace import Example, Trace, first_line, quiet, tensors_of, user_line
 from autoprune.graph.values import Analysis
 
 __all__ = ["Proof"]
@@ -36,25 +37,33 @@ class Proof:
         model: The dense model; not changed.
         analysis: Its groups, not yet proven.
         example: An example input.
-        casts: Whether the forward goes to a lower precision by itself, so that doubles promise nothing.
+        traced: The trace that the analysis was read off.
+        norms: Its operators that normalise over groups' units.
 
     Attributes:
         reasons: Group name -> why it must not be used.
     """
 
-    def __init__(self, model: nn.Module, analysis: Analysis, example: Example, *, casts: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, analysis: Analysis, example: Example, traced: Trace, norms: Sequence[NormLine]
+    ) -> None:
         self.reasons: dict[str, str] = {}
         self._names = [group.name for group in analysis.groups]
         self._rng = np.random.default_rng(_SEED)
         self._width = {group.name: group.width for group in analysis.groups}
         self._slicer = Slicer(analysis)
-        self._dense, self._example, self._tolerance = _prepared(model, example, casts)
+        self._dense, self._example, self._tolerance = _prepared(
+            model, example.with_batch(traced.batch if norms else 1), example, traced.casts
+        )
         self._selector = Selector(self._dense, analysis)
         self._tensors = {**dict(self._dense.named_parameters()), **dict(self._dense.named_buffers())}
+        self._normalised = {group.name for group in analysis.groups if group.oracle == "normalised"}
+        self._reference = Reference(traced, norms, self._tensors)
 
     def run(self) -> dict[str, str]:
         """Prove every group at its least and at a random width, then all together; name those that fail."""
         with quiet(), torch.no_grad():
+            self._trust_the_trace()
             for narrowest in (False, True):
                 parts = math.ceil(len(self._names) / _TOGETHER)
                 for start in range(parts):  # strided, as neighbours are the likeliest to hide each other
@@ -64,6 +73,22 @@ class Proof:
                 names = [n for n in self._names if n not in self.reasons]
                 self._search(names, self._draw(names, False))
         return self.reasons
+
+    def _trust_the_trace(self) -> None:
+        """Refuse the normalised widths where the reference does not give what the user's own forward gives."""
+        if not self._normalised:
+            return
+        torch.manual_seed(_SEED)
+        try:
+            got = self._reference.run(self._example, {})
+        except Exception as error:  # noqa: BLE001 - traced for one precision and run in another
+            why = f"its norms cannot be run over some units only: {first_line(error)}"
+        else:
+            why = self._difference(got, tensors_of(_call(self._dense, self._example))) or ""
+            why = why and "its norms cannot be checked: the traced graph differs from the model's forward"
+        if why:
+            self.reasons.update(dict.fromkeys(self._normalised, why))
+            self._names = [name for name in self._names if name not in self._normalised]
 
     def _draw(self, names: Sequence[str], narrowest: bool) -> dict[str, Index]:
         """Random units for each group: one of them, or a random number."""
@@ -107,11 +132,21 @@ class Proof:
         """None when the cut network equals the silenced one; else what went wrong."""
         kept = {name: policy[name] for name in names}
         with self._silenced(kept):
-            wanted = tensors_of(_call(self._dense, self._example))
+            wanted = self._wanted(kept)
         try:
             got = tensors_of(_call(self._selector.select({k: v.tolist() for k, v in kept.items()}), self._example))
         except Exception as error:  # noqa: BLE001 - the user's forward may raise anything on a cut network
             return f"its forward fails once cut: {_raised(error)}"
+        return self._difference(got, wanted)
+
+    def _wanted(self, kept: Mapping[str, Index]) -> list[torch.Tensor]:
+        """The dense network's outputs, its readers being silenced; norms over a width see what is kept of it."""
+        if self._normalised.isdisjoint(kept):
+            return tensors_of(_call(self._dense, self._example))
+        torch.manual_seed(_SEED)
+        return self._reference.run(self._example, kept)
+
+    def _difference(self, got: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> str | None:
         if len(got) != len(wanted):
             return "the cut network returns another number of tensors"
         for one, other in zip(got, wanted, strict=True):
@@ -155,8 +190,8 @@ def _close(one: torch.Tensor, other: torch.Tensor, tolerance: float) -> bool:
     return bool(((one - other).abs() <= tolerance * scale).all())
 
 
-def _prepared(model: nn.Module, example: Example, casts: bool) -> tuple[nn.Module, Example, float]:
-    """A copy to experiment on, a random input and a tolerance (relative to the largest output).
+def _prepared(model: nn.Module, sized: Example, example: Example, casts: bool) -> tuple[nn.Module, Example, float]:
+    """A copy to experiment on, a random input like ``sized`` and a tolerance (relative to the largest output).
 
     Doubles with random weights where the model can run so; else its own precision, else its own weights.
     """
@@ -167,7 +202,7 @@ def _prepared(model: nn.Module, example: Example, casts: bool) -> tuple[nn.Modul
             return tensor
         return torch.randn(tensor.shape, generator=generator).to(tensor.device, tensor.dtype)
 
-    random = example.with_batch(1).map(drawn)
+    random = sized.map(drawn)
     own = next((t.dtype for t in model.parameters() if t.is_floating_point()), torch.float32)
     exact = 1e-4 if casts else 1e-7
     loose = 1e-3 if own in (torch.float32, torch.float64) else 3e-2

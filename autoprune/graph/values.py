@@ -115,7 +115,8 @@ class Member:
         dim: The dimension that shrinks.
         positions: int64 tensor (units, m): row u holds the positions that unit u owns along ``dim``, ascending.
         role: "producer" (the rows that make the unit), "consumer" (the columns that read it; zeroing them
-            silences it) or "carrier" (elementwise and normalisation parameters in between).
+            silences it), "both" (one tensor that does both: an embedding that is the output layer too) or
+            "carrier" (elementwise and normalisation parameters in between).
         module: Qualified name of the module that holds the tensor.
     """
 
@@ -124,6 +125,16 @@ class Member:
     positions: torch.Tensor
     role: str
     module: str
+
+    @property
+    def makes(self) -> bool:
+        """Whether it makes the unit."""
+        return self.role in ("producer", "both")
+
+    @property
+    def reads(self) -> bool:
+        """Whether it reads the unit."""
+        return self.role in ("consumer", "both")
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,22 +147,27 @@ class Group:
         width: Units of the dense network.
         members: All dimensions that shrink with it, in forward order.
         kind: The kind of decision.
+        oracle: What the cut network was proven to equal. "zero": the dense network in which the dropped units'
+            readers are zeroed, which is what ``zero`` gives. "normalised": that, with each norm over this width
+            (LayerNorm, RMSNorm, GroupNorm over parts of its groups) computed over the kept units only; ``zero``
+            silences the readers here too, but its norms still see the dropped units, so its outputs differ.
     """
 
     name: str
     width: int
     members: tuple[Member, ...]
     kind: str = "channels"
+    oracle: str = "zero"
 
     @property
     def producers(self) -> tuple[str, ...]:
         """Modules whose outputs are this group's units, first in forward order first, each once."""
-        return tuple(dict.fromkeys(m.module for m in self.members if m.role == "producer"))
+        return tuple(dict.fromkeys(m.module for m in self.members if m.makes))
 
     @property
     def consumers(self) -> tuple[str, ...]:
         """Modules whose parameters read this group's units, each once."""
-        return tuple(dict.fromkeys(m.module for m in self.members if m.role == "consumer"))
+        return tuple(dict.fromkeys(m.module for m in self.members if m.reads))
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +180,8 @@ class Analysis:
         ops: The executed operators that cost something, in forward order.
         fingerprint: Ordered layers (name, type, parameter shapes) and a sha256 over them; JSON-able.
         parameters: Qualified name of every distinct parameter -> its shape.
-        attributes: (module, attribute, size): module attributes that follow the widths.
+        attributes: (module, attribute, size): module attributes that follow the widths; "normalized_shape.0" is
+            the first entry of a tuple.
         example_shapes: Shapes of the example's tensors, as they were handed over.
     """
 

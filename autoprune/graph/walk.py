@@ -15,10 +15,10 @@ from typing import Any
 from torch.fx import Node
 
 from autoprune.graph.atoms import Atoms, AtomTable
-from autoprune.graph.flow import Flow, Result, Slot, Unknown, fixed, holder, shape_of
+from autoprune.graph.flow import Flow, Norm, Result, Slot, Statistic, Unknown, fixed, holder, shape_of
 from autoprune.graph.trace import Trace, where
 
-__all__ = ["RULES", "OpRecord", "Rule", "Walk", "rule"]
+__all__ = ["RULES", "OpRecord", "Rule", "Walk", "bound", "rule"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +36,21 @@ class OpRecord:
 
 Rule = Callable[["Walk", Node, dict[str, Any]], Result]
 RULES: dict[str, Rule] = {}
+_PASS_FIGURES: set[Rule] = set()
 
 
-def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Register a rule for ATen operators by base name; in-place forms (``relu_``) share it."""
+def rule(*names: str, figures: bool = False) -> Callable[[Rule], Rule]:
+    """Register a rule for ATen operators by base name; in-place forms (``relu_``) share it.
+
+    Args:
+        names: The operators.
+        figures: Whether the rule knows what to do with figures over a width (``Flow.over``). Elsewhere they leak:
+            something other than their own width depends on them, so that width has to stay.
+    """
 
     def register(function: Rule) -> Rule:
+        if figures:
+            _PASS_FIGURES.add(function)
         for name in names:
             RULES[name] = function
         return function
@@ -61,6 +70,8 @@ class Walk:
         ops: Operators that cost something, in forward order.
         attributes: (module, attribute, atoms that it counts).
         forks: Node -> atoms that depend on which reading is taken there.
+        norms: Operators whose figures are taken over a width that may shrink.
+        scaled: Figures over a width, each with the atoms that it scales: the same units, or it leaks.
     """
 
     trace: Trace
@@ -70,6 +81,8 @@ class Walk:
     ops: list[OpRecord] = field(default_factory=list)
     attributes: list[tuple[str, str, Atoms]] = field(default_factory=list)
     forks: dict[str, Atoms] = field(default_factory=dict)
+    norms: list[Norm] = field(default_factory=list)
+    scaled: list[tuple[Statistic, Atoms]] = field(default_factory=list)
     _results: dict[Node, Result] = field(default_factory=dict)
     _tensors: dict[str, Flow] = field(default_factory=dict)
 
@@ -80,6 +93,7 @@ class Walk:
                 self._results[node] = self._placeholder(node)
             elif node.op == "output":
                 self.freeze_all(_tensors_in(self, node.args), "model output")
+                self.leak(_tensors_in(self, node.args))
             else:
                 self._results[node] = self._call(node)
         return self
@@ -120,6 +134,12 @@ class Walk:
         for flow in flows:
             for atoms in flow.atoms():
                 self.table.freeze(atoms, reason)
+
+    def leak(self, flows: Iterable[Flow]) -> None:
+        """Freeze the widths whose figures these tensors hold."""
+        for flow in flows:
+            for figure in flow.over:
+                self.freeze(figure.atoms, figure.node, "summed over by")
 
     def fork(self, node: Node, atoms: Atoms) -> bool:
         """Note that ``node`` can be read in two ways; True when the second is to be taken."""
@@ -182,9 +202,11 @@ class Walk:
             return whole[node.args[1]] if isinstance(whole, tuple) and isinstance(node.args[1], int) else None
         schema = getattr(node.target, "_schema", None)
         found = RULES.get(schema.name.removeprefix("aten::").removesuffix("_")) if schema is not None else None
+        if found not in _PASS_FIGURES:
+            self.leak(_tensors_in(self, [node.args, node.kwargs]))
         if found is not None:
             try:
-                return found(self, node, _bound(node, schema))
+                return found(self, node, bound(node, schema))
             except Unknown:
                 pass
         return self.unknown(node)
@@ -206,7 +228,7 @@ class Walk:
         return output
 
 
-def _bound(node: Node, schema: Any) -> dict[str, Any]:
+def bound(node: Node, schema: Any) -> dict[str, Any]:
     """The arguments of a call by the schema's names, defaults filled in."""
     values = {argument.name: argument.default_value for argument in schema.arguments}
     values.update({argument.name: value for argument, value in zip(schema.arguments, node.args, strict=False)})

@@ -40,7 +40,7 @@ def importance(model: nn.Module, group: Group, criterion: str = "l1") -> Tensor:
     total = torch.zeros(group.width, dtype=torch.float64)
     for member in group.members:
         weights = tensors.get(member.tensor)
-        if member.role != "producer" or weights is None or weights.ndim < 2:  # biases follow their filters
+        if not member.makes or weights is None or weights.ndim < 2:  # biases follow their filters
             continue
         total += _per_unit(weights.detach(), member.dim, member.positions, CRITERIA[criterion])
     return total
