@@ -16,7 +16,9 @@ from autoprune.cost.params import params_cost
 from autoprune.errors import BudgetError, InputError
 from autoprune.experiment import Experiment
 from autoprune.graph import Analysis, analyse
-from autoprune.hardware import Target, get_target
+from autoprune.hardware import Target
+from autoprune.hardware.widths import Grid, grid_of
+from autoprune.pipeline.device import target_of
 from autoprune.pipeline.talk import Talk
 from autoprune.pipeline.task import Task
 from autoprune.pruning.criteria import kept_units, ranking
@@ -116,7 +118,7 @@ def build_problem(task: Task, experiment: Experiment, run: RunDir, talk: Talk) -
         TargetError: If the target is not available.
     """
     budget = Budget.parse(*experiment.budget)
-    target = get_target(experiment.target, threads=experiment.threads)
+    target = target_of(experiment)
     target.require()
     analysis = analyse(task.model, task.example)
     problem = None
@@ -128,17 +130,23 @@ def build_problem(task: Task, experiment: Experiment, run: RunDir, talk: Talk) -
             break
     assert problem is not None  # there is always a grid
     _ladder(problem, talk)
-    run.note("granularity", granularity)
+    run.note("granularity", list(granularity))
     public = run.file("latency_table.json")
     if problem.table is not None and not public.exists():
         problem.table.save(public)
     return problem
 
 
-def _grids(experiment: Experiment, target: Target, run: RunDir) -> list[int]:
-    """Granularities to try: the user's, else the target's, else every width if the budget is out of reach on that."""
-    decided = experiment.granularity or run.noted("granularity")
-    return [decided] if decided else sorted({target.granule, 1}, reverse=True)
+def _grids(experiment: Experiment, target: Target, run: RunDir) -> list[Grid]:
+    """Grids to try: the user's, else the probed one; finer ones if the budget is out of reach on that."""
+    if experiment.granularity is not None:
+        return [grid_of(target, experiment.granularity)]
+    noted = run.noted("granularity")
+    if noted is not None:
+        return [Grid.from_json(noted)]
+    probed = grid_of(target)
+    finer = {probed.least, 1}
+    return list(dict.fromkeys([probed, *(Grid(each, each) for each in sorted(finer, reverse=True))]))
 
 
 def _priced(
@@ -148,12 +156,12 @@ def _priced(
     target: Target,
     analysis: Analysis,
     budget: Budget,
-    granularity: int,
+    granularity: Grid,
     coarser: LatencyTable | None,
     talk: Talk,
 ) -> Problem:
     """The problem on one grid of widths."""
-    space = _space(analysis, task, experiment, granularity)
+    space = _space(analysis, task, experiment, target, granularity)
     table = None
     if budget.kind == "latency":
         table = _table(task, run, target, analysis, space, granularity, coarser, talk)
@@ -164,8 +172,8 @@ def _priced(
     return Problem(task, experiment, run, target, analysis, space, budget, costs, table, limit)
 
 
-def _space(analysis: Analysis, task: Task, experiment: Experiment, granularity: int) -> SearchSpace:
-    space = space_of(analysis, target=experiment.target, granularity=granularity, skip=experiment.skip, name=task.name)
+def _space(analysis: Analysis, task: Task, experiment: Experiment, target: Target, granularity: Grid) -> SearchSpace:
+    space = space_of(analysis, target=target, granularity=granularity, skip=experiment.skip, name=task.name)
     if not len(space):
         reasons = "; ".join(f"{name}: {why}" for name, why in list(space.frozen.items())[:3])
         raise InputError(f"nothing in {task.name} can be pruned ({reasons}); see autoprune inspect")
@@ -179,7 +187,7 @@ def _table(
     target: Target,
     analysis: Analysis,
     space: SearchSpace,
-    granularity: int,
+    granularity: Grid,
     coarser: LatencyTable | None,
     talk: Talk,
 ) -> LatencyTable:
@@ -199,7 +207,7 @@ def _table(
             task.model,
             analysis,
             space,
-            task.example,
+            task.timed_example,
             target,
             progress=progress,
             seed=run.experiment.seed,
@@ -211,7 +219,7 @@ def _table(
     return LatencyTable.load(path)  # as a resumed run reads it
 
 
-def profile_path(run: RunDir, granularity: int) -> Path:
+def profile_path(run: RunDir, granularity: Grid) -> Path:
     """Where the table of a grid of widths lies, finished or not."""
     return run.file(f"checkpoint/profile-{granularity}.json")
 

@@ -10,6 +10,8 @@ from torch import nn
 
 from autoprune.errors import InputError, PolicyMismatchError
 from autoprune.graph import Analysis, Group, analyse, cut, first_difference, zero
+from autoprune.hardware import Target, get_target
+from autoprune.hardware.widths import MOST_OPTIONS, Grid, grid_of, options
 from autoprune.pruning.criteria import kept_units, ranking
 from autoprune.space import Decision, Policy, SearchSpace
 
@@ -43,17 +45,14 @@ def search_space(
 def space_of(
     analysis: Analysis,
     *,
-    target: str | None = None,
-    granularity: int | None = None,
+    target: str | Target | None = None,
+    granularity: int | Grid | None = None,
     skip: Sequence[str] = (),
     name: str | None = None,
 ) -> SearchSpace:
     """The search space of an analysed model; see `search_space`."""
-    from autoprune.hardware import get_target
-    from autoprune.hardware.widths import MOST_OPTIONS, grid, options
-
-    device = None if target is None else get_target(target)
-    grid(device, granularity)  # refuses nonsense also where nothing can be pruned
+    device = get_target(target) if isinstance(target, str) else target
+    grid = grid_of(device, granularity)  # refuses nonsense also where nothing can be pruned
     most = MOST_OPTIONS if device is not None else None
     frozen = dict(analysis.frozen)
     decisions = []
@@ -62,7 +61,7 @@ def space_of(
         if pattern is not None:
             frozen[group.name] = f"skipped by {pattern!r}"
             continue
-        widths = options(group.width, device, granularity, most, positions=_channels_of_a_unit(group))
+        widths = options(group.width, device, grid, most, positions=_channels_of_a_unit(group))
         decisions.append(Decision(group.name, group.width, widths))
     for pattern in skip:
         if not any(_touches(group, pattern) for group in analysis.groups):
@@ -72,7 +71,7 @@ def space_of(
 
 def _channels_of_a_unit(group: Group) -> int:
     """Channels that the group's first producer gives for one unit: several where a grouped convolution reads them."""
-    return next((int(m.positions.shape[1]) for m in group.members if m.role == "producer"), 1)
+    return next((int(m.positions.shape[1]) for m in group.members if m.makes), 1)
 
 
 def _touches(group: Group, pattern: str) -> bool:

@@ -1,0 +1,27 @@
+"""Tests do not probe this machine: the runtimes' granules are what their classes name, in a cache of the session's own.
+
+A search space must not depend on how busy the machine is while its tests run. What probing finds is tested on devices
+whose latencies are known by formula.
+"""
+
+import os
+import tempfile
+
+import pytest
+
+_FOLDER = "AUTOPRUNE_CACHE"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):  # pytest-xdist: the controller has done it, and its environment is inherited
+        return
+    from autoprune.hardware import TARGETS, get_target
+    from autoprune.hardware.probing import Probe, remember
+
+    folder = tempfile.TemporaryDirectory(prefix="autoprune-cache-")
+    config.add_cleanup(folder.cleanup)
+    os.environ[_FOLDER] = folder.name
+    for name in TARGETS:
+        target = get_target(name)
+        if target.available() is None:
+            remember(target, Probe(target.granule, target.granule_reason))
