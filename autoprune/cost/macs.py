@@ -7,7 +7,7 @@ from autoprune.cost.additive import AdditiveCost, CostEntry
 from autoprune.graph import Analysis, Extent, Op
 from autoprune.space import SearchSpace
 
-__all__ = ["macs_cost"]
+__all__ = ["mac_dimensions", "macs_cost"]
 
 
 def macs_cost(analysis: Analysis, space: SearchSpace) -> AdditiveCost:
@@ -24,11 +24,12 @@ def macs_cost(analysis: Analysis, space: SearchSpace) -> AdditiveCost:
     entries = []
     for op in analysis.ops:
         if op.kind in ("conv", "depthwise", "linear") and op.params:
-            scope, price = product_price(_dimensions(op), space.names, fixed)
+            scope, price = product_price(mac_dimensions(op), space.names, fixed)
             entries.append(CostEntry(op.name, scope, price))
     return AdditiveCost("flops", "MACs", space, entries)
 
 
-def _dimensions(op: Op) -> list[Extent | int]:
+def mac_dimensions(op: Op) -> list[Extent | int]:
+    """Sizes whose product is the multiply-accumulates of a convolution or linear layer for one input."""
     pixels = op.inputs[0] if op.transposed else op.output
     return [*pixels, *op.params[0][1:]]

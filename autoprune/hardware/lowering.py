@@ -11,7 +11,7 @@ from autoprune.hardware.layers import Layer
 from autoprune.hardware.slots import Form, Slot
 from autoprune.space import SearchSpace
 
-__all__ = ["slots_of"]
+__all__ = ["is_free", "slots_of"]
 
 _WEIGHTED = ("conv", "depthwise", "linear")
 # Operators that move no data, or none in evaluation mode.
@@ -59,14 +59,23 @@ def slots_of(analysis: Analysis, space: SearchSpace, batch: int, fused: Iterable
     slots: list[Slot] = []
     carrier: tuple[Size, ...] | None = None  # the shape up to which the last weighted operator reaches
     for op in analysis.ops:
-        name = op.operator.split(".")[1].rstrip("_") if "." in op.operator else op.operator
-        if name in _FREE:
+        if is_free(op):
             continue
-        if op.kind not in _WEIGHTED and name in inside and op.output == carrier:
+        if op.kind not in _WEIGHTED and _name(op) in inside and op.output == carrier:
             continue
         slots.append(lowering.slot(op))
         carrier = op.output if op.kind in _WEIGHTED else None
     return tuple(slots)
+
+
+def is_free(op: Op) -> bool:
+    """Whether an operator moves no data in evaluation mode, or is not executed at all."""
+    return _name(op) in _FREE
+
+
+def _name(op: Op) -> str:
+    """The ATen operator without its overload: `aten.relu_.default` is `relu`."""
+    return op.operator.split(".")[1].rstrip("_") if "." in op.operator else op.operator
 
 
 class _Lowering:

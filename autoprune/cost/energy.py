@@ -1,0 +1,200 @@
+"""Energy of one inference as a cost: modelled from counts where the machine has no sensor, else fitted on measurements.
+
+The model is linear in what an operator does (Horowitz, "Computing's energy problem", ISSCC 2014; the form is the one
+that accelerator simulators come to as well):
+
+    E = sum over operators of  e_mac * MACs + e_weight * weight bytes + e_input * input bytes + e_output * output bytes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoprune.cost._products import ProductPrice, product_price
+from autoprune.cost.additive import AdditiveCost, CostEntry
+from autoprune.cost.macs import mac_dimensions
+from autoprune.errors import InputError
+from autoprune.graph import Analysis, Extent, Op
+from autoprune.hardware.correction import fit_factors
+from autoprune.hardware.lowering import is_free
+from autoprune.space import SearchSpace
+
+__all__ = ["CLASSES", "MODELLED", "Coefficients", "EnergyCost", "energy_cost", "fit_energy"]
+
+CLASSES = ("macs", "weight_bytes", "input_bytes", "output_bytes")
+"""What energy is linear in."""
+
+MODELLED = "modelled (45 nm, Horowitz 2014)"
+"""The label of energies that no sensor has seen."""
+
+_LEAST_RUNS = 8  # fewer end-to-end runs leave the four factors to chance
+_INSIDE = ("batch_norm", "relu")  # executed inside the operator before them: no data moves
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """What one count of each class costs.
+
+    Attributes:
+        macs: Picojoules a multiply-accumulate.
+        weight_bytes: Picojoules for a byte of weights.
+        input_bytes: Picojoules for a byte of an activation that is read.
+        output_bytes: Picojoules for a byte of an activation that is written.
+        number: Bytes of one number.
+        constant: Millijoules that no decision changes.
+        label: Where they come from: `modelled (...)` or `measured (...)`.
+    """
+
+    macs: float
+    weight_bytes: float
+    input_bytes: float
+    output_bytes: float
+    number: int = 4
+    constant: float = 0.0
+    label: str = MODELLED
+
+    def __post_init__(self) -> None:
+        values = (*self.vector, self.constant)
+        if not all(np.isfinite(value) and value >= 0 for value in values):  # not a number fails too
+            raise InputError(f"coefficients of energy must be numbers from 0 up, not {values}")
+
+    @property
+    def vector(self) -> tuple[float, ...]:
+        """Picojoules a count, in the order of `CLASSES`."""
+        return tuple(float(getattr(self, name)) for name in CLASSES)
+
+    @classmethod
+    def modelled(cls, precision: str = "f32") -> Coefficients:
+        """The coefficients of the literature, in a process of 45 nm at 0.9 V.
+
+        Arithmetic: a multiplication and an addition of floating-point numbers, 3.7 + 0.9 pJ in 32 bits and 1.1 + 0.4
+        in 16. A 64-bit access to DRAM takes 1300 pJ (the lower of the two values given), to a cache of 1 MB 100 pJ:
+        weights come from DRAM once an inference, activations stay in the cache.
+
+        Args:
+            precision: Number format: `f32`, `bf16` or `f16`.
+        """
+        arithmetic, number = (4.6, 4) if precision == "f32" else (1.5, 2)
+        return cls(arithmetic, 1300 / 8, 100 / 8, 100 / 8, number)
+
+
+class EnergyCost(AdditiveCost):
+    """Millijoules of one inference; a sum of entries as every additive cost.
+
+    Attributes:
+        coefficients: What it was computed with; their label says whether it was modelled or measured.
+    """
+
+    def __init__(self, space: SearchSpace, entries: Sequence[CostEntry], coefficients: Coefficients) -> None:
+        super().__init__("energy", "mJ", space, entries)
+        self.coefficients = coefficients
+
+    @property
+    def label(self) -> str:
+        """Where the figures come from."""
+        return self.coefficients.label
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A product of widths times what one count costs; a `CostEntry.price`, picklable."""
+
+    count: ProductPrice
+    factor: float
+
+    def __call__(self, kept: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Kept units, shape (n, len(scope)), to millijoules, shape (n,)."""
+        return self.count(kept) * self.factor
+
+
+def energy_cost(
+    analysis: Analysis, space: SearchSpace, coefficients: Coefficients | None = None, *, batch: int = 1
+) -> EnergyCost:
+    """Energy of one call as a cost; exact for every policy, given the coefficients.
+
+    Args:
+        analysis: The model's operators.
+        space: The decisions; groups that are none of them have their dense width.
+        coefficients: What a count costs; those of the literature, in float32, when None.
+        batch: Inputs in one call; weights are read once a call.
+    """
+    coefficients = coefficients or Coefficients.modelled()
+    vector = dict(zip(CLASSES, coefficients.vector, strict=True))
+    fixed = {group.name: group.width for group in analysis.groups if group.name not in space.names}
+    entries = [CostEntry("constant", (), Scaled(ProductPrice(1, (), ()), coefficients.constant))]
+    for op, what, dimensions in _counts(analysis, batch, coefficients.number):
+        scope, price = product_price(dimensions, space.names, fixed)
+        entries.append(CostEntry(f"{op.name} {what}", scope, Scaled(price, vector[what] * 1e-9)))
+    return EnergyCost(space, entries, coefficients)
+
+
+def fit_energy(
+    analysis: Analysis,
+    space: SearchSpace,
+    runs: Sequence[tuple[Mapping[str, int], float]],
+    source: str,
+    *,
+    coefficients: Coefficients | None = None,
+    batch: int = 1,
+) -> EnergyCost:
+    """The same cost with its coefficients fitted on networks whose energy was measured.
+
+    As for latency: a factor from 0 up for every class and a constant, by least squares of the relative error, with a
+    weak wish that a class keep its proportion to the others.
+
+    Args:
+        analysis: The model's operators.
+        space: The decisions.
+        runs: Policies (as choices) and measured millijoules of one call.
+        source: The sensor, such as `RAPL`.
+        coefficients: The proportions to begin with; those of the literature when None.
+        batch: Inputs in one call.
+
+    Raises:
+        InputError: If there are fewer than 8 runs, or an energy is not positive.
+    """
+    if len(runs) < _LEAST_RUNS:
+        raise InputError(f"energy is fitted on at least {_LEAST_RUNS} networks, not {len(runs)}")
+    measured = np.array([energy for _, energy in runs], dtype=np.float64)
+    if not np.all(np.isfinite(measured) & (measured > 0)):
+        raise InputError(f"measured energies must be positive: {sorted(measured)[:3]} mJ")
+    start = coefficients or Coefficients.modelled()
+    classes = np.stack([_of_class(analysis, space, start, what, runs, batch) for what in CLASSES], axis=1)
+    scale = float(np.median(measured / classes.sum(axis=1)))  # from the model's technology to this machine's
+    factors = fit_factors(classes * scale, measured)
+    changed = {what: getattr(start, what) * scale * f for what, f in zip(CLASSES, factors[:-1], strict=True)}
+    fitted = replace(start, **changed, constant=float(factors[-1]), label=f"measured ({source})")
+    return energy_cost(analysis, space, fitted, batch=batch)
+
+
+def _of_class(
+    analysis: Analysis,
+    space: SearchSpace,
+    coefficients: Coefficients,
+    what: str,
+    runs: Sequence[tuple[Mapping[str, int], float]],
+    batch: int,
+) -> NDArray[np.float64]:
+    """Millijoules that one class of counts is responsible for, shape (runs,)."""
+    others: dict[str, Any] = {name: 0.0 for name in CLASSES if name != what}
+    alone = energy_cost(analysis, space, replace(coefficients, **others, constant=0.0), batch=batch)
+    return np.array([alone.cost(choices) for choices, _ in runs])
+
+
+def _counts(analysis: Analysis, batch: int, number: int) -> Iterator[tuple[Op, str, list[Extent | int]]]:
+    """(operator, class, dimensions whose product is the count) of everything that costs energy."""
+    for op in analysis.ops:
+        if op.kind in _INSIDE or is_free(op):
+            continue
+        if op.kind in ("conv", "depthwise", "linear") and op.params:
+            yield op, "macs", [batch, *mac_dimensions(op)]
+            for shape in op.params:
+                yield op, "weight_bytes", [number, *shape]
+        for shape in op.inputs:
+            yield op, "input_bytes", [batch, number, *shape]
+        yield op, "output_bytes", [batch, number, *op.output]
