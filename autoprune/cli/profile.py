@@ -26,6 +26,9 @@ def profile(
     data_dir: Annotated[str | None, typer.Option(help="where data sets lie")] = None,
     target: Annotated[str | None, typer.Option(help="the device's runtime [default: onnxruntime]")] = None,
     threads: Annotated[int | None, typer.Option(help="threads of the target [default: 1]", min=1)] = None,
+    precision: Annotated[str | None, typer.Option(help="f32, bf16 or f16 [default: the target's first]")] = None,
+    memory_format: Annotated[str | None, typer.Option(help="contiguous or channels_last")] = None,
+    target_batch: Annotated[int | None, typer.Option(help="images in the batch [default: 1]", min=1)] = None,
     granularity: Annotated[int | None, typer.Option(help="kept widths are multiples of this", min=1)] = None,
     seed: Annotated[int | None, typer.Option(help="of the policies that the correction is fitted on")] = None,
     out: Annotated[Path, typer.Option(help="the table's file")] = Path("latency_table.json"),
@@ -35,27 +38,28 @@ def profile(
     from autoprune.cli.screen import Screen
     from autoprune.errors import InputError
     from autoprune.graph import analyse
-    from autoprune.hardware import get_target
     from autoprune.hardware import profile as profile_layers
+    from autoprune.pipeline.device import target_of
     from autoprune.pipeline.task import load_task
     from autoprune.pruning.structured import space_of
 
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; name a file")
     given = {"model": model, "data": data, "data_dir": data_dir, "target": target, "threads": threads}
+    given |= {"precision": precision, "memory_format": memory_format, "target_batch": target_batch}
     given |= {"granularity": granularity, "seed": seed}
     settings = {name: value for name, value in given.items() if value is not None}
     experiment = resolve(experiment_file, settings, resume=False)
-    device = get_target(experiment.target, threads=experiment.threads)
+    device = target_of(experiment)
     device.require()
     task = load_task(experiment)
     analysis = analyse(task.model, task.example)
-    space = space_of(
-        analysis, target=experiment.target, granularity=experiment.granularity, skip=experiment.skip, name=task.name
-    )
+    space = space_of(analysis, target=device, granularity=experiment.granularity, skip=experiment.skip, name=task.name)
     screen = Screen()
     with screen.stage("profile", f"measuring layers on {device.name}") as bar:
-        table = profile_layers(task.model, analysis, space, task.example, device, progress=bar, seed=experiment.seed)
+        table = profile_layers(
+            task.model, analysis, space, task.timed_example, device, progress=bar, seed=experiment.seed
+        )
     table.save(out)
     typer.echo(table.summary())
     typer.echo(f"table: {out}")

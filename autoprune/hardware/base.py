@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, ClassVar
 from typing import Protocol as Interface
 
 from autoprune.errors import InputError, TargetError
-from autoprune.hardware.clocks import Clock, CpuClock, WallClock, cpu_flags, cpu_model
+from autoprune.hardware.clocks import Clock, CpuClock, WallClock, cpu_flags, cpu_model, peak_memory_mb
 from autoprune.hardware.layers import Layer
 from autoprune.hardware.protocol import Measurement, Protocol
+from autoprune.hardware.spec import MEMORY_FORMATS, PRECISIONS, Spec, check_option
 from autoprune.names import nearest_name
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
 __all__ = ["TARGETS", "LocalTarget", "Target", "Timer", "get_target"]
@@ -34,6 +37,7 @@ Progress = Callable[[int, int], None]  # (done, all)
 TARGETS: dict[str, str] = {
     "torch": "autoprune.hardware.torch_eager:TorchTarget",
     "onnxruntime": "autoprune.hardware.onnx_runtime:OnnxRuntimeTarget",
+    "openvino": "autoprune.hardware.openvino_cpu:OpenVinoTarget",
 }
 
 
@@ -54,20 +58,52 @@ class Target(abc.ABC):
         granule: Widths in multiples of this many units run without waste here.
         granule_reason: Why, in one line, for people.
         fused: ATen operators that cost nothing when they directly follow a convolution or linear layer.
-        precision: Number format in which it computes.
+        precisions: Number formats that it can compute in; the first is the default.
+        memory_formats: Orders in which it can be handed images; the first is the default.
+
+    Args:
         threads: How many threads a network may use.
+        precision: One of `precisions`.
+        memory_format: One of `memory_formats`.
+
+    Raises:
+        InputError: If it has no such option.
     """
 
     name: ClassVar[str] = "target"
     granule: ClassVar[int] = 8
     granule_reason: ClassVar[str] = "a safe guess: most runtimes vectorise over 8 channels"
     fused: ClassVar[frozenset[str]] = frozenset({"batch_norm"})
-    precision: ClassVar[str] = "float32"
+    precisions: ClassVar[tuple[str, ...]] = PRECISIONS[:1]
+    memory_formats: ClassVar[tuple[str, ...]] = MEMORY_FORMATS[:1]
 
-    def __init__(self, *, threads: int = 1) -> None:
+    def __init__(self, *, threads: int = 1, precision: str | None = None, memory_format: str | None = None) -> None:
         if threads < 1:
             raise InputError(f"a target needs at least 1 thread, not {threads}")
         self.threads = threads
+        self.precision = check_option(self.name, "precision", precision or self.precisions[0], self.precisions)
+        self.memory_format = check_option(
+            self.name, "memory format", memory_format or self.memory_formats[0], self.memory_formats
+        )
+
+    @classmethod
+    def path(cls) -> str:
+        """Where the class lies: `package.module:Class`."""
+        return f"{cls.__module__}:{cls.__qualname__}"
+
+    @property
+    def spec(self) -> str:
+        """What `get_target` makes this target of: its name or path, and the options that are not the default."""
+        names = {path: name for name, path in TARGETS.items()}
+        options = self.options()
+        threads = None if self.threads == 1 else self.threads
+        return str(Spec(names.get(self.path(), self.path()), threads, **options))
+
+    def options(self) -> dict[str, str]:
+        """Precision and memory format where they are not the default: what a class without options is never told."""
+        chosen = {"precision": self.precision, "memory_format": self.memory_format}
+        first = (self.precisions[0], self.memory_formats[0])
+        return {name: value for (name, value), default in zip(chosen.items(), first, strict=True) if value != default}
 
     @abc.abstractmethod
     def available(self) -> str | None:
@@ -125,6 +161,7 @@ class Target(abc.ABC):
             "cpu_flags": cpu_flags(),
             "threads": str(self.threads),
             "precision": self.precision,
+            "memory_format": self.memory_format,
         }
 
     def require(self) -> None:
@@ -135,11 +172,30 @@ class Target(abc.ABC):
 
 
 class LocalTarget(Target):
-    """A runtime on this machine, timed in a fresh worker process."""
+    """A runtime on this machine, timed in a fresh worker process.
+
+    Attributes:
+        patience: Seconds without a sign of life after which its worker counts as hanging; loading one network, or one
+            block of calls, must take less.
+    """
+
+    patience: ClassVar[float] = 120.0
 
     @abc.abstractmethod
     def load(self, payload: bytes) -> Callable[[], object]:
         """Inside the worker: make a call without arguments out of a payload. One call is one inference."""
+
+    def compute(self, payload: bytes, x: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """What a packed network answers to an input, to check that the runtime runs what it was given.
+
+        Args:
+            payload: What `pack` made of a network.
+            x: An input of the packed shape.
+
+        Returns:
+            The output, or None from a target that does not say.
+        """
+        return None
 
     def clock(self) -> Clock:
         """CPU time for work in the calling thread, else the wall clock."""
@@ -150,11 +206,11 @@ class LocalTarget(Target):
 
     def settings(self) -> dict[str, object]:
         """Keyword arguments that rebuild this target in the worker, as JSON values."""
-        return {"threads": self.threads}
+        return {"threads": self.threads, **self.options()}
 
-    def path(self) -> str:
-        """Where the worker finds the class: `package.module:Class`."""
-        return f"{type(self).__module__}:{type(self).__qualname__}"
+    def peak_memory_mb(self) -> float | None:
+        """Inside the worker: the most memory that everything loaded so far has taken, in MiB; None where unknown."""
+        return peak_memory_mb()
 
     def environment(self) -> dict[str, str]:
         """Environment variables of the worker.
@@ -185,20 +241,42 @@ class LocalTarget(Target):
             return timer.time(payloads, protocol, progress)
 
 
-def get_target(name: str, *, threads: int = 1) -> Target:
+def get_target(
+    spec: str, *, threads: int = 1, precision: str | None = None, memory_format: str | None = None
+) -> Target:
     """The target of a name, whether or not it works on this machine (ask `available`).
 
     Args:
-        name: One of `TARGETS`, or `package.module:Class` for a subclass of `Target` of the user's own.
-        threads: How many threads a network may use.
+        spec: One of `TARGETS`, or `package.module:Class` for a subclass of `Target` of the user's own; then options
+            behind an `@`, joined by `+`: `openvino@bf16`, `torch@channels_last+threads=2`.
+        threads: How many threads a network may use, if the spec does not say.
+        precision: Number format, if the spec does not say: `f32`, `bf16`, `f16`; default what the target does first.
+        memory_format: `contiguous` or `channels_last`, likewise.
 
     Raises:
-        InputError: If the name is unknown or the class cannot be imported.
+        InputError: If the name is unknown, the class cannot be imported, or the target has no such option.
+
+    >>> get_target("torch@channels_last").memory_format
+    'channels_last'
     """
-    if ":" not in name and name not in TARGETS:
-        raise InputError(f"no target is named {name!r}; {nearest_name(name, TARGETS)}, or package.module:Class")
-    kind = load_class(TARGETS.get(name, name))
-    return kind(threads=threads)
+    wanted = Spec.parse(spec).saying("threads", None if threads == 1 else threads)
+    wanted = wanted.saying("precision", precision).saying("memory_format", memory_format)
+    if ":" not in wanted.base and wanted.base not in TARGETS:
+        raise InputError(
+            f"no target is named {wanted.base!r}; {nearest_name(wanted.base, TARGETS)}, or package.module:Class"
+        )
+    kind = load_class(TARGETS.get(wanted.base, wanted.base))
+    # A class without options is not told of any: its `__init__` may take the threads only.
+    asked = {
+        "precision": (wanted.precision, kind.precisions),
+        "memory_format": (wanted.memory_format, kind.memory_formats),
+    }
+    options = {
+        name: check_option(kind.name, name.replace("_", " "), value, known)
+        for name, (value, known) in asked.items()
+        if value is not None
+    }
+    return kind(threads=wanted.threads or threads, **{k: v for k, v in options.items() if v != asked[k][1][0]})
 
 
 def load_class(path: str, settings: Mapping[str, object] | None = None) -> type[Target]:

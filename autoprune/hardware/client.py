@@ -29,12 +29,13 @@ class Worker:
 
     Args:
         target: Which runtime; rebuilt inside the worker from its class and settings.
-        patience: Seconds without a sign of life after which the worker counts as hanging and is killed.
+        patience: Seconds without a sign of life after which the worker counts as hanging and is killed; default the
+            target's own.
     """
 
-    def __init__(self, target: LocalTarget, patience: float = 120.0) -> None:
+    def __init__(self, target: LocalTarget, patience: float | None = None) -> None:
         self._target = target
-        self._patience = patience
+        self._patience = target.patience if patience is None else patience
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str | None] = queue.Queue()
 
@@ -51,7 +52,8 @@ class Worker:
     def _start(self) -> None:
         # The worker sees every module that this process sees, so that a user's own class can be imported.
         paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
-        environment = {**os.environ, **self._target.environment(), "PYTHONPATH": paths}
+        # What a runtime keeps for later (compiled kernels) goes with the worker's folder: every worker starts fresh.
+        environment = {**os.environ, "TMPDIR": self._folder.name, **self._target.environment(), "PYTHONPATH": paths}
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START],
             stdin=subprocess.PIPE,

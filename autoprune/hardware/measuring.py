@@ -32,7 +32,9 @@ def measure(
         progress: Called with (settled networks, all networks).
 
     Returns:
-        One measurement a network, in order; the target's fingerprint stands among its conditions.
+        One measurement a network, in order. Among its conditions stand the target's fingerprint (`device`), the seconds
+        that it took to load (`load_s`) and the most memory that the worker took, all networks loaded, in MiB
+        (`peak_memory_mb`); None for what the device does not tell.
 
     Raises:
         InputError: If there is no network to time.
@@ -44,4 +46,5 @@ def measure(
     payloads = [target.pack(model, example) for model in models]
     device = target.fingerprint()
     results = target.time(payloads, protocol or Protocol(), progress)
-    return [replace(result, conditions={**result.conditions, "device": device}) for result in results]
+    always = {"peak_memory_mb": None, "load_s": None}  # what a device that cannot tell has not told
+    return [replace(result, conditions={**always, **result.conditions, "device": device}) for result in results]

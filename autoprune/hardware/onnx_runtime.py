@@ -11,6 +11,8 @@ from autoprune.hardware.base import LocalTarget
 from autoprune.hardware.layers import Layer
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
 __all__ = ["OnnxRuntimeTarget"]
@@ -71,9 +73,8 @@ class OnnxRuntimeTarget(LocalTarget):
     def load(self, payload: bytes) -> Callable[[], object]:
         """Inside the worker: a session whose input is bound once, so that a call is one inference and nothing else."""
         import numpy as np
-        import onnxruntime
 
-        session = onnxruntime.InferenceSession(payload, self._options(), providers=["CPUExecutionProvider"])
+        session = self._session(payload)
         binding = session.io_binding()
         draw = np.random.default_rng(0)
         for value in session.get_inputs():
@@ -87,11 +88,17 @@ class OnnxRuntimeTarget(LocalTarget):
             binding.bind_output(value.name)
         return lambda: session.run_with_iobinding(binding)
 
-    def _options(self) -> Any:
+    def compute(self, payload: bytes, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The network's output."""
+        session = self._session(payload)
+        output: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: x})[0]
+        return output
+
+    def _session(self, payload: bytes) -> Any:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        return options
+        return onnxruntime.InferenceSession(payload, options, providers=["CPUExecutionProvider"])

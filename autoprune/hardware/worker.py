@@ -46,13 +46,19 @@ def _serve(answers: IO[str]) -> None:
     _send(answers, {"ready": os.getpid()})
     for line in sys.stdin:
         request: dict[str, Any] = json.loads(line)
-        calls = []
+        calls, took = [], []
         for index, name in enumerate(request["files"]):
+            start = time.perf_counter()
             calls.append(target.load(Path(name).read_bytes()))
+            took.append(round(time.perf_counter() - start, 3))
             _send(answers, {"alive": [0, len(request["files"])], "loaded": index + 1})
         results = time_calls(calls, target.clock(), Protocol(**request["protocol"]), _Pulse(answers))
+        memory = target.peak_memory_mb()
         del calls
-        _send(answers, {"result": [result.to_json() for result in results]})
+        content = [result.to_json() for result in results]
+        for result, seconds in zip(content, took, strict=True):
+            result["conditions"] |= {"load_s": seconds, "peak_memory_mb": memory}
+        _send(answers, {"result": content})
 
 
 class _Pulse:

@@ -47,6 +47,9 @@ def compress(
     finetune_epochs: int = 10,
     finalists: int = 6,
     threads: int = 1,
+    precision: str | None = None,
+    memory_format: str | None = None,
+    target_batch: int = 1,
     seed: int = 0,
     loss: Loss | None = None,
     evaluate: Evaluate | None = None,
@@ -65,7 +68,8 @@ def compress(
         example_input: One input, (1, ...); default the first of `train`.
         budget: `latency<=50%`, `latency<=2.5ms`, `flops<=50%`, `params<=100k`; or `accuracy_drop<=0.5`, the fastest
             network that loses at most half a percentage point on the search split.
-        target: The device's runtime.
+        target: The device's runtime: a name that `autoprune targets` lists, or `package.module:Class`, and options
+            (`openvino@bf16`).
         agent: Who searches.
         episodes: Episodes that the agent may log.
         warmup: Episodes before it learns; default a quarter, at most 100.
@@ -74,6 +78,9 @@ def compress(
         finetune_epochs: Epochs of the final fine-tuning.
         finalists: Policies that are fine-tuned a little before one is chosen.
         threads: Threads of the target while it is timed.
+        precision: Number format of the target: `f32`, `bf16`, `f16`; default its own first.
+        memory_format: `contiguous` or `channels_last`; default the target's own first.
+        target_batch: Images in the batch that is timed.
         seed: One seed, one result.
         loss: Own training loss of (output, batch); default cross-entropy and distillation.
         evaluate: Own score of (model, batches), higher is better; default top-1 accuracy.
@@ -104,6 +111,9 @@ def compress(
             "finetune_epochs": finetune_epochs,
             "finalists": finalists,
             "threads": threads,
+            "precision": precision,
+            "memory_format": memory_format,
+            "target_batch": target_batch,
             "seed": seed,
             "run": str(folder) if "/" in str(folder) else f"./{folder}",
             limited: amount,
@@ -113,7 +123,7 @@ def compress(
         opened = stack.enter_context(opened_run(experiment, resume=resume, overwrite=overwrite))
 
         def task(_: Experiment) -> Task:
-            return Task(name, model, data, True, evaluate or accuracy, loss, "the caller's")
+            return Task(name, model, data, True, evaluate or accuracy, loss, "the caller's", target_batch=target_batch)
 
         if experiment.accuracy_drop is None:
             result = compress_job(task(experiment), opened, talk or Silent())
@@ -138,6 +148,8 @@ def profile(
     *,
     granularity: int | None = None,
     threads: int = 1,
+    precision: str | None = None,
+    memory_format: str | None = None,
     seed: int = 0,
 ) -> LatencyTable:
     """A device table bound to a model's search space: what every policy costs in milliseconds.
@@ -145,9 +157,12 @@ def profile(
     Args:
         model: The network; left as it is.
         example_input: An input with the batch dimension that is timed.
-        target: The device's runtime.
+        target: The device's runtime: a name that `autoprune targets` lists, or `package.module:Class`, and options
+            (`openvino@bf16`).
         granularity: Kept widths are multiples of this; default what suits the target.
         threads: Threads of the target while it is timed.
+        precision: Number format of the target: `f32`, `bf16`, `f16`; default its own first.
+        memory_format: `contiguous` or `channels_last`; default the target's own first.
         seed: Of the policies that the correction is fitted on.
 
     Raises:
@@ -156,23 +171,35 @@ def profile(
     """
     from autoprune.hardware import profile as profile_layers
 
-    device = get_target(target, threads=threads)
+    device = get_target(target, threads=threads, precision=precision, memory_format=memory_format)
     device.require()
     analysis = analyse(model, example_input)
-    space = space_of(analysis, target=target, granularity=granularity)
+    space = space_of(analysis, target=device, granularity=granularity)
     return profile_layers(model, analysis, space, example_input, device, seed=seed)
 
 
-def measure(model: nn.Module, example_input: Tensor, target: str = "onnxruntime", *, threads: int = 1) -> Measurement:
+def measure(
+    model: nn.Module,
+    example_input: Tensor,
+    target: str = "onnxruntime",
+    *,
+    threads: int = 1,
+    precision: str | None = None,
+    memory_format: str | None = None,
+) -> Measurement:
     """Latency of one network on a target: milliseconds with their spread and conditions.
 
     Args:
         model: The network; timed in evaluation mode, left as it is.
         example_input: An input with the batch dimension that is timed.
-        target: The device's runtime.
+        target: The device's runtime: a name that `autoprune targets` lists, or `package.module:Class`, and options
+            (`openvino@bf16`).
         threads: Threads that the runtime may use.
+        precision: Number format of the target: `f32`, `bf16`, `f16`; default its own first.
+        memory_format: `contiguous` or `channels_last`; default the target's own first.
 
     Raises:
         TargetError: If the target is not available here.
     """
-    return measure_networks([model], example_input, get_target(target, threads=threads))[0]
+    device = get_target(target, threads=threads, precision=precision, memory_format=memory_format)
+    return measure_networks([model], example_input, device)[0]

@@ -149,7 +149,7 @@ def final_timing(
     def session() -> dict[str, Any]:
         networks = {"dense": problem.task.model, "pruned": problem.small(choices), "finetuned": network}
         networks |= dict(zip(("uniform",), uniform, strict=False))
-        measured = measure(list(networks.values()), problem.task.example, problem.target)
+        measured = measure(list(networks.values()), problem.task.timed_example, problem.target)
         dense = measured[0]
         limit = limit_in_session(problem, dense)
         return {

@@ -16,7 +16,7 @@ from autoprune.budget import Budget
 from autoprune.errors import BudgetError, Interrupted, RunError
 from autoprune.experiment import Experiment
 from autoprune.files import read_json, replacing
-from autoprune.hardware import get_target
+from autoprune.pipeline.device import target_of
 from autoprune.rundir import RunDir, read_settings
 from autoprune.space import Policy
 
@@ -59,7 +59,7 @@ def check_settings(experiment: Experiment) -> None:
     """
     agents.get(experiment.agent)
     Budget.parse(*experiment.budget)
-    get_target(experiment.target, threads=experiment.threads).require()
+    target_of(experiment).require()
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def opened_run(
         overwrite: Replace a run that exists.
         like: A run of the same model on the same target, whose dense weights and latency table are taken over.
     """
-    device = get_target(experiment.target, threads=experiment.threads).fingerprint()
+    device = target_of(experiment).fingerprint()
     run = RunDir(experiment.run_dir, experiment, resume=resume, overwrite=overwrite, device=device)
     try:
         if like is not None:

@@ -35,6 +35,8 @@ class Task:
         evaluate: Score of (model, batches); higher is better.
         loss: Own training loss of (output, batch); None for cross-entropy with distillation.
         weights_origin: Where the weights come from, for people.
+        arguments: What the model's builder was told of the data.
+        target_batch: Images in the batch that is timed.
     """
 
     name: str
@@ -45,11 +47,17 @@ class Task:
     loss: Loss | None = None
     weights_origin: str = "trained in this run"
     arguments: dict[str, int] = field(default_factory=dict)
+    target_batch: int = 1
 
     @property
     def example(self) -> Tensor:
         """One input, float32 (1, ...)."""
         return self.data.example
+
+    @property
+    def timed_example(self) -> Tensor:
+        """What the target is timed on: the example as often as the batch has images, float32 (target_batch, ...)."""
+        return torch.cat([self.example] * self.target_batch)
 
     def judge(self, model: nn.Module, batches: Iterable[Any]) -> float:
         """Score of a network in evaluation mode; every module's own mode is put back."""
@@ -86,6 +94,7 @@ def load_task(experiment: Experiment) -> Task:
     if weights is not None:
         load_weights(model, Path(weights))
     task = Task(experiment.model, model.to(device), data, weights is not None, arguments=arguments)
+    task.target_batch = experiment.target_batch
     if weights is not None:
         task.weights_origin = origin
     _check_forward(task, device)

@@ -76,7 +76,7 @@ def limit_in_session(problem: Problem, dense: Measurement) -> float | None:
 def _session(problem: Problem, policies: Sequence[Mapping[str, int]]) -> dict[str, Any]:
     """Time whole networks, then those of their layers that were only estimated so far; as JSON values."""
     networks = [problem.task.model, *(problem.small(c) for c in policies)]
-    dense, *measured = measure(networks, problem.task.example, problem.target)
+    dense, *measured = measure(networks, problem.task.timed_example, problem.target)
     timings = {}
     for choices, m in zip(policies, measured, strict=True):
         timing = Timing(m.ms, dense.ms, limit_in_session(problem, dense), m.spread, m.stable and dense.stable)
