@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from autoprune.hardware.table import LatencyTable
     from autoprune.pipeline.api import compress, measure, profile
+    from autoprune.pipeline.bench import bench
     from autoprune.pipeline.files import load
     from autoprune.pipeline.files import multiply_accumulates as flops
     from autoprune.pipeline.files import parameters as params
@@ -40,6 +41,7 @@ __all__ = [
     "TargetError",
     "UnsupportedModelError",
     "apply",
+    "bench",
     "compress",
     "flops",
     "load",
@@ -61,6 +63,7 @@ _HOMES = {
     "TargetError": "autoprune.errors",
     "UnsupportedModelError": "autoprune.errors",
     "apply": "autoprune.pruning.structured",
+    "bench": "autoprune.pipeline.bench",
     "compress": "autoprune.pipeline.api",
     "flops": "autoprune.pipeline.files:multiply_accumulates",
     "load": "autoprune.pipeline.files",

@@ -9,7 +9,20 @@ from typing import Any
 
 import typer
 
-from autoprune.cli import apply, compare, compress, export, finetune, inspect, profile, report, search, targets
+from autoprune.cli import (
+    apply,
+    bench,
+    compare,
+    compress,
+    export,
+    finetune,
+    inspect,
+    profile,
+    progressive,
+    report,
+    search,
+    targets,
+)
 from autoprune.cli.stopping import watched
 from autoprune.errors import AutopruneError, Interrupted
 
@@ -27,7 +40,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _module in (compress, search, profile, finetune, export, apply, inspect, targets, report, compare):
+_COMMANDS = (
+    compress, search, progressive, profile, finetune, export, apply, inspect, targets, report, compare, bench,
+)  # fmt: skip
+for _module in _COMMANDS:
     _module.register(app)
 
 
@@ -82,6 +98,8 @@ def _run(arguments: list[str], debug: bool) -> int:
         _complain(f"a fault of autoprune: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
         _complain("run the command again with --debug to see where")
         return 1
+    if outcome == Interrupted.exit_code:  # newer typer turns Ctrl-C into this answer
+        _complain("interrupted")
     return int(outcome) if isinstance(outcome, int) else 0
 
 

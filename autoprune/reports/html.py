@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import MissingExtraError
 from autoprune.files import read_json, write_text
 from autoprune.reports import pictures
-from autoprune.reports._canvas import PAGE, inline_svg
+from autoprune.reports._canvas import PAGE
 from autoprune.reports._format import (
     NONE,
     TIMES,
@@ -24,7 +23,9 @@ from autoprune.reports._format import (
     share,
 )
 from autoprune.reports._page import NOT_MEASURED, Html, document, element, join, missing, section, table
+from autoprune.reports._picture import picture
 from autoprune.reports.content import Report, dense_widths, read_episodes, read_report, read_settings_file
+from autoprune.reports.progressive import read_steps, trajectory_section
 from autoprune.reports.tables import COLUMNS, figure_rows, verdict
 from autoprune.space import Policy
 
@@ -36,8 +37,8 @@ _BEST_SHOWN = 5
 def write_html(run: str | Path) -> Path:
     """Write `report.html` into a run's folder: one page without scripts that loads nothing from elsewhere.
 
-    It is made of `report.json`, and of `policy.json`, `episodes.jsonl`, `latency_table.json` and `experiment.yaml` as
-    far as they are there. Pictures need matplotlib; without it the page holds the tables and says so.
+    It is made of `report.json`, and of `policy.json`, `episodes.jsonl` or `steps.jsonl`, `latency_table.json` and
+    `experiment.yaml` as far as they are there. Pictures need matplotlib; without it the page holds the tables and says so.
 
     Returns:
         Where the page lies.
@@ -51,12 +52,13 @@ def write_html(run: str | Path) -> Path:
     policy = Policy.load(run / "policy.json") if (run / "policy.json").exists() else None
     path = run / "latency_table.json"
     latency = read_json(path, "latency table") if path.exists() else {}
+    steps = read_steps(run)
     page = document(
         f"autoprune: {run.resolve().name}",
         _headline(run.resolve().name, report),
         _results(report),
         _policy(policy, dense_widths(report, policy, latency)),
-        _search(read_episodes(run), report, policy),
+        trajectory_section(steps, report.budget.kind) if steps else _search(read_episodes(run), report, policy),
         _latency_table(report, latency),
         _settings(report, read_settings_file(run)),
     )
@@ -141,12 +143,12 @@ def _policy(policy: Policy | None, widths: Mapping[str, int]) -> Html:
         (name, *((dense, kept, share(kept, dense)) if dense else (missing("unknown"), kept, missing("unknown"))))
         for name, dense, kept in drawn
     ]
-    picture = _picture(
+    drawn_policy = picture(
         lambda: pictures.policy_figure(drawn, PAGE),
         "policy",
         "Units of every decision in forward order: of the dense network, and kept.",
     )
-    return section("Policy", picture, table(("decision", "dense units", "kept units", "share kept"), rows))
+    return section("Policy", drawn_policy, table(("decision", "dense units", "kept units", "share kept"), rows))
 
 
 def _search(episodes: Sequence[Mapping[str, Any]], report: Report, policy: Policy | None) -> Html:
@@ -154,12 +156,12 @@ def _search(episodes: Sequence[Mapping[str, Any]], report: Report, policy: Polic
         return section("Search", element("p", "This run holds no episodes."))
     kind, limit = report.budget.kind, report.budget.limit
     chosen = policy.choices if policy is not None else None
-    over_time = _picture(
+    over_time = picture(
         lambda: pictures.episodes_figure(episodes, kind=kind, limit=limit, palette=PAGE),
         "episodes",
         "Accuracy on the search split before fine-tuning, and predicted cost, episode by episode.",
     )
-    scatter = _picture(
+    scatter = picture(
         lambda: pictures.scatter_figure(episodes, kind=kind, limit=limit, chosen=chosen, palette=PAGE),
         "scatter",
         "Accuracy on the search split against predicted cost; the star is the policy that was chosen after "
@@ -183,15 +185,6 @@ def _search(episodes: Sequence[Mapping[str, Any]], report: Report, policy: Polic
         element("h3", "Best episodes by reward"),
         table(("episode", "accuracy", "predicted cost", "reward", "chosen"), rows),
     )
-
-
-def _picture(draw: Callable[[], Any], name: str, caption: str) -> Html:
-    """A picture with its caption; one line instead where matplotlib is not installed."""
-    try:
-        svg = inline_svg(draw(), name, caption)
-    except MissingExtraError as error:
-        return element("p", f"No picture: {error}", class_="soft")
-    return element("figure", Html(svg), element("figcaption", caption))
 
 
 def _latency_table(report: Report, latency: Mapping[str, Any]) -> Html:
