@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from autoprune.graph.blocks_surgery import Stage
 from autoprune.graph.surgery import Index, Slicer, put_attribute, require_same, take
 from autoprune.graph.trace import canonical_names
 from autoprune.graph.values import Analysis, Extent
@@ -53,7 +54,9 @@ class Selector:
         require_same(model, analysis)
         self._slicer = Slicer(analysis)
         self._shell = copy.deepcopy(model)
-        self._modes = [(module, module.training) for module in self._shell.modules()]
+        self._stage = Stage(self._shell, analysis.blocks)
+        everything = (*self._shell.modules(), *self._stage.substitutes)
+        self._modes = [(module, module.training) for module in everything]
         self._bundles: dict[tuple[str, torch.dtype, torch.device], list[_Tensor]] = {}
         self._singles: list[tuple[_Tensor, list[tuple[int, str]] | None]] = []
         for tensor in _tensors(self._shell):
@@ -74,12 +77,14 @@ class Selector:
         """The network that ``cut`` would build, bit for bit; valid until the next ``select``.
 
         Args:
-            kept: Group name -> indices of the units that stay, in any order; groups left out stay whole.
+            kept: Group name -> indices of the units that stay, in any order; groups left out stay whole. Block name
+                -> no index where it is dropped.
 
         Raises:
             InputError: ``kept`` does not fit the analysis.
         """
         checked = self._slicer.kept(kept)
+        self._stage.restore()
         on_cpu = {name: torch.from_numpy(index) for name, index in checked.items()}
         places = {(name, device): at.to(device) for name, at in on_cpu.items() for device in self._devices}
         self._dress_bundles(places)
@@ -89,6 +94,7 @@ class Selector:
             size = extent(widths)
             for attributes, name in holders:
                 put_attribute(attributes, name, size)
+        self._stage.drop(self._slicer.dropped(checked))
         for module, training in self._modes:
             if module.training is not training:
                 module.training = training

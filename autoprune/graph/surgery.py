@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from autoprune.errors import InputError, PolicyMismatchError
+from autoprune.graph.blocks import Block
+from autoprune.graph.blocks_surgery import put_stubs, replacement
 from autoprune.graph.fingerprint import fingerprint, first_difference
 from autoprune.graph.values import Analysis
 
@@ -30,6 +32,7 @@ class Slicer:
     def __init__(self, analysis: Analysis) -> None:
         self.analysis = analysis
         self._width = {group.name: group.width for group in analysis.groups}
+        self._blocks = {block.name: block for block in analysis.blocks}
         # tensor -> dim -> the groups that stand in it, each with its positions (units, m)
         self.tensors: dict[str, dict[int, list[tuple[str, Index]]]] = defaultdict(lambda: defaultdict(list))
         self._plain: set[tuple[str, int]] = set()
@@ -46,16 +49,19 @@ class Slicer:
                     self._readers[group.name].append((member.tensor, member.dim, positions))
 
     def kept(self, kept: Kept) -> dict[str, Index]:
-        """Check a policy's indices and sort them; groups that stay whole are left out.
+        """Check a policy's indices and sort them; groups that stay whole are left out, dropped blocks keep none.
 
         Raises:
             InputError: An unknown group; no index, a repeated one, or one that is out of range.
         """
         checked: dict[str, Index] = {}
         for name, indices in kept.items():
-            width = self.analysis.group(name).width
+            width = 1 if name in self._blocks else self.analysis.group(name).width
             index = np.array(indices, dtype=np.int64).reshape(-1)
             index.sort()
+            if not len(index) and name in self._blocks:
+                checked[name] = index
+                continue
             if not len(index):
                 raise InputError(f"{name}: at least one of its {width} units must be kept")
             if index[0] < 0 or index[-1] >= width:
@@ -94,10 +100,18 @@ class Slicer:
             found.append((dim, np.flatnonzero(mask)))
         return found
 
+    def dropped(self, kept: Mapping[str, Index]) -> list[Block]:
+        """The blocks of which nothing is kept."""
+        return [self._blocks[name] for name in kept if name in self._blocks]
+
     def silenced(self, kept: Mapping[str, Index]) -> list[tuple[str, int, Index]]:
-        """(tensor, dim, positions) of the columns that read dropped units."""
-        found = []
+        """(tensor, dim, positions) of the columns that read dropped units, and of what silences dropped blocks."""
+        sizes = dense_shapes(self.analysis)
+        silencers = [name for block in self.dropped(kept) for name in block.silencers]
+        found = [(name, 0, np.arange(sizes[name][0] if sizes[name] else 1)) for name in silencers]
         for group, index in kept.items():
+            if group in self._blocks:
+                continue
             dropped = np.delete(np.arange(self._width[group]), index)
             found += [(name, dim, at[dropped].reshape(-1)) for name, dim, at in self._readers[group]]
         return found
@@ -141,7 +155,8 @@ def put_attribute(holder: dict[str, object], path: str, size: int) -> None:
 def index_map(analysis: Analysis, kept: Kept) -> dict[str, list[tuple[int, torch.Tensor]]]:
     """Tensor name -> [(dim, kept positions)]: slices whatever has a parameter's shape, as optimiser state.
 
-    Tensors that stay whole are left out; shared ones stand under the first of their names.
+    Tensors that stay whole are left out, and those of dropped blocks, which the cut network does not have; shared
+    ones stand under the first of their names.
 
     Raises:
         InputError: ``kept`` does not fit the analysis.
@@ -149,7 +164,8 @@ def index_map(analysis: Analysis, kept: Kept) -> dict[str, list[tuple[int, torch
     slicer = Slicer(analysis)
     checked = slicer.kept(kept)
     sizes = dense_shapes(analysis)
-    found = {name: slicer.indices(name, sizes[name], checked) for name in slicer.tensors}
+    gone = {name for block in slicer.dropped(checked) for name in block.tensors}
+    found = {name: slicer.indices(name, sizes[name], checked) for name in slicer.tensors if name not in gone}
     return {
         name: [(dim, torch.from_numpy(index.copy())) for dim, index in indices]
         for name, indices in found.items()
@@ -183,7 +199,8 @@ def cut(model: nn.Module, analysis: Analysis, kept: Kept) -> nn.Module:
     Args:
         model: The dense model; not changed.
         analysis: What ``analyse`` returned for it.
-        kept: Group name -> indices of the units that stay, in any order; groups left out stay whole.
+        kept: Group name -> indices of the units that stay, in any order; groups left out stay whole. Block name ->
+            no index where it is dropped ([0] where it stays).
 
     Raises:
         InputError: ``kept`` does not fit the analysis.
@@ -192,8 +209,11 @@ def cut(model: nn.Module, analysis: Analysis, kept: Kept) -> nn.Module:
     require_same(model, analysis)
     slicer = Slicer(analysis)
     checked = slicer.kept(kept)
+    dropped = slicer.dropped(checked)
     # What the memo already holds is not copied, so each tensor is copied once, at its small size.
-    memo: dict[int, torch.Tensor] = {}
+    memo: dict[int, torch.Tensor | nn.Module] = {}
+    for swap in (swap for block in dropped for swap in block.swaps):
+        memo[id(model.get_submodule(swap.module))] = replacement(model.get_submodule(swap.module), swap)
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         indices = slicer.indices(name, tensor.shape, checked)
         if indices:
@@ -202,8 +222,11 @@ def cut(model: nn.Module, analysis: Analysis, kept: Kept) -> nn.Module:
             is_parameter = isinstance(tensor, nn.Parameter)
             memo[id(tensor)] = nn.Parameter(small, tensor.requires_grad) if is_parameter else small
     smaller = copy.deepcopy(model, memo)
+    put_stubs(smaller, dropped)
     modules = dict(smaller.named_modules())
     for module, attribute, value in slicer.attributes(checked):
+        if module not in modules or any(module == swap.module for block in dropped for swap in block.swaps):
+            continue
         put_attribute(modules[module].__dict__, attribute, value)
     return smaller
 
@@ -211,9 +234,10 @@ def cut(model: nn.Module, analysis: Analysis, kept: Kept) -> nn.Module:
 def zero(model: nn.Module, analysis: Analysis, kept: Kept) -> nn.Module:
     """A deep copy of dense shape in which dropped units are silent: what ``cut`` must equal.
 
-    A unit is silenced by zeroing the weights that read it; nothing else changes. Zeroing what makes it would be
-    wrong wherever a function in between does not map 0 to 0 (sigmoid, a BatchNorm's bias). Norms over a pruned width
-    still see its dropped units (``Group.oracle``): there ``cut`` is another network.
+    A unit is silenced by zeroing the weights that read it, a dropped block by zeroing those that end it; nothing else
+    changes. Zeroing what makes a unit would be wrong wherever a function in between does not map 0 to 0 (sigmoid, a
+    BatchNorm's bias). Norms over a pruned width still see its dropped units (``Group.oracle``): there ``cut`` is
+    another network.
 
     Raises:
         InputError: ``kept`` does not fit the analysis.

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from autoprune.errors import InputError
+from autoprune.graph.blocks import Block, homes
 
 __all__ = ["Analysis", "Extent", "Group", "Member", "Op", "Shape"]
 
@@ -183,6 +184,8 @@ class Analysis:
         attributes: (module, attribute, size): module attributes that follow the widths; "normalized_shape.0" is
             the first entry of a tuple.
         example_shapes: Shapes of the example's tensors, as they were handed over.
+        blocks: Residual branches that can be dropped, in forward order; validated unless asked otherwise.
+        undroppable: Name of a residual branch -> why it cannot be dropped.
     """
 
     groups: tuple[Group, ...]
@@ -192,10 +195,15 @@ class Analysis:
     parameters: Mapping[str, Shape]
     attributes: tuple[tuple[str, str, Extent], ...]
     example_shapes: tuple[tuple[int, ...], ...]
+    blocks: tuple[Block, ...] = ()
+    undroppable: Mapping[str, str] = field(default_factory=dict)
     _by_name: dict[str, Group] = field(init=False, repr=False, default_factory=dict)
+    _homes: dict[str, tuple[str, ...]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._by_name.update({group.name: group for group in self.groups})
+        things = {thing for block in self.blocks for thing in (*block.nodes, *block.tensors)}
+        self._homes.update({thing: homes(self.blocks, thing) for thing in things})
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -215,25 +223,42 @@ class Analysis:
             hint = f"it is frozen: {why}" if why else "see the names in analysis.groups"
             raise InputError(f"no prunable group is called {name!r}; {hint}") from None
 
+    def homes(self, thing: str) -> tuple[str, ...]:
+        """The blocks that an operator (its ``node``), a parameter or a buffer goes with when one of them is dropped."""
+        return self._homes.get(thing, ())
+
+    def within(self, name: str) -> tuple[tuple[str, ...], ...]:
+        """The blocks around each place where a group's units stand; () if it has a place that no block takes away.
+
+        The group's width matters as long as one place has all of its blocks (`autoprune.graph.blocks.alive`).
+        """
+        places = dict.fromkeys(self.homes(member.tensor) for member in self.group(name).members)
+        return () if () in places else tuple(places)
+
     def widths(self, chosen: Mapping[str, int] | None = None) -> dict[str, int]:
-        """Kept units of every group: ``chosen`` where given, else the dense width.
+        """Kept units of every group and block: ``chosen`` where given, else the dense width (1 for a block).
 
         Raises:
-            InputError: ``chosen`` names an unknown group or a width outside 1..dense.
+            InputError: ``chosen`` names an unknown group or a width outside 1..dense (0..1 for a block).
         """
-        widths = {group.name: group.width for group in self.groups}
+        widths = {group.name: group.width for group in self.groups} | {block.name: 1 for block in self.blocks}
+        blocks = {block.name for block in self.blocks}
         for name, kept in (chosen or {}).items():
-            if not 1 <= kept <= self.group(name).width:
-                raise InputError(f"{name}: cannot keep {kept} of {self.group(name).width} units")
+            least, most = (0, 1) if name in blocks else (1, self.group(name).width)
+            if not least <= kept <= most:
+                raise InputError(f"{name}: cannot keep {kept} of {most} units")
             widths[name] = int(kept)
         return widths
 
     def param_total(self, widths: Mapping[str, int] | None = None) -> int:
         """Parameters of the network at ``widths`` (missing groups stay dense); shared ones count once."""
         full = self.widths(widths)
-        return sum(count_of(shape, full) for shape in self.parameters.values())
+        return sum(count_of(shape, full) for name, shape in self.parameters.items() if self._stays(name, full))
 
     def macs(self, widths: Mapping[str, int] | None = None) -> int:
         """Multiply-accumulates of all convolutions and linear layers, batch 1 (missing groups stay dense)."""
         full = self.widths(widths)
-        return sum(op.macs(full) for op in self.ops)
+        return sum(op.macs(full) for op in self.ops if self._stays(op.node, full))
+
+    def _stays(self, thing: str, widths: Mapping[str, int]) -> bool:
+        return all(widths[name] for name in self.homes(thing))
