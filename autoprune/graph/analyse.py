@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from autoprune.graph import rules_dense, rules_join, rules_norm, rules_pointwise, rules_reduce, rules_shape
+from autoprune.graph.blocks_proof import with_blocks
 from autoprune.graph.fingerprint import fingerprint
 from autoprune.graph.flow import holder
 from autoprune.graph.groups import Draft, draft
@@ -32,8 +33,8 @@ def analyse(model: nn.Module, example_input: Any, *, validate: bool = True) -> A
     The model is traced once by ``torch.export``; every index of every parameter dimension gets an atom, the
     operators tie or freeze atoms, and classes with the same members become one group. Each group is then cut
     from a copy and compared with the dense network in which its units are silenced; one that fails is frozen
-    with a reason. Nothing of the model changes, nor does the global random state. Repeated calls for the same
-    module object are answered from a cache.
+    with a reason. Residual branches are found in the same graph and proven likewise. Nothing of the model changes, nor
+    does the global random state. Repeated calls for the same module object are answered from a cache.
 
     Args:
         model: Any module; its mode does not matter.
@@ -42,7 +43,7 @@ def analyse(model: nn.Module, example_input: Any, *, validate: bool = True) -> A
         validate: Prove the groups. Without, a group may be wrong; only for looking at.
 
     Returns:
-        Groups, frozen layers with reasons, priced operators, sizes and the fingerprint.
+        Groups, blocks, frozen layers with reasons, priced operators, sizes and the fingerprint.
 
     Raises:
         UnsupportedModelError: The model cannot be copied, exported, or run on the example.
@@ -72,14 +73,14 @@ def _analyse(
         walk = Walk(traced, flipped).run()
         drafted = draft(walk, walk.table.solve())
         analysis = _written(model, drafted, shapes, print_)
-        if not validate or not drafted.groups:
-            return analysis
-        failures = Proof(model, analysis, example, traced, drafted.norms()).run()
-        if not failures:
-            return analysis
+        proven = not validate or not drafted.groups
+        failures = {} if proven else Proof(model, analysis, example, traced, drafted.norms()).run()
         again = frozenset(drafted.forks(set(failures))) - tried
-        if not again:
-            return _written(model, drafted.refuse(failures), shapes, print_)
+        if failures and not again:
+            drafted = drafted.refuse(failures)
+            analysis = _written(model, drafted, shapes, print_)
+        if not failures or not again:
+            return with_blocks(model, analysis, example, traced, drafted.norms(), validate)
         flipped, tried = flipped | again, tried | again
 
 
