@@ -13,7 +13,19 @@ from conftest import FAST, TINY
 
 from autoprune.models import read_weights
 
-COMMANDS = ["compress", "search", "profile", "finetune", "export", "apply", "inspect", "targets", "report", "compare"]
+COMMANDS = [
+    "compress",
+    "search",
+    "profile",
+    "finetune",
+    "export",
+    "apply",
+    "inspect",
+    "targets",
+    "report",
+    "compare",
+    "bench",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
