@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
@@ -47,7 +48,16 @@ def train_dense(task: Task, run: RunDir, epochs: int | None, seed: int, talk: Ta
     unfinished.unlink(missing_ok=True)
 
 
-def fine_tune(problem: Problem, choices: Mapping[str, int], epochs: int, seed: int, talk: Talk, what: str) -> nn.Module:
+def fine_tune(
+    problem: Problem,
+    choices: Mapping[str, int],
+    epochs: int,
+    seed: int,
+    talk: Talk,
+    what: str,
+    *,
+    start: nn.Module | None = None,
+) -> nn.Module:
     """The small network of a policy, cut from the dense weights and fine-tuned.
 
     Stochastic gradient descent on a cosine, label smoothing, and distillation from the dense network (Hinton et al.,
@@ -60,11 +70,12 @@ def fine_tune(problem: Problem, choices: Mapping[str, int], epochs: int, seed: i
         seed: Of the order and augmentation of the images.
         talk: Who watches.
         what: What this training is for, for people.
+        start: The policy's network with weights of its own, left as it is; by default it is cut from the dense ones.
     """
-    small = problem.small(choices)
+    small = problem.small(choices) if start is None else copy.deepcopy(start)
     # The dense statistics are wrong for the cut, and a short fine-tuning would keep much of them.
     reestimate_batch_norm(small, problem.task.data.calibration)
-    name = f"tuned-{policy_key(choices)}-{epochs}-{seed}"
+    name = f"{'tuned' if start is None else 'carried'}-{policy_key(choices)}-{epochs}-{seed}"
     settings = TrainSettings(epochs=epochs, lr=0.05, warmup_epochs=0.5, weight_decay=5e-4, seed=seed)
     batches = InEpochs(problem.task.data.train, first=(seed + 1) * 100_003)
     return train_small(problem, small, name, settings, batches, talk, what)

@@ -38,7 +38,8 @@ def write_html(run: str | Path) -> Path:
     """Write `report.html` into a run's folder: one page without scripts that loads nothing from elsewhere.
 
     It is made of `report.json`, and of `policy.json`, `episodes.jsonl` or `steps.jsonl`, `latency_table.json` and
-    `experiment.yaml` as far as they are there. Pictures need matplotlib; without it the page holds the tables and says so.
+    `experiment.yaml` as far as they are there. Pictures need matplotlib; without it the page holds the tables and
+    says so.
 
     Returns:
         Where the page lies.

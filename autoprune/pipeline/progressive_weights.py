@@ -1,0 +1,119 @@
+"""The current network of a stepwise pruning: small, already fine-tuned, and yet described against the dense one."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.graph import Analysis, cut, index_map
+from autoprune.pipeline.problem import Problem
+from autoprune.pruning.criteria import kept_units
+
+__all__ = ["Carried", "embedded", "using_order"]
+
+Kept = Mapping[str, Sequence[int]]
+
+
+def embedded(dense: nn.Module, analysis: Analysis, kept: Kept, small: nn.Module) -> nn.Module:
+    """The small network in the dense one's shapes: its values at the kept positions, zero elsewhere; undoes `cut`.
+
+    So a network that was cut and trained can be cut again by the dense network's analysis, and every policy of it
+    names the dense network's units: `cut(embedded(dense, analysis, kept, small), analysis, kept)` is `small`.
+
+    Args:
+        dense: Gives the shapes; left as it is.
+        analysis: Of `dense`.
+        kept: What `small` was cut by.
+        small: The cut network; any values.
+    """
+    values = dict((*small.named_parameters(), *small.named_buffers()))
+    places = index_map(analysis, kept)
+    big = copy.deepcopy(dense)
+    with torch.no_grad():
+        for name, tensor in (*big.named_parameters(), *big.named_buffers()):
+            tensor.zero_()
+            if name in values:  # a layer that was dropped whole has none
+                _put(tensor, places.get(name, []), values[name])
+    return big
+
+
+def _put(tensor: Tensor, places: Sequence[tuple[int, Tensor]], values: Tensor) -> None:
+    """Write values of shape (kept, ...) at kept positions of some dimensions; all of the other dimensions."""
+    if not places:
+        tensor.copy_(values)
+        return
+    at = [torch.arange(size, device=tensor.device) for size in tensor.shape]
+    for dim, index in places:
+        at[dim] = index.to(tensor.device)
+    tensor[torch.meshgrid(*at, indexing="ij")] = values
+
+
+@dataclass(frozen=True)
+class Carried:
+    """Where a stepwise pruning stands.
+
+    Attributes:
+        choices: Kept units of every decision.
+        order: Units of every group of the dense network: those that stay first, the most important foremost, by the
+            current weights. `kept_units(order, narrower choices)` therefore composes with what was kept before.
+        network: The current network, small.
+    """
+
+    choices: dict[str, int]
+    order: dict[str, list[int]]
+    network: nn.Module
+
+    @classmethod
+    def dense(cls, problem: Problem) -> Carried:
+        """The start: nothing is pruned."""
+        return cls(problem.space.dense, dict(problem.order), copy.deepcopy(problem.task.model))
+
+    @property
+    def kept(self) -> dict[str, list[int]]:
+        """Indices of the dense network's units that are kept, by decision."""
+        return kept_units(self.order, self.choices)
+
+    def whole(self, problem: Problem) -> nn.Module:
+        """The current network in the dense one's shapes."""
+        return embedded(problem.task.model, problem.analysis, self.kept, self.network)
+
+    def narrowed(self, problem: Problem, choices: Mapping[str, int]) -> Carried:
+        """Cut further: the most important units of the current network stay, with its weights."""
+        whole, full = self.whole(problem), problem.space.complete(choices)
+        network = cut(whole, problem.analysis, kept_units(self.order, full))
+        return self.standing(problem, full, network)
+
+    def standing(self, problem: Problem, choices: Mapping[str, int], network: nn.Module) -> Carried:
+        """The same choice of units under new weights, ranked again by them.
+
+        Args:
+            problem: Its criterion ranks.
+            choices: Kept units; those that `order` has foremost.
+            network: The network that keeps just these.
+        """
+        kept = kept_units(self.order, choices)
+        whole = embedded(problem.task.model, problem.analysis, kept, network)
+        ranked = dataclasses.replace(problem, task=dataclasses.replace(problem.task, model=whole))
+        ranked.rank_units()
+        order = {}
+        for name, units in ranked.order.items():
+            stays = set(kept.get(name, units))
+            gone = [unit for unit in self.order[name] if unit not in stays]
+            order[name] = [unit for unit in units if unit in stays] + gone
+        return Carried(dict(choices), order, network)
+
+
+@contextmanager
+def using_order(problem: Problem, order: Mapping[str, list[int]]) -> Iterator[None]:
+    """Let policies and cuts of a problem keep the units that this order has foremost."""
+    before, problem.order = problem.order, dict(order)
+    try:
+        yield
+    finally:
+        problem.order = before

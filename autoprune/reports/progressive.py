@@ -1,0 +1,173 @@
+"""A progressive run for people: its steps in TensorBoard, and the section of its page that shows the trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from autoprune.errors import InputError
+from autoprune.files import parse_json
+from autoprune.reports._canvas import PAGE
+from autoprune.reports._format import cost, duration, percent
+from autoprune.reports._page import Html, element, section, table
+from autoprune.reports._picture import picture
+from autoprune.reports.progressive_pictures import signals_figure, trajectory_figure
+from autoprune.space import SearchSpace
+
+__all__ = ["StepWriter", "read_steps", "trajectory_section"]
+
+_FLUSH_SECONDS = 5
+_NEEDED = ("step", "predicted", "measured", "limit", "over")  # numbers that every step has
+
+
+class StepWriter:
+    """Writes the steps of a progressive run as TensorBoard scalars; the axis is the step, 0 the dense network.
+
+    Args:
+        folder: Where the event files lie; made if it is missing.
+        space: The decisions, for the shares kept.
+        first_step: The first step that will be written; what a killed run wrote from there on is discarded.
+
+    Raises:
+        InputError: If the folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path, space: SearchSpace, *, first_step: int = 0) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._space = space
+        try:
+            writer: Any = SummaryWriter(str(folder), purge_step=first_step, flush_secs=_FLUSH_SECONDS)
+        except OSError as error:
+            raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
+        self._writer: Any = writer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+    def step(self, row: Mapping[str, Any]) -> None:
+        """Write a finished step, a row of `steps.jsonl`; what is None is not written."""
+        names = ("predicted", "measured", "limit", "over", "goal", "latency_ms", "dense_ms", "accuracy_cut", "accuracy")
+        scalars = {f"step/{name}": row[name] for name in (*names, "proposals", "seconds")}
+        scalars["step/paused_seconds"] = (row["throttled"] or {}).get("seconds", 0.0)
+        scalars |= {f"signal/{name}": reading["value"] for name, reading in signals_of(row).items()}
+        for decision in self._space.decisions:
+            scalars[f"keep/{decision.name}"] = row["choices"].get(decision.name, decision.width) / decision.width
+        for tag, value in scalars.items():
+            if value is not None:
+                self._writer.add_scalar(tag, float(value), int(row["step"]))
+
+
+def read_steps(run: str | Path) -> list[dict[str, Any]]:
+    """The finished steps of a run, a torn last line left out; none if the run was not progressive.
+
+    Raises:
+        InputError: If the file cannot be read, or a line that is not the last is damaged.
+    """
+    path = Path(run) / "steps.jsonl"
+    if not path.exists():
+        return []
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last line end is empty or torn
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = parse_json(line)
+        except ValueError as error:
+            raise InputError(f"{path}: line {number} is damaged: {error}") from error
+        if not _is_step(row):
+            raise InputError(f"{path}: line {number} is not a step")
+        rows.append(row)
+    return rows
+
+
+def _is_step(row: object) -> bool:
+    """Whether a line holds what a page shows."""
+    if not isinstance(row, dict) or not all(isinstance(row.get(name), int | float) for name in _NEEDED):
+        return False
+    return all(isinstance(row.get(name) or {}, dict) for name in ("choices", "throttled", "signals")) and all(
+        isinstance(name, str) and name in row["choices"] for name in row.get("shrunk") or []
+    )
+
+
+def signals_of(row: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The signals of a step by name: value, unit, source; empty where none were recorded."""
+    found = row.get("signals") or {}
+    return {name: reading for name, reading in found.items() if isinstance(reading, Mapping) and "value" in reading}
+
+
+def trajectory_section(rows: Sequence[Mapping[str, Any]], kind: str) -> Html:
+    """Step by step: costs predicted and measured, accuracy, and every signal that the machine has.
+
+    Args:
+        rows: The rows of `steps.jsonl`.
+        kind: What the budget limits.
+    """
+    costs = picture(
+        lambda: trajectory_figure(rows, kind, PAGE),
+        "trajectory",
+        "Cost of every step's network, predicted before it was built and measured on the target, and its accuracy on "
+        "the search split: cut with BatchNorm re-estimated, and after the step's fine-tuning, on images that no "
+        "proposal was scored on.",
+    )
+    header = ("step", "narrowed", "predicted", "measured", "of the limit", "accuracy cut", "fine-tuned", "time")
+    cells = [_cells(earlier, row, kind) for earlier, row in zip([rows[0], *rows], rows, strict=False)]
+    return section("Trajectory", costs, *_pauses(rows), *_signals(rows), table(header, cells, words=2))
+
+
+def _cells(earlier: Mapping[str, Any], row: Mapping[str, Any], kind: str) -> tuple[str, ...]:
+    changes = [f"{name} {earlier['choices'][name]} to {row['choices'][name]}" for name in row.get("shrunk", [])]
+    return (
+        str(row["step"]),
+        ", ".join(changes) or "the dense network",
+        cost(row.get("predicted"), kind),
+        cost(row.get("measured"), kind),
+        percent(row["over"], 1),
+        percent(row.get("accuracy_cut")),
+        percent(row.get("accuracy")),
+        duration(row.get("seconds")),
+    )
+
+
+def _pauses(rows: Sequence[Mapping[str, Any]]) -> list[Html]:
+    """A sentence for every step that waited for a device that was slowed down."""
+    found = []
+    for row in rows:
+        pause = row.get("throttled")
+        if pause:
+            end = "it recovered" if pause["over"] else "it was measured while it still throttled"
+            told = (
+                f"Step {row['step']}: the device throttled ({pause['reason']}); {duration(pause['seconds'])} of waiting"
+            )
+            found.append(element("p", f"{told}, then {end}."))
+    return found
+
+
+def _signals(rows: Sequence[Mapping[str, Any]]) -> list[Html]:
+    """Pictures of the signals that there are, and a table that says where each comes from or why it is absent."""
+    recorded = [signals_of(row) for row in rows]
+    names = list(dict.fromkeys(name for signals in recorded for name in signals))
+    if not names:
+        return [element("p", "No signals of the machine were recorded.", class_="soft")]
+    sources, shown = [], []
+    for name in names:
+        readings = [signals[name] for signals in recorded if name in signals]
+        present = [reading for reading in readings if reading["value"] is not None]
+        told = "modelled" if present and str(present[-1]["source"]).startswith("modelled") else "measured"
+        sources.append((name, told if present else "absent", (present or readings)[-1]["source"]))
+        if present:
+            shown.append(name)
+    parts = [element("h3", "Signals of the machine while it was measured")]
+    if shown:
+        caption = "Only what this machine can tell is drawn; a figure that is modelled says so in its axis."
+        parts.append(picture(lambda: signals_figure(rows, shown, PAGE), "signals", caption))
+    return [*parts, table(("signal", "kind", "source, or why there is none"), sources, words=3)]

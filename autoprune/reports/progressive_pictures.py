@@ -1,0 +1,104 @@
+"""Pictures of a progressive run: the way to the budget, and the signals of the machine on that way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autoprune.reports._canvas import LIGHT, Figure, Palette, legend, new_figure
+from autoprune.reports._format import COST_NAMES
+
+__all__ = ["signals_figure", "trajectory_figure"]
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def trajectory_figure(rows: Rows, kind: str, palette: Palette = LIGHT) -> Figure:
+    """Cost, predicted and measured, and accuracy, step by step; steps that waited for the device are marked.
+
+    Args:
+        rows: Rows of `steps.jsonl`.
+        kind: What the budget limits.
+        palette: The colours.
+
+    Raises:
+        MissingExtraError: If matplotlib is not installed.
+    """
+    figure, (above, below) = new_figure(8.4, 4.8, palette, rows=2)
+    steps = [row["step"] for row in rows]
+    above.plot(steps, [row["limit"] for row in rows], "--", color=palette.limit, linewidth=1.2, label="limit")
+    goals = [(row["step"], row["goal"] * row["limit"]) for row in rows if row.get("goal") is not None]
+    _line(above, goals, "_", palette.ink, "goal of the step", linestyle="none", markersize=9)
+    _line(above, [(row["step"], row["predicted"]) for row in rows], "x", palette.dense, "predicted")
+    _line(above, [(row["step"], row["measured"]) for row in rows], "o", palette.kept, "measured")
+    waited = [(row["step"], row["measured"]) for row in rows if row.get("throttled")]
+    _line(above, waited, "D", palette.limit, "device throttled", linestyle="none", markersize=7, fillstyle="none")
+    above.set_ylabel(COST_NAMES.get(kind, kind))
+    above.set_ylim(bottom=0)
+    _line(below, [(row["step"], _percent(row, "accuracy_cut")) for row in rows], "x", palette.dense, "cut")
+    _line(below, [(row["step"], _percent(row, "accuracy")) for row in rows], "o", palette.chosen, "fine-tuned a little")
+    below.set_ylabel("accuracy, %")
+    below.set_xlabel("step (0: the dense network)")
+    _whole_numbers(below)
+    figure.align_ylabels()
+    for axes in (above, below):
+        legend(axes, palette, loc="lower right", bbox_to_anchor=(1, 1), ncols=5)
+    return figure
+
+
+def signals_figure(rows: Rows, names: Sequence[str], palette: Palette = LIGHT) -> Figure:
+    """A panel for each signal, step by step; what is modelled says so.
+
+    Args:
+        rows: Rows of `steps.jsonl`.
+        names: Signals that at least one step has a value of.
+        palette: The colours.
+
+    Raises:
+        MissingExtraError: If matplotlib is not installed.
+    """
+    columns = min(3, len(names))
+    lines = math.ceil(len(names) / columns)
+    figure, panels = new_figure(8.4, 0.5 + 1.5 * lines, palette, rows=lines, columns=columns)
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    for axes, name in zip(panels, names, strict=False):
+        known = [(row["step"], row["signals"][name]) for row in rows if name in (row.get("signals") or {})]
+        known = [(step, reading) for step, reading in known if reading["value"] is not None]
+        _line(axes, [(step, reading["value"]) for step, reading in known], "o", palette.kept, "")
+        last = known[-1][1]
+        kind = " (modelled)" if str(last["source"]).startswith("modelled") else ""
+        words = name.replace("_", " ").removesuffix(f" {last['unit'].lower()}")
+        axes.set_title(f"{words}, {last['unit']}{kind}", size=8.5, color=palette.ink, parse_math=False)
+        axes.margins(y=0.25)
+        _whole_numbers(axes)
+    return figure
+
+
+def _line(
+    axes: Any,
+    points: Sequence[tuple[float, float | None]],
+    marker: str,
+    color: str,
+    label: str,
+    linestyle: str = "-",
+    **style: Any,
+) -> None:
+    """Points of what is known, in order, joined unless told otherwise."""
+    known = [(x, y) for x, y in points if y is not None]
+    if known:
+        x, y = zip(*known, strict=True)
+        style = {"markersize": 4, **style}
+        axes.plot(x, y, marker, color=color, linestyle=linestyle, linewidth=1.2, label=label or None, **style)
+
+
+def _percent(row: Mapping[str, Any], name: str) -> float | None:
+    value = row.get(name)
+    return None if value is None else 100 * float(value)
+
+
+def _whole_numbers(axes: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
