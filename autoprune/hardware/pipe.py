@@ -1,0 +1,144 @@
+"""A device of the user's own behind a pipe: a phone over `adb shell`, a board over `ssh`, a simulator."""
+
+from __future__ import annotations
+
+import abc
+import base64
+import importlib.util
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from autoprune.errors import TargetError
+from autoprune.hardware.base import Progress, Target, Timer
+from autoprune.hardware.layers import Layer
+from autoprune.hardware.lines import LineProcess
+from autoprune.hardware.protocol import Measurement, Protocol, summarise
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["PipeTarget"]
+
+
+class PipeTarget(Target):
+    """A device reached through a program that reads requests and writes answers, a JSON object a line.
+
+    A subclass says how the program is started (`command`), and `name`; docs/targets.md holds the conversation. Networks
+    travel as ONNX; a device that runs something else overrides `pack` and `pack_layer`.
+
+    Attributes:
+        patience: Seconds without a line from the device after which it counts as hanging. It may say
+            `{"alive": [done, all]}` while it works.
+    """
+
+    patience: ClassVar[float] = 60.0
+
+    @abc.abstractmethod
+    def command(self) -> list[str]:
+        """The program that talks to the device, with its arguments: `["ssh", "board", "python3 worker.py"]`."""
+
+    def available(self) -> str | None:
+        """None when onnx is installed and the device answers."""
+        missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+        if missing and type(self).pack is PipeTarget.pack:
+            return f"{', '.join(missing)} not installed; pip install 'autoprune[onnx]'"
+        try:
+            self._about()
+        except TargetError as error:
+            return str(error)
+        return None
+
+    def versions(self) -> dict[str, str]:
+        """What the device says of itself: its name, its runtime and version."""
+        return self._about()
+
+    def fingerprint(self) -> dict[str, str]:
+        """The device, not the machine that this program runs on."""
+        options = {"threads": str(self.threads), "precision": self.precision, "memory_format": self.memory_format}
+        return {"target": self.name, **self._about(), **options}
+
+    def pack(self, model: nn.Module, example: Tensor) -> bytes:
+        """The network as ONNX, BatchNorm folded."""
+        from autoprune.hardware.onnx_export import to_onnx_for_timing
+
+        return to_onnx_for_timing(model, example)
+
+    def pack_layer(self, layer: Layer, copies: int) -> bytes | None:
+        """An ONNX graph of one layer, `copies` times over."""
+        from autoprune.hardware.onnx_export import OPSET
+        from autoprune.hardware.onnx_layers import layer_graph
+
+        return layer_graph(layer, copies, OPSET)
+
+    def copies(self, layer: Layer) -> int:
+        """Four copies for everything but pools: the difference to one holds no call and no change of layout."""
+        return 1 if layer.kind == "pool" else 4
+
+    @contextmanager
+    def session(self) -> Iterator[Timer]:
+        """One run of the program, for several batches."""
+        with self._started() as (process, _):
+            yield _Device(process, f"target {self.name!r}")
+
+    def time(
+        self, payloads: Sequence[bytes], protocol: Protocol, progress: Progress | None = None
+    ) -> list[Measurement]:
+        """Time packed networks on the device, interleaved."""
+        with self.session() as timer:
+            return timer.time(payloads, protocol, progress)
+
+    @contextmanager
+    def _started(self) -> Iterator[tuple[LineProcess, dict[str, str]]]:
+        """The program running, and what the device says of itself."""
+        who = f"target {self.name!r}"
+        with LineProcess(who, self.command(), patience=self.patience) as process:
+            about = process.ask({"hello": "autoprune/1", "threads": self.threads}, "ready")
+            if not isinstance(about, dict) or not about or not all(isinstance(v, str) for v in about.values()):
+                raise TargetError(
+                    f"{who} answered nonsense: 'ready' should hold names and versions, not {about!r:.100}"
+                )
+            yield process, about
+
+    def _about(self) -> dict[str, str]:
+        """What the device says of itself, asked once."""
+        known: dict[str, str] | None = getattr(self, "_known", None)
+        if known is None:
+            with self._started() as (_, known):
+                self._known = known
+        return dict(known)
+
+
+class _Device:
+    """The timer of one conversation."""
+
+    def __init__(self, process: LineProcess, who: str) -> None:
+        self._process = process
+        self._who = who
+
+    def time(
+        self, payloads: Sequence[bytes], protocol: Protocol, progress: Progress | None = None
+    ) -> list[Measurement]:
+        """Send networks and turn the blocks that come back into measurements.
+
+        Raises:
+            TargetError: If the device failed, hung, or answered nonsense.
+        """
+        networks = [base64.b64encode(payload).decode("ascii") for payload in payloads]
+        request = {"time": networks, "protocol": protocol.to_json()}
+        answer = self._process.ask(request, "blocks", progress)
+        if not isinstance(answer, list) or len(answer) != len(payloads):
+            count = f"{len(answer)} results" if isinstance(answer, list) else f"{answer!r:.60}"
+            raise TargetError(f"{self._who} answered nonsense: {count} for {len(payloads)} networks")
+        return [self._measurement(blocks, protocol) for blocks in answer]
+
+    def _measurement(self, blocks: object, protocol: Protocol) -> Measurement:
+        if not isinstance(blocks, list) or not blocks or not all(_is_latency(value) for value in blocks):
+            raise TargetError(f"{self._who} answered nonsense: latencies {str(blocks)[:100]} (ms, a list of blocks)")
+        value, spread, stable = summarise(blocks, protocol)
+        return Measurement(value, round(spread, 5), len(blocks), "device", stable, {"blocks": len(blocks)})
+
+
+def _is_latency(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and 0 < value < 1e9
