@@ -10,20 +10,44 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from autoprune.errors import InputError
 from autoprune.files import read_json, shortened, write_text
 from autoprune.names import nearest_name
 
-__all__ = ["POLICY_SCHEMA", "Decision", "Policy", "SearchSpace"]
+__all__ = ["BLOCK", "CHANNELS", "KINDS", "POLICY_SCHEMA", "Decision", "Policy", "SearchSpace", "checked_kinds"]
 
 POLICY_SCHEMA = "autoprune.policy/1"
+
+CHANNELS = "channels"
+BLOCK = "block"
+KINDS = (CHANNELS, "heads", "head_size", "ffn", "embedding", BLOCK)
+"""What a decision may be about: a width, counted in units of some kind, or whether a residual branch is there."""
+
+
+def checked_kinds(kinds: Iterable[str] | None) -> tuple[str, ...]:
+    """The kinds of decisions that a space has; every width if not said.
+
+    >>> checked_kinds(None)
+    ('channels', 'heads', 'head_size', 'ffn', 'embedding')
+
+    Raises:
+        InputError: If there is none, or one is unknown.
+    """
+    chosen = tuple(kind for kind in KINDS if kind != BLOCK) if kinds is None else tuple(kinds)
+    unknown = next((kind for kind in chosen if kind not in KINDS), None)
+    if unknown is not None:
+        raise InputError(f"unknown kind of decision {shortened(repr(unknown))}; {nearest_name(unknown, KINDS)}")
+    if not chosen:
+        raise InputError(f"a search space needs a kind of decisions; known: {', '.join(KINDS)}")
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -33,25 +57,44 @@ class Decision:
     Attributes:
         name: Qualified module name of the group's first producer; stable across sessions.
         width: Units of the dense network.
-        options: Allowed numbers of kept units, ascending; the last is `width`.
-        kind: What a unit is: `channels`, later `heads`, `ffn`, `block`, ...
+        options: Allowed numbers of kept units, ascending; the last is `width`. A block may keep none.
+        kind: What a unit is: `channels`, `heads`, `ffn`, ..., or `block`: a whole residual branch, of width 1.
+        within: For each place where the units stand, the `block` decisions around it. The width matters while one
+            place has all of its blocks; without any place, always.
     """
 
     name: str
     width: int
     options: tuple[int, ...]
     kind: str = "channels"
+    within: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
+        least = 0 if self.is_block else 1
         ordered = all(a < b for a, b in itertools.pairwise(self.options))
-        if not self.options or self.options[0] < 1 or self.options[-1] != self.width or not ordered:
+        if not self.options or self.options[0] < least or self.options[-1] != self.width or not ordered:
             raise InputError(
-                f"decision {self.name!r}: options {self.options} must ascend from 1 or more to {self.width}"
+                f"decision {self.name!r}: options {self.options} must ascend from {least} or more to {self.width}"
             )
+        if self.is_block and self.width != 1:
+            raise InputError(f"decision {self.name!r}: a block is there or not; it has no {self.width} units")
+
+    @property
+    def is_block(self) -> bool:
+        """Whether a whole residual branch is kept or dropped."""
+        return self.kind == BLOCK
+
+    def matters(self, choices: Mapping[str, int]) -> bool:
+        """Whether this decision changes anything: not behind dropped blocks; blocks that are not named are kept."""
+        return not self.within or any(all(choices.get(name, 1) for name in place) for place in self.within)
 
     def nearest(self, units: float) -> int:
         """The option with the number of kept units nearest to `units`; the larger one on a tie."""
         return min(self.options, key=lambda option: (abs(option - units), -option))
+
+    def at(self, keep: float) -> int:
+        """The option nearest to a share of the units, as a uniform policy has it: blocks stay."""
+        return self.width if self.is_block else self.nearest(keep * self.width)
 
 
 @dataclass(frozen=True)
@@ -71,6 +114,11 @@ class SearchSpace:
     def __post_init__(self) -> None:
         if len(set(self.names)) != len(self.decisions):
             raise InputError("a search space needs decisions of different names")
+        blocks = {decision.name for decision in self.decisions if decision.is_block}
+        for decision in self.decisions:
+            for name in (name for place in decision.within for name in place):
+                if name not in blocks:
+                    raise InputError(f"decision {decision.name!r} lies within {name!r}, which is no block decision")
 
     def __len__(self) -> int:
         return len(self.decisions)
@@ -92,7 +140,7 @@ class SearchSpace:
         return {decision.name: decision.width for decision in self.decisions}
 
     def complete(self, choices: Mapping[str, int]) -> dict[str, int]:
-        """Checked choices for every decision; decisions that are not named stay dense.
+        """Checked choices for every decision, in canonical form; decisions that are not named stay dense.
 
         Raises:
             InputError: If a name is unknown, a value is no whole number of units, or a width is not among its
@@ -109,30 +157,49 @@ class SearchSpace:
                     f" the nearest option is {decision.nearest(units)}"
                 )
             full[name] = int(units)
+        return self.canonical(full)
+
+    def canonical(self, choices: Mapping[str, int]) -> dict[str, int]:
+        """The same network under its one name: what stands inside of dropped blocks is recorded as dense.
+
+        Args:
+            choices: Kept units of some or all decisions; blocks that are not named are kept.
+        """
+        full = dict(choices)
+        for decision in self._inner:
+            if decision.name in full and not decision.matters(choices):
+                full[decision.name] = decision.width
         return full
 
+    @cached_property
+    def _inner(self) -> tuple[Decision, ...]:
+        """The decisions that dropped blocks make irrelevant."""
+        return tuple(decision for decision in self.decisions if decision.within)
+
     def indices(self, choices: Mapping[str, int]) -> NDArray[np.int64]:
-        """Option numbers of a full set of choices, shape (decisions,)."""
+        """Option numbers of a full set of choices in canonical form, shape (decisions,)."""
         full = self.complete(choices)
         return np.array([d.options.index(full[d.name]) for d in self.decisions], dtype=np.int64)
 
     def choices(self, indices: Iterable[int]) -> dict[str, int]:
-        """Kept units by name from option numbers, the inverse of `indices`."""
-        return {d.name: d.options[int(i)] for d, i in zip(self.decisions, indices, strict=True)}
+        """Kept units by name from option numbers, in canonical form; the inverse of `indices`."""
+        return self.canonical({d.name: d.options[int(i)] for d, i in zip(self.decisions, indices, strict=True)})
 
     def policy(self, choices: Mapping[str, int], **fields: Any) -> Policy:
         """A policy that keeps the named numbers of units and leaves every other decision dense."""
-        return Policy(choices=self.complete(choices), model=dict(self.model), **fields)
+        full = self.complete(choices)
+        kinds = {d.name: d.kind for d in self.decisions if d.kind != CHANNELS}
+        return Policy(choices=full, kinds=kinds, model=dict(self.model), **fields)
 
     def uniform(self, keep: float) -> Policy:
-        """The policy that keeps one share of every decision's units, rounded to the nearest option.
+        """The policy that keeps one share of every decision's units, rounded to the nearest option, and all blocks.
 
         Args:
             keep: Share of units kept, in (0, 1].
         """
         if not 0 < keep <= 1:
             raise InputError(f"the share of units to keep must lie in (0, 1], not {keep}")
-        return self.policy({d.name: d.nearest(keep * d.width) for d in self.decisions}, agent="uniform")
+        return self.policy({d.name: d.at(keep) for d in self.decisions}, agent="uniform")
 
     def random(self, seed: int) -> Policy:
         """A policy whose every choice is drawn uniformly from the decision's options."""
@@ -144,6 +211,10 @@ class Policy(BaseModel):
     """Choices for the decisions of one model, where they came from and what they do; a plain JSON file.
 
     With the dense weights it rebuilds the raw cut bit for bit, since `kept` names the units.
+
+    A decision of the kind `block` keeps 1 (the residual branch stays) or 0 (it is dropped, and `kept` names no unit
+    of it). Widths inside of a dropped block change nothing; they are recorded as dense, so that equal networks have
+    equal policies.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
@@ -152,6 +223,9 @@ class Policy(BaseModel):
     model: dict[str, Any] = Field(default_factory=dict, description="name and fingerprint of the model it was made for")
     technique: Literal["channels"] = "channels"
     choices: dict[str, int] = Field(description="decision -> kept units")
+    kinds: dict[str, str] = Field(
+        default_factory=dict, description="decision -> what its units are, where these are no channels"
+    )
     kept: dict[str, list[int]] | None = Field(
         default=None, description="decision -> indices of the kept units, ascending"
     )
@@ -162,13 +236,18 @@ class Policy(BaseModel):
     agent: str | None = None
     seed: int | None = None
 
-    @field_validator("choices")
-    @classmethod
-    def _positive(cls, choices: dict[str, int]) -> dict[str, int]:
-        for name, units in choices.items():
-            if units < 1:
+    @model_validator(mode="after")
+    def _positive(self) -> Policy:
+        for name, units in self.choices.items():
+            block = self.kinds.get(name) == BLOCK
+            if units < 1 and not (block and units == 0):
                 raise ValueError(f"decision {name!r} keeps {units} units; at least one must stay")
-        return choices
+            if block and units > 1:
+                raise ValueError(f"decision {name!r} is a block: it keeps 1 or 0, not {units}")
+        stray = next((name for name in self.kinds if name not in self.choices), None)
+        if stray is not None:
+            raise ValueError(f"'kinds' names {shortened(repr(stray))}, which 'choices' does not")
+        return self
 
     @model_validator(mode="after")
     def _kept_fits(self) -> Policy:

@@ -1,6 +1,7 @@
 """Couplings traced from the model, validated, and the physical cut."""
 
 from autoprune.graph.analyse import analyse
+from autoprune.graph.blocks import Block
 from autoprune.graph.fingerprint import fingerprint, first_difference
 from autoprune.graph.selector import Selector
 from autoprune.graph.surgery import cut, index_map, zero
@@ -9,6 +10,7 @@ from autoprune.graph.values import Analysis, Extent, Group, Member, Op, Shape
 
 __all__ = [
     "Analysis",
+    "Block",
     "Extent",
     "Group",
     "Member",

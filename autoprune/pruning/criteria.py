@@ -55,11 +55,12 @@ def _per_unit(weights: Tensor, dim: int, positions: Tensor, order: int) -> Tenso
 
 
 def ranking(model: nn.Module, analysis: Analysis, criterion: str = "l1") -> dict[str, list[int]]:
-    """Units of every group, most important first; equal scores in the order of their indices."""
-    return {
+    """Units of every group, most important first, equal scores in the order of their indices; a block's one unit."""
+    order: dict[str, list[int]] = {
         group.name: torch.argsort(importance(model, group, criterion), descending=True, stable=True).tolist()
         for group in analysis.groups
     }
+    return order | {block.name: [0] for block in analysis.blocks}
 
 
 def kept_units(order: Mapping[str, list[int]], choices: Mapping[str, int]) -> dict[str, list[int]]:

@@ -13,7 +13,8 @@ from autoprune.graph import Analysis, Group, analyse, cut, first_difference, zer
 from autoprune.hardware import Target, get_target
 from autoprune.hardware.widths import MOST_OPTIONS, Grid, grid_of, options
 from autoprune.pruning.criteria import kept_units, ranking
-from autoprune.space import Decision, Policy, SearchSpace
+from autoprune.pruning.depth import touches_block, with_block_decisions
+from autoprune.space import BLOCK, Decision, Policy, SearchSpace, checked_kinds
 
 __all__ = ["apply", "check_fit", "search_space", "space_of", "with_kept"]
 
@@ -24,8 +25,9 @@ def search_space(
     target: str | None = None,
     granularity: int | None = None,
     skip: Sequence[str] = (),
+    kinds: Sequence[str] | None = None,
 ) -> SearchSpace:
-    """What can be pruned in a model: one decision for every coupled group of channels.
+    """What can be pruned in a model: one decision for every coupled group of units, and if wanted for every block.
 
     Args:
         model: Any module that `torch.export` can trace; left as it is.
@@ -34,12 +36,15 @@ def search_space(
         granularity: Kept channels are multiples of this; default 1, or what suits the target. A unit may be several
             channels (one for each group of a grouped convolution), and then fewer units make up a multiple.
         skip: Names or patterns (`layer1.*`) of layers that stay as they are.
+        kinds: Which kinds of decisions there are, of `autoprune.space.KINDS`; default every width. With `block`,
+            residual branches can be dropped whole.
 
     Raises:
         UnsupportedModelError: If the model cannot be traced.
-        InputError: If the target is unknown, the granularity is below 1 or a pattern matches nothing.
+        InputError: If the target or a kind is unknown, the granularity is below 1 or a pattern matches nothing.
     """
-    return space_of(analyse(model, example_input), target=target, granularity=granularity, skip=skip)
+    analysis = analyse(model, example_input)
+    return space_of(analysis, target=target, granularity=granularity, skip=skip, kinds=kinds)
 
 
 def space_of(
@@ -49,8 +54,10 @@ def space_of(
     granularity: int | Grid | None = None,
     skip: Sequence[str] = (),
     name: str | None = None,
+    kinds: Sequence[str] | None = None,
 ) -> SearchSpace:
     """The search space of an analysed model; see `search_space`."""
+    chosen = checked_kinds(kinds)
     device = get_target(target) if isinstance(target, str) else target
     grid = grid_of(device, granularity)  # refuses nonsense also where nothing can be pruned
     most = MOST_OPTIONS if device is not None else None
@@ -61,10 +68,18 @@ def space_of(
         if pattern is not None:
             frozen[group.name] = f"skipped by {pattern!r}"
             continue
+        if group.kind not in chosen:
+            frozen[group.name] = f"its units are {group.kind}, which is none of the kinds chosen"
+            continue
         widths = options(group.width, device, grid, most, positions=_channels_of_a_unit(group))
-        decisions.append(Decision(group.name, group.width, widths))
+        decisions.append(Decision(group.name, group.width, widths, group.kind))
+    if BLOCK in chosen:
+        decisions, solid = with_block_decisions(analysis, decisions, skip)
+        frozen |= solid
     for pattern in skip:
-        if not any(_touches(group, pattern) for group in analysis.groups):
+        if not any(_touches(group, pattern) for group in analysis.groups) and not any(
+            touches_block(block, pattern) for block in analysis.blocks
+        ):
             raise InputError(f"--skip {pattern}: no prunable layer has such a name; see autoprune inspect")
     return SearchSpace(tuple(decisions), frozen, {"name": name, "fingerprint": dict(analysis.fingerprint)})
 
@@ -97,10 +112,15 @@ def check_fit(analysis: Analysis, policy: Policy) -> None:
         difference = first_difference(fingerprint, analysis.fingerprint)
         if difference is not None:
             raise PolicyMismatchError(f"the policy was made for another model: {difference}")
-    widths = {group.name: group.width for group in analysis.groups}
+    widths = analysis.widths()
+    blocks = {block.name for block in analysis.blocks}
     for name, units in policy.choices.items():
         if name not in widths:
             raise PolicyMismatchError(f"the policy decides on {name!r}, which this model does not have or cannot prune")
+        if (name in blocks) != (policy.kinds.get(name) == BLOCK):
+            raise PolicyMismatchError(
+                f"the policy takes {name!r} for something else than this model has under that name"
+            )
         if units > widths[name]:
             raise PolicyMismatchError(f"the policy keeps {units} units of {name!r}, which has {widths[name]}")
     for name, indices in (policy.kept or {}).items():
