@@ -1,0 +1,77 @@
+"""What a cut network keeps beside its weights: hooks, buffers of every sort, subclasses, what users hung on it."""
+
+import pytest
+import torch
+from torch import nn
+
+from autoprune.graph import analyse, cut
+
+X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+class Scaled(nn.Module):
+    """A buffer as wide as a channel, one that is not saved, one that is no channel's, and a remark."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1)
+        self.register_buffer("scale", torch.linspace(1, 2, 8).view(1, 8, 1, 1))
+        self.register_buffer("shift", torch.linspace(0, 1, 8).view(8, 1, 1), persistent=False)
+        self.register_buffer("count", torch.tensor(7))
+        self.remark = {"made": "by hand"}
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x)) * self.scale + self.shift)
+
+
+def test_buffers_follow_their_units_and_stay_what_they_are():
+    net = Scaled()
+    analysis = analyse(net, X)
+    assert [g.name for g in analysis.groups] == ["a"]
+    small = cut(net, analysis, {"a": [1, 2, 6]})
+    assert torch.equal(small.scale, net.scale[:, [1, 2, 6]])
+    assert torch.equal(small.shift, net.shift[[1, 2, 6]])
+    assert int(small.count) == 7
+    assert "shift" not in small.state_dict()
+    assert small.scale.data_ptr() != net.scale.data_ptr()
+    assert small.remark == net.remark
+    assert small.remark is not net.remark
+
+
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_hooks_survive_and_see_the_small_network(register):
+    net, seen = Scaled(), []
+    analysis = analyse(net, X)
+    getattr(net.b, register)(lambda module, inputs, *_: seen.append((module, inputs[0].shape[1])))
+    small = cut(net, analysis, {"a": [0, 5]})
+    small(X)
+    assert [(module is small.b, width) for module, width in seen] == [(True, 2)]
+    net(X)
+    assert seen[-1] == (net.b, 8)
+
+
+def test_backward_hooks_survive_and_gradients_do_not_reach_the_dense_ones():
+    net, seen = Scaled(), []
+    analysis = analyse(net, X)
+    net.b.register_full_backward_hook(lambda module, *_: seen.append(module))
+    small = cut(net, analysis, {"a": [0, 5]})
+    small(X).sum().backward()
+    assert seen == [small.b]
+    assert net.b.weight.grad is None
+
+
+def test_a_subclass_with_a_state_of_its_own_is_copied_as_it_is():
+    class Counting(nn.Conv2d):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            return super().forward(x)
+
+    net = nn.Sequential(Counting(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 1)).half().float()
+    analysis = analyse(net, X)
+    net[0].calls = 5
+    small = cut(net, analysis, {"0": [3]})
+    assert type(small[0]) is Counting
+    assert small[0].calls == 5
+    assert small[0].out_channels == 1
