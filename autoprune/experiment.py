@@ -64,6 +64,9 @@ class Experiment(BaseModel):
         None, "order of the images that the target is handed; default: contiguous", "Device"
     )
     target_batch: int = _option(1, "images in the batch that is timed", "Device", ge=1, le=65536)
+    table: str | None = _option(
+        None, "device table: its layers are not measured again, new ones are added; shared by models", "Device"
+    )
     latency: str | None = _option(
         None,
         "latency budget: a share of the dense network (50%) or a time (2.5ms); 50% when no budget is given",

@@ -26,7 +26,7 @@ Value = TypeVar("Value")
 
 _open: set[Path] = set()  # by this process, which the kernel's lock does not keep from its own runs
 
-_MAY_DIFFER = ("run", "data_dir")  # where things lie says nothing about what comes out
+_MAY_DIFFER = ("run", "data_dir", "table")  # where things lie says nothing about what comes out
 
 
 class RunDir:

@@ -1,44 +1,51 @@
-"""How far a latency table's predictions are from measurements, beside a fit on multiply-accumulates alone.
+"""How far a latency table's predictions are from measurements, beside a fit on multiply-accumulates and the noise.
 
-    python benchmarks/table_error.py --model resnet20 --size 28 --channels 1 --target onnxruntime --policies 30
+    python benchmarks/table_error.py --model resnet20 --size 32 --target onnxruntime --policies 30
+    python benchmarks/table_error.py --model mobilenet_v1 --size 224 --target openvino --out figures.json
 
-Profiles the model, then times further random policies that neither fit has seen, spread from thin to nearly dense.
-Prints mean and worst error, rank correlation, and the spread of the measurements themselves: where the machine's
-noise is of the size of the error, the error says nothing about the table.
+Profiles the model, then times further random policies that neither fit has seen, spread from thin to nearly dense,
+twice: in two worker processes one after the other. Truth is the mean of the two; how far the two differ is the noise
+that no prediction can be better than. Prints mean and worst error and rank correlation, all as shares.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from autoprune.graph import Analysis, analyse, cut
-from autoprune.hardware import LatencyTable, get_target, measure, options, profile
-from autoprune.hardware.correction import errors_of, fit_macs
+from autoprune.hardware import LatencyTable, ProfileSettings, Protocol, Target, get_target, profile
+from autoprune.hardware.correction import errors_of
 from autoprune.hardware.profiling import spread_policies
 from autoprune.models import ZOO
-from autoprune.space import Decision, SearchSpace
+from autoprune.pruning.structured import space_of
+from autoprune.space import SearchSpace
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="resnet20", choices=sorted(ZOO), help="zoo name")
-    parser.add_argument("--size", type=int, default=28, help="height and width of the image")
-    parser.add_argument("--channels", type=int, default=1, help="channels of the image")
+    parser.add_argument("--size", type=int, default=32, help="height and width of the image")
+    parser.add_argument("--channels", type=int, default=3, help="channels of the image")
     parser.add_argument("--width", type=float, default=1.0, help="factor on all channels")
-    parser.add_argument("--target", default="onnxruntime", help="where")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--target", default="onnxruntime", help="a target, with options: openvino@bf16")
+    parser.add_argument("--granularity", type=int, help="kept widths are multiples of this; default probed")
     parser.add_argument("--policies", type=int, default=30, help="held-out random policies")
+    parser.add_argument("--fit", type=int, default=12, help="networks that the correction is fitted on")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--table", type=Path, help="keep the table here; read it back if it exists")
-    parser.add_argument("--out", type=Path, help="write the figures here, as JSON")
+    parser.add_argument("--table", type=Path, help="keep the latency table here; read it back if it exists")
+    parser.add_argument("--device-table", type=Path, help="layers of this device, shared by models")
+    parser.add_argument("--out", type=Path, help="write the figures and the single networks here, as JSON")
     return parser.parse_args()
 
 
@@ -46,66 +53,86 @@ def main() -> None:
     """Profile, measure, compare."""
     torch.set_num_threads(1)
     chosen = arguments()
-    target = get_target(chosen.target, threads=chosen.threads)
+    target = get_target(chosen.target)
     model = ZOO[chosen.model](in_channels=chosen.channels, width=chosen.width).eval()
     example = torch.zeros(1, chosen.channels, chosen.size, chosen.size)
     analysis = analyse(model, example, validate=False)
-    space = SearchSpace(
-        tuple(Decision(group.name, group.width, options(group.width, target)) for group in analysis.groups),
-        model={"name": chosen.model, "sha256": analysis.fingerprint["sha256"]},
-    )
-    start = time.perf_counter()
-    known = LatencyTable.load(chosen.table) if chosen.table and chosen.table.exists() else None
-    keep = chosen.table.resolve() if chosen.table else None
+    space = space_of(analysis, target=target, granularity=chosen.granularity, name=chosen.model)
+    if not len(space):
+        raise SystemExit(f"nothing in {chosen.model} can be pruned")
+    start = time.perf_counter(), time.process_time()
     table = profile(
         model,
         analysis,
         space,
         example,
         target,
-        known=known,
-        checkpoint=(lambda unfinished: unfinished.save(keep)) if keep else None,
+        known=LatencyTable.load(chosen.table) if chosen.table and chosen.table.exists() else None,
+        device_table=chosen.device_table,
+        checkpoint=(lambda unfinished: unfinished.save(chosen.table.resolve())) if chosen.table else None,
+        settings=ProfileSettings(fit_runs=chosen.fit),
     )
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - start[0]
     policies = spread_policies(space, chosen.policies, np.random.default_rng(chosen.seed + 1000))
-    networks = [cut(model, analysis, {name: range(kept) for name, kept in choices.items()}) for choices in policies]
-    dense, *measured = measure([model, *networks], example, target)
-    ms = np.array([m.ms for m in measured])
-    predicted = np.array([table.predict(choices) for choices in policies])
-    by_macs = _by_macs(table, [analysis.macs(choices) for choices in policies], analysis)
+    once, twice = timed_twice(model, analysis, example, target, policies)
     report = {
         "model": f"{chosen.model} x{chosen.width} at {chosen.channels}x{chosen.size}x{chosen.size}",
         "device": target.fingerprint(),
         "profile_seconds": round(seconds, 1),
+        "load": round(os.getloadavg()[0], 2),
+        "decisions": len(space),
+        "options": sum(len(d.options) for d in space.decisions),
         "entries": len(table.entries),
         "estimated": table.estimated,
+        "fitted_on": sum(run.role == "fit" for run in table.runs),
         "policies": len(policies),
-        "dense_ms": {"when_profiled": table.runs[0].ms, "now": dense.ms, "predicted": table.predict({})},
-        "table": _figures(predicted, ms),
-        # A budget is a share of the dense network timed in the same session: a drift between sessions cancels.
-        "table_share_of_dense": _figures(predicted / table.predict({}), ms / dense.ms),
-        "macs_alone": _figures(by_macs, ms),
-        "measurement_spread": {
-            "median": round(float(np.median([m.spread for m in measured])), 4),
-            "largest": round(max(m.spread for m in measured), 4),
-            "unstable": sum(not m.stable for m in measured),
-            "load": max((m.conditions["load"] or 0.0) for m in measured),
-        },
+        "factors": {name: round(value, 4) for name, value in table.factors.items()},
+        **compared(table, space, policies, once, twice),
     }
     print(json.dumps(report, indent=1))
     if chosen.out:
-        chosen.out.write_text(json.dumps(report, indent=1) + "\n")
+        networks = [
+            {"choices": c, "ms": [float(a), float(b)], "predicted": table.predict(c)}
+            for c, a, b in zip(policies, once, twice, strict=True)
+        ]
+        chosen.out.write_text(json.dumps({**report, "networks": networks}, indent=1) + "\n")
 
 
-def _by_macs(table: LatencyTable, macs: list[int], analysis: Analysis) -> np.ndarray:
-    """Predictions of the same fit on multiply-accumulates, from the same end-to-end runs."""
-    runs = [run for run in table.runs if run.role == "fit"]
-    known = np.array([float(analysis.macs(run.choices)) for run in runs])
-    slope, constant = fit_macs(known, np.array([run.ms for run in runs]))
-    return slope * np.array(macs, dtype=float) + constant
+def timed_twice(
+    model: torch.nn.Module, analysis: Analysis, example: torch.Tensor, target: Target, policies: list[dict[str, int]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Milliseconds of the cut networks, all interleaved, in two fresh processes."""
+    networks = [cut(model, analysis, {name: range(kept) for name, kept in c.items()}) for c in policies]
+    payloads = [target.pack(network, example) for network in networks]
+    protocol = Protocol(block=0.06)
+    first, second = (np.array([m.ms for m in target.time(payloads, protocol)]) for _ in range(2))
+    return first, second
 
 
-def _figures(predicted: np.ndarray, ms: np.ndarray) -> dict[str, float]:
+def compared(
+    table: LatencyTable,
+    space: SearchSpace,
+    policies: list[dict[str, int]],
+    once: NDArray[np.float64],
+    twice: NDArray[np.float64],
+) -> dict[str, Any]:
+    """The errors of the table and of the multiply-accumulates, and the noise."""
+    truth = (once + twice) / 2
+    predicted = np.array([table.predict(c) for c in policies])
+    by_macs = table.by_macs(policies)
+    drift = float(np.median(twice / once))
+    return {
+        "dense_ms": {"when_profiled": table.runs[0].ms, "predicted": table.predict(space.dense)},
+        "table": figures(predicted, truth),
+        # A budget is a share of the dense network timed in the same session: a drift between sessions cancels.
+        "table_but_for_drift": figures(predicted * float(np.median(truth / predicted)), truth),
+        "macs_alone": figures(by_macs, truth),
+        "noise": {**figures(once, twice), "drift": round(drift - 1, 4), "but_for_drift": figures(once * drift, twice)},
+    }
+
+
+def figures(predicted: NDArray[np.float64], ms: NDArray[np.float64]) -> dict[str, float]:
+    """Mean and worst relative error, and Spearman's rank correlation."""
     errors = errors_of(predicted, ms)
     correlation = float(spearmanr(predicted, ms).statistic)
     return {"mean": round(errors.mean, 4), "worst": round(errors.worst, 4), "rank_correlation": round(correlation, 4)}

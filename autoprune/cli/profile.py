@@ -31,14 +31,24 @@ def profile(
     target_batch: Annotated[int | None, typer.Option(help="images in the batch [default: 1]", min=1)] = None,
     granularity: Annotated[int | None, typer.Option(help="kept widths are multiples of this", min=1)] = None,
     seed: Annotated[int | None, typer.Option(help="of the policies that the correction is fitted on")] = None,
-    out: Annotated[Path, typer.Option(help="the table's file")] = Path("latency_table.json"),
+    table: Annotated[
+        Path | None,
+        typer.Option(help="device table: its layers are not measured again, new ones are added; shared by models"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="the latency table's file")] = Path("latency_table.json"),
 ) -> None:
-    """Build a latency table for a model on a target, and say how far its predictions are from measurements."""
+    """Build a latency table for a model on a target, and say how far its predictions are from measurements.
+
+    An interrupted profile leaves what it has measured beside the table's file, and the same command goes on with it.
+    """
     from autoprune.cli.options import resolve
     from autoprune.cli.screen import Screen
+    from autoprune.cli.stopping import saying
     from autoprune.errors import InputError
     from autoprune.graph import analyse
+    from autoprune.hardware import DeviceTable, LatencyTable
     from autoprune.hardware import profile as profile_layers
+    from autoprune.hardware.probing import probe
     from autoprune.pipeline.device import target_of
     from autoprune.pipeline.task import load_task
     from autoprune.pruning.structured import space_of
@@ -47,19 +57,50 @@ def profile(
         raise InputError(f"--out {out} is a folder; name a file")
     given = {"model": model, "data": data, "data_dir": data_dir, "target": target, "threads": threads}
     given |= {"precision": precision, "memory_format": memory_format, "target_batch": target_batch}
-    given |= {"granularity": granularity, "seed": seed}
+    given |= {"granularity": granularity, "seed": seed, "table": None if table is None else str(table)}
     settings = {name: value for name, value in given.items() if value is not None}
     experiment = resolve(experiment_file, settings, resume=False)
     device = target_of(experiment)
     device.require()
+    if experiment.table is not None:
+        known = DeviceTable.open(experiment.table, device.fingerprint())  # refused before minutes of work
+        typer.echo(f"{len(known.entries)} layers of this device are known from {experiment.table}", err=True)
     task = load_task(experiment)
     analysis = analyse(task.model, task.example)
-    space = space_of(analysis, target=device, granularity=experiment.granularity, skip=experiment.skip, name=task.name)
     screen = Screen()
-    with screen.stage("profile", f"measuring layers on {device.name}") as bar:
-        table = profile_layers(
-            task.model, analysis, space, task.timed_example, device, progress=bar, seed=experiment.seed
+    part = out.with_name(f"{out.name}.part")
+    begun = LatencyTable.load(part) if part.exists() else None
+    if begun is not None and begun.fingerprint != device.fingerprint():
+        raise InputError(
+            f"{part} is of a profile that was interrupted on another target; remove it, or name another --out"
         )
-    table.save(out)
-    typer.echo(table.summary())
+    with saying(lambda: _interrupted(part)):
+        if experiment.granularity is None:
+            found = probe(device)
+            screen.say(f"granule of {device.name}: {found.granule} channels ({found.reason})")
+        space = space_of(
+            analysis, target=device, granularity=experiment.granularity, skip=experiment.skip, name=task.name
+        )
+        with screen.stage("profile", f"measuring layers on {device.name}") as bar:
+            result = profile_layers(
+                task.model,
+                analysis,
+                space,
+                task.timed_example,
+                device,
+                progress=bar,
+                seed=experiment.seed,
+                known=begun,
+                device_table=experiment.table,
+                checkpoint=lambda unfinished: unfinished.save(part),
+            )
+        result.save(out)
+        part.unlink(missing_ok=True)
+    typer.echo(result.summary())
     typer.echo(f"table: {out}")
+
+
+def _interrupted(part: Path) -> str:
+    if not part.exists():
+        return "interrupted; nothing had been measured"
+    return f"interrupted; {part} keeps what is measured: the same command goes on"

@@ -18,7 +18,7 @@ from typing import Any
 
 from autoprune.errors import Interrupted
 
-__all__ = ["resumable", "watched"]
+__all__ = ["resumable", "saying", "watched"]
 
 _PATIENCE = 2.5  # seconds to end in good order; native code may not let go, a destructor may swallow the exception
 
@@ -44,6 +44,17 @@ def resumable(run: Path, again: str) -> Iterator[None]:
         begun = (run / "experiment.yaml").is_file()
         return f"interrupted; {run} keeps what is finished: {again} goes on" if begun else _NOTHING
 
+    with saying(sentence):
+        yield
+
+
+@contextlib.contextmanager
+def saying(sentence: Callable[[], str]) -> Iterator[None]:
+    """Around work that can be gone on with: what an interruption says.
+
+    Raises:
+        Interrupted: In place of KeyboardInterrupt.
+    """
     _sentences.append(sentence)
     try:
         yield

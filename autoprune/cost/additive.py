@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from autoprune.errors import InputError
 from autoprune.space import SearchSpace
 
-__all__ = ["AdditiveCost", "CostEntry"]
+__all__ = ["AdditiveCost", "CostEntry", "Step"]
 
 Widths = NDArray[np.int64]
 Costs = NDArray[np.float64]
@@ -61,6 +62,40 @@ class Term:
         for entry, column in zip(self.entries, columns, strict=True):
             total += entry.price(column)
         return total
+
+
+class Step(NamedTuple):
+    """What one option less or more of a decision changes, in the cost's unit.
+
+    Attributes:
+        down: Added by the next narrower option (negative where it saves); None at the narrowest.
+        up: Added by the next wider option; None at the widest.
+    """
+
+    down: float | None
+    up: float | None
+
+
+class _LookUp:
+    """A term at one policy, without NumPy's overhead of an array of one."""
+
+    __slots__ = ("_item", "_space", "_steps", "_term")
+
+    def __init__(self, term: Term, space: SearchSpace) -> None:
+        self._term = term
+        self._space = space
+        shape = () if term.table is None else term.table.shape
+        strides = [prod(shape[k + 1 :]) for k in range(len(shape))]
+        self._steps = tuple(zip(term.scope, strides, strict=True)) if shape else ()
+        self._item = None if term.table is None else np.ascontiguousarray(term.table).ravel().item
+
+    def __call__(self, indices: Sequence[int]) -> float:
+        if self._item is None:
+            return float(self._term.at(np.asarray(indices, dtype=np.int64)[None], self._space)[0])
+        place = 0
+        for d, stride in self._steps:
+            place += indices[d] * stride
+        return float(self._item(place))
 
 
 class AdditiveCost:
@@ -137,6 +172,62 @@ class AdditiveCost:
     def cost(self, choices: Mapping[str, int]) -> float:
         """Cost of one policy in `unit`; decisions that are not named are dense."""
         return float(self.costs(self.space.indices(choices)[None])[0])
+
+    def reprice(self, indices: Sequence[int], total: float, changes: Mapping[int, int]) -> float:
+        """Cost of a policy of known cost after a few decisions have changed; microseconds a changed decision.
+
+        Only the entries that depend on a changed decision are looked at. Sums are taken in another order than `costs`
+        takes them: the last digits may differ.
+
+        Args:
+            indices: Option numbers of the policy before, by decision; a plain list is quickest.
+            total: What that policy costs.
+            changes: Number of a decision -> its new option number.
+
+        Returns:
+            Cost in `unit`.
+        """
+        new = list(indices)
+        for d, option in changes.items():
+            new[d] = option
+        if len(changes) == 1:
+            (touched,) = (self._touching[d] for d in changes)
+        else:
+            touched = tuple({id(look): look for d in changes for look in self._touching[d]}.values())
+        for look in touched:
+            total += look(new) - look(indices)
+        return total
+
+    @cached_property
+    def _touching(self) -> tuple[tuple[_LookUp, ...], ...]:
+        """The terms that depend on a decision, by its number."""
+        touching: list[list[_LookUp]] = [[] for _ in self.space.decisions]
+        for term in self.terms:
+            look = _LookUp(term, self.space)
+            for d in term.scope:
+                touching[d].append(look)
+        return tuple(map(tuple, touching))
+
+    def marginal(self, choices: Mapping[str, int]) -> dict[str, Step]:
+        """What one option less, and one more, of every decision would change.
+
+        Args:
+            choices: The policy; decisions that are not named are dense.
+
+        Returns:
+            Decision -> change of the cost in `unit`, one way and the other.
+        """
+        indices = [int(i) for i in self.space.indices(choices)]
+        total = self.cost(choices)
+
+        def change(d: int, option: int) -> float | None:
+            if not 0 <= option < len(self.space.decisions[d].options):
+                return None
+            return self.reprice(indices, total, {d: option}) - total
+
+        return {
+            name: Step(change(d, indices[d] - 1), change(d, indices[d] + 1)) for d, name in enumerate(self.space.names)
+        }
 
     @cached_property
     def dense(self) -> float:

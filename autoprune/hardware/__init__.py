@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from autoprune.hardware.base import TARGETS, LocalTarget, Target, Timer, get_target
+    from autoprune.hardware.device_table import DeviceTable, check_fingerprint
     from autoprune.hardware.fold import fold_batch_norm
     from autoprune.hardware.layers import Layer
     from autoprune.hardware.measuring import measure
     from autoprune.hardware.profiling import ProfileSettings, profile
     from autoprune.hardware.protocol import Measurement, Protocol
-    from autoprune.hardware.table import LatencyTable, check_fingerprint
+    from autoprune.hardware.table import LatencyTable
     from autoprune.hardware.widths import grid, options
 
 __all__ = [
     "TARGETS",
+    "DeviceTable",
     "LatencyTable",
     "Layer",
     "LocalTarget",
@@ -39,6 +41,7 @@ __all__ = [
 
 _HOMES = {
     "TARGETS": "base",
+    "DeviceTable": "device_table",
     "LatencyTable": "table",
     "Layer": "layers",
     "LocalTarget": "base",
@@ -47,7 +50,7 @@ _HOMES = {
     "Protocol": "protocol",
     "Target": "base",
     "Timer": "base",
-    "check_fingerprint": "table",
+    "check_fingerprint": "device_table",
     "fold_batch_norm": "fold",
     "get_target": "base",
     "grid": "widths",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor, nn
@@ -12,11 +13,13 @@ from autoprune.errors import InputError
 from autoprune.graph import Analysis, cut
 from autoprune.hardware.base import Target, Timer
 from autoprune.hardware.correction import Run, fit_macs
+from autoprune.hardware.device_table import DeviceTable
 from autoprune.hardware.entries import Entry, call_overhead, measure_layers
+from autoprune.hardware.gaps import doubtful, estimate
 from autoprune.hardware.layers import Layer
 from autoprune.hardware.lowering import slots_of
 from autoprune.hardware.protocol import Protocol
-from autoprune.hardware.table import LatencyTable, Progress, check_fingerprint
+from autoprune.hardware.table import LatencyTable, Progress
 from autoprune.space import SearchSpace
 
 __all__ = ["ProfileSettings", "profile", "spread_policies"]
@@ -60,7 +63,8 @@ def profile(
     *,
     progress: Progress | None = None,
     seed: int = 0,
-    known: LatencyTable | None = None,
+    known: LatencyTable | DeviceTable | None = None,
+    device_table: str | Path | None = None,
     checkpoint: Checkpoint | None = None,
     settings: ProfileSettings | None = None,
 ) -> LatencyTable:
@@ -76,6 +80,8 @@ def profile(
         seed: Seeds the policies of the end-to-end runs and the sample of layers.
         known: A table of the same target, of this model unfinished, or of another model: what it has measured is
             not measured again.
+        device_table: A file with what is known of the device, from whatever models: read if it is there, and extended
+            by what is measured now.
         checkpoint: Called with the unfinished table every few seconds; save it to be able to go on.
         settings: How much is measured.
 
@@ -83,7 +89,7 @@ def profile(
         A complete table.
 
     Raises:
-        InputError: If the space does not fit the model, or `known` was measured elsewhere.
+        InputError: If the space does not fit the model, or a table was measured elsewhere.
         TargetError: If the target is not available, or failed.
     """
     target.require()
@@ -91,9 +97,11 @@ def profile(
     slots = slots_of(analysis, space, int(example.shape[0]), target.fused)
     protocols = {"entries": settings.entries, "networks": settings.networks}
     table = LatencyTable(space, slots, target.fingerprint(), protocols=protocols)
-    builder = _Builder(model, analysis, example, target, table, progress or _silent, checkpoint, settings)
     if known is not None:
-        builder.reuse(known)
+        table.merge(known)
+    if device_table is not None:
+        table.merge(DeviceTable.open(device_table, table.fingerprint))
+    builder = _Builder(model, analysis, example, target, table, progress or _silent, checkpoint, device_table, settings)
     builder.measure_entries(np.random.default_rng((seed, 0)))
     builder.time_networks(np.random.default_rng((seed, 1)))
     builder.finish()
@@ -126,18 +134,8 @@ class _Builder:
     table: LatencyTable
     progress: Progress
     checkpoint: Checkpoint | None
+    device_table: str | Path | None
     settings: ProfileSettings
-
-    def reuse(self, known: LatencyTable) -> None:
-        """Take over what another table has measured on the same target."""
-        check_fingerprint(known.fingerprint, self.table.fingerprint)
-        wanted = self.table.layers()
-        measured = {key: e for key, e in known.entries.items() if key in wanted and e.source == "measured"}
-        self.table.add(measured)
-        self.table.overhead = known.overhead
-        same_model = known.space.model == self.table.space.model and known.slots == self.table.slots
-        if same_model and known.space.decisions == self.table.space.decisions:
-            self.table.runs.extend(known.runs)
 
     def measure_entries(self, draw: np.random.Generator) -> None:
         """Measure the layers exactly, or a sample of them when there are too many."""
@@ -162,6 +160,7 @@ class _Builder:
             )
             for batch in batches:
                 self.table.add(batch)
+                self._share(batch)
                 self._save()
             self._measure_again(layers, timer)
 
@@ -170,8 +169,8 @@ class _Builder:
 
         On a busy machine a few layers are measured during a slow spell; a true step is measured twice alike.
         """
-        doubtful = self.table.doubtful()
-        worst = sorted(doubtful, key=lambda key: -abs(self.table.entries[key].ms - doubtful[key]))
+        expected = doubtful(self.table)
+        worst = sorted(expected, key=lambda key: -abs(self.table.entries[key].ms - expected[key]))
         again = [layers[key] for key in worst[: max(16, len(layers) // 4)]]
         batches = measure_layers(
             again,
@@ -184,8 +183,10 @@ class _Builder:
         for batch in batches:
             for key, entry in batch.items():
                 old = self.table.entries[key]
-                if abs(entry.ms - doubtful[key]) < abs(old.ms - doubtful[key]) or (entry.stable and not old.stable):
+                nearer = abs(entry.ms - expected[key]) < abs(old.ms - expected[key])
+                if nearer or (entry.stable and not old.stable):
                     self.table.add({key: entry})
+            self._share({key: self.table.entries[key] for key in batch})
         self._save()
 
     def time_networks(self, draw: np.random.Generator) -> None:
@@ -213,10 +214,16 @@ class _Builder:
     def finish(self) -> None:
         """Fill the gaps: by the step function, or by multiply-accumulates where no layer can be timed alone."""
         if any(entry.source == "measured" for entry in self.table.entries.values()):
-            self.table.estimate()
+            estimate(self.table)
         else:
             self.table.add(_by_macs(self.table))
         self._save()
+
+    def _share(self, entries: Mapping[str, Entry]) -> None:
+        if self.device_table is not None:
+            table = self.table
+            known = DeviceTable(table.fingerprint, dict(entries), table.overhead, self.settings.entries)
+            known.extend(self.device_table)
 
     def _save(self) -> None:
         if self.checkpoint is not None:

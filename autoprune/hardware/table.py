@@ -10,22 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.cost.additive import AdditiveCost, CostEntry
+from autoprune.cost.additive import AdditiveCost, CostEntry, Step
 from autoprune.errors import InputError
 from autoprune.hardware.base import Target
 from autoprune.hardware.correction import GROUPS, Errors, Run, errors_of, fit_factors, fit_macs
+from autoprune.hardware.device_table import DeviceTable, better, check_fingerprint
 from autoprune.hardware.entries import Entry, call_overhead, measure_layers
 from autoprune.hardware.layers import Layer
 from autoprune.hardware.protocol import Protocol
 from autoprune.hardware.slots import Form, Slot, SlotPrice
-from autoprune.hardware.stairs import Stairs
 from autoprune.space import Policy, SearchSpace
 
-__all__ = ["LatencyTable", "check_fingerprint"]
-
-# A layer this far from its family's step function is measured again: a share, and a floor in milliseconds.
-_DOUBT = 0.15
-_RESOLUTION = 3e-4
+__all__ = ["LatencyTable"]
 
 Choices = Mapping[str, int]
 Progress = Callable[[int, int, str], None]  # (done, all, what)
@@ -33,24 +29,6 @@ Progress = Callable[[int, int, str], None]  # (done, all, what)
 
 def _silent(done: int, total: int, what: str) -> None:
     return None
-
-
-def check_fingerprint(table: Mapping[str, str], here: Mapping[str, str]) -> None:
-    """Refuse latencies that were taken elsewhere.
-
-    Args:
-        table: The fingerprint that stands in the table.
-        here: The target's own.
-
-    Raises:
-        InputError: If they differ; names the first difference.
-    """
-    for name in (*here, *(name for name in table if name not in here)):
-        if table.get(name) != here.get(name):
-            raise InputError(
-                f"the latency table was measured with {name} = {table.get(name)!r}, here it is {here.get(name)!r}; "
-                "profile again on this target"
-            )
 
 
 @dataclass
@@ -114,53 +92,27 @@ class LatencyTable:
         self.entries.update(entries)
         self._forget()
 
-    def estimate(self) -> None:
-        """Fill every gap with a step function that was learned on the measured layers of the same family.
+    def merge(self, known: DeviceTable | LatencyTable) -> int:
+        """Take over what another table has measured of these layers on the same device.
 
-        Raises:
-            InputError: If a family has no measured layer at all.
-        """
-        stairs = self._stairs()
-        for layer in self.layers().values():
-            if self._source(layer.key) == "measured":
-                continue
-            if layer.family not in stairs:
-                raise InputError(f"no layer of the family {layer.family!r} was measured; profile again")
-            learned = stairs[layer.family]
-            (value,) = learned([layer.inputs], [layer.outputs])
-            self.entries[layer.key] = Entry(round(float(value), 7), round(learned.error, 4), "estimated")
-        self._forget()
-
-    def doubtful(self) -> dict[str, float]:
-        """Measured layers that lie off the step function of their family, or were not stable.
+        Networks that were timed end to end are taken over from a table of the same model and space only.
 
         Returns:
-            Layer key -> what the step function says, in milliseconds.
-        """
-        stairs = self._stairs()
-        found: dict[str, float] = {}
-        for key, layer in self.layers().items():
-            if self._source(key) != "measured":
-                continue
-            (expected,) = stairs[layer.family]([layer.inputs], [layer.outputs])
-            entry = self.entries[key]
-            off = abs(entry.ms - expected) > max(_DOUBT * expected, _RESOLUTION)
-            if off or not entry.stable:
-                found[key] = float(expected)
-        return found
+            How many layers were not measured before.
 
-    def _stairs(self) -> dict[str, Stairs]:
-        """The step function of every family that has a measured layer."""
-        known: dict[str, list[Layer]] = {}
-        for key, layer in self.layers().items():
-            if self._source(key) == "measured":
-                known.setdefault(layer.family, []).append(layer)
-        return {
-            family: Stairs.learn(
-                [x.inputs for x in points], [x.outputs for x in points], [self._entry_ms(x) for x in points]
-            )
-            for family, points in known.items()
-        }
+        Raises:
+            InputError: If it was measured elsewhere; names the difference.
+        """
+        check_fingerprint(known.fingerprint, self.fingerprint)
+        wanted = self.layers()
+        found = {key: each for key, each in known.entries.items() if key in wanted and each.source == "measured"}
+        new = sum(self.source(key) != "measured" for key in found)
+        self.add({key: better(self.entries.get(key), each) for key, each in found.items()})
+        self.overhead = self.overhead or known.overhead
+        if isinstance(known, LatencyTable) and known.slots == self.slots:
+            same = (known.space.model, known.space.decisions) == (self.space.model, self.space.decisions)
+            self.runs.extend(run for run in known.runs if same and run not in self.runs)
+        return new
 
     def measure_missing(self, choices: Iterable[Choices], target: Target, progress: Progress = _silent) -> int:
         """Measure exactly those layers of given policies that were only estimated.
@@ -179,7 +131,7 @@ class LatencyTable:
         """
         check_fingerprint(self.fingerprint, target.fingerprint())
         layers = self.visited(choices)
-        missing = [layer for key, layer in layers.items() if self._source(key) != "measured"]
+        missing = [layer for key, layer in layers.items() if self.source(key) != "measured"]
         if not missing or target.pack_layer(missing[0], 1) is None:
             return 0
         protocol = self.protocols["entries"]
@@ -225,6 +177,10 @@ class LatencyTable:
         """Predicted milliseconds of a policy; decisions that are not named are dense."""
         return self.cost().cost(_choices(policy))
 
+    def marginal(self, choices: Choices | Policy) -> dict[str, Step]:
+        """Milliseconds that one granule less, and one more, of every decision would change; see `AdditiveCost`."""
+        return self.cost().marginal(_choices(choices))
+
     @property
     def factors(self) -> dict[str, float]:
         """The correction: a factor for every class of layers, and a `constant` in milliseconds."""
@@ -245,11 +201,16 @@ class LatencyTable:
     @property
     def macs_error(self) -> Errors | None:
         """The same error for a fit on multiply-accumulates alone, from the same runs by the same procedure."""
-        held_out, fit = self._of("held-out"), self._of("fit", "search")
-        if not held_out or not fit:
+        held_out = self._of("held-out")
+        if not held_out or not self._of("fit", "search"):
             return None
-        slope, constant = fit_macs(self._macs(fit), _ms(fit))
-        return errors_of(slope * self._macs(held_out) + constant, _ms(held_out))
+        return errors_of(self.by_macs([run.choices for run in held_out]), _ms(held_out))
+
+    def by_macs(self, choices: Sequence[Choices]) -> NDArray[np.float64]:
+        """Milliseconds of full sets of choices, predicted by multiply-accumulates alone: the baseline."""
+        fit = self._of("fit", "search")
+        slope, constant = fit_macs(self._macs([run.choices for run in fit]), _ms(fit))
+        return np.asarray(slope * self._macs(choices) + constant, dtype=np.float64)
 
     def error_figures(self) -> dict[str, Any]:
         """The errors as JSON values: shares, not percent; None where there is nothing to compare with."""
@@ -297,7 +258,8 @@ class LatencyTable:
 
     # Inside.
 
-    def _source(self, key: str) -> str | None:
+    def source(self, key: str) -> str | None:
+        """How a layer's entry was come by, by key; None without one."""
         entry = self.entries.get(key)
         return entry.source if entry is not None else None
 
@@ -308,7 +270,12 @@ class LatencyTable:
         self._raw.clear()
         self._cost = None
 
-    def _entry_ms(self, layer: Layer) -> float:
+    def ms_of(self, layer: Layer) -> float:
+        """Milliseconds of a layer's entry, before the correction.
+
+        Raises:
+            InputError: If there is none.
+        """
         entry = self.entries.get(layer.key)
         if entry is None:
             raise InputError(f"the latency table is not finished: {layer.key!r} was not measured; profile again")
@@ -319,11 +286,11 @@ class LatencyTable:
         sums = np.zeros((len(runs), len(GROUPS)))
         for row, run in enumerate(runs):
             for slot in self.slots:
-                sums[row, GROUPS.index(slot.layer.group)] += self._entry_ms(slot.at(run.choices))
+                sums[row, GROUPS.index(slot.layer.group)] += self.ms_of(slot.at(run.choices))
         return sums
 
-    def _macs(self, runs: Sequence[Run]) -> NDArray[np.float64]:
-        return np.array([float(sum(slot.at(run.choices).macs for slot in self.slots)) for run in runs])
+    def _macs(self, choices: Sequence[Choices]) -> NDArray[np.float64]:
+        return np.array([float(sum(slot.at(each).macs for slot in self.slots)) for each in choices])
 
     def _part(self, number: int, factors: Mapping[str, float]) -> CostEntry:
         slot = self.slots[number]
@@ -332,7 +299,7 @@ class LatencyTable:
             raw = np.full((len(inputs), len(outputs)), np.nan)
             rows, columns = {w: i for i, w in enumerate(inputs)}, {w: i for i, w in enumerate(outputs)}
             for pair in slot.pairs(self.space):
-                raw[rows[pair[0]], columns[pair[1]]] = self._entry_ms(slot.of_widths(*pair))
+                raw[rows[pair[0]], columns[pair[1]]] = self.ms_of(slot.of_widths(*pair))
             self._raw[number] = raw
         price = SlotPrice(
             slot.scope,

@@ -50,6 +50,7 @@ def compress(
     precision: str | None = None,
     memory_format: str | None = None,
     target_batch: int = 1,
+    table: str | Path | None = None,
     seed: int = 0,
     loss: Loss | None = None,
     evaluate: Evaluate | None = None,
@@ -81,6 +82,7 @@ def compress(
         precision: Number format of the target: `f32`, `bf16`, `f16`; default its own first.
         memory_format: `contiguous` or `channels_last`; default the target's own first.
         target_batch: Images in the batch that is timed.
+        table: A device table's file: its layers are not measured again, new ones are added.
         seed: One seed, one result.
         loss: Own training loss of (output, batch); default cross-entropy and distillation.
         evaluate: Own score of (model, batches), higher is better; default top-1 accuracy.
@@ -114,6 +116,7 @@ def compress(
             "precision": precision,
             "memory_format": memory_format,
             "target_batch": target_batch,
+            "table": None if table is None else str(table),
             "seed": seed,
             "run": str(folder) if "/" in str(folder) else f"./{folder}",
             limited: amount,
@@ -150,6 +153,7 @@ def profile(
     threads: int = 1,
     precision: str | None = None,
     memory_format: str | None = None,
+    table: str | Path | None = None,
     seed: int = 0,
 ) -> LatencyTable:
     """A device table bound to a model's search space: what every policy costs in milliseconds.
@@ -163,6 +167,7 @@ def profile(
         threads: Threads of the target while it is timed.
         precision: Number format of the target: `f32`, `bf16`, `f16`; default its own first.
         memory_format: `contiguous` or `channels_last`; default the target's own first.
+        table: A device table's file: its layers are not measured again, new ones are added.
         seed: Of the policies that the correction is fitted on.
 
     Raises:
@@ -175,7 +180,7 @@ def profile(
     device.require()
     analysis = analyse(model, example_input)
     space = space_of(analysis, target=device, granularity=granularity)
-    return profile_layers(model, analysis, space, example_input, device, seed=seed)
+    return profile_layers(model, analysis, space, example_input, device, seed=seed, device_table=table)
 
 
 def measure(

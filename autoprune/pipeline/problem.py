@@ -212,6 +212,7 @@ def _table(
             progress=progress,
             seed=run.experiment.seed,
             known=known,
+            device_table=run.experiment.table,
             checkpoint=lambda unfinished: unfinished.save(path),
         )
         table.save(path)

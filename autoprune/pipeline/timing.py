@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from autoprune.errors import AutopruneError
-from autoprune.hardware import Measurement, measure
+from autoprune.hardware import DeviceTable, Measurement, measure
 from autoprune.hardware.entries import Entry
 from autoprune.pipeline.problem import Problem
 
@@ -91,7 +91,10 @@ def _measured_layers(problem: Problem, policies: Sequence[Mapping[str, int]]) ->
     visited = [problem.space.dense, *(problem.space.complete(c) for c in policies)]
     before = {key: problem.table.entries.get(key) for key in problem.table.visited(visited)}
     problem.table.measure_missing(visited, problem.target)
-    return {key: e.to_json() for key, was in before.items() if (e := problem.table.entries[key]) != was}
+    new = {key: e for key, was in before.items() if (e := problem.table.entries[key]) != was}
+    if new and problem.experiment.table is not None:
+        DeviceTable(problem.table.fingerprint, dict(new), problem.table.overhead).extend(problem.experiment.table)
+    return {key: e.to_json() for key, e in new.items()}
 
 
 def _learn(problem: Problem, policies: Sequence[Mapping[str, int]], session: Mapping[str, Any]) -> None:
