@@ -33,12 +33,20 @@ class LineProcess:
         command: What is started.
         patience: Seconds without a line from it (or without a byte taken by it) after which it counts as hanging.
         environment: Its environment variables; this process's own when None.
+        what: What it is, for the message that it ended.
     """
 
     def __init__(
-        self, who: str, command: Sequence[str], *, patience: float, environment: Mapping[str, str] | None = None
+        self,
+        who: str,
+        command: Sequence[str],
+        *,
+        patience: float,
+        environment: Mapping[str, str] | None = None,
+        what: str = "its process",
     ) -> None:
         self._who = who
+        self._what = what
         self._command = list(command)
         self._patience = patience
         self._environment = environment
@@ -156,7 +164,7 @@ class LineProcess:
         self._errors.seek(0)
         lines = self._errors.read().strip().splitlines()
         last = f": {lines[-1][:200]}" if lines else ""
-        return TargetError(f"{self._who}: its process ended ({_status(code)}){last}")
+        return TargetError(f"{self._who}: {self._what} ended ({_status(code)}){last}")
 
 
 def _status(code: int) -> str:

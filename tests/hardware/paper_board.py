@@ -4,6 +4,7 @@ The environment variable PAPER_BOARD names a folder: `fault` in it is JSON {"kin
 `requests` holds a line for every request that was answered: how many networks it timed.
 """
 
+import itertools
 import json
 import os
 import sys
@@ -41,6 +42,6 @@ class NotThere(PaperBoard):
 def network():
     """Three decisions' worth of convolutions for the digits."""
     widths = [1, 8, 16, 16]
-    convolutions = [nn.Conv2d(i, o, 3, padding=1) for i, o in zip(widths, widths[1:], strict=False)]
+    convolutions = [nn.Conv2d(i, o, 3, padding=1) for i, o in itertools.pairwise(widths)]
     body = [layer for convolution in convolutions for layer in (convolution, nn.ReLU())]
     return nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
