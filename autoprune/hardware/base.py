@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from autoprune.hardware.telemetry import Sensors
+
 __all__ = ["TARGETS", "LocalTarget", "Target", "Timer", "get_target"]
 
 Progress = Callable[[int, int], None]  # (done, all)
@@ -207,6 +209,12 @@ class LocalTarget(Target):
     def settings(self) -> dict[str, object]:
         """Keyword arguments that rebuild this target in the worker, as JSON values."""
         return {"threads": self.threads, **self.options()}
+
+    def sensors(self) -> Sensors:
+        """Inside the worker: whose energy is read while it times. A runtime on a GPU returns `Sensors(gpu=...)`."""
+        from autoprune.hardware.telemetry import Sensors
+
+        return Sensors()
 
     def peak_memory_mb(self) -> float | None:
         """Inside the worker: the most memory that everything loaded so far has taken, in MiB; None where unknown."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +50,15 @@ class Sensors:
         """Every signal now, by name."""
         with self._lock:
             return {name: probe.read() for name, probe in self._probes.items()}
+
+    def counter(self, name: str) -> tuple[Callable[[], float | None] | None, str]:
+        """How to read one signal alone, or None where the machine does not have it; and its source, or why."""
+        reading = self._probes[name].read()
+        return None if reading.value is None else lambda: self._read_one(name), reading.source
+
+    def _read_one(self, name: str) -> float | None:
+        with self._lock:
+            return self._probes[name].read().value
 
     def throttled(self) -> str | None:
         """Why the device is slowed down now; None if it is not, or if nobody can tell. Takes up to 0.2 s."""

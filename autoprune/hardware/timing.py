@@ -26,6 +26,8 @@ class _Candidate:
     samples: int = 0
     disturbed: int = 0
     counts: dict[str, int] = field(default_factory=dict)
+    calls: int = 0
+    joules: float | None = 0.0
 
 
 def time_calls(
@@ -33,6 +35,7 @@ def time_calls(
     clock: Clock,
     protocol: Protocol,
     alive: Callable[[int, int], None] = lambda done, total: None,
+    energy: Callable[[], float | None] | None = None,
 ) -> list[Measurement]:
     """Time several calls, block by block in turn, so that a drift of the machine hits all of them alike.
 
@@ -41,6 +44,7 @@ def time_calls(
         clock: The clock for one sample.
         protocol: Blocks, warm-up and stopping rule.
         alive: Called with (settled candidates, all candidates) after every block.
+        energy: The device's running counter of energy in joules, where it has one; it is read around every block.
 
     Returns:
         One measurement a call, in order.
@@ -53,11 +57,11 @@ def time_calls(
         for candidate in candidates:
             _warm_up(candidate, clock, protocol)
             alive(0, len(candidates))
-        _settle(candidates, clock, protocol, alive)
+        _settle(candidates, clock, protocol, alive, energy)
         for candidate in candidates * protocol.closing:
-            _block(candidate, clock, protocol)
+            _block(candidate, clock, protocol, energy)
             alive(len(candidates), len(candidates))
-        _settle(candidates, clock, protocol, alive)
+        _settle(candidates, clock, protocol, alive, energy)
     finally:
         if collecting:
             gc.enable()
@@ -65,12 +69,16 @@ def time_calls(
 
 
 def _settle(
-    candidates: Sequence[_Candidate], clock: Clock, protocol: Protocol, alive: Callable[[int, int], None]
+    candidates: Sequence[_Candidate],
+    clock: Clock,
+    protocol: Protocol,
+    alive: Callable[[int, int], None],
+    energy: Callable[[], float | None] | None,
 ) -> None:
     """Rounds of one block each, until every candidate has settled or been given up."""
     while pending := [c for c in candidates if not _done(c, protocol)]:
         for candidate in pending:
-            _block(candidate, clock, protocol)
+            _block(candidate, clock, protocol, energy)
             alive(len(candidates) - len(pending), len(candidates))
 
 
@@ -85,16 +93,19 @@ def _warm_up(candidate: _Candidate, clock: Clock, protocol: Protocol) -> None:
         candidate.loops = max(1, min(10_000, math.ceil(protocol.sample / max(shortest, 1e-7))))
 
 
-def _block(candidate: _Candidate, clock: Clock, protocol: Protocol) -> None:
+def _block(candidate: _Candidate, clock: Clock, protocol: Protocol, energy: Callable[[], float | None] | None) -> None:
     """Take samples until the block is long enough; keep the low percentile of the undisturbed ones."""
     before = counters()
     samples: list[float] = []
     disturbed: list[float] = []
     spent = 0.0
+    joules = energy() if energy is not None else None
     while (spent < protocol.block or len(samples) < _LEAST_SAMPLES) and len(disturbed) < _MOST_DISTURBED:
         taken, clean = clock.sample(candidate.call, candidate.loops)
         (samples if clean else disturbed).append(taken / candidate.loops)
         spent += taken
+    _add_energy(candidate, joules, energy() if energy is not None else None)
+    candidate.calls += (len(samples) + len(disturbed)) * candidate.loops
     candidate.blocks.append(_percentile(samples or disturbed, protocol.percentile))
     candidate.samples += len(samples or disturbed)
     candidate.disturbed += len(disturbed)
@@ -102,6 +113,13 @@ def _block(candidate: _Candidate, clock: Clock, protocol: Protocol) -> None:
         was = before[name]
         if value is not None and was is not None:
             candidate.counts[name] = candidate.counts.get(name, 0) + value - was
+
+
+def _add_energy(candidate: _Candidate, before: float | None, after: float | None) -> None:
+    """What a block took; one reading that failed leaves the candidate without a figure, not with a smaller one."""
+    if candidate.joules is not None:
+        known = before is not None and after is not None and after >= before
+        candidate.joules = candidate.joules + after - before if known else None  # type: ignore[operator]  # known
 
 
 def _percentile(samples: Sequence[float], percent: float) -> float:
@@ -120,6 +138,7 @@ def _measurement(candidate: _Candidate, clock: Clock, protocol: Protocol) -> Mea
         "page_faults": None,
         "stolen_ticks": None,
         "load": load_average(),
+        "energy_mj": candidate.joules / candidate.calls * 1e3 if candidate.joules else None,  # 0 is no energy
     }
     conditions.update(candidate.counts)
     return Measurement(

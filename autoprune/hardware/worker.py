@@ -43,6 +43,7 @@ def _serve(answers: IO[str]) -> None:
     if not isinstance(target, LocalTarget):
         raise TypeError(f"{hello['path']} is not a LocalTarget")
     target.prepare()
+    energy, source = target.sensors().counter("energy_j")
     _send(answers, {"ready": os.getpid()})
     for line in sys.stdin:
         request: dict[str, Any] = json.loads(line)
@@ -52,12 +53,12 @@ def _serve(answers: IO[str]) -> None:
             calls.append(target.load(Path(name).read_bytes()))
             took.append(round(time.perf_counter() - start, 3))
             _send(answers, {"alive": [0, len(request["files"])], "loaded": index + 1})
-        results = time_calls(calls, target.clock(), Protocol(**request["protocol"]), _Pulse(answers))
+        results = time_calls(calls, target.clock(), Protocol(**request["protocol"]), _Pulse(answers), energy)
         memory = target.peak_memory_mb()
         del calls
         content = [result.to_json() for result in results]
         for result, seconds in zip(content, took, strict=True):
-            result["conditions"] |= {"load_s": seconds, "peak_memory_mb": memory}
+            result["conditions"] |= {"load_s": seconds, "peak_memory_mb": memory, "energy_source": source}
         _send(answers, {"result": content})
 
 

@@ -32,6 +32,35 @@ class SleepTarget(LocalTarget):
         return spin
 
 
+class MeteredTarget(SleepTarget):
+    """Takes 2 mJ a call, by a RAPL made of files that wraps after 1 J; the counter stands near its end."""
+
+    name = "metered"
+
+    def sensors(self):
+        import tempfile
+        from pathlib import Path
+
+        from autoprune.hardware.telemetry import Sensors
+
+        self.root = Path(tempfile.mkdtemp())
+        self.zone = self.root / "sys/class/powercap/intel-rapl:0"
+        self.zone.mkdir(parents=True)
+        (self.zone / "name").write_text("package-0")
+        (self.zone / "max_energy_range_uj").write_text("1000000")
+        (self.zone / "energy_uj").write_text("980000")
+        return Sensors(root=self.root)
+
+    def load(self, payload):
+        spin, meter = super().load(payload), self.zone / "energy_uj"
+
+        def call():
+            spin()
+            meter.write_text(str((int(meter.read_text()) + 2000) % 1000000))
+
+        return call
+
+
 class CrashTarget(SleepTarget):
     name = "crash"
 

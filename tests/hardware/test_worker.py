@@ -7,6 +7,8 @@ import pytest
 from autoprune.errors import InputError, TargetError
 from autoprune.hardware import LocalTarget, Protocol, get_target
 from autoprune.hardware.client import Worker
+from autoprune.hardware.clocks import CpuClock
+from autoprune.hardware.timing import time_calls
 
 _QUICK = Protocol(block=0.002, warmup=1, least_blocks=3, most_blocks=6, agreement=0.1)
 
@@ -25,6 +27,18 @@ def test_a_user_s_class_is_timed() -> None:
 def test_what_a_runtime_prints_does_not_disturb() -> None:
     (result,) = _local("NoisyTarget").time([b"0.5"], _QUICK)
     assert 0.4 < result.ms < 1.0
+
+
+def test_energy_is_read_around_every_block() -> None:
+    """2 mJ a call, whatever the calls' length, warm-up left out, over a wrap of the counter."""
+    for result in _local("MeteredTarget").time([b"0.5", b"2"], _QUICK):
+        assert result.conditions["energy_mj"] == pytest.approx(2.0) and result.conditions["energy_source"] == "RAPL"
+
+
+def test_energy_without_a_sensor_is_none_and_says_why() -> None:
+    conditions = _local("SleepTarget").time([b"0.5"], _QUICK)[0].conditions
+    if "RAPL" not in str(conditions["energy_source"])[:4]:
+        assert conditions["energy_mj"] is None and conditions["energy_source"]
 
 
 def test_a_crash_is_one_line_with_the_last_words() -> None:
@@ -68,3 +82,9 @@ def test_unknown_names_are_refused() -> None:
         get_target("pathlib:Path")
     with pytest.raises(InputError, match="at least 1 thread"):
         get_target("torch", threads=0)
+
+
+def test_energy_is_none_when_a_reading_fails() -> None:
+    readings = iter([1.0, 1.5, 1.5, None, *[2.0] * 1000])
+    (result,) = time_calls([lambda: None], CpuClock(), _QUICK, energy=lambda: next(readings))
+    assert result.conditions["energy_mj"] is None
