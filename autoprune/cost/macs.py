@@ -14,7 +14,8 @@ def macs_cost(analysis: Analysis, space: SearchSpace) -> AdditiveCost:
     """Multiply-accumulates of every convolution and linear layer for one input; exact for every policy.
 
     A layer computes each output element from one row of its weight: positions of the output x shape of the weight
-    without its first dimension (a transposed convolution: positions of the input). Biases are not counted.
+    without its first dimension (a transposed convolution: positions of the input). Biases are not counted, nor is
+    what goes with a dropped block.
 
     Args:
         analysis: The model's operators.
@@ -24,7 +25,7 @@ def macs_cost(analysis: Analysis, space: SearchSpace) -> AdditiveCost:
     entries = []
     for op in analysis.ops:
         if op.kind in ("conv", "depthwise", "linear") and op.params:
-            scope, price = product_price(mac_dimensions(op), space.names, fixed)
+            scope, price = product_price(mac_dimensions(op), space.names, fixed, analysis.homes(op.node))
             entries.append(CostEntry(op.name, scope, price))
     return AdditiveCost("flops", "MACs", space, entries)
 

@@ -13,6 +13,8 @@ __all__ = ["params_cost"]
 def params_cost(analysis: Analysis, space: SearchSpace) -> AdditiveCost:
     """Number of parameters, shared ones counted once; buffers such as running means do not count.
 
+    Those of a dropped block are gone.
+
     Args:
         analysis: Every parameter's shape as a function of the groups' widths.
         space: The decisions; groups that are none of them have their dense width.
@@ -20,6 +22,6 @@ def params_cost(analysis: Analysis, space: SearchSpace) -> AdditiveCost:
     fixed = {group.name: group.width for group in analysis.groups if group.name not in space.names}
     entries = []
     for name, shape in analysis.parameters.items():
-        scope, price = product_price(shape, space.names, fixed)
+        scope, price = product_price(shape, space.names, fixed, analysis.homes(name))
         entries.append(CostEntry(name, scope, price))
     return AdditiveCost("params", "parameters", space, entries)

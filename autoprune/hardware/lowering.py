@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from autoprune.errors import InputError
 from autoprune.graph import Analysis, Extent, Op
@@ -48,12 +49,14 @@ def slots_of(analysis: Analysis, space: SearchSpace, batch: int, fused: Iterable
         fused: Names of the ATen operators that the runtime fuses.
 
     Raises:
-        InputError: If a decision is no group of the model.
+        InputError: If a decision is no group or block of the model.
     """
-    names = {group.name: group.width for group in analysis.groups}
+    names = analysis.widths()
     for decision in space.decisions:
         if names.get(decision.name) != decision.width:
-            raise InputError(f"decision {decision.name!r} is no group of {decision.width} units of this model")
+            raise InputError(
+                f"decision {decision.name!r} is no group of {decision.width} units of this model, nor a block"
+            )
     lowering = _Lowering({name: width for name, width in names.items() if name not in space.names}, batch)
     inside = frozenset(fused)
     slots: list[Slot] = []
@@ -63,7 +66,8 @@ def slots_of(analysis: Analysis, space: SearchSpace, batch: int, fused: Iterable
             continue
         if op.kind not in _WEIGHTED and _name(op) in inside and op.output == carrier:
             continue
-        slots.append(lowering.slot(op))
+        blocks = tuple(name for name in analysis.homes(op.node) if name in space.names)
+        slots.append(replace(lowering.slot(op), blocks=blocks))
         carrier = op.output if op.kind in _WEIGHTED else None
     return tuple(slots)
 

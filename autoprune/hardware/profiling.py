@@ -119,7 +119,9 @@ def spread_policies(space: SearchSpace, n: int, draw: np.random.Generator) -> li
     policies = []
     for centre in np.linspace(0.15, 1.0, n) if n > 1 else [0.5]:
         low, high = max(0.0, centre - 0.3), min(1.0, centre + 0.3)
-        policies.append({d.name: d.nearest(d.width * float(draw.uniform(low, high))) for d in space.decisions})
+        policies.append(
+            space.canonical({d.name: d.nearest(d.width * float(draw.uniform(low, high))) for d in space.decisions})
+        )
     return policies
 
 
@@ -258,6 +260,7 @@ def _corners_and_more(members: Sequence[Layer], share: int, draw: np.random.Gene
 def _by_macs(table: LatencyTable) -> dict[str, Entry]:
     """Entries in proportion to multiply-accumulates, for targets that cannot time a layer alone."""
     runs = [run for run in table.runs if run.role == "fit"]
-    macs = np.array([float(sum(slot.at(run.choices).macs for slot in table.slots)) for run in runs])
+    ran = [[slot.at(run.choices).macs for slot in table.slots if slot.runs(run.choices)] for run in runs]
+    macs = np.array([float(sum(each)) for each in ran])
     slope, _ = fit_macs(macs, np.array([run.ms for run in runs]))
     return {key: Entry(float(slope * layer.macs), 0.0, "estimated") for key, layer in table.layers().items()}

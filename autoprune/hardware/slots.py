@@ -89,6 +89,7 @@ class Slot:
         inputs: Its input channels.
         outputs: Its output channels.
         groups: Its groups, when it is a convolution.
+        blocks: The decisions on blocks around it: it is executed while all of them are kept.
     """
 
     name: str
@@ -96,11 +97,16 @@ class Slot:
     inputs: Form
     outputs: Form
     groups: Form = Form(1)
+    blocks: tuple[str, ...] = ()
 
     @property
     def scope(self) -> tuple[str, ...]:
         """The decisions that its price depends on, each once."""
-        return tuple(dict.fromkeys((*self.inputs.scope, *self.outputs.scope)))
+        return tuple(dict.fromkeys((*self.inputs.scope, *self.outputs.scope, *self.blocks)))
+
+    def runs(self, kept: Mapping[str, int]) -> bool:
+        """Whether it is executed at all under a full set of choices."""
+        return all(kept[name] for name in self.blocks)
 
     def at(self, kept: Mapping[str, int]) -> Layer:
         """The operator under a full set of choices."""
@@ -125,13 +131,14 @@ class Slot:
     def to_json(self) -> dict[str, Any]:
         """The fields by name."""
         forms = {name: getattr(self, name).to_json() for name in ("inputs", "outputs", "groups")}
-        return {"name": self.name, "layer": self.layer.to_json(), **forms}
+        return {"name": self.name, "layer": self.layer.to_json(), **forms, "blocks": list(self.blocks)}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Slot:
         """The inverse of `to_json`."""
         forms = {name: Form.from_json(content[name]) for name in ("inputs", "outputs", "groups")}
-        return cls(str(content["name"]), Layer.from_json(content["layer"]), **forms)
+        blocks = tuple(map(str, content.get("blocks", ())))
+        return cls(str(content["name"]), Layer.from_json(content["layer"]), **forms, blocks=blocks)
 
 
 @dataclass(frozen=True)
@@ -145,6 +152,7 @@ class SlotPrice:
         input_values: The tabulated input widths, ascending, shape (I,).
         output_values: The tabulated output widths, ascending, shape (O,).
         table: Corrected milliseconds, shape (I, O); NaN where a pair cannot occur.
+        blocks: Names of the columns without which it costs nothing.
     """
 
     scope: tuple[str, ...]
@@ -153,12 +161,15 @@ class SlotPrice:
     input_values: NDArray[np.int64]
     output_values: NDArray[np.int64]
     table: NDArray[np.float64]
+    blocks: tuple[str, ...] = ()
 
     def __call__(self, kept: NDArray[np.int64]) -> NDArray[np.float64]:
         """Kept units, shape (n, len(scope)), to milliseconds, shape (n,). A width between two takes the next one."""
         rows = self._rows(self.input_values, self.inputs.columns(kept, self.scope))
         columns = self._rows(self.output_values, self.outputs.columns(kept, self.scope))
         prices: NDArray[np.float64] = self.table[rows, columns]
+        for name in self.blocks:
+            prices = np.where(kept[:, self.scope.index(name)] > 0, prices, 0.0)
         return prices
 
     @staticmethod

@@ -73,7 +73,9 @@ class LatencyTable:
     def visited(self, choices: Iterable[Choices]) -> dict[str, Layer]:
         """The layers of given policies, by key."""
         full = [self.space.complete(each) for each in choices]
-        return {layer.key: layer for kept in full for slot in self.slots for layer in [slot.at(kept)]}
+        return {
+            layer.key: layer for kept in full for slot in self.slots if slot.runs(kept) for layer in [slot.at(kept)]
+        }
 
     @property
     def complete(self) -> bool:
@@ -285,12 +287,12 @@ class LatencyTable:
         """Milliseconds of the entries by class, shape (runs, classes)."""
         sums = np.zeros((len(runs), len(GROUPS)))
         for row, run in enumerate(runs):
-            for slot in self.slots:
+            for slot in (slot for slot in self.slots if slot.runs(run.choices)):
                 sums[row, GROUPS.index(slot.layer.group)] += self.ms_of(slot.at(run.choices))
         return sums
 
     def _macs(self, choices: Sequence[Choices]) -> NDArray[np.float64]:
-        return np.array([float(sum(slot.at(each).macs for slot in self.slots)) for each in choices])
+        return np.array([float(sum(slot.at(each).macs for slot in self.slots if slot.runs(each))) for each in choices])
 
     def _part(self, number: int, factors: Mapping[str, float]) -> CostEntry:
         slot = self.slots[number]
@@ -308,6 +310,7 @@ class LatencyTable:
             np.array(inputs, dtype=np.int64),
             np.array(outputs, dtype=np.int64),
             self._raw[number] * factors[slot.layer.group],
+            slot.blocks,
         )
         return CostEntry(slot.name, slot.scope, price)
 

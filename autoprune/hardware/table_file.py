@@ -37,7 +37,13 @@ def write_table(table: LatencyTable, path: str | Path) -> None:
             "protocol": {name: protocol.to_json() for name, protocol in table.protocols.items()},
             "model": dict(table.space.model),
             "decisions": [
-                {"name": d.name, "kind": d.kind, "width": d.width, "options": list(d.options)}
+                {
+                    "name": d.name,
+                    "kind": d.kind,
+                    "width": d.width,
+                    "options": list(d.options),
+                    "within": [list(p) for p in d.within],
+                }
                 for d in table.space.decisions
             ],
             "frozen": dict(table.space.frozen),
@@ -80,8 +86,9 @@ def _table(content: Mapping[str, Any]) -> LatencyTable:
             Decision(
                 str(d["name"]),
                 whole(d["width"], "a decision's width", least=1),
-                tuple(whole(option, "an option", least=1) for option in d["options"]),
+                tuple(whole(option, "an option") for option in d["options"]),
                 str(d["kind"]),
+                tuple(tuple(map(str, place)) for place in d.get("within", ())),
             )
             for d in content["decisions"]
         ),
@@ -107,7 +114,10 @@ def _table(content: Mapping[str, Any]) -> LatencyTable:
 
 
 def _check_widths(slot: Slot, space: SearchSpace) -> None:
-    """Refuse a slot whose widths depend on unknown decisions, or can be 0."""
+    """Refuse a slot whose widths depend on unknown decisions, or can be 0, or that goes with what is no block."""
+    for name in slot.blocks:
+        if not space[name].is_block:
+            raise InputError(f"{slot.name[:40]!r} goes with {name[:40]!r}, which is no block")
     for form in (slot.inputs, slot.outputs, slot.groups):
         least = form({name: space[name].options[0] for name in form.scope})
         whole(least, f"the least width of {slot.name[:40]!r}", least=1)
