@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from autoprune.pipeline.files import load
     from autoprune.pipeline.files import multiply_accumulates as flops
     from autoprune.pipeline.files import parameters as params
+    from autoprune.pipeline.progressive_api import progressive
     from autoprune.pruning.structured import apply, search_space
     from autoprune.space import Policy, SearchSpace
 
@@ -48,6 +49,7 @@ __all__ = [
     "measure",
     "params",
     "profile",
+    "progressive",
     "search_space",
 ]
 
@@ -70,6 +72,7 @@ _HOMES = {
     "measure": "autoprune.pipeline.api",
     "params": "autoprune.pipeline.files:parameters",
     "profile": "autoprune.pipeline.api",
+    "progressive": "autoprune.pipeline.progressive_api",
     "search_space": "autoprune.pruning.structured",
 }
 

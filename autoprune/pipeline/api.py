@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from autoprune.budget import Budget
-from autoprune.data import from_loaders
-from autoprune.evaluation import Evaluate, accuracy
-from autoprune.experiment import Experiment
+from autoprune.evaluation import Evaluate
 from autoprune.graph import analyse
 from autoprune.hardware import Measurement, get_target
 from autoprune.hardware import measure as measure_networks
 from autoprune.pipeline.accuracy_drop import accuracy_drop_job
+from autoprune.pipeline.from_python import budget_setting, run_of, without_folder
 from autoprune.pipeline.jobs import compress_job
-from autoprune.pipeline.opening import Result, check_settings, opened_run
+from autoprune.pipeline.opening import Result, check_settings
 from autoprune.pipeline.talk import Silent, Talk
-from autoprune.pipeline.task import Loss, Task
+from autoprune.pipeline.task import Loss
 from autoprune.pruning.structured import space_of
 
 if TYPE_CHECKING:
@@ -96,52 +92,35 @@ def compress(
         BudgetError: If the budget cannot be met.
         TargetError: If the target is not available here.
     """
-    limited, amount = _budget(budget)
-    data = from_loaders(train, search, test, example_input, seed=seed)
-    name = f"{type(model).__module__}:{type(model).__qualname__}"
-    with ExitStack() as stack:
-        folder = Path(run) if run is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
-        settings: dict[str, Any] = {
-            "model": name,
-            "data": data.name,
-            "target": target,
-            "agent": agent,
-            "episodes": episodes,
-            "warmup": warmup,
-            "granularity": granularity,
-            "skip": tuple(skip),
-            "finetune_epochs": finetune_epochs,
-            "finalists": finalists,
-            "threads": threads,
-            "precision": precision,
-            "memory_format": memory_format,
-            "target_batch": target_batch,
-            "table": None if table is None else str(table),
-            "seed": seed,
-            "run": str(folder) if "/" in str(folder) else f"./{folder}",
-            limited: amount,
-        }
-        experiment = Experiment.build(settings)
-        check_settings(experiment)
-        opened = stack.enter_context(opened_run(experiment, resume=resume, overwrite=overwrite))
-
-        def task(_: Experiment) -> Task:
-            return Task(name, model, data, True, evaluate or accuracy, loss, "the caller's", target_batch=target_batch)
-
+    limited, amount = budget_setting(budget)
+    settings: dict[str, Any] = {
+        "target": target,
+        "agent": agent,
+        "episodes": episodes,
+        "warmup": warmup,
+        "granularity": granularity,
+        "skip": tuple(skip),
+        "finetune_epochs": finetune_epochs,
+        "finalists": finalists,
+        "threads": threads,
+        "precision": precision,
+        "memory_format": memory_format,
+        "target_batch": target_batch,
+        "table": None if table is None else str(table),
+        "seed": seed,
+        limited: amount,
+    }
+    opening = run_of(
+        model, (train, search, test), example_input, settings, check_settings,
+        loss=loss, evaluate=evaluate, run=run, resume=resume, overwrite=overwrite,
+    )  # fmt: skip
+    with opening as (opened, task):
+        experiment, heard = opened.experiment, talk or Silent()
         if experiment.accuracy_drop is None:
-            result = compress_job(task(experiment), opened, talk or Silent())
+            result = compress_job(task(experiment), opened, heard)
         else:
-            result = accuracy_drop_job(experiment, opened, talk or Silent(), task)
-        return result if run is not None else Result(result.model, result.policy, result.report)
-
-
-def _budget(text: str) -> tuple[str, str]:
-    """The setting that a budget stands in, and its amount."""
-    kind, _, amount = text.partition("<=")
-    if kind.strip() == "accuracy_drop":
-        return "accuracy_drop", amount.strip().removesuffix("%")
-    budget = Budget.from_text(text)
-    return budget.kind, budget.requested
+            result = accuracy_drop_job(experiment, opened, heard, task)
+    return result if run is not None else without_folder(result)
 
 
 def profile(

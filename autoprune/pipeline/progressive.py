@@ -34,7 +34,7 @@ from autoprune.pipeline.timing import Timing
 from autoprune.pipeline.verify import uniform_within
 from autoprune.rundir import RunDir
 
-__all__ = ["AGENT", "check_progressive", "progressive_experiment", "progressive_job"]
+__all__ = ["AGENT", "check_progressive", "progressive_job"]
 
 AGENT = "progressive"
 """What a run of this job calls its agent: no other command goes on with it."""
@@ -43,19 +43,15 @@ _MARGIN = 0.99  # share of the limit that the last step may measure: a later ses
 _VERIFICATIONS = 3  # finished networks that may miss the budget before the job gives up
 
 
-def progressive_experiment(experiment: Experiment) -> Experiment:
-    """The experiment as a progressive run records it.
+def check_progressive(experiment: Experiment) -> None:
+    """Refuse, before anything is written, what can be told from the settings alone.
 
     Raises:
-        InputError: If it asks for no budget but a loss of accuracy.
+        InputError: If it asks for no budget but a loss of accuracy, or a setting cannot be what is meant.
+        TargetError: If the target is not available on this machine.
     """
     if experiment.accuracy_drop is not None:
         raise InputError("progressive pruning goes to a budget; for --accuracy-drop use autoprune compress")
-    return experiment.replace(agent=AGENT)
-
-
-def check_progressive(experiment: Experiment) -> None:
-    """Refuse, before anything is written, what can be told from the settings alone; see `check_settings`."""
     check_settings(experiment.replace(agent="uniform"))  # no agent searches; all else is as for the other commands
 
 

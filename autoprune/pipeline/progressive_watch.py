@@ -43,25 +43,20 @@ class Watch:
     Args:
         talk: Is told of a wait.
         sensors: Of the device that is measured; this machine's processor when None.
-        patience: Seconds to wait at most, before each measurement.
-        interval: Seconds between two looks.
     """
 
-    def __init__(
-        self, talk: Talk, sensors: Sensors | None = None, *, patience: float = _PATIENCE, interval: float = _INTERVAL
-    ) -> None:
+    def __init__(self, talk: Talk, sensors: Sensors | None = None) -> None:
         self.talk, self.sensors = talk, sensors or Sensors()
-        self.patience, self.interval = patience, interval
 
     def wait(self) -> Pause | None:
         """Let the device recover; None if it does not throttle."""
         reason, start = self.sensors.throttled(), time.monotonic()
         if reason is None:
             return None
-        self.talk.say(f"the device throttles ({reason}); waiting up to {self.patience:.0f} s before it is measured")
+        self.talk.say(f"the device throttles ({reason}); waiting up to {_PATIENCE:.0f} s before it is measured")
         now: str | None = reason
-        while now is not None and time.monotonic() - start < self.patience:
-            time.sleep(self.interval)
+        while now is not None and time.monotonic() - start < _PATIENCE:
+            time.sleep(_INTERVAL)
             now = self.sensors.throttled()
         waited = time.monotonic() - start
         told = "it has recovered" if now is None else "it still throttles, and is measured all the same"

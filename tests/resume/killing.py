@@ -49,7 +49,7 @@ def instrument(moment, margin, entries):
     verify._MARGIN = margin
     profiling.ProfileSettings = functools.partial(profiling.ProfileSettings, most_entries=entries)
     make, rename = tempfile.mkstemp, Path.replace
-    append, score, epoch = RunDir.append_episode, Scorer.__call__, Trainer._one_epoch
+    append, score, epoch = RunDir.append_row, Scorer.__call__, Trainer._one_epoch
 
     def mkstemp(*given, **named):
         made = make(*given, **named)
@@ -61,13 +61,13 @@ def instrument(moment, margin, entries):
         rename(self, goal)
         moment(f"renamed {Path(goal).name}")
 
-    def append_episode(self, row):
+    def append_row(self, name, row):
         if moment.due("torn line"):
-            with self.file("episodes.jsonl").open("a") as stream:
-                stream.write(json.dumps(row)[: 10 + row["episode"]])
+            with self.file(name).open("a") as stream:
+                stream.write(json.dumps(row)[: 10 + row.get("episode", row.get("step"))])
             os.kill(os.getpid(), moment.signal)
-        append(self, row)
-        moment("episode")
+        append(self, name, row)
+        moment(Path(name).stem.removesuffix("s"))
 
     def scored(self, choices):
         moment("scoring")
@@ -77,7 +77,7 @@ def instrument(moment, margin, entries):
         moment("epoch")
         return epoch(self)
 
-    tempfile.mkstemp, Path.replace, RunDir.append_episode = mkstemp, replace, append_episode
+    tempfile.mkstemp, Path.replace, RunDir.append_row = mkstemp, replace, append_row
     Scorer.__call__, Trainer._one_epoch = scored, one_epoch
     from tiny_job import Formula
 

@@ -32,10 +32,10 @@ class Shop:
             text=True,
         )
 
-    def run(self, *arguments, kill=None, margin=0.99, entries=800, by=signal.SIGKILL):
+    def run(self, *arguments, kill=None, margin=0.99, entries=800, by=signal.SIGKILL, command=("compress", *JOB)):
         """Exit code, negative for a signal."""
         Path(f"{self.log}.txt").unlink(missing_ok=True)
-        job = {"arguments": ["compress", *JOB, *arguments], "kill": kill, "margin": margin, "signal": by}
+        job = {"arguments": [*command, *arguments], "kill": kill, "margin": margin, "signal": by}
         job["entries"] = entries
         job["log"] = str(self.log)
         self.process.stdin.write(json.dumps(job) + "\n")
@@ -64,11 +64,12 @@ def content(run):
             continue
         if path.suffix == ".safetensors" and name != "checkpoint/agent.safetensors":
             found[name] = path.read_bytes()
-        elif name == "episodes.jsonl":
+        elif path.suffix == ".jsonl":
             rows = [json.loads(line) for line in path.read_text().splitlines()]
-            found[name] = [{k: v for k, v in row.items() if k not in ("seconds", "cached")} for row in rows]
+            found[name] = [{k: v for k, v in row.items() if k not in ("seconds", "cached", "signals")} for row in rows]
         elif path.suffix == ".json":
-            found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k != "seconds"}
+            kept = json.loads(path.read_text()).items()
+            found[name] = {k: v for k, v in kept if k != "seconds" and not k.endswith(" watch")}  # sensors are timings
         elif name == "experiment.yaml":
             found[name] = yaml.safe_load(path.read_text())
             found[name]["settings"].pop("run")
