@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AMC_FEATURES", "amc_features", "static_columns", "width_features"]
 
+_WEIGHTED = ("conv", "depthwise", "linear")
+
 AMC_FEATURES = ("output channels", "input channels", "input height", "input width", "stride", "kernel size")
 
 
@@ -27,7 +30,8 @@ def width_features(space: SearchSpace) -> NDArray[np.float64]:
 def amc_features(analysis: Analysis, space: SearchSpace) -> NDArray[np.float64]:
     """What AMC tells the agent about each layer (section 3.2): n, c, h, w, stride, k.
 
-    A coupled group shows the features of its first producer, which also names it.
+    A coupled group shows the features of its first producer, which also names it. A block shows the input of its first
+    layer and the output channels of its last; it has no stride and no kernel of its own, and both are 0.
 
     Args:
         analysis: The network's operators and groups.
@@ -39,12 +43,23 @@ def amc_features(analysis: Analysis, space: SearchSpace) -> NDArray[np.float64]:
     """
     layers: dict[str, Op] = {}
     for op in analysis.ops:
-        if op.kind in ("conv", "depthwise", "linear"):
+        if op.kind in _WEIGHTED:
             layers.setdefault(op.name, op)
     first = {group.name: next(iter(group.producers), group.name) for group in analysis.groups}
-    ops = [layers.get(first.get(name, name)) for name in space.names]
-    rows = [[0.0] * len(AMC_FEATURES) if op is None else _operator_features(op) for op in ops]
+    inside = {block.name: block.nodes for block in analysis.blocks}
+    rows = []
+    for name in space.names:
+        op = layers.get(first.get(name, name))
+        if name in inside:
+            rows.append(_block_features([op for op in analysis.ops if op.node in inside[name]]))
+        else:
+            rows.append([0.0] * len(AMC_FEATURES) if op is None else _operator_features(op))
     return np.array(rows, dtype=np.float64).reshape(len(space), len(AMC_FEATURES))
+
+
+def _block_features(ops: Sequence[Op]) -> list[float]:
+    rows = [_operator_features(op) for op in ops if op.kind in _WEIGHTED]
+    return [rows[-1][0], *rows[0][1:4], 0.0, 0.0] if rows else [0.0] * len(AMC_FEATURES)
 
 
 def _operator_features(op: Op) -> list[float]:

@@ -46,6 +46,8 @@ class PruningEnv(gymnasium.Env[Array, Array]):
     ## Action
     `Box(-1, 1, (1,), float32)`. With action a, the current decision keeps the share (a + 1) / 2 of its units, rounded
     to the nearest option (the wider one on a tie) from which the budget can still be met. Values outside are clipped.
+    A decision on a block keeps it from a share of 1/2 on. One that lies within a dropped block changes nothing: it is
+    executed as dense whatever is asked for, so that equal networks have equal choices.
 
     ## Observation
     `Box(float32)` with k + 5 columns; k = 6 with `amc_features`, which gives AMC's 11. It describes the decision to
@@ -149,7 +151,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
             InputError: If the episode is over or the action is not one finite number.
         """
         decision = self._current()
-        option = self._nearest(action, self.wall.allowed())
+        option = self._nearest(action, self._allowed())
         self.wall.take(option)
         kept = decision.options[option]
         self._share = kept / decision.width
@@ -174,7 +176,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
             The action that asks for exactly the option chosen, shape (1,).
         """
         decision = self._current()
-        allowed = self.wall.allowed()
+        allowed = self._allowed()
         reach = self._reach()
         wanted = self.limit * (1 - slack) if np.isfinite(self.limit) else 0.0  # nothing to spend
         floor = min(wanted, float(reach[allowed].max()))
@@ -197,6 +199,13 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         distance = np.abs(np.asarray(decision.options)[options] - asked)
         return int(options[len(options) - 1 - np.argmin(distance[::-1])])
 
+    def _allowed(self) -> NDArray[np.bool_]:
+        """Which options may be taken: those that can end within the limit, or the dense one if nothing depends on it."""
+        allowed, decision = self.wall.allowed(), self._current()
+        if not decision.matters(self._choices()) and allowed[-1]:
+            allowed[:-1] = False
+        return allowed
+
     def _reach(self) -> NDArray[np.float64]:
         """Cost after each option of the current decision if all later ones stay whole, shape (options,)."""
         taken = self.space.indices(self._choices())
@@ -205,7 +214,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         return self.cost.costs(rows)
 
     def _finish(self, info: dict[str, Any]) -> float:
-        choices = self._choices()
+        choices = self.space.canonical(self._choices())
         repeated = choices in self.memory
         accuracy = self.memory(choices)
         cost = self.cost.cost(choices)
@@ -215,8 +224,8 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         return reward
 
     def _choices(self) -> dict[str, int]:
-        witness = self.wall.witness
-        return {name: witness[name] for name in self.space.names[: self.wall.step]}
+        taken = zip(self.space.decisions, self.wall.taken, strict=False)
+        return {decision.name: decision.options[option] for decision, option in taken}
 
     def _info(self) -> dict[str, Any]:
         accounting = self.wall.accounting

@@ -52,6 +52,9 @@ def spend_budget(
         limit = max(least, float(rng.uniform(least, max(least, cost.dense))))
     spread = rng.uniform()  # how far from a uniform policy is drawn too, so that both kinds are seen
     shares = 0.5 + spread * (rng.uniform(1e-3, 1.0, size=len(space)) - 0.5)
+    blocks = np.array([decision.is_block for decision in space.decisions], dtype=np.bool_)
+    if blocks.any():  # how many go is drawn by itself: a narrow network may keep them all
+        shares[blocks] = 1.0 - rng.uniform() * rng.uniform(0.0, 0.999, size=int(blocks.sum()))
     indices = _scale(cost, limit, shares)
     if indices is None:
         indices = space.indices(_feasible(cost, limit) if fallback is None else fallback)
@@ -72,18 +75,25 @@ def top_up(cost: AdditiveCost, limit: float, indices: Indices, rng: np.random.Ge
     """
     sizes = np.array([len(decision.options) for decision in cost.space.decisions])
     indices = indices.copy()
-    while len(raisable := np.flatnonzero(indices + 1 < sizes)):
+    while len(raisable := np.flatnonzero((indices + 1 < sizes) & _alive(cost.space, indices))):
         trials = np.repeat(indices[None], len(raisable), axis=0)
         trials[np.arange(len(raisable)), raisable] += 1
         fits = np.flatnonzero(cost.costs(trials) <= limit)
         if not len(fits):
             break
         indices = trials[rng.choice(fits)]
-    return indices
+    dense = np.where(_alive(cost.space, indices), indices, sizes - 1)
+    return dense if np.array_equal(dense, indices) else top_up(cost, limit, dense, rng)
+
+
+def _alive(space: SearchSpace, indices: Indices) -> NDArray[np.bool_]:
+    """Which decisions change anything, shape (D,): those within dropped blocks do not."""
+    taken = {d.name: d.options[int(i)] for d, i in zip(space.decisions, indices, strict=True)}
+    return np.array([decision.matters(taken) for decision in space.decisions], dtype=np.bool_)
 
 
 def largest_uniform(cost: AdditiveCost, limit: float) -> dict[str, int] | None:
-    """The uniform policy with the largest ratio that meets the limit; None if no ratio does.
+    """The uniform policy with the largest ratio that meets the limit, all blocks kept; None if no ratio does.
 
     All ratios are tried, since a smaller ratio need not be cheaper: on hardware, 63 channels are slower than 64.
 
@@ -91,7 +101,10 @@ def largest_uniform(cost: AdditiveCost, limit: float) -> dict[str, int] | None:
         cost: Prices policies.
         limit: What the policy may cost at most, in the cost's unit.
     """
-    edges = [_edges(cost.space, d) for d in range(len(cost.space))]
+    edges = [
+        np.zeros(1) if decision.is_block and len(decision.options) > 1 else _edges(cost.space, d)
+        for d, decision in enumerate(cost.space.decisions)
+    ]
     ratios = np.unique(np.concatenate([[0.0], *edges]))[::-1]
     rows = np.stack([np.searchsorted(edge, ratios, side="right") for edge in edges], axis=1)
     fits = np.flatnonzero(cost.costs(rows) <= limit)

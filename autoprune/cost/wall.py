@@ -89,6 +89,11 @@ class Wall:
         return len(self._taken)
 
     @property
+    def taken(self) -> tuple[int, ...]:
+        """Option numbers of the decisions taken."""
+        return tuple(self._taken)
+
+    @property
     def witness(self) -> dict[str, int]:
         """Choices within the limit that start with the decisions taken; at the end, the policy itself."""
         return self.cost.space.choices(self._witness)
