@@ -200,7 +200,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         return int(options[len(options) - 1 - np.argmin(distance[::-1])])
 
     def _allowed(self) -> NDArray[np.bool_]:
-        """Which options may be taken: those that can end within the limit, or the dense one if nothing depends on it."""
+        """Which options may be taken: those that can end within the limit, or the dense one if it changes nothing."""
         allowed, decision = self.wall.allowed(), self._current()
         if not decision.matters(self._choices()) and allowed[-1]:
             allowed[:-1] = False
