@@ -16,6 +16,7 @@ from autoprune.models import read_weights
 COMMANDS = [
     "compress",
     "search",
+    "progressive",
     "profile",
     "finetune",
     "export",
