@@ -15,15 +15,17 @@ from autoprune.space import SearchSpace
 
 __all__ = ["BUDGET_KINDS", "Budget", "BudgetKind", "CostModel"]
 
-BudgetKind = Literal["latency", "flops", "params"]
-BUDGET_KINDS: tuple[BudgetKind, ...] = ("latency", "flops", "params")
+BudgetKind = Literal["latency", "flops", "params", "energy"]
+BUDGET_KINDS: tuple[BudgetKind, ...] = ("latency", "flops", "params", "energy")
 
-# Everything is kept in the cost model's unit: milliseconds, multiply-accumulates, parameters.
+# Everything is kept in the cost model's unit: milliseconds, multiply-accumulates, parameters, millijoules.
 _UNITS: dict[str, dict[str, float]] = {
     "latency": {"ms": 1.0, "us": 1e-3, "s": 1e3},
     "flops": {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9},
     "params": {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9},
+    "energy": {"mj": 1.0, "uj": 1e-3, "j": 1e3},
 }
+_EXAMPLES = {"latency": "50% or 2.5ms", "energy": "50% or 3mJ"}
 
 
 class CostModel(Protocol):
@@ -55,7 +57,7 @@ class Budget:
         kind: Which cost is limited.
         requested: The user's own words, such as `50%` or `2.5ms`.
         amount: A share in (0, 1] if `relative`, else the limit in the cost's unit
-            (milliseconds, multiply-accumulates, parameters).
+            (milliseconds, multiply-accumulates, parameters, millijoules).
         relative: Whether `amount` is a share of the dense network's cost.
     """
 
@@ -81,7 +83,7 @@ class Budget:
         match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z%]*)\s*", text.lower())
         units = _UNITS[kind]
         if match is None or (match[2] != "%" and match[2] not in units):
-            example = "50% or 2.5ms" if kind == "latency" else "50% or 20M"
+            example = _EXAMPLES.get(kind, "50% or 20M")
             raise InputError(f"cannot read the {kind} budget {text!r}; write for example {example}")
         number, unit = float(match[1]), match[2]
         if not np.isfinite(number) or number <= 0 or (unit == "%" and number > 100):

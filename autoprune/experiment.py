@@ -14,7 +14,7 @@ from autoprune.names import nearest_name
 
 __all__ = ["BUDGETS", "Experiment", "option_group"]
 
-BUDGETS = ("latency", "flops", "params", "accuracy_drop")
+BUDGETS = ("latency", "flops", "params", "energy", "accuracy_drop")
 """The settings of which one may be given."""
 
 _TOLD = 8  # faults of one file; further ones are counted
@@ -74,6 +74,9 @@ class Experiment(BaseModel):
     )
     flops: str | None = _option(None, "budget of multiply-accumulates: 50% or 20M", "Budget")
     params: str | None = _option(None, "budget of parameters: 50% or 100k", "Budget")
+    energy: str | None = _option(
+        None, "budget of energy a call: 50% or 3mJ; measured where there is a sensor, else modelled", "Budget"
+    )
     accuracy_drop: float | None = _option(
         None,
         "instead of a budget: the fastest network that loses at most so many percentage points on the search split",
@@ -139,7 +142,7 @@ class Experiment(BaseModel):
             raise ValueError("a setting cannot hold the character of number 0")
         return value
 
-    @field_validator("latency", "flops", "params", mode="before")
+    @field_validator("latency", "flops", "params", "energy", mode="before")
     @classmethod
     def _budgets_are_text(cls, value: Any) -> Any:
         return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
@@ -164,7 +167,7 @@ class Experiment(BaseModel):
     @property
     def budget(self) -> tuple[str, str]:
         """Kind and amount of the budget, as the user wrote it; half the latency when none was given."""
-        for kind in ("latency", "flops", "params"):
+        for kind in ("latency", "flops", "params", "energy"):
             amount = getattr(self, kind)
             if amount is not None:
                 return kind, amount

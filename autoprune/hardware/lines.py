@@ -82,11 +82,17 @@ class LineProcess:
         self._errors.close()
 
     def ask(self, request: Mapping[str, Any], wanted: str, progress: Callable[[int, int], None] | None = None) -> Any:
+        """The value that `answer` gives under `wanted`."""
+        return self.answer(request, wanted, progress)[wanted]
+
+    def answer(
+        self, request: Mapping[str, Any], wanted: str, progress: Callable[[int, int], None] | None = None
+    ) -> dict[str, Any]:
         """Send a request and wait for its answer.
 
         Args:
             request: A JSON object.
-            wanted: The key of the answer; its value is returned.
+            wanted: A key that the answer has and that signs of life have not.
             progress: Called with (done, all) at every sign of life.
 
         Raises:
@@ -94,11 +100,11 @@ class LineProcess:
         """
         self._send(json.dumps(request, allow_nan=False) + "\n")
         while True:
-            answer = self._answer()
+            answer = self._next()
             if "error" in answer:
                 raise TargetError(f"{self._who} failed: {' '.join(str(answer['error']).split())[:300]}")
             if wanted in answer:
-                return answer[wanted]
+                return answer
             if "alive" not in answer:
                 raise TargetError(f"{self._who} answered nonsense: no {wanted!r} in {str(answer)[:100]}")
             done, total = self._done_and_all(answer["alive"])
@@ -129,7 +135,7 @@ class LineProcess:
             if time.monotonic() - moved[0] > self._patience:
                 raise TargetError(f"{self._who}: it took nothing in for {self._patience:.0f} s; it was stopped")
 
-    def _answer(self) -> dict[str, Any]:
+    def _next(self) -> dict[str, Any]:
         try:
             line = self._answers.get(timeout=self._patience)
         except queue.Empty:

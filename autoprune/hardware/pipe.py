@@ -127,18 +127,36 @@ class _Device:
         """
         networks = [base64.b64encode(payload).decode("ascii") for payload in payloads]
         request = {"time": networks, "protocol": protocol.to_json()}
-        answer = self._process.ask(request, "blocks", progress)
-        if not isinstance(answer, list) or len(answer) != len(payloads):
-            count = f"{len(answer)} results" if isinstance(answer, list) else f"{answer!r:.60}"
-            raise TargetError(f"{self._who} answered nonsense: {count} for {len(payloads)} networks")
-        return [self._measurement(blocks, protocol) for blocks in answer]
+        answer = self._process.answer(request, "blocks", progress)
+        results = self._of_every_network(answer["blocks"], len(payloads), "results")
+        energy: list[Any] = [None] * len(payloads)
+        if answer.get("energy_mj") is not None:
+            energy = self._of_every_network(answer["energy_mj"], len(payloads), "energies")
+        source = answer.get("energy_source", "the device says nothing about energy")
+        return [
+            self._measurement(blocks, protocol, {"energy_mj": self._energy(mj), "energy_source": str(source)})
+            for blocks, mj in zip(results, energy, strict=True)
+        ]
 
-    def _measurement(self, blocks: object, protocol: Protocol) -> Measurement:
-        if not isinstance(blocks, list) or not blocks or not all(_is_latency(value) for value in blocks):
+    def _of_every_network(self, values: object, networks: int, what: str) -> list[Any]:
+        if not isinstance(values, list) or len(values) != networks:
+            count = f"{len(values)} {what}" if isinstance(values, list) else f"{values!r:.60}"
+            raise TargetError(f"{self._who} answered nonsense: {count} for {networks} networks")
+        return values
+
+    def _energy(self, value: object) -> float | None:
+        if value is not None and not _is_positive(value):
+            raise TargetError(f"{self._who} answered nonsense: an energy of {value!r:.40} mJ")
+        return value  # type: ignore[return-value]  # a number, or None
+
+    def _measurement(self, blocks: object, protocol: Protocol, conditions: dict[str, Any]) -> Measurement:
+        if not isinstance(blocks, list) or not blocks or not all(_is_positive(value) for value in blocks):
             raise TargetError(f"{self._who} answered nonsense: latencies {str(blocks)[:100]} (ms, a list of blocks)")
         value, spread, stable = summarise(blocks, protocol)
-        return Measurement(value, round(spread, 5), len(blocks), "device", stable, {"blocks": len(blocks)})
+        return Measurement(
+            value, round(spread, 5), len(blocks), "device", stable, {"blocks": len(blocks), **conditions}
+        )
 
 
-def _is_latency(value: Any) -> bool:
+def _is_positive(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value) and 0 < value < 1e9

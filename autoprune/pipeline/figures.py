@@ -69,6 +69,14 @@ def make_report(problem: Problem, entries: Mapping[str, Entry], measured: float,
     }
 
 
+def _energy(problem: Problem, entry: Entry, choices: Mapping[str, int]) -> dict[str, Any]:
+    """Energy of one call: as measured in the final session where there is a sensor, else by the cost model."""
+    if entry.timing.energy_mj is not None:
+        return {"energy_mj": entry.timing.energy_mj, "energy_label": f"measured ({entry.timing.energy_source})"}
+    model = problem.energy
+    return {"energy_mj": model.cost(choices), "energy_label": model.label}
+
+
 def _figures(problem: Problem, entry: Entry) -> dict[str, Any]:
     scores = [reported_score(problem.task, network, problem.task.data.test) for network in entry.networks]
     choices = dict(entry.choices or {})
@@ -81,6 +89,7 @@ def _figures(problem: Problem, entry: Entry) -> dict[str, Any]:
         "latency_stable": entry.timing.stable,
         "flops": int(problem.costs["flops"].cost(choices)),
         "params": sum(p.numel() for p in entry.networks[0].parameters()),
+        **_energy(problem, entry, choices),
     }
     if len(scores) > 1:
         figures |= {

@@ -14,6 +14,7 @@ from autoprune.errors import BudgetError
 from autoprune.files import write_json
 from autoprune.hardware import measure
 from autoprune.models import save_weights
+from autoprune.pipeline.energy import energy_of, measured_energy
 from autoprune.pipeline.figures import Entry, make_report
 from autoprune.pipeline.fine_tuning import fine_tune, tournament, train_dense
 from autoprune.pipeline.opening import Result
@@ -152,10 +153,7 @@ def final_timing(
         measured = measure(list(networks.values()), problem.task.timed_example, problem.target)
         dense = measured[0]
         limit = limit_in_session(problem, dense)
-        return {
-            name: asdict(Timing(m.ms, dense.ms, limit, m.spread, m.stable))
-            for name, m in zip(networks, measured, strict=True)
-        }
+        return {name: asdict(Timing.of(m, dense, limit)) for name, m in zip(networks, measured, strict=True)}
 
     with talk.stage("verify", "verifying on the target"):
         key = f"final timing {policy_key(choices)} {attempt}"
@@ -163,17 +161,22 @@ def final_timing(
     if problem.budget.kind == "latency":
         final = timings["finetuned"]
         return timings, final.ms, float(final.limit_ms or 0.0)
-    counted = _counted(problem, network)
-    return timings, counted, problem.limit
+    metered = measured_energy(problem, timings) if problem.budget.kind == "energy" else None
+    if metered is not None:
+        return timings, *metered
+    return timings, _counted(problem, network), problem.limit
 
 
 def _counted(problem: Problem, network: nn.Module) -> float:
-    """Multiply-accumulates or parameters of the finished network itself, not of its policy."""
+    """Multiply-accumulates, parameters or modelled energy of the finished network itself, not of its policy."""
     from autoprune.graph import analyse
 
     if problem.budget.kind == "params":
         return float(sum(p.numel() for p in network.parameters()))
-    return float(analyse(network, problem.task.example, validate=False).macs({}))
+    analysis = analyse(network, problem.task.example, validate=False)
+    if problem.budget.kind == "energy":
+        return energy_of(analysis, problem.energy.coefficients, problem.task.target_batch)
+    return float(analysis.macs({}))
 
 
 def _correlation(pairs: list[tuple[float, float]]) -> float | None:
@@ -225,4 +228,7 @@ def _finish(search: Search, final: Final, talk: Talk) -> Result:
 def measured_figures(report: dict[str, Any]) -> dict[str, float]:
     """What a policy file says that its finished network does."""
     figures = report["finetuned"]
-    return {key: figures[key] for key in ("accuracy", "latency_ms", "flops", "params") if figures[key] is not None}
+    known = {key: figures[key] for key in ("accuracy", "latency_ms", "flops", "params") if figures[key] is not None}
+    if figures["energy_label"].startswith("measured"):
+        known["energy_mj"] = figures["energy_mj"]
+    return known

@@ -11,6 +11,7 @@ from torch import nn
 
 from autoprune.budget import Budget
 from autoprune.cost import AdditiveCost, Wall
+from autoprune.cost.energy import EnergyCost
 from autoprune.cost.macs import macs_cost
 from autoprune.cost.params import params_cost
 from autoprune.errors import BudgetError, InputError
@@ -19,6 +20,7 @@ from autoprune.graph import Analysis, analyse
 from autoprune.hardware import Target
 from autoprune.hardware.widths import Grid, grid_of
 from autoprune.pipeline.device import target_of
+from autoprune.pipeline.energy import energy_model, search_limit
 from autoprune.pipeline.talk import Talk
 from autoprune.pipeline.task import Task
 from autoprune.pruning.criteria import kept_units, ranking
@@ -65,6 +67,13 @@ class Problem:
         """The cost model of the budget."""
         return self.costs[self.budget.kind]
 
+    @property
+    def energy(self) -> EnergyCost:
+        """The cost model of energy, which every problem has: modelled, or fitted on what a sensor measured."""
+        cost = self.costs["energy"]
+        assert isinstance(cost, EnergyCost)  # `build_problem` made it
+        return cost
+
     def rank_units(self) -> None:
         """Rank units by the trained dense weights."""
         self.order = ranking(self.task.model, self.analysis, self.experiment.criterion)
@@ -83,8 +92,9 @@ class Problem:
         )
 
     def predict(self, choices: Mapping[str, int]) -> dict[str, float]:
-        """What a policy is predicted to cost, by kind; latency in ms under `latency_ms`."""
-        return {("latency_ms" if kind == "latency" else kind): cost.cost(choices) for kind, cost in self.costs.items()}
+        """What a policy is predicted to cost, by kind; `latency_ms` in ms, `energy_mj` in mJ."""
+        names = {"latency": "latency_ms", "energy": "energy_mj"}
+        return {names.get(kind, kind): cost.cost(choices) for kind, cost in self.costs.items()}
 
     def small(self, choices: Mapping[str, int]) -> nn.Module:
         """The raw cut of the dense network."""
@@ -166,9 +176,10 @@ def _priced(
     if budget.kind == "latency":
         table = _table(task, run, target, analysis, space, granularity, coarser, talk)
     costs = {"flops": macs_cost(analysis, space), "params": params_cost(analysis, space)}
+    costs["energy"] = energy_model(task, run, target, analysis, space, talk, measured=budget.kind == "energy")
     if table is not None:
         costs["latency"] = table.cost()
-    limit = budget.limit(costs[budget.kind].dense)
+    limit = search_limit(budget, costs[budget.kind])
     return Problem(task, experiment, run, target, analysis, space, budget, costs, table, limit)
 
 

@@ -26,6 +26,8 @@ class Timing:
         limit_ms: What the budget allows in that session; None if the budget is on something else.
         spread: Of `ms`, as a share.
         stable: Whether the protocol's stopping rule was met for both.
+        energy_mj: Measured energy of one call in millijoules; None where the device has no sensor.
+        energy_source: The sensor, or why there is none.
     """
 
     ms: float
@@ -33,6 +35,16 @@ class Timing:
     limit_ms: float | None
     spread: float
     stable: bool
+    energy_mj: float | None = None
+    energy_source: str | None = None
+
+    @classmethod
+    def of(cls, measured: Measurement, dense: Measurement, limit_ms: float | None) -> Timing:
+        """What a measurement says, beside the dense network's of the same session."""
+        told = measured.conditions
+        stable = measured.stable and dense.stable
+        energy, source = told.get("energy_mj"), told.get("energy_source")
+        return cls(measured.ms, dense.ms, limit_ms, measured.spread, stable, energy, source)
 
     @property
     def over(self) -> float:
@@ -79,8 +91,7 @@ def _session(problem: Problem, policies: Sequence[Mapping[str, int]]) -> dict[st
     dense, *measured = measure(networks, problem.task.timed_example, problem.target)
     timings = {}
     for choices, m in zip(policies, measured, strict=True):
-        timing = Timing(m.ms, dense.ms, limit_in_session(problem, dense), m.spread, m.stable and dense.stable)
-        timings[policy_key(choices)] = asdict(timing)
+        timings[policy_key(choices)] = asdict(Timing.of(m, dense, limit_in_session(problem, dense)))
     return {"timings": timings, "dense_ms": dense.ms, "layers": _measured_layers(problem, policies)}
 
 

@@ -43,6 +43,8 @@ class Figures(BaseModel):
     latency_ms_predicted: float | None = Field(default=None, description="by the latency table")
     flops: float | None = Field(default=None, description="multiply-accumulates of one input")
     params: float | None = Field(default=None, description="parameters")
+    energy_mj: float | None = Field(default=None, description="of one call, in millijoules")
+    energy_label: str | None = Field(default=None, description="`modelled (...)` or `measured (...)`")
 
     @property
     def mean(self) -> float | None:

@@ -119,12 +119,24 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
     if content.speedup is not None:
         where = f" on {content.target}" if isinstance(content.target, str) else ""
         lines.append(f"speed-up as measured{where}: {content.speedup:.2f}{TIMES}")
+    if small_energy := _energy(content):
+        lines.append(small_energy)
     if content.gain is not None:
         lines.append(f"accuracy against dense: {points(content.gain)} percentage points{_spread(content.finetuned)}")
     if content.total_seconds is not None:
         stages = [f"{name} {duration(s)}" for name, s in content.seconds.items() if name != "total" and s is not None]
         lines.append(f"time: {duration(content.total_seconds)}" + (f" ({', '.join(stages)})" if stages else ""))
     return lines
+
+
+def _energy(report: Report) -> str | None:
+    """What a call takes, where a sensor measured it or the budget is on it; else nobody asked for a model's figure."""
+    dense, small = report.dense, report.finetuned
+    measured = (small.energy_label or "").startswith("measured")
+    if small.energy_mj is None or not (measured or report.budget.kind == "energy"):
+        return None
+    was = f", dense {cost(dense.energy_mj, 'energy')}" if dense.energy_mj is not None else ""
+    return f"energy of one call: {cost(small.energy_mj, 'energy')}{was}, {small.energy_label}"
 
 
 def _spread(figures: Figures) -> str:

@@ -52,10 +52,12 @@ def answer(request: dict, kind: str) -> str | None:
         sys.stdout.write('{"blocks": [[')
         sys.stdout.flush()
         time.sleep(600)
+    energy = {"bad-energy": "[0.5, -1]", "few-energies": "[0.5]", "energy": "[0.5, null]"}.get(kind, "null")
     blocks = [[json.dumps(ms)] * 5 for ms in networks]
     if kind in BLOCKS:
         blocks[-1][2] = BLOCKS[kind]
-    return '{"blocks": [' + ", ".join(f"[{', '.join(each)}]" for each in blocks) + "]}"
+    lists = ", ".join(f"[{', '.join(each)}]" for each in blocks)
+    return f'{{"blocks": [{lists}], "energy_mj": {energy}, "energy_source": "paper"}}'
 
 
 def main() -> None:

@@ -33,6 +33,8 @@ FAULTS = {
     "infinite": "answered nonsense: latencies",
     "text": "answered nonsense: latencies",
     "true": "answered nonsense: latencies",
+    "bad-energy": "answered nonsense: an energy of -1 mJ",
+    "few-energies": "answered nonsense: 1 energies for 2 networks",
     "error": "failed: out of memory on the board",
 }
 
@@ -64,6 +66,13 @@ def test_a_device_behind_a_pipe_is_timed(board: Path) -> None:
     fingerprint = target.fingerprint()
     assert fingerprint["device"] == "paper" and fingerprint["threads"] == "2"
     assert "cpu" not in fingerprint  # this machine's processor has nothing to do with it
+
+
+def test_a_device_may_say_what_it_took(board: Path) -> None:
+    break_at(board, "energy", 1)  # no fault, but said on request
+    first, second = get_target("paper_board:PaperBoard").time(two_networks(), Protocol())
+    assert first.conditions["energy_mj"] == 0.5 and first.conditions["energy_source"] == "paper"
+    assert second.conditions["energy_mj"] is None
 
 
 @pytest.mark.parametrize("kind", FAULTS)

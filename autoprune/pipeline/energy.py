@@ -1,0 +1,116 @@
+"""Energy in a job: modelled from counts, or fitted on networks that a sensor watched; verified by it at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autoprune.budget import Budget
+from autoprune.cost import AdditiveCost
+from autoprune.cost.energy import Coefficients, EnergyCost, energy_cost, fit_energy
+from autoprune.graph import Analysis, cut
+from autoprune.hardware import Target, measure
+from autoprune.hardware.profiling import spread_policies
+from autoprune.pipeline.talk import Talk
+from autoprune.pipeline.task import Task
+from autoprune.rundir import RunDir
+from autoprune.space import SearchSpace
+
+if TYPE_CHECKING:
+    from autoprune.pipeline.problem import Problem
+    from autoprune.pipeline.timing import Timing
+
+__all__ = ["energy_model", "energy_of", "measured_energy", "search_limit"]
+
+_FIT, _HELD_OUT = 10, 4  # networks whose energy is measured, the dense one among the first
+_MARGIN = 0.98  # share of a limit on measured energy that a search may plan with: predictions miss by a few percent
+
+
+def energy_model(
+    task: Task, run: RunDir, target: Target, analysis: Analysis, space: SearchSpace, talk: Talk, *, measured: bool
+) -> EnergyCost:
+    """What policies cost in millijoules.
+
+    Args:
+        task: The network and its example.
+        run: Keeps what was measured, so that a resumed run reads it back.
+        target: Where; its own counter of energy is read while it times.
+        analysis: The model's operators.
+        space: The decisions.
+        talk: Who watches.
+        measured: Whether to time networks for it; else, and where there is no sensor, it is modelled and labelled so.
+    """
+    start = Coefficients.modelled(target.precision)
+    runs: dict[str, Any] = {"source": "", "runs": [], "held_out": []}
+    if measured:
+        key = f"energy of {len(space)} decisions with {sum(len(d.options) for d in space.decisions)} options"
+        runs = run.once(key, lambda: _measured(task, target, analysis, space, run.experiment.seed, talk))
+        if not runs["runs"]:
+            talk.say(f"energy is modelled, not measured: {runs['source']}")
+    if not runs["runs"]:
+        return energy_cost(analysis, space, start, batch=task.target_batch)
+    pairs = [(each["choices"], each["mj"]) for each in runs["runs"]]
+    cost = fit_energy(analysis, space, pairs, runs["source"], coefficients=start, batch=task.target_batch)
+    off = [abs(cost.cost(each["choices"]) / each["mj"] - 1) for each in runs["held_out"]]
+    talk.say(
+        f"energy is measured by {runs['source']}: fitted on {len(pairs)} networks, error on {len(off)} others"
+        f" {np.mean(off):.1%} (worst {max(off):.1%})"
+    )
+    return cost
+
+
+def _measured(
+    task: Task, target: Target, analysis: Analysis, space: SearchSpace, seed: int, talk: Talk
+) -> dict[str, Any]:
+    """Energy of random networks in one interleaved session, as JSON values; no runs, and why, without a sensor."""
+    with talk.stage("profile", f"measuring energy on {target.name}") as progress:
+        (dense,) = measure([task.model], task.timed_example, target)
+        if dense.conditions.get("energy_mj") is None:
+            why = dense.conditions.get("energy_source") or f"{target.name} says nothing about energy"
+            return {"source": str(why), "runs": [], "held_out": []}
+        draw = np.random.default_rng((seed, 2))
+        policies = [
+            dict(space.dense),
+            *spread_policies(space, _FIT - 1, draw),
+            *spread_policies(space, _HELD_OUT, draw),
+        ]
+        networks = [cut(task.model, analysis, _kept(space, choices)) for choices in policies]
+        results = measure(
+            networks, task.timed_example, target, progress=lambda done, total: progress(done, total, "networks")
+        )
+    runs = [
+        {"choices": choices, "mj": result.conditions["energy_mj"]}
+        for choices, result in zip(policies, results, strict=True)
+    ]
+    if any(each["mj"] is None for each in runs):
+        return {"source": "the sensor failed while it was read", "runs": [], "held_out": []}
+    return {"source": str(dense.conditions["energy_source"]), "runs": runs[:_FIT], "held_out": runs[_FIT:]}
+
+
+def _kept(space: SearchSpace, choices: Mapping[str, int]) -> dict[str, range]:
+    return {name: range(units) for name, units in choices.items() if units < space[name].width}
+
+
+def search_limit(budget: Budget, cost: AdditiveCost) -> float:
+    """What a policy may be predicted to cost, in the budget's unit."""
+    limit = budget.limit(cost.dense)
+    metered = isinstance(cost, EnergyCost) and cost.label.startswith("measured")
+    return limit * _MARGIN if metered else limit
+
+
+def measured_energy(problem: Problem, timings: Mapping[str, Timing]) -> tuple[float, float] | None:
+    """What the finished network takes and may take, as the sensor said in the final session; None without a sensor.
+
+    A share means a share of what the dense network took in that session.
+    """
+    small, dense = timings["finetuned"].energy_mj, timings["dense"].energy_mj
+    if small is None or dense is None or not problem.energy.label.startswith("measured"):
+        return None
+    return small, problem.budget.limit(dense)
+
+
+def energy_of(analysis: Analysis, coefficients: Coefficients, batch: int) -> float:
+    """Modelled millijoules of one call of a network that was analysed as it is."""
+    return energy_cost(analysis, SearchSpace(()), coefficients, batch=batch).dense

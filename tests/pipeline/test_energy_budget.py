@@ -1,0 +1,78 @@
+"""A budget on energy: kept as the sensor says where there is one, kept by the model and labelled so where not."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from fake_meter import energy_by_formula
+
+import autoprune
+from autoprune.budget import Budget
+from autoprune.cost.energy import MODELLED, Coefficients
+from autoprune.errors import BudgetError, InputError
+from autoprune.graph import analyse
+from autoprune.pipeline.energy import energy_of
+from autoprune.reports.tables import summary_lines
+
+EXAMPLE = torch.zeros(1, 1, 8, 8)
+
+
+def compress(model, loaders, **settings):
+    settings = {"target": "fake_meter:Meter", "agent": "random", "episodes": 8, "finetune_epochs": 1, **settings}
+    return autoprune.compress(model, **loaders, granularity=2, finalists=2, **settings)
+
+
+def test_units_and_their_refusal() -> None:
+    assert Budget.parse("energy", "3mJ").limit(9.0) == 3.0
+    assert Budget.parse("energy", "500 uJ").limit(9.0) == pytest.approx(0.5)
+    assert Budget.parse("energy", "0.1J").limit(9.0) == pytest.approx(100.0)
+    assert Budget.from_text("energy<=50%").limit(9.0) == 4.5
+    with pytest.raises(InputError, match="50% or 3mJ"):
+        Budget.parse("energy", "3")
+
+
+def test_a_budget_is_met_as_the_sensor_says(trained, loaders, tmp_path: Path) -> None:
+    result = compress(trained, loaders, budget="energy<=60%", run=tmp_path / "run")
+    dense, small = energy_by_formula(trained, EXAMPLE), energy_by_formula(result.model, EXAMPLE)
+    budget = result.report["budget"]
+    assert (
+        budget["met"] and budget["measured"] == pytest.approx(small) and budget["limit"] == pytest.approx(0.6 * dense)
+    )
+    assert small <= 0.6 * dense
+    for name, network in (("dense", trained), ("finetuned", result.model)):
+        figures = result.report[name]
+        assert figures["energy_mj"] == pytest.approx(energy_by_formula(network, EXAMPLE))
+        assert figures["energy_label"] == "measured (RAPL)"
+    policy = json.loads((tmp_path / "run/policy.json").read_text())
+    assert policy["measured"]["energy_mj"] == pytest.approx(small)
+    assert policy["predicted"]["energy_mj"] == pytest.approx(small, rel=0.05)  # fitted on other networks
+    assert any("energy of one call" in line and "measured (RAPL)" in line for line in summary_lines(result.report))
+
+
+def test_an_absolute_budget_as_measured(trained, loaders) -> None:
+    dense = energy_by_formula(trained, EXAMPLE)
+    result = compress(trained, loaders, budget=f"energy<={0.7 * dense:.4f}mJ")
+    assert result.report["budget"]["measured"] <= 0.7 * dense + 1e-4
+
+
+def test_without_a_sensor_it_is_modelled_and_says_so(trained, loaders) -> None:
+    result = compress(trained, loaders, budget="energy<=50%", target="fake_meter:NoMeter")
+    budget, figures = result.report["budget"], result.report["finetuned"]
+    counted = energy_of(analyse(result.model, EXAMPLE, validate=False), Coefficients.modelled(), 1)
+    assert budget["met"] and budget["measured"] == pytest.approx(counted) == pytest.approx(figures["energy_mj"])
+    assert figures["energy_label"] == MODELLED and "energy_mj" not in result.policy.measured
+    assert budget["limit"] == pytest.approx(0.5 * result.report["dense"]["energy_mj"])
+    assert any(MODELLED in line for line in summary_lines(result.report))
+
+
+def test_a_run_on_another_budget_reports_energy_too(trained, loaders) -> None:
+    report = compress(trained, loaders, budget="flops<=50%").report
+    assert report["finetuned"]["energy_label"] == "measured (RAPL)"
+    assert report["finetuned"]["energy_mj"] < report["dense"]["energy_mj"]
+
+
+def test_an_energy_out_of_reach_is_refused_with_the_least(trained, loaders) -> None:
+    with pytest.raises(BudgetError, match=r"mJ.* cannot be met: the least reachable is") as caught:
+        compress(trained, loaders, budget="energy<=1%")
+    assert caught.value.least is not None and caught.value.least > 0
