@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from autoprune.cost.additive import AdditiveCost, CostEntry, Step
 from autoprune.errors import InputError
 from autoprune.hardware.base import Target
-from autoprune.hardware.correction import GROUPS, Errors, Run, errors_of, fit_factors, fit_macs
+from autoprune.hardware.correction import GROUPS, LOADS, Errors, Run, errors_of, fit_factors, fit_macs, loads_of
 from autoprune.hardware.device_table import DeviceTable, better, check_fingerprint
 from autoprune.hardware.entries import Entry, call_overhead, measure_layers
 from autoprune.hardware.layers import Layer
@@ -22,6 +22,9 @@ from autoprune.hardware.slots import Form, Slot, SlotPrice
 from autoprune.space import Policy, SearchSpace
 
 __all__ = ["LatencyTable"]
+
+_FIT = ("fit", "search")
+_ROLES = (*_FIT, "held-out")
 
 Choices = Mapping[str, int]
 Progress = Callable[[int, int, str], None]  # (done, all, what)
@@ -185,34 +188,44 @@ class LatencyTable:
 
     @property
     def factors(self) -> dict[str, float]:
-        """The correction: a factor for every class of layers, and a `constant` in milliseconds."""
-        runs = self._of("fit", "search")
-        if not runs:
-            raise InputError("the latency table is not finished: no network was timed end to end; profile again")
-        fitted = fit_factors(self._sums(runs), _ms(runs))
-        return {name: float(value) for name, value in zip((*GROUPS, "constant"), fitted, strict=True)}
+        """The correction: a factor for every class of layers, milliseconds a million weights fetched, and a `constant`.
+
+        Fitted on every network that was timed end to end. Those that the errors are told of are among them, but not
+        in the fit whose errors are told.
+        """
+        return self._fitted(*_ROLES)
 
     @property
     def error(self) -> Errors | None:
         """Error of the predictions on networks that the correction never saw; None without such networks."""
         runs = self._of("held-out")
-        if not runs:
+        if not runs or not self._of(*_FIT):
             return None
-        return errors_of(np.array([self.predict(run.choices) for run in runs]), _ms(runs))
+        prices = np.array([self._fitted(*_FIT)[name] for name in (*GROUPS, *LOADS, "constant")])
+        sums = np.concatenate([self._sums(runs), self._loads(runs), np.ones((len(runs), 1))], axis=1)
+        return errors_of(sums @ prices, _ms(runs))
 
     @property
     def macs_error(self) -> Errors | None:
         """The same error for a fit on multiply-accumulates alone, from the same runs by the same procedure."""
         held_out = self._of("held-out")
-        if not held_out or not self._of("fit", "search"):
+        if not held_out or not self._of(*_FIT):
             return None
-        return errors_of(self.by_macs([run.choices for run in held_out]), _ms(held_out))
+        return errors_of(self.by_macs([run.choices for run in held_out], _FIT), _ms(held_out))
 
-    def by_macs(self, choices: Sequence[Choices]) -> NDArray[np.float64]:
+    def by_macs(self, choices: Sequence[Choices], roles: Sequence[str] = _ROLES) -> NDArray[np.float64]:
         """Milliseconds of full sets of choices, predicted by multiply-accumulates alone: the baseline."""
-        fit = self._of("fit", "search")
+        fit = self._of(*roles)
         slope, constant = fit_macs(self._macs([run.choices for run in fit]), _ms(fit))
         return np.asarray(slope * self._macs(choices) + constant, dtype=np.float64)
+
+    def _fitted(self, *roles: str) -> dict[str, float]:
+        """The correction from networks in some roles."""
+        runs = self._of(*roles)
+        if not runs:
+            raise InputError("the latency table is not finished: no network was timed end to end; profile again")
+        fitted = fit_factors(self._sums(runs), _ms(runs), self._loads(runs))
+        return {name: float(value) for name, value in zip((*GROUPS, *LOADS, "constant"), fitted, strict=True)}
 
     def error_figures(self) -> dict[str, Any]:
         """The errors as JSON values: shares, not percent; None where there is nothing to compare with."""
@@ -291,6 +304,11 @@ class LatencyTable:
                 sums[row, GROUPS.index(slot.layer.group)] += self.ms_of(slot.at(run.choices))
         return sums
 
+    def _loads(self, runs: Sequence[Run]) -> NDArray[np.float64]:
+        """Millions of weights fetched, shape (runs, loads)."""
+        rows = [[loads_of(slot.at(run.choices)) for slot in self.slots if slot.runs(run.choices)] for run in runs]
+        return np.array([np.sum(row, axis=0) if row else np.zeros(len(LOADS)) for row in rows]).reshape(-1, len(LOADS))
+
     def _macs(self, choices: Sequence[Choices]) -> NDArray[np.float64]:
         return np.array([float(sum(slot.at(each).macs for slot in self.slots if slot.runs(each))) for each in choices])
 
@@ -298,18 +316,20 @@ class LatencyTable:
         slot = self.slots[number]
         inputs, outputs = slot.grid(self.space)
         if number not in self._raw:
-            raw = np.full((len(inputs), len(outputs)), np.nan)
+            raw = np.full((1 + len(LOADS), len(inputs), len(outputs)), np.nan)
             rows, columns = {w: i for i, w in enumerate(inputs)}, {w: i for i, w in enumerate(outputs)}
             for pair in slot.pairs(self.space):
-                raw[rows[pair[0]], columns[pair[1]]] = self.ms_of(slot.of_widths(*pair))
+                layer = slot.of_widths(*pair)
+                raw[:, rows[pair[0]], columns[pair[1]]] = (self.ms_of(layer), *loads_of(layer))
             self._raw[number] = raw
+        prices = np.array([factors[slot.layer.group], *(factors[name] for name in LOADS)])
         price = SlotPrice(
             slot.scope,
             slot.inputs,
             slot.outputs,
             np.array(inputs, dtype=np.int64),
             np.array(outputs, dtype=np.int64),
-            self._raw[number] * factors[slot.layer.group],
+            np.tensordot(prices, self._raw[number], axes=1),
             slot.blocks,
         )
         return CostEntry(slot.name, slot.scope, price)
