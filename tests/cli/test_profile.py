@@ -1,0 +1,113 @@
+"""`autoprune profile`: killed at any moment it goes on with what it measured; a device table serves several models."""
+
+import json
+import signal
+import time
+
+import pytest
+from conftest import JOB
+from test_stopping import started, stopped
+
+from autoprune.hardware import DeviceTable, LatencyTable
+
+SLOW = '''
+
+class Slow(Formula):
+    """Takes its time, and writes down which layers it was asked for."""
+
+    def time(self, payloads, protocol, progress=None):
+        for payload in payloads:
+            content = json.loads(payload)
+            if "layer" in content:
+                with open("asked", "a") as stream:
+                    stream.write(Layer.from_json(content["layer"]).key + "\\n")
+            time.sleep(0.003)
+        return super().time(payloads, protocol, progress)
+
+
+def wider():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 24, 3, padding=1), nn.ReLU(),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 10))
+'''
+
+
+@pytest.fixture
+def slow(tmp_path):
+    (tmp_path / "nets.py").write_text("import time\n" + JOB.read_text() + SLOW)
+    return tmp_path
+
+
+def command(out="table.json", *more):
+    names = ["--model", "nets:network", "--data", "nets:loaders", "--target", "nets:Slow"]
+    return ["profile", *names, "--out", out, *more]
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+def test_an_interrupted_profile_goes_on_with_what_it_measured(autoprune, slow, monkeypatch, by):
+    process = started(slow, *command())
+    part = slow / "table.json.part"
+    while not part.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    code, seconds, said = stopped(process, by)
+    if by == signal.SIGINT:
+        assert (code, seconds < 5) == (130, True)
+        assert [line for line in said.splitlines() if line.startswith("autoprune: ")] == [
+            "autoprune: interrupted; table.json.part keeps what is measured: the same command goes on"
+        ]
+    assert not (slow / "table.json").exists()
+    known = LatencyTable.load(part).entries
+    (slow / "asked").unlink()
+    monkeypatch.syspath_prepend(slow)
+    assert autoprune(*command()).code == 0
+    asked = (slow / "asked").read_text().split("\n")[1:]  # the first is the empty graph
+    table = LatencyTable.load(slow / "table.json")
+    assert known and not set(asked) & set(known) and table.complete and not part.exists()
+
+
+def test_a_device_table_serves_two_models(autoprune, slow, monkeypatch):
+    monkeypatch.syspath_prepend(slow)
+    assert autoprune(*command("a.json", "--table", "device.json")).code == 0
+    known = DeviceTable.load(slow / "device.json").entries
+    (slow / "asked").unlink()
+    second = [word.replace("nets:network", "nets:wider") for word in command("b.json", "--table", "device.json")]
+    outcome = autoprune(*second)
+    assert outcome.code == 0 and f"{len(known)} layers of this device are known" in outcome.err
+    asked = set((slow / "asked").read_text().split("\n")[1:]) - {""}
+    table = LatencyTable.load(slow / "b.json")
+    assert asked == set(table.entries) - set(known) and set(DeviceTable.load(slow / "device.json").entries) > asked
+    (slow / "asked").unlink()
+    search = [
+        "search",
+        *command()[1:7],
+        "--table",
+        "device.json",
+        "--latency",
+        "70%",
+        "--agent",
+        "random",
+        "--run",
+        "r",
+    ]
+    assert autoprune(*search, "--train-epochs", "1", "--episodes", "4", "--finalists", "2").code == 0
+    assert not (slow / "asked").exists()  # every layer of the search was known
+
+
+def test_a_table_of_another_device_is_refused_before_any_work(autoprune, slow, monkeypatch):
+    monkeypatch.syspath_prepend(slow)
+    assert autoprune(*command("a.json", "--table", "device.json")).code == 0
+    content = json.loads((slow / "device.json").read_text())
+    content["device"]["threads"] = "64"
+    (slow / "device.json").write_text(json.dumps(content))
+    for other in (command("b.json", "--table", "device.json"), command("b.json", "--table", "a.py")):
+        (slow / "a.py").write_text("{}")
+        outcome = autoprune(*other)
+        assert (outcome.code, outcome.lines) == (2, 1)
+    (slow / "a.json").rename(slow / "b.json.part")
+    part = json.loads((slow / "b.json.part").read_text())
+    part["device"]["threads"] = "64"
+    (slow / "b.json.part").write_text(json.dumps(part))
+    outcome = autoprune(*command("b.json"))
+    assert outcome.code == 2 and "interrupted on another target" in outcome.error
+    assert (slow / "b.json.part").exists() and not (slow / "b.json").exists()
