@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from autoprune._wishes import parsed_caps, parsed_granularity
 from autoprune.errors import InputError
 from autoprune.files import read_yaml, shortened
 from autoprune.names import nearest_name
+from autoprune.space import checked_kinds
 
 __all__ = ["BUDGETS", "Experiment", "option_group"]
 
 BUDGETS = ("latency", "flops", "params", "energy", "accuracy_drop")
 """The settings of which one may be given."""
+
+Value = TypeVar("Value")
 
 _TOLD = 8  # faults of one file; further ones are counted
 
@@ -91,14 +95,35 @@ class Experiment(BaseModel):
     warmup: int | None = _option(
         None, "episodes before the agent learns; default min(100, episodes / 4)", "Search", ge=0
     )
-    granularity: int | None = _option(
-        None, "kept widths are multiples of this; default: what suits the target", "Search", ge=1
+    granularity: str | int | None = _option(
+        None,
+        "kept widths are multiples of this many channels, or by kind, such as heads=1,channels=8; default: what suits"
+        " the target",
+        "Search",
     )
     criterion: Literal["l1", "l2"] = _option(
         "l1", "which units are kept at a given width: the norm of their weights", "Search"
     )
     skip: tuple[str, ...] = _option(
         (), "layers that stay as they are: names or patterns (layer1.*); may be repeated", "Search"
+    )
+    kinds: tuple[str, ...] = _option(
+        (),
+        "what may be decided on: channels, heads, head_size, ffn, embedding (default: all of these), and block, which"
+        " drops residual branches; several with commas",
+        "Search",
+    )
+    cap: tuple[str, ...] = _option(
+        (),
+        "PATTERN=SHARE: at most this share of the units of the layers meant is removed (layer1.*=0.5 keeps half of"
+        " each); may be repeated",
+        "Search",
+    )
+    tie: tuple[str, ...] = _option(
+        (),
+        "layers that are decided on together: all that a pattern means (layer2.*.conv1) keep one common share of their"
+        " units; may be repeated",
+        "Search",
     )
     step: str = _option("5%", "share of the dense latency that the first step takes off", "Progressive")
     step_decay: float = _option(
@@ -130,10 +155,30 @@ class Experiment(BaseModel):
     seed: int = _option(0, "one seed, one result", "Run", ge=0, lt=2**31)
     run: str | None = _option(None, "name of the run: a folder under runs/, or a path if it has a slash", "Run")
 
-    @field_validator("skip", mode="before")
+    @field_validator("skip", "kinds", "cap", "tie", mode="before")
     @classmethod
     def _one_pattern_is_a_list(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("kinds")
+    @classmethod
+    def _kinds_are_known(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
+        named = tuple(part.strip() for kind in kinds for part in kind.split(",") if part.strip())
+        return _valid(lambda: checked_kinds(named)) if kinds else ()
+
+    @field_validator("granularity")
+    @classmethod
+    def _granularity_is_one(cls, value: int | str | None) -> int | str | None:
+        number, kinds = _valid(lambda: parsed_granularity(value))
+        if number is not None and number < 1:
+            raise ValueError("should be 1 or more")
+        return value if kinds else number
+
+    @field_validator("cap")
+    @classmethod
+    def _caps_can_be_read(cls, caps: tuple[str, ...]) -> tuple[str, ...]:
+        _valid(lambda: parsed_caps(caps))
+        return caps
 
     @field_validator("*")
     @classmethod
@@ -172,6 +217,16 @@ class Experiment(BaseModel):
             if amount is not None:
                 return kind, amount
         return "latency", "50%"
+
+    @property
+    def granule(self) -> int | None:
+        """The granularity of every kind of decision; None where the target's is meant."""
+        return parsed_granularity(self.granularity)[0]
+
+    @property
+    def granules(self) -> dict[str, int]:
+        """The granularity by kind of decision, where the user named some."""
+        return parsed_granularity(self.granularity)[1]
 
     @property
     def warmup_episodes(self) -> int:
@@ -231,6 +286,14 @@ class Experiment(BaseModel):
             return cls.build({**settings, **overrides})
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+
+
+def _valid(read: Callable[[], Value]) -> Value:
+    """What a setting amounts to; an error of ours becomes a fault that is told among the others."""
+    try:
+        return read()
+    except InputError as error:
+        raise ValueError(str(error)) from error
 
 
 def _fault(fault: Any) -> str:

@@ -105,11 +105,14 @@ class SearchSpace:
         decisions: What may change.
         frozen: Module name -> why it may not.
         model: The model's name and fingerprint, carried into every policy.
+        ties: Decision that stands for several groups -> {group: its units for one unit of the decision}. Policies
+            name the groups, so that they can be applied without knowing of ties.
     """
 
     decisions: tuple[Decision, ...]
     frozen: Mapping[str, str] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)
+    ties: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(set(self.names)) != len(self.decisions):
@@ -142,12 +145,15 @@ class SearchSpace:
     def complete(self, choices: Mapping[str, int]) -> dict[str, int]:
         """Checked choices for every decision, in canonical form; decisions that are not named stay dense.
 
+        Args:
+            choices: Kept units by decision; where decisions are tied, also by group as `units` gives them.
+
         Raises:
-            InputError: If a name is unknown, a value is no whole number of units, or a width is not among its
-                decision's options.
+            InputError: If a name is unknown, a value is no whole number of units, a width is not among its
+                decision's options, or tied groups keep different shares.
         """
         full = self.dense
-        for name, units in choices.items():
+        for name, units in self._tied(choices).items():
             decision = self[name]
             if not _is_whole(units):
                 raise InputError(f"decision {name!r}: {shortened(repr(units))} is not a whole number of units")
@@ -158,6 +164,33 @@ class SearchSpace:
                 )
             full[name] = int(units)
         return self.canonical(full)
+
+    def units(self, choices: Mapping[str, int]) -> dict[str, int]:
+        """Kept units of every coupled group and block: what a network is cut by, and what a policy names."""
+        full = self.complete(choices)
+        if not self.ties:
+            return full
+        units: dict[str, int] = {}
+        for name, kept in full.items():
+            units |= {group: each * kept for group, each in self.ties.get(name, {name: 1}).items()}
+        return units
+
+    def _tied(self, choices: Mapping[str, int]) -> Mapping[str, int]:
+        """Choices by decision, where some are named by tied groups; a decision's own name alone counts its units."""
+        if not self.ties:
+            return choices
+        rest = dict(choices)
+        for name, groups in self.ties.items():
+            if not any(group in rest for group in groups if group != name):
+                continue
+            width = self[name].width
+            kept = {group: rest.pop(group, each * width) for group, each in groups.items()}
+            shares = {units / groups[group] if _is_whole(units) else None for group, units in kept.items()}
+            if len(shares) > 1 or None in shares:
+                told = shortened(", ".join(f"{group} {units}" for group, units in kept.items()), 200)
+                raise InputError(f"decisions that are tied keep one share of their units, not: {told}")
+            rest[name] = shares.pop()  # type: ignore[assignment]  # a fraction is refused with its options
+        return rest
 
     def canonical(self, choices: Mapping[str, int]) -> dict[str, int]:
         """The same network under its one name: what stands inside of dropped blocks is recorded as dense.
@@ -187,8 +220,10 @@ class SearchSpace:
 
     def policy(self, choices: Mapping[str, int], **fields: Any) -> Policy:
         """A policy that keeps the named numbers of units and leaves every other decision dense."""
-        full = self.complete(choices)
-        kinds = {d.name: d.kind for d in self.decisions if d.kind != CHANNELS}
+        full = self.units(choices)
+        kinds = {
+            group: d.kind for d in self.decisions if d.kind != CHANNELS for group in self.ties.get(d.name, [d.name])
+        }
         return Policy(choices=full, kinds=kinds, model=dict(self.model), **fields)
 
     def uniform(self, keep: float) -> Policy:

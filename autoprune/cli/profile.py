@@ -29,7 +29,9 @@ def profile(
     precision: Annotated[str | None, typer.Option(help="f32, bf16 or f16 [default: the target's first]")] = None,
     memory_format: Annotated[str | None, typer.Option(help="contiguous or channels_last")] = None,
     target_batch: Annotated[int | None, typer.Option(help="images in the batch [default: 1]", min=1)] = None,
-    granularity: Annotated[int | None, typer.Option(help="kept widths are multiples of this", min=1)] = None,
+    granularity: Annotated[
+        str | None, typer.Option(help="kept widths are multiples of this, or by kind: heads=1,channels=8")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="of the policies that the correction is fitted on")] = None,
     table: Annotated[
         Path | None,
@@ -50,8 +52,8 @@ def profile(
     from autoprune.hardware import profile as profile_layers
     from autoprune.hardware.probing import probe
     from autoprune.pipeline.device import target_of
+    from autoprune.pipeline.problem import space_for
     from autoprune.pipeline.task import load_task
-    from autoprune.pruning.structured import space_of
 
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; name a file")
@@ -75,12 +77,10 @@ def profile(
             f"{part} is of a profile that was interrupted on another target; remove it, or name another --out"
         )
     with saying(lambda: _interrupted(part)):
-        if experiment.granularity is None:
+        if experiment.granule is None:
             found = probe(device)
             screen.say(f"granule of {device.name}: {found.granule} channels ({found.reason})")
-        space = space_of(
-            analysis, target=device, granularity=experiment.granularity, skip=experiment.skip, name=task.name
-        )
+        space = space_for(experiment, analysis, device, experiment.granule, task.name)
         with screen.stage("profile", f"measuring layers on {device.name}") as bar:
             result = profile_layers(
                 task.model,

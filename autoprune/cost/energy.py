@@ -19,7 +19,7 @@ from autoprune.cost._products import ProductPrice, product_price
 from autoprune.cost.additive import AdditiveCost, CostEntry
 from autoprune.cost.macs import mac_dimensions
 from autoprune.errors import InputError
-from autoprune.graph import Analysis, Extent, Op
+from autoprune.graph import Analysis, Extent, Op, tied
 from autoprune.hardware.correction import fit_factors
 from autoprune.hardware.lowering import is_free
 from autoprune.space import SearchSpace
@@ -125,6 +125,7 @@ def energy_cost(
     """
     coefficients = coefficients or Coefficients.modelled()
     vector = dict(zip(CLASSES, coefficients.vector, strict=True))
+    analysis = tied(analysis, space.ties)
     fixed = {group.name: group.width for group in analysis.groups if group.name not in space.names}
     entries = [CostEntry("constant", (), Scaled(ProductPrice(1, (), ()), coefficients.constant))]
     for op, what, dimensions in _counts(analysis, batch, coefficients.number):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autoprune.cost._products import product_price
 from autoprune.cost.additive import AdditiveCost, CostEntry
-from autoprune.graph import Analysis, Extent, Op
+from autoprune.graph import Analysis, Extent, Op, tied
 from autoprune.space import SearchSpace
 
 __all__ = ["mac_dimensions", "macs_cost"]
@@ -21,6 +21,7 @@ def macs_cost(analysis: Analysis, space: SearchSpace) -> AdditiveCost:
         analysis: The model's operators.
         space: The decisions; groups that are none of them have their dense width.
     """
+    analysis = tied(analysis, space.ties)
     fixed = {group.name: group.width for group in analysis.groups if group.name not in space.names}
     entries = []
     for op in analysis.ops:

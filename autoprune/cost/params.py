@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autoprune.cost._products import product_price
 from autoprune.cost.additive import AdditiveCost, CostEntry
-from autoprune.graph import Analysis
+from autoprune.graph import Analysis, tied
 from autoprune.space import SearchSpace
 
 __all__ = ["params_cost"]
@@ -19,6 +19,7 @@ def params_cost(analysis: Analysis, space: SearchSpace) -> AdditiveCost:
         analysis: Every parameter's shape as a function of the groups' widths.
         space: The decisions; groups that are none of them have their dense width.
     """
+    analysis = tied(analysis, space.ties)
     fixed = {group.name: group.width for group in analysis.groups if group.name not in space.names}
     entries = []
     for name, shape in analysis.parameters.items():

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from autoprune.errors import InputError
-from autoprune.graph import Analysis, Extent, Op
+from autoprune.graph import Analysis, Extent, Op, tied
 from autoprune.hardware.layers import Layer
 from autoprune.hardware.slots import Form, Slot
 from autoprune.space import SearchSpace
@@ -51,6 +51,7 @@ def slots_of(analysis: Analysis, space: SearchSpace, batch: int, fused: Iterable
     Raises:
         InputError: If a decision is no group or block of the model.
     """
+    analysis = tied(analysis, space.ties)
     names = analysis.widths()
     for decision in space.decisions:
         if names.get(decision.name) != decision.width:

@@ -204,7 +204,7 @@ class _Builder:
         payloads = []
         for number, (choices, _) in enumerate(todo):
             self.progress(number, len(todo), "networks exported")
-            kept = {name: range(units) for name, units in choices.items() if units < space[name].width}
+            kept = {name: range(units) for name, units in space.units(choices).items()}
             payloads.append(self.target.pack(cut(self.model, self.analysis, kept), self.example))
         results = self.target.time(
             payloads, settings.networks, lambda done, total: self.progress(done, total, "networks timed")

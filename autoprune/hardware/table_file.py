@@ -47,6 +47,7 @@ def write_table(table: LatencyTable, path: str | Path) -> None:
                 for d in table.space.decisions
             ],
             "frozen": dict(table.space.frozen),
+            "ties": {name: dict(groups) for name, groups in table.space.ties.items()},
             "slots": [slot.to_json() for slot in table.slots],
             "overhead": table.overhead,
             "entries": {key: entry.to_json() for key, entry in table.entries.items()},
@@ -94,6 +95,10 @@ def _table(content: Mapping[str, Any]) -> LatencyTable:
         ),
         dict(content["frozen"]),
         dict(content["model"]),
+        {
+            str(name): {str(group): whole(each, "a tie's units", least=1) for group, each in groups.items()}
+            for name, groups in content.get("ties", {}).items()
+        },
     )
     slots = tuple(map(Slot.from_json, content["slots"]))
     for slot in slots:

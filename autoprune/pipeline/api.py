@@ -38,8 +38,11 @@ def compress(
     agent: str = "ddpg",
     episodes: int = 300,
     warmup: int | None = None,
-    granularity: int | None = None,
+    granularity: int | str | None = None,
     skip: Sequence[str] = (),
+    kinds: Sequence[str] = (),
+    cap: Sequence[str] = (),
+    tie: Sequence[str] = (),
     finetune_epochs: int = 10,
     finalists: int = 6,
     threads: int = 1,
@@ -70,8 +73,12 @@ def compress(
         agent: Who searches.
         episodes: Episodes that the agent may log.
         warmup: Episodes before it learns; default a quarter, at most 100.
-        granularity: Kept widths are multiples of this; default what suits the target.
+        granularity: Kept widths are multiples of this, or by kind (`heads=1,channels=8`); default what suits the
+            target.
         skip: Names or patterns of layers that stay as they are.
+        kinds: What may be decided on; default every width. `block` drops residual branches.
+        cap: `PATTERN=SHARE`: of the layers meant, at most this share of the units is removed.
+        tie: Patterns: the layers that one means keep one common share of their units.
         finetune_epochs: Epochs of the final fine-tuning.
         finalists: Policies that are fine-tuned a little before one is chosen.
         threads: Threads of the target while it is timed.

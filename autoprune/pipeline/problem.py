@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ from autoprune.space import Policy, SearchSpace
 if TYPE_CHECKING:
     from autoprune.hardware import LatencyTable
 
-__all__ = ["Problem", "build_problem", "figure", "profile_path"]
+__all__ = ["Problem", "build_problem", "figure", "profile_path", "space_for"]
 
 _HOPELESS = 4.0  # a finer grid of widths is not worth another profile if the least reachable is so far above the limit
 
@@ -83,7 +83,7 @@ class Problem:
         full = self.space.complete(choices)
         return self.space.policy(
             full,
-            kept=kept_units(self.order, full),
+            kept=kept_units(self.order, self.space.units(full)),
             criterion=self.experiment.criterion,
             budget={"kind": self.budget.kind, "requested": self.budget.requested},
             predicted=self.predict(full),
@@ -100,7 +100,7 @@ class Problem:
         """The raw cut of the dense network."""
         from autoprune.graph import cut
 
-        return cut(self.task.model, self.analysis, kept_units(self.order, self.space.complete(choices)))
+        return cut(self.task.model, self.analysis, kept_units(self.order, self.space.units(choices)))
 
     def reprice(self, latency: AdditiveCost) -> None:
         """Take a latency model with a better correction; a share of the dense latency moves with it."""
@@ -149,8 +149,8 @@ def build_problem(task: Task, experiment: Experiment, run: RunDir, talk: Talk) -
 
 def _grids(experiment: Experiment, target: Target, run: RunDir) -> list[Grid]:
     """Grids to try: the user's, else the probed one; finer ones if the budget is out of reach on that."""
-    if experiment.granularity is not None:
-        return [grid_of(target, experiment.granularity)]
+    if experiment.granule is not None:
+        return [grid_of(target, experiment.granule)]
     noted = run.noted("granularity")
     if noted is not None:
         return [Grid.from_json(noted)]
@@ -183,13 +183,30 @@ def _priced(
     return Problem(task, experiment, run, target, analysis, space, budget, costs, table, limit)
 
 
+def space_for(
+    experiment: Experiment, analysis: Analysis, target: Target, granularity: Grid | int | None, name: str
+) -> SearchSpace:
+    """The search space as the settings want it."""
+    return space_of(
+        analysis,
+        target=target,
+        granularity=granularity,
+        granules=experiment.granules,
+        skip=experiment.skip,
+        kinds=experiment.kinds or None,
+        cap=experiment.cap,
+        tie=experiment.tie,
+        name=name,
+    )
+
+
 def _space(analysis: Analysis, task: Task, experiment: Experiment, target: Target, granularity: Grid) -> SearchSpace:
-    space = space_of(analysis, target=target, granularity=granularity, skip=experiment.skip, name=task.name)
+    space = space_for(experiment, analysis, target, granularity, task.name)
     if not len(space):
         reasons = "; ".join(f"{name}: {why}" for name, why in list(space.frozen.items())[:3])
         raise InputError(f"nothing in {task.name} can be pruned ({reasons}); see autoprune inspect")
     about = {**space.model, "arguments": task.arguments, "example": list(task.example.shape)}
-    return SearchSpace(space.decisions, space.frozen, about)
+    return replace(space, model=about)
 
 
 def _table(
@@ -211,7 +228,8 @@ def _table(
 
     path = profile_path(run, granularity)
     known = LatencyTable.load(path) if path.exists() else coarser
-    if path.exists() and known is not None and known.space.decisions == space.decisions and known.complete:
+    same = known is not None and (known.space.decisions, known.space.ties) == (space.decisions, space.ties)
+    if path.exists() and known is not None and same and known.complete:
         return known
     with talk.stage("profile", f"measuring layers on {target.name}") as progress:
         table = profile(

@@ -52,7 +52,7 @@ def start_search(problem: Problem) -> Search:
         episode_batches,
         problem.task.judge,
     )
-    score = ScoreMemory(scorer)
+    score = ScoreMemory(lambda choices: scorer(problem.space.units(choices)))
     limit = problem.run.once("first search limit", lambda: problem.limit)
     env = PruningEnv(problem.space, problem.cost, limit, score, amc_features(problem.analysis, problem.space))
     agent = kind(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import nn
 
+from autoprune._wishes import parsed_caps, parsed_granularity
 from autoprune.errors import InputError, PolicyMismatchError
 from autoprune.graph import Analysis, Group, analyse, cut, first_difference, zero
 from autoprune.hardware import Target, get_target
 from autoprune.hardware.widths import MOST_OPTIONS, Grid, grid_of, options
 from autoprune.pruning.criteria import kept_units, ranking
 from autoprune.pruning.depth import touches_block, with_block_decisions
-from autoprune.space import BLOCK, Decision, Policy, SearchSpace, checked_kinds
+from autoprune.pruning.ties import capped, tie_up
+from autoprune.space import BLOCK, CHANNELS, Decision, Policy, SearchSpace, checked_kinds
 
 __all__ = ["apply", "check_fit", "search_space", "space_of", "with_kept"]
 
@@ -23,9 +25,11 @@ def search_space(
     model: nn.Module,
     example_input: Any,
     target: str | None = None,
-    granularity: int | None = None,
+    granularity: int | str | None = None,
     skip: Sequence[str] = (),
     kinds: Sequence[str] | None = None,
+    cap: Sequence[str] = (),
+    tie: Sequence[str] = (),
 ) -> SearchSpace:
     """What can be pruned in a model: one decision for every coupled group of units, and if wanted for every block.
 
@@ -34,17 +38,23 @@ def search_space(
         example_input: What its forward takes, with a batch dimension first.
         target: Runtime whose grid of widths the options follow; None for every multiple of `granularity`.
         granularity: Kept channels are multiples of this; default 1, or what suits the target. A unit may be several
-            channels (one for each group of a grouped convolution), and then fewer units make up a multiple.
+            channels (one for each group of a grouped convolution), and then fewer units make up a multiple. By kind,
+            `heads=2,channels=8`, it counts heads and so on; kinds that are not named follow the target.
         skip: Names or patterns (`layer1.*`) of layers that stay as they are.
         kinds: Which kinds of decisions there are, of `autoprune.space.KINDS`; default every width. With `block`,
             residual branches can be dropped whole.
+        cap: `PATTERN=SHARE`: of the decisions that are meant at most this share of the units is removed.
+        tie: Patterns: the widths of a kind that one means keep one common share of their units, as one decision.
 
     Raises:
         UnsupportedModelError: If the model cannot be traced.
-        InputError: If the target or a kind is unknown, the granularity is below 1 or a pattern matches nothing.
+        InputError: If the target or a kind is unknown, the granularity is below 1, or a pattern matches nothing, or
+            nothing that can be tied.
     """
-    analysis = analyse(model, example_input)
-    return space_of(analysis, target=target, granularity=granularity, skip=skip, kinds=kinds)
+    analysis, (granule, granules) = analyse(model, example_input), parsed_granularity(granularity)
+    return space_of(
+        analysis, target=target, granularity=granule, granules=granules, skip=skip, kinds=kinds, cap=cap, tie=tie
+    )
 
 
 def space_of(
@@ -55,9 +65,12 @@ def space_of(
     skip: Sequence[str] = (),
     name: str | None = None,
     kinds: Sequence[str] | None = None,
+    granules: Mapping[str, int] | None = None,
+    cap: Sequence[str] = (),
+    tie: Sequence[str] = (),
 ) -> SearchSpace:
-    """The search space of an analysed model; see `search_space`."""
-    chosen = checked_kinds(kinds)
+    """The search space of an analysed model; see `search_space`, whose granularity by kind is `granules` here."""
+    chosen, caps = checked_kinds(kinds), parsed_caps(cap)
     device = get_target(target) if isinstance(target, str) else target
     grid = grid_of(device, granularity)  # refuses nonsense also where nothing can be pruned
     most = MOST_OPTIONS if device is not None else None
@@ -71,17 +84,37 @@ def space_of(
         if group.kind not in chosen:
             frozen[group.name] = f"its units are {group.kind}, which is none of the kinds chosen"
             continue
-        widths = options(group.width, device, grid, most, positions=_channels_of_a_unit(group))
-        decisions.append(Decision(group.name, group.width, widths, group.kind))
+        decisions.append(Decision(group.name, group.width, _widths(group, device, grid, most, granules), group.kind))
     if BLOCK in chosen:
         decisions, solid = with_block_decisions(analysis, decisions, skip)
         frozen |= solid
+    _check_skips(analysis, skip)
+
+    def touches(decision: str, pattern: str) -> bool:
+        return decision not in blocks and _touches(analysis.group(decision), pattern)
+
+    blocks = {decision.name for decision in decisions if decision.is_block}
+    decisions, ties = tie_up(capped(decisions, caps, touches), tie, touches)
+    about = {"name": name, "fingerprint": dict(analysis.fingerprint)}
+    return SearchSpace(tuple(decisions), frozen, about, ties)
+
+
+def _widths(
+    group: Group, device: Target | None, grid: Grid, most: int | None, granules: Mapping[str, int] | None
+) -> tuple[int, ...]:
+    """The options of a group: on the grid, or on the one that the user named for its kind, which counts its units."""
+    positions, named = _channels_of_a_unit(group), (granules or {}).get(group.kind)
+    if named is None:
+        return options(group.width, device, grid, most, positions=positions)
+    return options(group.width, device, named, most, positions=positions if group.kind == CHANNELS else 1)
+
+
+def _check_skips(analysis: Analysis, skip: Sequence[str]) -> None:
     for pattern in skip:
         if not any(_touches(group, pattern) for group in analysis.groups) and not any(
             touches_block(block, pattern) for block in analysis.blocks
         ):
             raise InputError(f"--skip {pattern}: no prunable layer has such a name; see autoprune inspect")
-    return SearchSpace(tuple(decisions), frozen, {"name": name, "fingerprint": dict(analysis.fingerprint)})
 
 
 def _channels_of_a_unit(group: Group) -> int:
