@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,10 +51,16 @@ def _list(console: Console) -> None:
 
     from autoprune.hardware import TARGETS, get_target
 
-    table = Table("target", "available", "runtime")
+    table = Table("target")
+    for title in ("available", "runtime"):
+        table.add_column(title, overflow="fold")  # an address or a command that is cut helps nobody
     for name in TARGETS:
         target = get_target(name)
         missing = target.available()
-        runtime = ", ".join(target.versions().values()) if missing is None else "-"
+        runtime = _runtime(target.versions()) if missing is None else "-"
         table.add_row(name, "yes" if missing is None else f"no: {missing}", runtime)
     console.print(table)
+
+
+def _runtime(versions: Mapping[str, str]) -> str:
+    return ", ".join(value if name == "runtime" else f"{name} {value}" for name, value in versions.items())

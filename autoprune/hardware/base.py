@@ -38,8 +38,14 @@ Progress = Callable[[int, int], None]  # (done, all)
 # Name -> where the class lies. Imported when asked for, so that a missing runtime costs nothing.
 TARGETS: dict[str, str] = {
     "torch": "autoprune.hardware.torch_eager:TorchTarget",
+    "torch-compile": "autoprune.hardware.torch_compiled:TorchCompileTarget",
     "onnxruntime": "autoprune.hardware.onnx_runtime:OnnxRuntimeTarget",
     "openvino": "autoprune.hardware.openvino_cpu:OpenVinoTarget",
+    "executorch": "autoprune.hardware.executorch_xnnpack:ExecuTorchTarget",
+    "cuda": "autoprune.hardware.cuda:CudaTarget",
+    "cuda-graphs": "autoprune.hardware.cuda:CudaGraphsTarget",
+    "onnxruntime-cuda": "autoprune.hardware.onnx_cuda:OnnxRuntimeCudaTarget",
+    "onnxruntime-tensorrt": "autoprune.hardware.onnx_cuda:OnnxRuntimeTensorRtTarget",
 }
 
 

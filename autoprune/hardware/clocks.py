@@ -22,6 +22,7 @@ __all__ = [
     "cpu_model",
     "load_average",
     "peak_memory_mb",
+    "preemptions",
 ]
 
 try:  # absent on Windows
@@ -76,15 +77,16 @@ class WallClock:
 
     def sample(self, call: Callable[[], object], loops: int) -> tuple[float, bool]:
         """Seconds of wall-clock time for `loops` calls, and whether the process kept its cores."""
-        before = _preemptions()
+        before = preemptions()
         start = time.perf_counter_ns()
         for _ in range(loops):
             call()
         taken = (time.perf_counter_ns() - start) * 1e-9
-        return taken, _preemptions() == before
+        return taken, preemptions() == before
 
 
-def _preemptions() -> int:
+def preemptions() -> int:
+    """How often this process has lost a core against its will; 0 where the system does not count."""
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw) if resource else 0
 
 

@@ -46,7 +46,7 @@ def fold_batch_norm(
         UnsupportedModelError: If the model cannot be exported.
     """
     inputs = (example,) if isinstance(example, Tensor) else tuple(example)
-    frozen = with_tensor_output(model)
+    frozen = with_tensor_output(model).to(inputs[0].device)  # it may have been trained elsewhere
     try:
         with quiet():
             module = torch.export.export(frozen, inputs, dynamic_shapes=dynamic_shapes).module(check_guards=False)

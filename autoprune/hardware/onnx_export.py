@@ -69,7 +69,7 @@ def to_onnx_for_timing(model: nn.Module, example: Tensor) -> bytes:
     try:
         with quiet():
             torch.onnx.export(
-                with_tensor_output(model),
+                with_tensor_output(model).to(example.device),
                 (example,),
                 stream,  # type: ignore[arg-type]  # the signature is the newer exporter's; this one takes a stream
                 dynamo=False,

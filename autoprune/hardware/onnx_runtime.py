@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-__all__ = ["OnnxRuntimeTarget"]
+__all__ = ["OPSET", "OnnxRuntimeTarget"]
 
-_OPSET = 20  # equal to onnx_export.OPSET, which cannot be imported without torch
+OPSET = 20  # equal to onnx_export.OPSET, which cannot be imported without torch
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -47,7 +47,7 @@ class OnnxRuntimeTarget(LocalTarget):
 
     def versions(self) -> dict[str, str]:
         """The version of onnxruntime and the opset."""
-        return {"runtime": f"onnxruntime {version('onnxruntime')} CPU", "opset": str(_OPSET)}
+        return {"runtime": f"onnxruntime {version('onnxruntime')} CPU", "opset": str(OPSET)}
 
     def pack(self, model: nn.Module, example: Tensor) -> bytes:
         """The network as ONNX, BatchNorm folded."""
@@ -56,12 +56,12 @@ class OnnxRuntimeTarget(LocalTarget):
         self.require()
         return to_onnx_for_timing(model, example)
 
-    def pack_layer(self, layer: Layer, copies: int) -> bytes:
+    def pack_layer(self, layer: Layer, copies: int) -> bytes | None:
         """A graph of one layer, `copies` times over."""
         from autoprune.hardware.onnx_layers import layer_graph
 
         self.require()
-        return layer_graph(layer, copies, _OPSET)
+        return layer_graph(layer, copies, OPSET)
 
     def copies(self, layer: Layer) -> int:
         """Four copies for everything but pools.
@@ -72,18 +72,10 @@ class OnnxRuntimeTarget(LocalTarget):
 
     def load(self, payload: bytes) -> Callable[[], object]:
         """Inside the worker: a session whose input is bound once, so that a call is one inference and nothing else."""
-        import numpy as np
-
         session = self._session(payload)
         binding = session.io_binding()
-        draw = np.random.default_rng(0)
-        for value in session.get_inputs():
-            shape = [size if isinstance(size, int) else 1 for size in value.shape]
-            dtype = _DTYPES.get(value.type)
-            if dtype is None:
-                raise TypeError(f"input {value.name!r} has the type {value.type}, which is not supported")
-            array = draw.standard_normal(shape) if dtype.startswith("float") else np.zeros(shape)
-            binding.bind_cpu_input(value.name, array.astype(dtype))
+        for name, array in self._inputs(session):
+            binding.bind_cpu_input(name, array)
         for value in session.get_outputs():
             binding.bind_output(value.name)
         return lambda: session.run_with_iobinding(binding)
@@ -91,8 +83,26 @@ class OnnxRuntimeTarget(LocalTarget):
     def compute(self, payload: bytes, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """The network's output."""
         session = self._session(payload)
-        output: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: x})[0]
-        return output
+        value = session.get_inputs()[0]
+        output: NDArray[np.float32] = session.run(None, {value.name: x.astype(_DTYPES[value.type])})[0]
+        return output.astype("float32")
+
+    def providers(self) -> list[tuple[str, dict[str, Any]]]:
+        """What executes the graph, with its options, first choice first."""
+        return [("CPUExecutionProvider", {})]
+
+    def _inputs(self, session: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Name and value of every input that a session asks for."""
+        import numpy as np
+
+        draw = np.random.default_rng(0)
+        for value in session.get_inputs():
+            shape = [size if isinstance(size, int) else 1 for size in value.shape]
+            dtype = _DTYPES.get(value.type)
+            if dtype is None:
+                raise TypeError(f"input {value.name!r} has the type {value.type}, which is not supported")
+            array = draw.standard_normal(shape) if dtype.startswith("float") else np.zeros(shape)
+            yield value.name, array.astype(dtype)
 
     def _session(self, payload: bytes) -> Any:
         import onnxruntime
@@ -101,4 +111,4 @@ class OnnxRuntimeTarget(LocalTarget):
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        return onnxruntime.InferenceSession(payload, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(payload, options, providers=self.providers())

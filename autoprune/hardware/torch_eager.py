@@ -10,11 +10,13 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, ClassVar
 
+from autoprune.errors import UnsupportedModelError
 from autoprune.hardware.base import LocalTarget
 from autoprune.hardware.layers import Layer
 
 if TYPE_CHECKING:
-    import torch
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
 __all__ = ["TorchTarget"]
@@ -29,6 +31,9 @@ class TorchTarget(LocalTarget):
         "convolutions grow almost linearly with the width, but off a multiple of 4 a layer is slower than the next one"
     )
     fused: ClassVar[frozenset[str]] = frozenset({"batch_norm"})
+    precisions: ClassVar[tuple[str, ...]] = ("f32", "bf16")
+    memory_formats: ClassVar[tuple[str, ...]] = ("contiguous", "channels_last")
+    device: ClassVar[str] = "cpu"
 
     def available(self) -> str | None:
         """None: without torch nothing of this program runs."""
@@ -39,20 +44,34 @@ class TorchTarget(LocalTarget):
         return {"runtime": f"torch {version('torch')} eager"}
 
     def pack(self, model: nn.Module, example: Tensor) -> bytes:
-        """A `torch.export` program with BatchNorm folded, so that no class of the user's has to travel."""
+        """A `torch.export` program with BatchNorm folded, so that no class of the user's has to travel.
+
+        Raises:
+            UnsupportedModelError: If the network cannot be exported, or not in the target's precision.
+        """
         import torch
 
         from autoprune.graph.trace import quiet
         from autoprune.hardware.fold import fold_batch_norm
+        from autoprune.hardware.torch_layers import DTYPES
 
+        self.require()
+        dtype = DTYPES[self.precision]
+        folded = fold_batch_norm(model, example).to(dtype)
+        example = example.detach().to(dtype, copy=True) if example.is_floating_point() else example.detach().clone()
+        try:
+            with quiet():
+                program = torch.export.export(folded, (example,))
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise UnsupportedModelError(f"this model cannot be exported in {self.precision}: {reason}") from error
+        program.example_inputs = ((example,), {})
+        buffer = io.BytesIO()
         with quiet():
-            program = torch.export.export(fold_batch_norm(model, example), (example,))
-            program.example_inputs = ((example.detach().clone(),), {})
-            buffer = io.BytesIO()
             torch.export.save(program, buffer)
         return buffer.getvalue()
 
-    def pack_layer(self, layer: Layer, copies: int) -> bytes:
+    def pack_layer(self, layer: Layer, copies: int) -> bytes | None:
         """The layer's description; the worker calls the same ATen operator that the exported network calls."""
         return json.dumps({"layer": layer.to_json(), "copies": copies}).encode()
 
@@ -61,54 +80,52 @@ class TorchTarget(LocalTarget):
         import torch
 
         torch.set_num_threads(self.threads)
-        torch.manual_seed(0)  # the worker's own process: nobody else draws from this generator
         self._mode = torch.inference_mode()
         self._mode.__enter__()
 
     def load(self, payload: bytes) -> Callable[[], object]:
         """Inside the worker: a call of the program's module, or of one operator."""
+        if payload.startswith(b"{"):
+            return self._layer_call(payload)
+        module, example = self._open(payload)
+        return lambda: module(example)
+
+    def compute(self, payload: bytes, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The network's output."""
         import torch
 
-        if payload.startswith(b"{"):
-            content = json.loads(payload)
-            return _layer_call(Layer.from_json(content["layer"])) if content["copies"] else _nothing
+        module, example = self._open(payload)
+        with torch.no_grad():
+            output = module(example.copy_(torch.from_numpy(x)))
+        found: NDArray[np.float32] = output.float().cpu().numpy()
+        return found
+
+    def _open(self, payload: bytes) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+        """The packed network and its example, in the target's memory format."""
+        import torch
+        from torch.export.passes import move_to_device_pass
+
+        from autoprune.hardware.torch_layers import in_format
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.export.load(io.BytesIO(payload))
+            (example,), _ = program.example_inputs
+            if self.device != "cpu":
+                program = move_to_device_pass(program, self.device)
             module = program.module(check_guards=False)
-        (example,), _ = program.example_inputs
-        return lambda: module(example)
+        for tensor in (*module.parameters(), *module.buffers()):
+            tensor.data = in_format(tensor.data, self.memory_format)
+        return module, in_format(example.to(self.device), self.memory_format)
+
+    def _layer_call(self, payload: bytes) -> Callable[[], object]:
+        from autoprune.hardware.torch_layers import layer_call
+
+        content = json.loads(payload)
+        if not content["copies"]:
+            return _nothing
+        return layer_call(Layer.from_json(content["layer"]), self.precision, self.memory_format, self.device)
 
 
 def _nothing() -> None:
     """An empty call: its time is the overhead of calling."""
-
-
-def _layer_call(layer: Layer) -> Callable[[], object]:
-    """One ATen operator on random tensors of the layer's shapes."""
-    import torch
-
-    aten = torch.ops.aten
-    x = torch.randn(layer.input_shape)
-    if layer.kind == "elementwise":
-        return lambda: aten.relu.default(x)
-    if layer.kind == "pool":
-        return _pool_call(layer, x)
-    weight = torch.randn(layer.weight_shape) * 0.05
-    bias = torch.randn(layer.outputs) if layer.bias else None
-    if layer.kind == "linear":
-        return lambda: aten.linear.default(x, weight, bias)
-    convolve = {1: aten.conv1d.default, 2: aten.conv2d.default, 3: aten.conv3d.default}[len(layer.kernel)]
-    stride, padding, dilation = list(layer.stride), list(layer.padding), list(layer.dilation)
-    return lambda: convolve(x, weight, bias, stride, padding, dilation, layer.groups)
-
-
-def _pool_call(layer: Layer, x: torch.Tensor) -> Callable[[], object]:
-    import torch
-
-    aten = torch.ops.aten
-    if not layer.kernel or len(layer.kernel) != 2:
-        spatial = list(range(2, x.dim()))
-        return lambda: aten.mean.dim(x, spatial)
-    kernel, stride, padding = list(layer.kernel), list(layer.stride), list(layer.padding)
-    return lambda: aten.max_pool2d.default(x, kernel, stride, padding)

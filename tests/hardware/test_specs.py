@@ -1,14 +1,17 @@
 """What users write for a target, and what comes of it: options are kept, round trip, and are refused where unknown."""
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autoprune.errors import InputError
+from autoprune.experiment import Experiment
 from autoprune.hardware import TARGETS, get_target
 from autoprune.hardware.base import load_class
 from autoprune.hardware.spec import MEMORY_FORMATS, PRECISIONS, Spec
 from autoprune.pipeline.device import target_of
+from autoprune.pipeline.task import load_task
 
 
 @given(
@@ -83,9 +86,13 @@ def test_the_fingerprint_tells_options_apart() -> None:
     assert len({tuple(sorted(p.items())) for p in prints}) == len(specs)
 
 
-def test_an_experiment_names_its_target_with_its_options() -> None:
-    from autoprune.experiment import Experiment
+def test_the_batch_that_is_timed_is_the_example_as_often() -> None:
+    task = load_task(Experiment.build({"model": "plain20", "target_batch": 3}))
+    assert task.timed_example.shape == (3, *task.example.shape[1:]) and task.example.shape[0] == 1
+    assert all(torch.equal(image, task.example[0]) for image in task.timed_example)
 
+
+def test_an_experiment_names_its_target_with_its_options() -> None:
     settings = {"target": "openvino@channels_last", "precision": "bf16", "threads": 2}
     assert target_of(Experiment.build(settings)).spec == "openvino@bf16+channels_last+threads=2"
     with pytest.raises(InputError, match="precision"):
