@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from autoprune.graph.copying import duplicate
 from autoprune.graph.trace import Example, quiet
 
 __all__ = ["Call", "calls_of"]
@@ -32,7 +32,7 @@ def calls_of(model: nn.Module, example: Example) -> dict[str, Call]:
         model: Any module that runs on the example; not changed.
         example: An example input.
     """
-    shadow = copy.deepcopy(model).eval()
+    shadow = duplicate(model).eval()
     seen: dict[str, set[Call | None]] = {}
 
     def hook(name: str) -> Any:

@@ -49,7 +49,7 @@ class _Branch:
 
 
 def find_branches(model: nn.Module, traced: Trace, calls: dict[str, Call], taken: Iterable[str]) -> Branches:
-    """All branches x + f(x) whose f keeps the shape and holds parameters, and is read nowhere else.
+    """All branches x + f(x) whose f keeps the shape, uses parameters, and is read nowhere else.
 
     Args:
         model: The model that was traced.
@@ -136,11 +136,25 @@ class _Finder:
                 continue
             inside.add(node)
             pending += node.all_input_nodes  # looked at again by every reader: the last one lets it in
-        reads = any(source in stream for node in inside for source in node.all_input_nodes)
-        holds = any(self._traced.tensors.get(node.name) in self._traced.parameters for node in inside)
-        if add in self._readers.get(shortcut, ()) and result in inside and reads and holds:
+        sources = {source for node in inside for source in node.all_input_nodes}
+        holds = any(self._traced.tensors.get(node.name) in self._traced.parameters for node in sources)
+        if holds and self._reaches(stream, sources - inside):
             return _Branch(add, shortcut, result, frozenset(inside))
         return None
+
+    def _reaches(self, stream: set[Node], ends: set[Node]) -> bool:
+        """Whether one of the values is computed from the stream."""
+        seen, pending = set(ends), list(ends)
+        earliest = min(self.place[node] for node in stream)
+        while pending:
+            node = pending.pop()
+            if node in stream:
+                return True
+            for source in node.all_input_nodes:
+                if source not in seen and self.place[source] >= earliest:
+                    seen.add(source)
+                    pending.append(source)
+        return False
 
     def _stream(self, shortcut: Node) -> set[Node]:
         """The values that the shortcut carries on: itself, and what reaches it through sums and nothing else."""
@@ -161,6 +175,8 @@ class _Finder:
 
     def ways(self, branch: _Branch) -> tuple[list[Block], str]:
         """The ways to take a branch out, best first, with "" for a name; why not, where there are none."""
+        if not any(self._parameter(branch, node) for node in branch.inside):
+            return [], "its layers also run elsewhere"
         silencers = zeroed_by(branch.result, branch.inside, lambda node: self._parameter(branch, node))
         if silencers is None:
             return [], "none of its own weights silences it, so that nothing can be proven"
@@ -172,7 +188,10 @@ class _Finder:
         """The module that is taken out, or of several the one with most parameters."""
         modules = [swap.module for swap in ways[0].swaps] if ways else self._inside(branch)
         sizes = {name: sum(p.numel() for p in self._modules[name].parameters()) for name in modules}
-        return max(sizes, key=lambda name: sizes[name]) if sizes else branch.add.name
+        if not sizes:
+            return branch.add.name
+        name = max(sizes, key=lambda name: sizes[name])
+        return name if any(self._modules[name].children()) else f"{name}:block"  # more than that one layer
 
     def _parameter(self, branch: _Branch, node: Node) -> frozenset[str] | None:
         name = self._traced.tensors.get(node.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -20,8 +19,6 @@ from autoprune.graph.validate import Proof
 from autoprune.graph.values import Analysis
 
 __all__ = ["with_blocks"]
-
-_TOGETHER = 4  # blocks tried in one run; a set that fails is halved
 
 
 def with_blocks(
@@ -74,9 +71,8 @@ class _BlockProof(Proof):
     def run(self) -> dict[str, str]:
         """Prove every block alone, then with others, then at random widths; name those that fail."""
         with quiet(), torch.no_grad():
-            parts = math.ceil(len(self._names) / _TOGETHER)
-            for names in [self._names[start::parts] for start in range(parts)]:
-                self._search(names, self._dropped(names))
+            for name in self._names:  # one by one: a forward may take another path once two are gone
+                self._search([name], self._dropped([name]))
             for share in (1.0, 0.5, 0.5):
                 left = [name for name in self._names if name not in self.reasons]
                 names = [name for name in left if self._rng.random() < share]

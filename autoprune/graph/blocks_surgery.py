@@ -43,7 +43,7 @@ class Silence(Bypass):
 def replacement(original: nn.Module, swap: Swap) -> nn.Module:
     """What stands in the place of a dropped module, in its mode.
 
-    It answers for the plain attributes that a forward may look at (a number of heads, a flag), and its parameters
+    It answers for the plain attributes that a forward may look at (a number of heads, a flag), and its own parameters
     are there as None.
     """
     if swap.plain and swap.form is None and swap.does != "zero":
@@ -54,7 +54,13 @@ def replacement(original: nn.Module, swap: Swap) -> nn.Module:
     own.update({k: v for k, v in vars(original).items() if k not in own and isinstance(v, _PLAIN)})
     for name in original._parameters:
         module.register_parameter(name, None)
+    if original._parameters:  # nn.TransformerEncoderLayer reads its layers' weights, unless one of them has a hook
+        module.register_forward_hook(_leave)
     return module.train(original.training)
+
+
+def _leave(module: nn.Module, args: Any, output: Any) -> None:
+    """A hook that changes nothing."""
 
 
 def put_stubs(model: nn.Module, blocks: Iterable[Block]) -> None:

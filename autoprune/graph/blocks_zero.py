@@ -87,6 +87,10 @@ def _through(node: Node, visit: Leaf) -> Names | None:
         return visit(inputs[0])
     if name == "scaled_dot_product_attention" and len(inputs) > 2:
         return visit(inputs[2])
+    if name in ("addmm", "baddbmm"):
+        product = next((found for found in map(visit, inputs[1:]) if found is not None), None)
+        more = visit(inputs[0])
+        return None if product is None or more is None else product | more
     if name in _AFFINE or name in _WEIGHTED:
         return _affine(node, name, visit)
     return None
