@@ -233,7 +233,9 @@ class Analysis:
         The group's width matters as long as one place has all of its blocks (`autoprune.graph.blocks.alive`).
         """
         places = dict.fromkeys(self.homes(member.tensor) for member in self.group(name).members)
-        return () if () in places else tuple(places)
+        # A place with more blocks around it than another one is gone when that one is.
+        least = tuple(place for place in places if not any(set(other) < set(place) for other in places))
+        return () if () in least else least
 
     def widths(self, chosen: Mapping[str, int] | None = None) -> dict[str, int]:
         """Kept units of every group and block: ``chosen`` where given, else the dense width (1 for a block).
