@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.cost.additive import AdditiveCost, CostEntry, Step
+from autoprune.cost.additive import AdditiveCost, Step
 from autoprune.errors import InputError
 from autoprune.hardware.base import Target
 from autoprune.hardware.correction import GROUPS, LOADS, Errors, Run, errors_of, fit_factors, fit_macs, loads_of
@@ -18,7 +18,9 @@ from autoprune.hardware.device_table import DeviceTable, better, check_fingerpri
 from autoprune.hardware.entries import Entry, call_overhead, measure_layers
 from autoprune.hardware.layers import Layer
 from autoprune.hardware.protocol import Protocol
-from autoprune.hardware.slots import Form, Slot, SlotPrice
+from autoprune.hardware.slots import Slot
+from autoprune.hardware.table_cost import latency_cost
+from autoprune.hardware.table_words import error_figures, summary
 from autoprune.space import Policy, SearchSpace
 
 __all__ = ["LatencyTable"]
@@ -59,7 +61,7 @@ class LatencyTable:
     )
 
     def __post_init__(self) -> None:
-        self._raw: dict[int, NDArray[np.float64]] = {}
+        self._raw: dict[int, NDArray[np.float64]] = {}  # see `latency_cost`
         self._cost: AdditiveCost | None = None
 
     # What there is to know.
@@ -83,7 +85,7 @@ class LatencyTable:
     @property
     def complete(self) -> bool:
         """Whether every layer has an entry and the correction can be fitted."""
-        return bool(self._of("fit")) and all(key in self.entries for key in self.layers())
+        return bool(self.runs_of("fit")) and all(key in self.entries for key in self.layers())
 
     @property
     def estimated(self) -> int:
@@ -173,9 +175,7 @@ class LatencyTable:
             InputError: If the table is not finished.
         """
         if self._cost is None:
-            factors = self.factors
-            parts = [self._part(number, factors) for number in range(len(self.slots))]
-            self._cost = AdditiveCost("latency", "ms", self.space, [*parts, self._constant(factors)])
+            self._cost = latency_cost(self, self._raw)
         return self._cost
 
     def predict(self, policy: Choices | Policy) -> float:
@@ -198,8 +198,8 @@ class LatencyTable:
     @property
     def error(self) -> Errors | None:
         """Error of the predictions on networks that the correction never saw; None without such networks."""
-        runs = self._of("held-out")
-        if not runs or not self._of(*_FIT):
+        runs = self.runs_of("held-out")
+        if not runs or not self.runs_of(*_FIT):
             return None
         prices = np.array([self._fitted(*_FIT)[name] for name in (*GROUPS, *LOADS, "constant")])
         sums = np.concatenate([self._sums(runs), self._loads(runs), np.ones((len(runs), 1))], axis=1)
@@ -208,20 +208,20 @@ class LatencyTable:
     @property
     def macs_error(self) -> Errors | None:
         """The same error for a fit on multiply-accumulates alone, from the same runs by the same procedure."""
-        held_out = self._of("held-out")
-        if not held_out or not self._of(*_FIT):
+        held_out = self.runs_of("held-out")
+        if not held_out or not self.runs_of(*_FIT):
             return None
         return errors_of(self.by_macs([run.choices for run in held_out], _FIT), _ms(held_out))
 
     def by_macs(self, choices: Sequence[Choices], roles: Sequence[str] = _ROLES) -> NDArray[np.float64]:
         """Milliseconds of full sets of choices, predicted by multiply-accumulates alone: the baseline."""
-        fit = self._of(*roles)
+        fit = self.runs_of(*roles)
         slope, constant = fit_macs(self._macs([run.choices for run in fit]), _ms(fit))
         return np.asarray(slope * self._macs(choices) + constant, dtype=np.float64)
 
     def _fitted(self, *roles: str) -> dict[str, float]:
         """The correction from networks in some roles."""
-        runs = self._of(*roles)
+        runs = self.runs_of(*roles)
         if not runs:
             raise InputError("the latency table is not finished: no network was timed end to end; profile again")
         fitted = fit_factors(self._sums(runs), _ms(runs), self._loads(runs))
@@ -229,28 +229,11 @@ class LatencyTable:
 
     def error_figures(self) -> dict[str, Any]:
         """The errors as JSON values: shares, not percent; None where there is nothing to compare with."""
-        errors = {"error": self.error, "error_of_macs_alone": self.macs_error}
-        return {
-            "target": self.fingerprint.get("target"),
-            "entries": len(self.entries),
-            "estimated": self.estimated,
-            "fitted_on": len(self._of("fit", "search")),
-            **{
-                name: None if e is None else {"mean": e.mean, "worst": e.worst, "networks": e.n}
-                for name, e in errors.items()
-            },
-        }
+        return error_figures(self)
 
     def summary(self) -> str:
         """One line for people: how much was measured and how far predictions are from measurements."""
-        measured = len(self.entries) - self.estimated
-        line = f"{measured} layers measured, {self.estimated} estimated"
-        error, macs = self.error, self.macs_error
-        if error is not None:
-            line += f"; error on {error.n} other networks {error.mean:.1%} (worst {error.worst:.1%})"
-        if macs is not None:
-            line += f"; by multiply-accumulates alone {macs.mean:.1%} (worst {macs.worst:.1%})"
-        return line
+        return summary(self)
 
     # The file.
 
@@ -278,7 +261,8 @@ class LatencyTable:
         entry = self.entries.get(key)
         return entry.source if entry is not None else None
 
-    def _of(self, *roles: str) -> list[Run]:
+    def runs_of(self, *roles: str) -> list[Run]:
+        """The networks that were timed in some roles; see `Run`."""
         return [run for run in self.runs if run.role in roles]
 
     def _forget(self) -> None:
@@ -311,35 +295,6 @@ class LatencyTable:
 
     def _macs(self, choices: Sequence[Choices]) -> NDArray[np.float64]:
         return np.array([float(sum(slot.at(each).macs for slot in self.slots if slot.runs(each))) for each in choices])
-
-    def _part(self, number: int, factors: Mapping[str, float]) -> CostEntry:
-        slot = self.slots[number]
-        inputs, outputs = slot.grid(self.space)
-        if number not in self._raw:
-            raw = np.full((1 + len(LOADS), len(inputs), len(outputs)), np.nan)
-            rows, columns = {w: i for i, w in enumerate(inputs)}, {w: i for i, w in enumerate(outputs)}
-            for pair in slot.pairs(self.space):
-                layer = slot.of_widths(*pair)
-                raw[:, rows[pair[0]], columns[pair[1]]] = (self.ms_of(layer), *loads_of(layer))
-            self._raw[number] = raw
-        prices = np.array([factors[slot.layer.group], *(factors[name] for name in LOADS)])
-        price = SlotPrice(
-            slot.scope,
-            slot.inputs,
-            slot.outputs,
-            np.array(inputs, dtype=np.int64),
-            np.array(outputs, dtype=np.int64),
-            np.tensordot(prices, self._raw[number], axes=1),
-            slot.blocks,
-        )
-        return CostEntry(slot.name, slot.scope, price)
-
-    @staticmethod
-    def _constant(factors: Mapping[str, float]) -> CostEntry:
-        """The part that no decision changes."""
-        one = np.ones(1, dtype=np.int64)
-        value = np.array([[factors["constant"]]])
-        return CostEntry("constant", (), SlotPrice((), Form(1), Form(1), one, one, value))
 
 
 def _choices(policy: Choices | Policy) -> Choices:
