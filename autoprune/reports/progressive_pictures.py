@@ -11,6 +11,8 @@ from autoprune.reports._format import COST_NAMES
 
 __all__ = ["signals_figure", "trajectory_figure"]
 
+_UNIT_ENDINGS = ("c", "gbs", "j", "mhz", "s", "w")  # of signals' names; the unit stands beside
+
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -30,7 +32,15 @@ def trajectory_figure(rows: Rows, kind: str, palette: Palette = LIGHT) -> Figure
     above.plot(steps, [row["limit"] for row in rows], "--", color=palette.limit, linewidth=1.2, label="limit")
     goals = [(row["step"], row["goal"] * row["limit"]) for row in rows if row.get("goal") is not None]
     _line(above, goals, "_", palette.ink, "goal of the step", linestyle="none", markersize=9)
-    _line(above, [(row["step"], row["predicted"]) for row in rows], "x", palette.dense, "predicted")
+    _line(
+        above,
+        [(row["step"], row["predicted"]) for row in rows],
+        "x",
+        palette.ink,
+        "predicted",
+        linestyle="none",
+        zorder=4,
+    )
     _line(above, [(row["step"], row["measured"]) for row in rows], "o", palette.kept, "measured")
     waited = [(row["step"], row["measured"]) for row in rows if row.get("throttled")]
     _line(above, waited, "D", palette.limit, "device throttled", linestyle="none", markersize=7, fillstyle="none")
@@ -67,13 +77,20 @@ def signals_figure(rows: Rows, names: Sequence[str], palette: Palette = LIGHT) -
         known = [(row["step"], row["signals"][name]) for row in rows if name in (row.get("signals") or {})]
         known = [(step, reading) for step, reading in known if reading["value"] is not None]
         _line(axes, [(step, reading["value"]) for step, reading in known], "o", palette.kept, "")
-        last = known[-1][1]
-        kind = " (modelled)" if str(last["source"]).startswith("modelled") else ""
-        words = name.replace("_", " ").removesuffix(f" {last['unit'].lower()}")
-        axes.set_title(f"{words}, {last['unit']}{kind}", size=8.5, color=palette.ink, parse_math=False)
+        axes.set_title(_title(name, known[-1][1]), size=8.5, color=palette.ink, parse_math=False)
         axes.margins(y=0.25)
+        if all(reading["value"] >= 0 for _, reading in known):
+            axes.set_ylim(bottom=0)
         _whole_numbers(axes)
     return figure
+
+
+def _title(name: str, reading: Mapping[str, Any]) -> str:
+    """A signal's name in words, its unit, and whether it is modelled."""
+    words = name.split("_")
+    words = words[:-1] if words[-1] in _UNIT_ENDINGS else words
+    kind = " (modelled)" if str(reading["source"]).startswith("modelled") else ""
+    return ", ".join(filter(None, [" ".join(words), str(reading["unit"])])) + kind
 
 
 def _line(
