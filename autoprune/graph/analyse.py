@@ -7,11 +7,23 @@ from typing import Any
 
 from torch import nn
 
-from autoprune.graph import rules_dense, rules_join, rules_norm, rules_pointwise, rules_reduce, rules_shape
+from autoprune.graph import (
+    rules_attention,
+    rules_contract,
+    rules_dense,
+    rules_join,
+    rules_norm,
+    rules_pointwise,
+    rules_rearrange,
+    rules_recurrent,
+    rules_reduce,
+    rules_shape,
+)
 from autoprune.graph.blocks_proof import with_blocks
 from autoprune.graph.fingerprint import fingerprint
 from autoprune.graph.flow import holder
 from autoprune.graph.groups import Draft, draft
+from autoprune.graph.readings import first_readings
 from autoprune.graph.surgery import get_attribute
 from autoprune.graph.trace import Example, Trace, as_example, trace
 from autoprune.graph.validate import Proof
@@ -21,7 +33,18 @@ from autoprune.graph.walk import Walk
 __all__ = ["analyse"]
 
 # importing registers them
-RULE_MODULES = (rules_dense, rules_join, rules_norm, rules_pointwise, rules_reduce, rules_shape)
+RULE_MODULES = (
+    rules_attention,
+    rules_contract,
+    rules_dense,
+    rules_join,
+    rules_norm,
+    rules_pointwise,
+    rules_rearrange,
+    rules_recurrent,
+    rules_reduce,
+    rules_shape,
+)
 
 Key = tuple[str, tuple[Any, ...], bool]
 _known: weakref.WeakKeyDictionary[nn.Module, dict[Key, Analysis]] = weakref.WeakKeyDictionary()
@@ -67,21 +90,20 @@ def _analyse(
     validate: bool,
 ) -> Analysis:
     traced = trace(model, example)
-    flipped: frozenset[str] = frozenset()
-    tried: frozenset[str] = frozenset()
+    readings = first_readings(traced)
     while True:
-        walk = Walk(traced, flipped).run()
+        walk = Walk(traced, readings).run()
         drafted = draft(walk, walk.table.solve())
         analysis = _written(model, drafted, shapes, print_)
         proven = not validate or not drafted.groups
         failures = {} if proven else Proof(model, analysis, example, traced, drafted.norms()).run()
-        again = frozenset(drafted.forks(set(failures))) - tried
+        again = drafted.next_readings(set(failures))
         if failures and not again:
             drafted = drafted.refuse(failures)
             analysis = _written(model, drafted, shapes, print_)
         if not failures or not again:
             return with_blocks(model, analysis, example, traced, drafted.norms(), validate)
-        flipped, tried = flipped | again, tried | again
+        readings = {**readings, **again}
 
 
 def _written(model: nn.Module, drafted: Draft, shapes: tuple[tuple[int, ...], ...], print_: dict[str, Any]) -> Analysis:

@@ -25,6 +25,7 @@ class AtomTable:
         self._frozen: list[tuple[Atoms, str]] = []
         self._made: list[Atoms] = []
         self._read: list[Atoms] = []
+        self._contracted: list[Atoms] = []
 
     def fresh(self, size: int) -> Atoms:
         """``size`` new atoms."""
@@ -51,13 +52,17 @@ class AtomTable:
         """A layer's parameter makes these units (its output rows)."""
         self._made.append(atoms)
 
+    def contract(self, atoms: Atoms) -> None:
+        """A product of two activations sums over these units."""
+        self._contracted.append(atoms)
+
     def read(self, atoms: Atoms) -> None:
         """A layer's parameter reads these units and sums over them (its input columns)."""
         self._read.append(atoms)
 
     def solve(self) -> Classes:
         """The classes that the ties so far make."""
-        return Classes(self.count, self._ties, self._frozen, self._made, self._read)
+        return Classes(self.count, self._ties, self._frozen, self._made, self._read, self._contracted)
 
 
 class Classes:
@@ -68,6 +73,7 @@ class Classes:
         frozen: (classes,) whether something in the class can never be removed.
         made: (atoms,) whether the atom is an output row of a layer.
         read: (atoms,) whether the atom is an input column of a layer.
+        contracted: (atoms,) whether a product of two activations sums over the atom.
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class Classes:
         frozen: list[tuple[Atoms, str]],
         made: list[Atoms],
         read: list[Atoms],
+        contracted: list[Atoms],
     ) -> None:
         rows = np.concatenate([one for one, _ in ties] or [np.zeros(0, np.int64)])
         columns = np.concatenate([other for _, other in ties] or [np.zeros(0, np.int64)])
@@ -89,6 +96,7 @@ class Classes:
             self._reason[self.label[frozen[index][0]]] = index
         self.made = _marked(count, made)
         self.read = _marked(count, read)
+        self.contracted = _marked(count, contracted)
 
     @property
     def frozen(self) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from autoprune.graph.atoms import Atoms, Classes
 from autoprune.graph.flow import Flow, Slot, holder
+from autoprune.graph.kinds import Kinds
 from autoprune.graph.reference import NormLine
 from autoprune.graph.trace import where
 from autoprune.graph.values import Extent, Group, Member, Op, Shape
@@ -63,12 +64,16 @@ class Draft:
                 found.append(NormLine(norm, len(labels), tuple(parts)))
         return found
 
-    def forks(self, names: set[str]) -> set[str]:
-        """The nodes whose reading decides about the groups of these names."""
+    def next_readings(self, names: set[str]) -> dict[str, int]:
+        """The nodes whose reading decides about the groups of these names, with the next reading to try."""
         wanted = [labels for g, labels in zip(self.groups, self.labels, strict=True) if g.name in names]
         inside = np.unique(np.concatenate(wanted or [np.zeros(0, np.int64)]))
         label = self.classes.label
-        return {node for node, atoms in self.walk.forks.items() if np.isin(label[atoms], inside).any()}
+        return {
+            node: self.walk.readings.get(node, 0) + 1
+            for node, (atoms, count) in self.walk.forks.items()
+            if self.walk.readings.get(node, 0) + 1 < count and np.isin(label[atoms], inside).any()
+        }
 
 
 def draft(walk: Walk, classes: Classes) -> Draft:
@@ -92,7 +97,8 @@ def draft(walk: Walk, classes: Classes) -> Draft:
     normalised = np.zeros(classes.count, np.bool_)
     for norm in walk.norms:
         normalised[classes.label[norm.atoms]] = True
-    groups = tuple(_group(classes, owned, labels, names, normalised) for labels, owned in found)
+    kinds = Kinds(walk, classes)
+    groups = tuple(_group(classes, owned, labels, names, normalised, kinds.of(labels)) for labels, owned in found)
     return Draft(walk, classes, groups, tuple(labels for labels, _ in found))
 
 
@@ -119,6 +125,7 @@ def _freeze_loose(classes: Classes, slots: list[Slot]) -> None:
     for slot in slots:
         made[classes.label[slot.atoms[classes.made[slot.atoms]]]] = True
         read[classes.label[slot.atoms[classes.read[slot.atoms]]]] = True
+    read[classes.label[classes.contracted]] = True
     classes.freeze(np.flatnonzero(~made), "no layer makes it")
     classes.freeze(np.flatnonzero(~read), "no layer reads it")
 
@@ -146,7 +153,7 @@ def _signatures(walk: Walk, classes: Classes, slots: list[Slot]) -> dict[int, tu
 def _ordered(classes: Classes, owned: list[Slot], labels: Atoms) -> tuple[Atoms, list[Slot]]:
     """The classes in the order of the first producer's rows, and the slots with that producer first."""
     roles = [_role(classes, slot, labels) for slot in owned]
-    first = roles.index("producer" if "producer" in roles else "both")
+    first = next(place for place, role in enumerate(roles) if role in ("producer", "both"))
     owned = [owned[first], *owned[:first], *owned[first + 1 :]]
     line = classes.label[owned[0].atoms]
     line = line[np.isin(line, labels)]
@@ -163,7 +170,12 @@ def _role(classes: Classes, slot: Slot, labels: Atoms) -> str:
 
 
 def _group(
-    classes: Classes, owned: list[Slot], labels: Atoms, names: dict[str, int], normalised: NDArray[np.bool_]
+    classes: Classes,
+    owned: list[Slot],
+    labels: Atoms,
+    names: dict[str, int],
+    normalised: NDArray[np.bool_],
+    kind: str,
 ) -> Group:
     unit = np.full(classes.count, -1, np.int64)
     unit[labels] = np.arange(len(labels))
@@ -178,7 +190,8 @@ def _group(
     names[base] += 1
     name = base if names[base] == 1 else f"{base}:{names[base] - 1}"
     oracle = "normalised" if normalised[labels].any() else "zero"
-    return Group(name, len(labels), tuple(members), oracle=oracle)
+    summed = bool(np.isin(classes.label[classes.contracted], labels).any())
+    return Group(name, len(labels), tuple(members), kind, oracle, summed)
 
 
 def _places(units: Atoms, count: int) -> Atoms:

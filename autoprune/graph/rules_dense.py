@@ -9,6 +9,7 @@ from torch.fx import Node
 
 from autoprune.graph.atoms import Atoms
 from autoprune.graph.flow import Flow, Result, Unknown, repeat_first, shape_of
+from autoprune.graph.rules_contract import contract, product_letters
 from autoprune.graph.trace import where
 from autoprune.graph.walk import Walk, rule
 
@@ -155,12 +156,12 @@ def addmm(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     return _product(walk, node, x, weight, bias, out=1)
 
 
-@rule("mm", "matmul")
+@rule("mm", "matmul", "bmm")
 def matmul(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
-    """A product of an activation with a parameter of two dimensions; other products are not understood."""
+    """A product of an activation with a parameter, or of two activations."""
     x, weight = walk.need(args["self"]), walk.need(args.get("mat2", args.get("other")))
     if weight.tensor is None or x.tensor is not None or len(weight.shape) != 2 or len(x.shape) < 2:
-        raise Unknown
+        return contract(walk, node, [x, weight], *product_letters(x, weight))
     return _product(walk, node, x, weight, None, out=1)
 
 
@@ -194,11 +195,12 @@ def _transposed(weight: Flow) -> Flow:
 def embedding(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     """Rows of a table, looked up: its columns are the units."""
     weight, shape = walk.need(args["weight"]), shape_of(node)
-    walk.freeze(weight.dims[0], node)
+    walk.freeze(weight.dims[0], node, "looked up by number in")
     if weight.dims[1] is not None:
         walk.table.made(weight.dims[1])
     if shape is None:
         raise Unknown
     walk.attribute(node, (weight,), "embedding_dim", weight.dims[1])
+    walk.mark("embedding", weight.dims[1])
     output = Flow(shape, (*(None,) * (len(shape) - 1), weight.dims[1]))
     return walk.record(node, "other", [walk.flow(args["indices"])], output, [weight])

@@ -9,6 +9,7 @@ from torch.fx import Node
 
 from autoprune.graph.atoms import Atoms
 from autoprune.graph.flow import Flow, Result, Unknown, shape_of, size_of
+from autoprune.graph.sizes import origins
 from autoprune.graph.trace import where
 from autoprune.graph.walk import Walk, rule
 
@@ -95,12 +96,16 @@ def split(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     axis = int(args["dim"]) % len(x.shape)
     parts, begin = [], 0
     atoms = x.dims[axis]
-    for piece in value:
+    given = args.get("split_size", args.get("split_sizes"))
+    sizes = list(given) if isinstance(given, list | tuple) else [given]
+    known = origins(node, sizes)
+    for place, piece in enumerate(value):
         shape = tuple(map(size_of, piece.shape))
         dims = list(x.dims)
         if atoms is not None and shape[axis] != x.shape[axis]:
             _equal_parts(walk, node, atoms, begin, shape[axis])
             dims[axis] = atoms[begin : begin + shape[axis]]
+            walk.count(known[place % len(known)], dims[axis])
         parts.append(Flow(shape, tuple(dims), x.tensor))
         begin += shape[axis]
     return tuple(parts)
@@ -129,7 +134,7 @@ def select(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 @rule("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad2d")
 def pad(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
-    """Positions put before and behind; padded channels are as many as the code says, so they stay."""
+    """Positions put before and behind: as many as the code says, or as another width's shape asks for."""
     x, shape = walk.need(args.get("self", args.get("input"))), shape_of(node)
     amounts = args.get("pad", args.get("padding"))
     if shape is None or not isinstance(amounts, list | tuple):
@@ -144,7 +149,29 @@ def pad(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
             walk.freeze(atoms, node)
             dims[axis] = None
             continue
-        reason = f"padded to a fixed width by {where(node)}"
-        ends = [walk.table.constant(count, reason) for count in (before, after)]
+        ends = _ends(walk, node, before, after)
         dims[axis] = np.concatenate([ends[0], atoms, ends[1]])
     return walk.record(node, "other", [x], Flow(shape, tuple(dims)))
+
+
+def _ends(walk: Walk, node: Node, before: int, after: int) -> tuple[Atoms, Atoms]:
+    """The padded positions: one side alone, or equal sides in pairs, may follow a shape; a failed proof says no."""
+    ends = walk.table.fresh(before), walk.table.fresh(after)
+    both = np.concatenate(ends)
+    if (before and after and before != after) or walk.fork(node, both):
+        walk.table.freeze(both, f"padded to a fixed width by {where(node)}")
+    elif before == after:
+        walk.table.tie(*ends)
+    return ends
+
+
+_MADE = "zeros ones full empty rand randn new_zeros new_ones new_full new_empty arange eye empty_permuted"
+
+
+@rule(*_MADE.split())
+def made_in_forward(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+    """A tensor that the forward makes by itself."""
+    shape = shape_of(node)
+    if shape is None:
+        raise Unknown
+    return Flow(shape, tuple(walk.elastic(node, size) if size > 1 else None for size in shape))

@@ -13,12 +13,12 @@ from autoprune.graph.walk import Walk, rule
 __all__: list[str] = []
 
 # ATen base names; overloads and in-place forms included
-FREE = """dropout alpha_dropout feature_dropout contiguous clone detach alias lift_fresh_copy to _to_copy type_as
-    requires_grad float double half bfloat16"""
+FREE = """dropout alpha_dropout feature_dropout feature_alpha_dropout contiguous clone detach alias lift_fresh_copy to
+    _to_copy type_as requires_grad float double half bfloat16"""
 UNARY = """relu relu6 hardtanh clamp clamp_min clamp_max leaky_relu elu selu celu silu mish gelu sigmoid hardsigmoid
     hardswish tanh softplus softsign log_sigmoid logsigmoid hardshrink softshrink tanhshrink threshold exp expm1 log
-    log1p sqrt rsqrt square abs neg reciprocal sign erf sin cos round floor ceil trunc zeros_like ones_like full_like
-    nan_to_num"""
+    log1p sqrt rsqrt square abs neg reciprocal sign erf rrelu sin cos round floor ceil trunc zeros_like ones_like
+    full_like nan_to_num"""
 PAIRWISE = """add sub rsub mul div multiply divide true_divide maximum minimum pow lerp addcmul addcdiv where atan2
     fmod remainder floor_divide eq ne lt le gt ge logical_and logical_or masked_fill copy fill zero"""
 

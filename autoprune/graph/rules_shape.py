@@ -11,11 +11,13 @@ from torch.fx import Node
 
 from autoprune.graph.atoms import Atoms
 from autoprune.graph.flow import Flow, Result, Unknown, shape_of
+from autoprune.graph.sizes import Origin, origins
 from autoprune.graph.walk import Walk, rule
 
 __all__: list[str] = []
 
 Dims = list[Atoms | None]
+Size = tuple[int, Origin | None]  # as written, and where it comes from
 
 
 @rule("view", "reshape", "_unsafe_view", "flatten", "unflatten", "view_as", "reshape_as", "squeeze", "unsqueeze")
@@ -25,20 +27,26 @@ def view(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     if shape is None:
         raise Unknown
     dims: Dims = [None] * len(shape)
-    written = args.get("size", args.get("shape", args.get("sizes")))
+    sizes = _written(node, args, len(shape))
     for sources, targets in _segments(x.shape, shape):
-        found = _regroup(walk, node, x, sources, [shape[t] for t in targets], _free(written, targets))
+        found = _regroup(walk, node, x, sources, [shape[t] for t in targets], [sizes[t] for t in targets])
         for target, atoms in zip(targets, found, strict=True):
             dims[target] = atoms
+            walk.count(sizes[target][1], atoms)
     return Flow(shape, tuple(dims), x.tensor)
 
 
-def _free(written: Any, targets: Sequence[int]) -> int | None:
-    """Which of the target dimensions is written as -1, so that it may shrink; None if none is."""
-    if not isinstance(written, list | tuple):
-        return None
-    found = [place for place, target in enumerate(targets) if target < len(written) and written[target] == -1]
-    return found[0] if len(written) > max(targets, default=0) and len(found) == 1 else None
+def _written(node: Node, args: dict[str, Any], rank: int) -> list[Size]:
+    """Each of the result's sizes as the user wrote it, with its origin; (0, None) where nothing is written."""
+    values = args.get("size", args.get("shape", args.get("sizes")))
+    if not isinstance(values, list | tuple) or not all(isinstance(value, int) for value in values):
+        return [(0, None)] * rank
+    sizes: list[Size] = list(zip(values, origins(node, values), strict=True))
+    if "unflatten" in str(node.target):
+        axis = int(args["dim"])
+        before = axis if axis >= 0 else axis + rank - len(values) + 1
+        return [(0, None)] * before + sizes + [(0, None)] * (rank - before - len(values))
+    return sizes if len(sizes) == rank else [(0, None)] * rank
 
 
 def _segments(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
@@ -59,7 +67,7 @@ def _segments(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[lis
 
 
 def _regroup(
-    walk: Walk, node: Node, x: Flow, sources: list[int], sizes: list[int], free: int | None
+    walk: Walk, node: Node, x: Flow, sources: list[int], sizes: list[int], written: list[Size]
 ) -> Sequence[Atoms | None]:
     """Merge the source dimensions of one segment and split them into ``sizes``."""
     tracked = [axis for axis in sources if x.dims[axis] is not None]
@@ -67,36 +75,36 @@ def _regroup(
         return [None] * len(sizes)
     if len(sources) == 1 and len(sizes) == 1:
         return [x.dims[sources[0]]]
-    if len(tracked) > 1:
-        for axis in tracked:
-            walk.freeze(x.dims[axis], node, "merged with another width by")
-        return [None] * len(sizes)
     axis = tracked[0]
+    for other in tracked[1:]:  # what remains of a product of two widths is told by one of them only
+        walk.freeze(x.dims[other], node, "merged with another width by")
     atoms = x.dims[axis]
     if atoms is None:
         raise Unknown
     spread = atoms.reshape([-1 if source == axis else 1 for source in sources])
     merged = np.broadcast_to(spread, [x.shape[source] for source in sources]).reshape(-1)
-    return [merged] if len(sizes) == 1 else _split(walk, node, merged.reshape(sizes), free)
+    return [merged] if len(sizes) == 1 else _split(walk, node, merged.reshape(sizes), written)
 
 
-def _split(walk: Walk, node: Node, grid: Atoms, free: int | None) -> Dims:
+def _split(walk: Walk, node: Node, grid: Atoms, written: list[Size]) -> Dims:
     """One width becomes several dimensions: exactly one of them can go on shrinking.
 
-    Which one is plain where the atoms vary along one dimension only, or where the user wrote -1 for it. Else it
-    is a guess that validation confirms or flips: the last of several for images (channel shuffle: groups stay),
-    the first where the split ends the shape (heads x head size: heads go).
+    Which one is plain where the atoms vary along one dimension only. Else it is a guess that validation confirms or
+    flips: what is written as -1, before what comes out of an attribute or a shape, before bare numbers; among equals
+    the last for images (channel shuffle: groups stay), the first where the split ends the shape (heads x head size:
+    heads go).
     """
     varying = [axis for axis in range(grid.ndim) if not (grid == grid.take([0], axis)).all()]
     if len(varying) == 1:
         keep = varying[0]
-    elif free is not None:
-        keep = free
     else:
         shape = shape_of(node) or ()
         ends = len(shape) > 0 and grid.shape[-1] == shape[-1]
-        choices = (0, grid.ndim - 1) if ends else (grid.ndim - 1, 0)
-        keep = choices[int(walk.fork(node, grid.reshape(-1)))]
+        free = int(not ends)  # heads are heads, be they written as -1 or not
+        rank = {a: 1 - free if v == -1 else 2 if origin is None else 1 for a, (v, origin) in enumerate(written)}
+        choices = sorted(varying, key=lambda axis: (rank[axis], axis if ends else -axis))
+        followed = [axis for axis in choices if rank[axis] < 2] or choices
+        keep = followed[walk.fork(node, grid.reshape(-1), len(followed))]
     line = np.moveaxis(grid, keep, 0).reshape(grid.shape[keep], -1)
     if line.shape[1] > 1:
         walk.table.tie(np.repeat(line[:, 0], line.shape[1]), line.reshape(-1))
@@ -131,7 +139,7 @@ def _order(name: str, args: dict[str, Any], rank: int) -> list[int]:
 
 @rule("expand", "expand_as", "broadcast_to", figures=True)
 def expand(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
-    """Dimensions of size 1 are repeated to a fixed size, figures over a width to that width; the others pass."""
+    """Dimensions of size 1 are repeated to some size, figures over a width to that width; the others pass."""
     x, shape = walk.need(args["self"]), shape_of(node)
     if shape is None:
         raise Unknown
@@ -144,4 +152,8 @@ def expand(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
             left.append(figure)
         else:
             walk.leak([x])
+    for axis in range(1, len(shape)):
+        back = axis - len(shape)
+        if dims[axis] is None and shape[axis] > 1 and (len(x.shape) < -back or x.shape[back] == 1):
+            dims[axis] = walk.elastic(node, shape[axis])
     return Flow(shape, tuple(dims), x.tensor, tuple(left))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from autoprune.graph.blocks_surgery import Stage
+from autoprune.graph.copying import duplicate, forget, keepers
 from autoprune.graph.surgery import Index, Slicer, put_attribute, require_same, take
 from autoprune.graph.trace import canonical_names
 from autoprune.graph.values import Analysis, Extent
@@ -27,13 +28,13 @@ class _Tensor:
     dense: torch.Tensor
     is_parameter: bool
     needs_grad: bool
-    owners: tuple[tuple[dict[str, torch.Tensor | None], str], ...]
+    owners: tuple[tuple[Any, str | int], ...]
 
     def put(self, value: torch.Tensor) -> None:
         """Hand a fresh tensor to every owner."""
         held = nn.Parameter(value, self.needs_grad) if self.is_parameter else value
-        for registry, leaf in self.owners:
-            registry[leaf] = held
+        for holder, place in self.owners:
+            holder[place] = held
 
 
 class Selector:
@@ -53,7 +54,8 @@ class Selector:
     def __init__(self, model: nn.Module, analysis: Analysis) -> None:
         require_same(model, analysis)
         self._slicer = Slicer(analysis)
-        self._shell = copy.deepcopy(model)
+        self._shell = duplicate(model)
+        self._keepers = keepers(self._shell)
         self._stage = Stage(self._shell, analysis.blocks)
         everything = (*self._shell.modules(), *self._stage.substitutes)
         self._modes = [(module, module.training) for module in everything]
@@ -95,6 +97,7 @@ class Selector:
             for attributes, name in holders:
                 put_attribute(attributes, name, size)
         self._stage.drop(self._slicer.dropped(checked))
+        forget(self._keepers)
         for module, training in self._modes:
             if module.training is not training:
                 module.training = training
@@ -124,13 +127,16 @@ class Selector:
 
 def _tensors(shell: nn.Module) -> list[_Tensor]:
     """Every distinct parameter and buffer of the shell."""
-    modules = dict(shell.named_modules())
-    owners: dict[str, list[tuple[dict[str, torch.Tensor | None], str]]] = {}
+    modules = dict(shell.named_modules(remove_duplicate=False))
+    owners: dict[str, list[tuple[Any, str | int]]] = {}
     parameters = dict(shell.named_parameters())
     for alias, name in canonical_names(shell).items():
         module, _, leaf = alias.rpartition(".")
         registry = modules[module]._parameters if name in parameters else modules[module]._buffers
         owners.setdefault(name, []).append((registry, leaf))
+        listed = getattr(modules[module], "_flat_weights_names", ())  # recurrent layers hold theirs in a list, too
+        if leaf in listed:
+            owners[name].append((modules[module]._flat_weights, listed.index(leaf)))
     return [
         _Tensor(name, tensor.detach(), name in parameters, tensor.requires_grad, tuple(owners[name]))
         for name, tensor in (*parameters.items(), *shell.named_buffers())

@@ -18,12 +18,13 @@ from torch.fx import Node
 from torch.fx.traceback import annotate, preserve_node_meta
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Notes", "Origin", "factors", "noted", "origins"]
+__all__ = ["Notes", "Origin", "call_of", "factors", "noted", "origins"]
 
 Origin = tuple[Any, ...]
-"""("attribute", module, name, its value), ("shape",), ("product", origin or number, ...) or ("computed",)."""
+"""One of ("attribute", module, name, its value), ("shape", call, which of its results, axis), ("product", origin or
+number, ...) and ("computed",). Calls are numbered in the order of the trace; inputs of the model are none (-1)."""
 
-_NOTE = "autoprune.sizes"
+_SIZES, _CALL = "autoprune.sizes", "autoprune.call"
 _COMPUTED: Origin = ("computed",)
 
 
@@ -31,22 +32,37 @@ class _Size(int):
     """A number that remembers where it comes from."""
 
     origin: Origin
+    compared: list[tuple[Origin, Origin]]
 
-    def __new__(cls, value: int, origin: Origin) -> _Size:
+    def __new__(cls, value: int, origin: Origin, compared: list[tuple[Origin, Origin]]) -> _Size:
         self = super().__new__(cls, value)
-        self.origin = origin
+        self.origin, self.compared = origin, compared
         return self
+
+    def __eq__(self, other: object) -> bool:
+        self._compare(other)
+        return int.__eq__(self, other)  # type: ignore[operator]
+
+    def __ne__(self, other: object) -> bool:
+        self._compare(other)
+        return int.__ne__(self, other)  # type: ignore[operator]
+
+    __hash__ = int.__hash__
+
+    def _compare(self, other: object) -> None:
+        if isinstance(other, _Size):
+            self.compared.append((self.origin, other.origin))
 
     def __mul__(self, other: Any) -> Any:
         product = int.__mul__(self, other)
         if product is NotImplemented:
             return product
-        return _Size(product, ("product", self.origin, getattr(other, "origin", int(other))))
+        return _Size(product, ("product", self.origin, getattr(other, "origin", int(other))), self.compared)
 
     __rmul__ = __mul__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_Size, (int(self), self.origin))
+        return (int, (int(self),))
 
     def __deepcopy__(self, memo: Any) -> _Size:
         return self
@@ -55,9 +71,9 @@ class _Size(int):
 def _computing(name: str) -> Any:
     plain = getattr(int, name)
 
-    def operation(self: int, *others: Any) -> Any:
+    def operation(self: _Size, *others: Any) -> Any:
         result = plain(self, *others)
-        return _Size(result, _COMPUTED) if type(result) is int else result
+        return _Size(result, _COMPUTED, self.compared) if type(result) is int else result
 
     return operation
 
@@ -67,48 +83,74 @@ for _name in ("add", "radd", "sub", "rsub", "floordiv", "rfloordiv", "mod", "rmo
 
 
 class Notes(TorchFunctionMode):
-    """While it is on, shapes are numbers that remember, and calls given such numbers are annotated with them."""
+    """While it is on, shapes are numbers that remember, and calls are annotated with a number and the sizes given.
+
+    Attributes:
+        compared: Origins of sizes that the forward compared with each other: where one follows a cut, both must.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.compared: list[tuple[Origin, Origin]] = []
+        self._calls = 0
+        self._made: dict[int, tuple[torch.Tensor, int, int]] = {}  # id -> tensor (kept alive), call, which result
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call ``func`` and leave a note on the nodes that it makes."""
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if name == "__get__" and getattr(getattr(func, "__self__", None), "__name__", "") == "shape":
-            return _remembering(func(*args, **kwargs))
-        if name == "size":
-            return _remembering(func(*args, **kwargs))
+        if name == "size" or (name == "__get__" and getattr(func.__self__, "__name__", "") == "shape"):
+            return self._remembering(args[0], func(*args, **kwargs), args[1] if len(args) > 1 else kwargs.get("dim", 0))
+        if name == "__get__":
+            return func(*args, **kwargs)
         leaves = torch.utils._pytree.tree_leaves((args, kwargs))
-        if not any(isinstance(leaf, _Size) for leaf in leaves):
-            return func(*args, **kwargs)
         numbers = [leaf for leaf in leaves if isinstance(leaf, int) and not isinstance(leaf, bool)]
-        with annotate({_NOTE: [(int(n), getattr(n, "origin", None)) for n in numbers]}):
-            return func(*args, **kwargs)
+        self._calls += 1
+        with annotate({_CALL: self._calls, _SIZES: [(int(n), getattr(n, "origin", None)) for n in numbers]}):
+            result = func(*args, **kwargs)
+        results = result if isinstance(result, list | tuple) else [result]
+        for place, tensor in enumerate(results):
+            if isinstance(tensor, torch.Tensor):
+                self._made[id(tensor)] = (tensor, self._calls, place)
+        return result
 
-
-def _remembering(sizes: Any) -> Any:
-    if type(sizes) is int:
-        return _Size(sizes, ("shape",))
-    if isinstance(sizes, torch.Size) and all(type(size) is int for size in sizes):
-        return torch.Size([_Size(size, ("shape",)) for size in sizes])
-    return sizes
+    def _remembering(self, tensor: Any, sizes: Any, axis: int) -> Any:
+        _, call, place = self._made.get(id(tensor), (None, -1, 0))
+        if type(sizes) is int:
+            return _Size(sizes, ("shape", call, place, axis), self.compared)
+        if isinstance(sizes, torch.Size) and all(type(size) is int for size in sizes):
+            return torch.Size([_Size(s, ("shape", call, place, i), self.compared) for i, s in enumerate(sizes)])
+        return sizes
 
 
 @contextmanager
-def noted(model: nn.Module) -> Iterator[None]:
+def noted(model: nn.Module, notes: Notes) -> Iterator[None]:
     """While it is on, the whole numbers among the modules' attributes remember where they stand.
 
-    torch's own modules are left out: what their numbers mean is known.
+    So do those of a configuration that the modules hold. torch's own modules are left out: what their numbers mean
+    is known.
 
     Args:
         model: Changed while the context lasts, and put back.
+        notes: What the numbers report to.
     """
     replaced: list[tuple[dict[str, Any], str, Any]] = []
+    seen: set[int] = set()
+
+    def replace(attributes: dict[str, Any], path: str, prefix: str) -> None:
+        for name, value in list(attributes.items()):
+            if (kept := _marked(value, path, prefix + name, notes.compared)) is not value:
+                replaced.append((attributes, name, value))
+                attributes[name] = kept
+
     for path, module in model.named_modules():
         if type(module).__module__.partition(".")[0] == "torch":
             continue
-        for name, value in list(vars(module).items()):
-            if (kept := _marked(value, path, name)) is not value:
-                replaced.append((vars(module), name, value))
-                vars(module)[name] = kept
+        replace(vars(module), path, "")
+        config = vars(module).get("config")
+        if type(getattr(config, "__dict__", None)) is dict and id(config) not in seen:
+            seen.add(id(config))
+            replace(vars(config), path, "config.")
     try:
         with preserve_node_meta():
             yield
@@ -117,18 +159,19 @@ def noted(model: nn.Module) -> Iterator[None]:
             attributes[name] = value
 
 
-def _marked(value: Any, module: str, name: str) -> Any:
+def _marked(value: Any, module: str, name: str, compared: list[tuple[Origin, Origin]]) -> Any:
     if type(value) is int:
-        return _Size(value, ("attribute", module, name, value))
+        return _Size(value, ("attribute", module, name, value), compared)
     if type(value) in (list, tuple) and value and all(type(entry) is int for entry in value):
-        return type(value)(_Size(entry, ("attribute", module, f"{name}.{i}", entry)) for i, entry in enumerate(value))
+        places = [(entry, ("attribute", module, f"{name}.{i}", entry)) for i, entry in enumerate(value)]
+        return type(value)(_Size(entry, origin, compared) for entry, origin in places)
     return value
 
 
 def origins(node: Node, values: Sequence[Any]) -> list[Origin | None]:
     """The origin of each of the numbers ``values`` that ``node``'s call was given in a row; None where not known."""
     wanted = [value for value in values if type(value) is int]
-    note = (node.meta.get("custom") or {}).get(_NOTE) or []
+    note = (node.meta.get("custom") or {}).get(_SIZES) or []
     if len(wanted) != len(values):
         return [None] * len(values)
     for start in range(len(note) - len(wanted) + 1):
@@ -136,6 +179,11 @@ def origins(node: Node, values: Sequence[Any]) -> list[Origin | None]:
         if [number for number, _ in found] == wanted:
             return [origin for _, origin in found]
     return [None] * len(values)
+
+
+def call_of(node: Node) -> int | None:
+    """The number of the call that made a node; None where not known."""
+    return (node.meta.get("custom") or {}).get(_CALL)
 
 
 def factors(origin: Origin) -> Iterator[Origin]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +16,7 @@ from torch import nn
 from autoprune.errors import InputError, PolicyMismatchError
 from autoprune.graph.blocks import Block
 from autoprune.graph.blocks_surgery import put_stubs, replacement
+from autoprune.graph.copying import duplicate
 from autoprune.graph.fingerprint import fingerprint, first_difference
 from autoprune.graph.values import Analysis
 
@@ -45,7 +45,7 @@ class Slicer:
                 size = sizes[member.tensor][member.dim]
                 if positions.shape == (size, 1) and (positions[:, 0] == np.arange(size)).all():
                     self._plain.add((member.tensor, member.dim))
-                if member.reads:
+                if member in group.silencers:
                     self._readers[group.name].append((member.tensor, member.dim, positions))
 
     def kept(self, kept: Kept) -> dict[str, Index]:
@@ -136,18 +136,22 @@ def take(tensor: torch.Tensor, indices: Sequence[tuple[int, torch.Tensor]]) -> t
 
 
 def get_attribute(holder: Mapping[str, object], path: str) -> object:
-    """A module's attribute; "normalized_shape.0" is an entry of a tuple."""
-    name, _, place = path.partition(".")
+    """A module's attribute; "normalized_shape.0" is an entry of a tuple, "config.width" one of an object."""
+    name, _, rest = path.partition(".")
     value = holder.get(name)
-    return value[int(place)] if place and isinstance(value, list | tuple) else value
+    if rest and isinstance(value, list | tuple):
+        return value[int(rest)]
+    return get_attribute(vars(value), rest) if rest and hasattr(value, "__dict__") else value
 
 
 def put_attribute(holder: dict[str, object], path: str, size: int) -> None:
     """Set what ``get_attribute`` reads."""
-    name, _, place = path.partition(".")
+    name, _, rest = path.partition(".")
     value = holder.get(name)
-    if place and isinstance(value, list | tuple):
-        holder[name] = type(value)(size if i == int(place) else entry for i, entry in enumerate(value))
+    if rest and isinstance(value, list | tuple):
+        holder[name] = type(value)(size if i == int(rest) else entry for i, entry in enumerate(value))
+    elif rest:
+        put_attribute(vars(value), rest, size)
     else:
         holder[name] = size
 
@@ -221,7 +225,7 @@ def cut(model: nn.Module, analysis: Analysis, kept: Kept) -> nn.Module:
             small = take(tensor.detach(), on_device)
             is_parameter = isinstance(tensor, nn.Parameter)
             memo[id(tensor)] = nn.Parameter(small, tensor.requires_grad) if is_parameter else small
-    smaller = copy.deepcopy(model, memo)
+    smaller = duplicate(model, memo)
     put_stubs(smaller, dropped)
     modules = dict(smaller.named_modules())
     for module, attribute, value in slicer.attributes(checked):
@@ -246,7 +250,7 @@ def zero(model: nn.Module, analysis: Analysis, kept: Kept) -> nn.Module:
     require_same(model, analysis)
     slicer = Slicer(analysis)
     checked = slicer.kept(kept)
-    silent = copy.deepcopy(model)
+    silent = duplicate(model)
     tensors = {**dict(silent.named_parameters()), **dict(silent.named_buffers())}
     with torch.no_grad():
         for name, dim, positions in slicer.silenced(checked):

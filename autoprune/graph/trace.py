@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import logging
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields, is_dataclass
-from pathlib import PurePath
 from typing import Any
 
 import torch
@@ -18,6 +16,11 @@ from torch import nn
 from torch.export.graph_signature import InputKind, OutputKind
 
 from autoprune.errors import UnsupportedModelError
+from autoprune.graph.copying import duplicate
+from autoprune.graph.inlining import inline
+from autoprune.graph.lines import first_line, user_line
+from autoprune.graph.refusal import cannot_trace
+from autoprune.graph.sizes import Notes, Origin, noted
 
 __all__ = ["Example", "Trace", "as_example", "tensors_of", "trace"]
 
@@ -91,18 +94,22 @@ class Trace:
         tensors: Placeholder name -> qualified name of the parameter or buffer (shared tensors by one name).
         parameters: Canonical names that are parameters, not buffers.
         batch: First dimension of the traced inputs.
-        leaves: Qualified names of the modules that have no children.
+        leaves: Every qualified name of the modules that have no children -> the first of them.
         constants: Placeholder name -> tensor that the forward makes and the exporter lifted.
         outputs: Which of the graph's outputs are the model's.
+        lower: Whether a region of it asks for a lower precision.
+        compared: Origins of sizes that the forward compares with each other.
     """
 
     module: torch.fx.GraphModule
     tensors: Mapping[str, str]
     parameters: frozenset[str]
     batch: int
-    leaves: frozenset[str]
+    leaves: Mapping[str, str]
     constants: Mapping[str, torch.Tensor]
     outputs: tuple[int, ...]
+    lower: bool
+    compared: tuple[tuple[Origin, Origin], ...] = ()
 
     @property
     def graph(self) -> torch.fx.Graph:
@@ -112,6 +119,8 @@ class Trace:
     @property
     def casts(self) -> bool:
         """Whether the forward itself goes to single or lower precision in places."""
+        if self.lower:
+            return True
         low = {torch.float32, torch.float16, torch.bfloat16}
         calls = (node for node in self.graph.nodes if node.op == "call_function")
         return any(arg in low for n in calls for arg in (*n.args, *n.kwargs.values()) if isinstance(arg, torch.dtype))
@@ -120,20 +129,13 @@ class Trace:
         """The module that is this operator, or None for an operator in the body of a larger module."""
         stack = node.meta.get("nn_module_stack") or {}
         path = next((str(entry[0]) for entry in reversed(list(stack.values()))), "").removeprefix(_PREFIX)
-        return path if path in self.leaves else None
+        return self.leaves.get(path)
 
 
 def where(node: torch.fx.Node) -> str:
     """The operator with the user's own source line, as in "aten.add.Tensor at net.py:41"."""
     line = user_line(_FRAME.findall(node.meta.get("stack_trace") or ""))
     return f"{node.target} at {line}" if line else str(node.target)
-
-
-def user_line(frames: Iterable[tuple[str, str | int | None]]) -> str | None:
-    """The innermost of (file, line) frames, outermost first, that is neither torch's nor ours: "net.py:41"."""
-    files = [(PurePath(file), line) for file, line in frames]
-    own = [(f.name, line) for f, line in files if "torch" not in f.parts and f.parts[-3:-1] != ("autoprune", "graph")]
-    return f"{own[-1][0]}:{own[-1][1]}" if own else None
 
 
 def canonical_names(model: nn.Module) -> dict[str, str]:
@@ -167,16 +169,17 @@ def trace(model: nn.Module, example: Example) -> Trace:
         UnsupportedModelError: The model cannot be copied, run or exported.
     """
     try:
-        shadow = copy.deepcopy(model).eval()
+        shadow = duplicate(model).eval()
     except Exception as error:
         raise UnsupportedModelError(f"the model cannot be copied: {first_line(error)}") from error
-    with quiet():
+    with quiet(), torch.no_grad():  # so that regions without gradients are nothing special
         try:
             program, batch = _export(shadow, example.with_batch(BATCH)), BATCH
         except Exception:  # noqa: BLE001 - exporting runs the user's code; a fixed batch size is one cause
             _require_forward(model, example)
             program, batch = _export_as_given(shadow, example)
     names = canonical_names(model)
+    lower = inline(program.graph_module)
     kinds = (InputKind.PARAMETER, InputKind.BUFFER)
     tensors = {
         spec.arg.name: names[spec.target.removeprefix(_PREFIX)]
@@ -188,7 +191,9 @@ def trace(model: nn.Module, example: Example) -> Trace:
         tensors=tensors,
         parameters=frozenset(name for name, _ in model.named_parameters()),
         batch=batch,
-        leaves=frozenset(name for name, child in model.named_modules() if not any(child.children())),
+        lower=lower,
+        compared=program.graph_module.meta.get(_COMPARED, ()),
+        leaves=_leaves(model),
         constants=_constants(program),
         outputs=tuple(
             place
@@ -196,6 +201,12 @@ def trace(model: nn.Module, example: Example) -> Trace:
             if spec.kind is OutputKind.USER_OUTPUT
         ),
     )
+
+
+def _leaves(model: nn.Module) -> dict[str, str]:
+    first: dict[int, str] = {}
+    everything = model.named_modules(remove_duplicate=False)
+    return {name: first.setdefault(id(child), name) for name, child in everything if not any(child.children())}
 
 
 def _constants(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:
@@ -209,30 +220,37 @@ def _constants(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]
 class _OnlyTensors(nn.Module):
     """The model with its output as plain tensors: exporting knows few other kinds of output."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, notes: AbstractContextManager[Any]) -> None:
         super().__init__()
         self.model = model
+        self.notes = notes
 
     def forward(self, *args: Any, **kwargs: Any) -> list[torch.Tensor]:
         """All tensors of the model's output."""
-        return tensors_of(self.model(*args, **kwargs))
+        with self.notes:
+            return tensors_of(self.model(*args, **kwargs))
 
 
 _PREFIX = "model."  # of the names inside _OnlyTensors
+_COMPARED = "autoprune.compared"
 
 
 def _export(shadow: nn.Module, example: Example) -> torch.export.ExportedProgram:
-    return torch.export.export(_OnlyTensors(shadow), example.args, dict(example.kwargs))
+    try:
+        notes = Notes()
+        with noted(shadow, notes):
+            program = torch.export.export(_OnlyTensors(shadow, notes), example.args, dict(example.kwargs))
+        program.graph_module.meta[_COMPARED] = tuple(notes.compared)
+        return program
+    except Exception:  # noqa: BLE001 - the user's code may want plain numbers; what else fails, fails again
+        return torch.export.export(_OnlyTensors(shadow, nullcontext()), example.args, dict(example.kwargs))
 
 
 def _export_as_given(shadow: nn.Module, example: Example) -> tuple[torch.export.ExportedProgram, int]:
     try:
         program = _export(shadow, example)
     except Exception as error:
-        raise UnsupportedModelError(
-            f"torch.export cannot trace the model: {first_line(error)}\n"
-            "make its forward free of control flow that depends on values, or export the part to be pruned"
-        ) from error
+        raise UnsupportedModelError(cannot_trace(error)) from error
     return program, next((t.shape[0] for t in example.tensors() if t.dim() > 0), 1)
 
 
@@ -240,15 +258,9 @@ def _require_forward(model: nn.Module, example: Example) -> None:
     """Run a copy of the model on the example itself: what fails there is no matter of exporting."""
     try:
         with torch.no_grad():
-            copy.deepcopy(model).eval()(*example.args, **example.kwargs)
+            duplicate(model).eval()(*example.args, **example.kwargs)
     except Exception as error:
         shapes = " and ".join(str(list(t.shape)) for t in example.tensors()) or "none"
         raise UnsupportedModelError(
             f"the model's forward fails on an input of shape {shapes}: {first_line(error)}"
         ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """An exception in one line."""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:160] if text else 'no message'}"

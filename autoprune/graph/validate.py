@@ -6,7 +6,6 @@ be dead in the user's weights, or a BatchNorm that maps 0 to 0, cannot hide a mi
 
 from __future__ import annotations
 
-import copy
 import math
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,10 +17,12 @@ import torch
 from torch import nn
 
 from autoprune.errors import UnsupportedModelError
+from autoprune.graph.copying import duplicate
+from autoprune.graph.lines import first_line, user_line
 from autoprune.graph.reference import NormLine, Reference
 from autoprune.graph.selector import Selector
 from autoprune.graph.surgery import Index, Slicer
-from autoprune.graph.trace import Example, Trace, first_line, quiet, tensors_of, user_line
+from autoprune.graph.trace import Example, Trace, quiet, tensors_of
 from autoprune.graph.values import Analysis
 
 __all__ = ["Proof"]
@@ -208,7 +209,7 @@ def _prepared(model: nn.Module, sized: Example, example: Example, casts: bool) -
     loose = 1e-3 if own in (torch.float32, torch.float64) else 3e-2
     tries = [(torch.float64, exact, True), (torch.float64, exact, False), (own, loose, True), (own, loose, False)]
     for dtype, tolerance, shuffle in tries:
-        shadow = copy.deepcopy(model).eval().to(dtype)
+        shadow = duplicate(model).eval().to(dtype)
         if shuffle:
             _randomise(shadow, generator)
         for candidate in (random, example):  # the example itself where one sample alone does not do

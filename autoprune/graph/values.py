@@ -147,11 +147,14 @@ class Group:
             where one module produces several groups). Unique.
         width: Units of the dense network.
         members: All dimensions that shrink with it, in forward order.
-        kind: The kind of decision.
+        kind: The kind of decision: "heads", "head_size" (of queries and keys, of values, or of all three), "ffn"
+            (hidden width of a perceptron), "embedding" (of a residual stream) or "channels".
         oracle: What the cut network was proven to equal. "zero": the dense network in which the dropped units'
             readers are zeroed, which is what ``zero`` gives. "normalised": that, with each norm over this width
             (LayerNorm, RMSNorm, GroupNorm over parts of its groups) computed over the kept units only; ``zero``
             silences the readers here too, but its norms still see the dropped units, so its outputs differ.
+        summed: Whether a product of two activations sums over the units (queries by keys): no parameter reads them
+            there, so they are silenced by zeroing all of ``members``.
     """
 
     name: str
@@ -159,11 +162,17 @@ class Group:
     members: tuple[Member, ...]
     kind: str = "channels"
     oracle: str = "zero"
+    summed: bool = False
 
     @property
     def producers(self) -> tuple[str, ...]:
         """Modules whose outputs are this group's units, first in forward order first, each once."""
         return tuple(dict.fromkeys(m.module for m in self.members if m.makes))
+
+    @property
+    def silencers(self) -> tuple[Member, ...]:
+        """The members that silence a unit where they are 0."""
+        return self.members if self.summed else tuple(m for m in self.members if m.reads)
 
     @property
     def consumers(self) -> tuple[str, ...]:

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from torch.fx import Node
 
 from autoprune.graph.atoms import Atoms, AtomTable
 from autoprune.graph.flow import Flow, Norm, Result, Slot, Statistic, Unknown, fixed, holder, shape_of
+from autoprune.graph.sizes import Origin, call_of, factors
 from autoprune.graph.trace import Trace, where
 
 __all__ = ["RULES", "OpRecord", "Rule", "Walk", "bound", "rule"]
@@ -64,25 +66,30 @@ class Walk:
 
     Attributes:
         trace: What is walked over.
-        flipped: Nodes at which the other of two possible readings is to be taken.
+        readings: Node that can be read in several ways -> which of them is to be taken; 0 where not given.
         table: Atoms, ties, freezes.
         slots: Dimensions of parameters and buffers, in order of first use.
         ops: Operators that cost something, in forward order.
         attributes: (module, attribute, atoms that it counts).
-        forks: Node -> atoms that depend on which reading is taken there.
+        forks: Node -> atoms that depend on which reading is taken there, and how many there are.
+        marks: (kind of decision, atoms) where an operator tells what a width is.
         norms: Operators whose figures are taken over a width that may shrink.
         scaled: Figures over a width, each with the atoms that it scales: the same units, or it leaks.
     """
 
     trace: Trace
-    flipped: frozenset[str] = frozenset()
+    readings: Mapping[str, int] = field(default_factory=dict)
     table: AtomTable = field(default_factory=AtomTable)
     slots: list[Slot] = field(default_factory=list)
     ops: list[OpRecord] = field(default_factory=list)
     attributes: list[tuple[str, str, Atoms]] = field(default_factory=list)
-    forks: dict[str, Atoms] = field(default_factory=dict)
+    forks: dict[str, tuple[Atoms, int]] = field(default_factory=dict)
+    marks: list[tuple[str, Atoms]] = field(default_factory=list)
     norms: list[Norm] = field(default_factory=list)
     scaled: list[tuple[Statistic, Atoms]] = field(default_factory=list)
+    _counted: dict[tuple[str, str], Atoms] = field(default_factory=dict)
+    _calls: dict[int, Result] = field(default_factory=dict)
+    _equal: list[tuple[Atoms, Atoms]] = field(default_factory=list)
     _results: dict[Node, Result] = field(default_factory=dict)
     _tensors: dict[str, Flow] = field(default_factory=dict)
 
@@ -96,7 +103,21 @@ class Walk:
                 self.leak(_tensors_in(self, node.args))
             else:
                 self._results[node] = self._call(node)
+                if node.target is not operator.getitem and (call := call_of(node)) is not None:
+                    self._calls[call] = self._results[node]
+        for pair in self.trace.compared:
+            for one, other in (pair, pair[::-1]):
+                if one[0] == "attribute" and other[0] == "shape":
+                    self.count(one, self._width(other))
+        self._tie_equal_sizes()
         return self
+
+    def _tie_equal_sizes(self) -> None:
+        """Widths that one number counts shrink alike; the same units in another order do so anyhow."""
+        label = self.table.solve().label
+        for one, other in self._equal:
+            if not np.array_equal(np.sort(label[one]), np.sort(label[other])):
+                self.table.tie(one, other)
 
     def flow(self, value: Any) -> Flow | None:
         """The flow of a node's (single) result; None for anything that is not a tensor."""
@@ -141,10 +162,56 @@ class Walk:
             for figure in flow.over:
                 self.freeze(figure.atoms, figure.node, "summed over by")
 
-    def fork(self, node: Node, atoms: Atoms) -> bool:
-        """Note that ``node`` can be read in two ways; True when the second is to be taken."""
-        self.forks[node.name] = atoms
-        return node.name in self.flipped
+    def fork(self, node: Node, atoms: Atoms, count: int = 2) -> int:
+        """Note that ``node`` can be read in ``count`` ways; the one to be taken."""
+        self.forks[node.name] = (atoms, count)
+        return self.readings.get(node.name, 0)
+
+    def mark(self, kind: str, atoms: Atoms | None) -> None:
+        """Note what kind of decision a width is."""
+        if atoms is not None:
+            self.marks.append((kind, atoms))
+
+    def count(self, origin: Origin | None, atoms: Atoms | None) -> None:
+        """Note that a size of this origin counts these atoms: a module's attribute then follows the cut."""
+        if origin is None or atoms is None:
+            return
+        if origin[0] == "attribute" and origin[3] == len(atoms):
+            self._equal.append((self.counted(origin, atoms), atoms))
+        elif origin[0] == "shape":
+            source = self._width(origin)
+            if source is not None and len(source) == len(atoms):
+                self._equal.append((source, atoms))
+        elif origin[0] == "product":
+            _, first = np.unique(atoms, return_index=True)
+            units = atoms[np.sort(first)]
+            if len(units) < len(atoms):
+                for factor in factors(origin):
+                    self.count(factor, units)
+
+    def _width(self, origin: Origin) -> Atoms | None:
+        """The atoms of the dimension that a size was read off."""
+        _, call, place, axis = origin
+        result = self._calls.get(call)
+        flow = result if isinstance(result, Flow) else result[place] if result and place < len(result) else None
+        return flow.dims[axis] if flow is not None and -len(flow.dims) <= axis < len(flow.dims) else None
+
+    def counted(self, origin: Origin, atoms: Atoms | None = None) -> Atoms:
+        """The atoms that a module's attribute counts: those of its first use."""
+        _, module, name, value = origin
+        if (module, name) not in self._counted:
+            self._counted[module, name] = self.table.fresh(value) if atoms is None else atoms
+            self.attributes.append((module, name, self._counted[module, name]))
+        return self._counted[module, name]
+
+    def elastic(self, node: Node, size: int) -> Atoms | None:
+        """A dimension whose size the code gives: from another tensor's shape, so that it follows, or as a number.
+
+        The graph does not tell; the first is tried, and a proof that fails decides for the second (None).
+        """
+        atoms = self.table.fresh(size)
+        known = self.forks[node.name][0] if node.name in self.forks else atoms[:0]
+        return None if self.fork(node, np.concatenate([known, atoms])) else atoms
 
     def record(
         self,

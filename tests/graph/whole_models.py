@@ -5,7 +5,6 @@ One home for the tests and for ``benchmarks/model_table.py``, which writes docs/
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
