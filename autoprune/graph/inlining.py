@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from typing import Any
 
 from torch.fx import GraphModule, Node
 
@@ -37,15 +38,14 @@ def _region(node: Node) -> Node | None:
 
 def _dissolve(module: GraphModule, region: Node) -> None:
     source = _region(region)
-    if source is None:
+    inner = None if source is None else module.get_submodule(str(source.target))
+    if source is None or not isinstance(inner, GraphModule):
         return
-    inner = module.get_submodule(str(source.target))
     given = region.args[region.args.index(source) + 1 :]
-    graph = inner.graph
-    known: dict[Node, object] = dict(zip(graph.find_nodes(op="placeholder"), given, strict=True))
-    results: object = ()
+    known: dict[Node, Any] = dict(zip(inner.graph.find_nodes(op="placeholder"), given, strict=True))
+    results: Any = ()
     with module.graph.inserting_before(region):
-        for node in graph.nodes:
+        for node in inner.graph.nodes:
             if node.op == "output":
                 results = node.args[0]
             elif node.op == "get_attr":
@@ -53,11 +53,11 @@ def _dissolve(module: GraphModule, region: Node) -> None:
                 setattr(module, name, getattr(inner, str(node.target)))
                 known[node] = module.graph.get_attr(name)
             elif node.op != "placeholder":
-                known[node] = module.graph.node_copy(node, lambda n: known[n])
-    parts = results if isinstance(results, list | tuple) else (results,)
+                known[node] = module.graph.node_copy(node, known.__getitem__)
+    parts = list(results) if isinstance(results, list | tuple) else [results]
     for user in list(region.users):
-        if user.target is operator.getitem:
-            user.replace_all_uses_with(known[parts[user.args[1]]])
+        if user.target is operator.getitem and isinstance(place := user.args[1], int):
+            user.replace_all_uses_with(known[parts[place]])
             module.graph.erase_node(user)
     module.graph.erase_node(region)
     module.graph.erase_node(source)
