@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from autoprune.hardware.clocks import Clock, preemptions
 from autoprune.hardware.layers import Layer
 from autoprune.hardware.nvidia import first_gpu
+from autoprune.hardware.telemetry import Sensors
 from autoprune.hardware.torch_eager import TorchTarget
 
 __all__ = ["CudaClock", "CudaGraphsTarget", "CudaTarget"]
@@ -97,6 +98,10 @@ class CudaTarget(TorchTarget):
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
+
+    def sensors(self) -> Sensors:
+        """Inside the worker: the GPU's energy."""
+        return Sensors(gpu=0)
 
     def peak_memory_mb(self) -> float | None:
         """Inside the worker: the most memory of the GPU that tensors have taken, in MiB."""

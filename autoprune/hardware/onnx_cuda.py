@@ -11,6 +11,7 @@ from autoprune.hardware.clocks import Clock, WallClock
 from autoprune.hardware.layers import Layer
 from autoprune.hardware.nvidia import first_gpu
 from autoprune.hardware.onnx_runtime import OPSET, OnnxRuntimeTarget
+from autoprune.hardware.telemetry import Sensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -73,6 +74,10 @@ class OnnxRuntimeCudaTarget(OnnxRuntimeTarget):
     def pack_layer(self, layer: Layer, copies: int) -> bytes | None:
         """A graph of one layer; in half precision none, and a table follows the multiply-accumulates."""
         return super().pack_layer(layer, copies) if self.precision == "f32" else None
+
+    def sensors(self) -> Sensors:
+        """Inside the worker: the GPU's energy."""
+        return Sensors(gpu=0)
 
     def peak_memory_mb(self) -> float | None:
         """None: the runtime does not tell how much of the GPU's memory it took."""

@@ -76,7 +76,8 @@ def _measured(
             *spread_policies(space, _FIT - 1, draw),
             *spread_policies(space, _HELD_OUT, draw),
         ]
-        networks = [cut(task.model, analysis, _kept(space, choices)) for choices in policies]
+        kept = [{name: range(n) for name, n in space.units(choices).items()} for choices in policies]
+        networks = [cut(task.model, analysis, each) for each in kept]
         results = measure(
             networks, task.timed_example, target, progress=lambda done, total: progress(done, total, "networks")
         )
@@ -87,10 +88,6 @@ def _measured(
     if any(each["mj"] is None for each in runs):
         return {"source": "the sensor failed while it was read", "runs": [], "held_out": []}
     return {"source": str(dense.conditions["energy_source"]), "runs": runs[:_FIT], "held_out": runs[_FIT:]}
-
-
-def _kept(space: SearchSpace, choices: Mapping[str, int]) -> dict[str, range]:
-    return {name: range(units) for name, units in choices.items() if units < space[name].width}
 
 
 def search_limit(budget: Budget, cost: AdditiveCost) -> float:

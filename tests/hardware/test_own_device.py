@@ -109,8 +109,8 @@ def test_nothing_of_a_device_that_hangs_is_left(board: Path) -> None:
     assert set(threading.enumerate()) <= before
 
 
-def _profile(out: Path) -> int:
-    given = ["--model", "resnet20", "--data", "digits", "--target", "paper_board:PaperBoard", "--granularity", "8"]
+def _profile(out: Path, target: str = "paper_board:PaperBoard") -> int:
+    given = ["--model", "resnet20", "--data", "digits", "--target", target, "--granularity", "8"]
     return run(["profile", *given, "--out", str(out)])
 
 
@@ -174,6 +174,21 @@ def test_the_example_s_profile_by_the_command_line(tmp_path: Path, monkeypatch: 
     assert run(["profile", *given, "--granularity", "8", "--out", str(tmp_path / "table.json")]) == 0
     table = LatencyTable.load(tmp_path / "table.json")
     assert table.complete and table.fingerprint["target"] == "board" and table.predict({}) > 0
+
+
+def test_our_own_worker_killed_in_mid_profile(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As for a board: one line, the finished batches kept, and the same table in the end."""
+    out, whole = board / "table.json", board / "whole.json"
+    assert _profile(whole, "paper_board:PaperWorker") == 0
+    break_at(board, "die", 150)  # in the second batch of layers
+    assert _profile(out, "paper_board:PaperWorker") == 4
+    complaint = [line for line in capsys.readouterr().err.splitlines() if line.startswith("autoprune:")]
+    assert any("'paper-worker': the worker process ended (killed by SIGKILL)" in line for line in complaint)
+    kept = LatencyTable.load(board / "table.json.part")
+    assert len(kept.entries) >= 90
+    (board / "fault").unlink()
+    assert _profile(out, "paper_board:PaperWorker") == 0
+    assert LatencyTable.load(out).entries == LatencyTable.load(whole).entries
 
 
 def test_our_own_worker_killed_in_mid_measurement() -> None:
