@@ -53,8 +53,9 @@ def spend_budget(
     spread = rng.uniform()  # how far from a uniform policy is drawn too, so that both kinds are seen
     shares = 0.5 + spread * (rng.uniform(1e-3, 1.0, size=len(space)) - 0.5)
     blocks = np.array([decision.is_block for decision in space.decisions], dtype=np.bool_)
-    if blocks.any():  # how many go is drawn by itself: a narrow network may keep them all
-        shares[blocks] = 1.0 - rng.uniform() * rng.uniform(0.0, 0.999, size=int(blocks.sum()))
+    if blocks.any():  # how many go is drawn by itself, up to the share that has to be saved; the widths pay the rest
+        drop = rng.uniform() * max(0.0, 1.0 - limit / cost.dense)
+        shares[blocks] = np.where(rng.uniform(size=int(blocks.sum())) < drop, 0.0, 1.0)
     indices = _scale(cost, limit, shares)
     if indices is None:
         indices = space.indices(_feasible(cost, limit) if fallback is None else fallback)
@@ -63,6 +64,8 @@ def spend_budget(
 
 def top_up(cost: AdditiveCost, limit: float, indices: Indices, rng: np.random.Generator) -> Indices:
     """Raise decisions by one option each, in random order, until no raise stays within the limit.
+
+    Widths first: a dropped block comes back only if all that is left has its full width, or nothing else fits.
 
     Args:
         cost: Prices policies.
@@ -73,17 +76,28 @@ def top_up(cost: AdditiveCost, limit: float, indices: Indices, rng: np.random.Ge
     Returns:
         Option numbers, shape (D,), each at least as large as before.
     """
-    sizes = np.array([len(decision.options) for decision in cost.space.decisions])
+    space = cost.space
+    sizes = np.array([len(decision.options) for decision in space.decisions])
+    blocks = np.array([decision.is_block for decision in space.decisions], dtype=np.bool_)
     indices = indices.copy()
-    while len(raisable := np.flatnonzero((indices + 1 < sizes) & _alive(cost.space, indices))):
-        trials = np.repeat(indices[None], len(raisable), axis=0)
-        trials[np.arange(len(raisable)), raisable] += 1
-        fits = np.flatnonzero(cost.costs(trials) <= limit)
-        if not len(fits):
-            break
-        indices = trials[rng.choice(fits)]
-    dense = np.where(_alive(cost.space, indices), indices, sizes - 1)
+    while (raised := _raised(cost, limit, indices, ~blocks, rng)) is not None or (
+        raised := _raised(cost, limit, indices, blocks, rng)
+    ) is not None:
+        indices = raised
+    dense = np.where(_alive(space, indices), indices, sizes - 1)
     return dense if np.array_equal(dense, indices) else top_up(cost, limit, dense, rng)
+
+
+def _raised(
+    cost: AdditiveCost, limit: float, indices: Indices, among: NDArray[np.bool_], rng: np.random.Generator
+) -> Indices | None:
+    """One decision of some raised by one option; None if none can be."""
+    sizes = np.array([len(decision.options) for decision in cost.space.decisions])
+    raisable = np.flatnonzero((indices + 1 < sizes) & among & _alive(cost.space, indices))
+    trials = np.repeat(indices[None], len(raisable), axis=0)
+    trials[np.arange(len(raisable)), raisable] += 1
+    fits = np.flatnonzero(cost.costs(trials) <= limit)
+    return np.asarray(trials[rng.choice(fits)]) if len(fits) else None
 
 
 def _alive(space: SearchSpace, indices: Indices) -> NDArray[np.bool_]:
