@@ -176,6 +176,30 @@ def test_the_example_s_profile_by_the_command_line(tmp_path: Path, monkeypatch: 
     assert table.complete and table.fingerprint["target"] == "board" and table.predict({}) > 0
 
 
+def _compress(run_dir: Path, *more: str) -> int:
+    given = ["--model", "paper_board:network", "--data", "digits", "--target", "paper_board:PaperBoard"]
+    given += ["--granularity", "4", "--agent", "random", "--episodes", "3", "--finalists", "1"]
+    given += ["--train-epochs", "1", "--finetune-epochs", "0", "--train-threads", "1", "--latency", "60%"]
+    return run(["compress", *given, "--run", str(run_dir), *more])
+
+
+def test_a_run_is_resumed_to_its_end_when_the_device_is_back(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It dies in the first request, and when the finished network is verified; the result is the unbroken run's."""
+    assert _compress(board / "whole") == 0
+    last = len(requests(board))
+    broken = board / "broken"
+    (board / "requests").unlink()
+    for at in (1, last):
+        break_at(board, "die", at)
+        assert _compress(broken, "--resume") == 4
+        assert "target 'paper': its process ended" in capsys.readouterr().err
+    (board / "fault").unlink()
+    assert _compress(broken, "--resume") == 0
+    whole, resumed = (json.loads((folder / "report.json").read_text()) for folder in (board / "whole", broken))
+    assert resumed["finetuned"] == whole["finetuned"] and resumed["budget"] == whole["budget"]
+    assert (broken / "policy.json").read_text() == (board / "whole/policy.json").read_text()
+
+
 def test_our_own_worker_killed_in_mid_profile(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As for a board: one line, the finished batches kept, and the same table in the end."""
     out, whole = board / "table.json", board / "whole.json"
