@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from autoprune.graph import Analysis, Block
 
 __all__ = ["register"]
 
@@ -25,7 +30,7 @@ def inspect(
     granularity: Annotated[int | None, typer.Option(help="kept widths are multiples of this", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
 ) -> None:
-    """Show the coupled groups of a model: members, widths, and what is frozen and why."""
+    """Show the coupled groups of a model: members, widths, what is frozen and why, and what can be dropped whole."""
     content = _content(model, data, shape, data_dir, target, granularity)
     if as_json:
         typer.echo(json.dumps(content, indent=1))
@@ -46,7 +51,20 @@ def inspect(
     for name, reason in content["frozen"].items():
         frozen.add_row(name, reason)
     console.print(frozen)
+    if content["blocks"] or content["undroppable"]:
+        console.print(_blocks_table(content))
     console.print(f"{content['params']:,} parameters, {content['flops']:,} multiply-accumulates", markup=False)
+
+
+def _blocks_table(content: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    table = Table("block", "parameters", "MACs", "widths inside", title="what can be dropped, with --kinds ...,block")
+    for row in content["blocks"]:
+        table.add_row(row["name"], f"{row['params']:,}", f"{row['flops']:,}", "\n".join(row["widths"]))
+    for name, reason in content["undroppable"].items():
+        table.add_row(name, "", "", f"cannot be dropped: {reason}")
+    return table
 
 
 def _content(
@@ -84,6 +102,23 @@ def _content(
             for d in space.decisions
         ],
         "frozen": dict(space.frozen),
+        "blocks": [_block(analysis, block) for block in analysis.blocks],
+        "undroppable": dict(analysis.undroppable),
         "params": analysis.param_total({}),
         "flops": analysis.macs({}),
+    }
+
+
+def _block(analysis: Analysis, block: Block) -> dict[str, Any]:
+    """A block with what it takes with it."""
+    from autoprune.graph.blocks import alive
+
+    without = {block.name: 0}
+    return {
+        "name": block.name,
+        "modules": [swap.module for swap in block.swaps],
+        "inside": list(block.outer),
+        "widths": [g.name for g in analysis.groups if not alive(analysis.within(g.name), without)],
+        "params": analysis.param_total() - analysis.param_total(without),
+        "flops": analysis.macs() - analysis.macs(without),
     }
