@@ -79,11 +79,8 @@ def progressive_job(task: Task, run: RunDir, talk: Talk) -> Result:
         talk: Who watches.
 
     Raises:
-        InputError: If decisions are tied; a step shrinks one decision.
         BudgetError: If the budget cannot be met; the least reachable cost is named.
     """
-    if run.experiment.tie:
-        raise InputError("--tie is not for progressive pruning, whose steps shrink one decision; leave it out")
     problem = prepare(task, run, talk)
     on_gpu = problem.target.name.split("@")[0] in ("cuda", "cuda-graphs", "onnxruntime-cuda")
     walk = Walk(problem, talk, Watch(talk, Sensors(gpu=0 if on_gpu else None)))

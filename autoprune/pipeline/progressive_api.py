@@ -32,8 +32,11 @@ def progressive(
     step_epochs: int = 1,
     step_batches: int | None = None,
     finetune_epochs: int = 10,
-    granularity: int | None = None,
+    granularity: int | str | None = None,
     skip: Sequence[str] = (),
+    kinds: Sequence[str] = (),
+    cap: Sequence[str] = (),
+    tie: Sequence[str] = (),
     threads: int = 1,
     precision: str | None = None,
     memory_format: str | None = None,
@@ -62,8 +65,12 @@ def progressive(
         step_epochs: Epochs of fine-tuning after every step.
         step_batches: So many batches of fine-tuning after every step, instead of epochs.
         finetune_epochs: Epochs of the final fine-tuning.
-        granularity: Kept widths are multiples of this; default what suits the target.
+        granularity: Kept widths are multiples of this, or by kind (`heads=1,channels=8`); default what suits the
+            target.
         skip: Names or patterns of layers that stay as they are.
+        kinds: What may be decided on; default every width. `block` drops residual branches.
+        cap: `PATTERN=SHARE`: of the layers meant, at most this share of the units is removed.
+        tie: Patterns: the layers that one means keep one common share of their units.
         threads: Threads of the target while it is timed.
         precision: Number format of the target: `f32`, `bf16`, `f16`; default its own first.
         memory_format: `contiguous` or `channels_last`; default the target's own first.
@@ -93,6 +100,9 @@ def progressive(
         "finetune_epochs": finetune_epochs,
         "granularity": granularity,
         "skip": tuple(skip),
+        "kinds": tuple(kinds),
+        "cap": tuple(cap),
+        "tie": tuple(tie),
         "threads": threads,
         "precision": precision,
         "memory_format": memory_format,

@@ -13,10 +13,11 @@ from autoprune.graph import cut
 from autoprune.models import load_weights, save_weights
 from autoprune.pipeline.fine_tuning import InEpochs, merit, train_small
 from autoprune.pipeline.problem import Problem, figure
-from autoprune.pipeline.progressive_watch import Watch, bytes_of
+from autoprune.pipeline.progressive_watch import Watch
 from autoprune.pipeline.progressive_weights import Carried, using_order
 from autoprune.pipeline.talk import Talk
 from autoprune.pipeline.timing import Timing, policy_key, time_policies
+from autoprune.pruning.criteria import kept_units
 from autoprune.pruning.recalibrate import reestimate_batch_norm
 from autoprune.pruning.scoring import Scorer
 from autoprune.reports.progressive import StepWriter
@@ -182,13 +183,13 @@ class Walk:
         scores = []
         with self.talk.stage("propose", key.split(" turn")[0] + ", proposals", len(offered)) as bar:
             for number, proposal in enumerate(offered, start=1):
-                scores.append(scorer(proposal.choices))
+                scores.append(scorer(self.problem.space.units(proposal.choices)))
                 bar.update(number, best=f"{max(scores):.2%}", cost=f"{self.over:.1%} of the limit")
         best = max(scores)
         equal = [proposal for proposal, score in zip(offered, scores, strict=True) if score == best]
         if len(equal) > 1:
             by_loss = Scorer(*pieces, lambda network, batches: merit(self.problem, network, batches))
-            equal.sort(key=lambda proposal: -by_loss(proposal.choices))
+            equal.sort(key=lambda proposal: -by_loss(self.problem.space.units(proposal.choices)))
         return equal[0], best
 
     def _measured(self, at: Carried, choices: Mapping[str, int], key: str) -> tuple[Timing, dict[str, Any]]:
@@ -202,8 +203,7 @@ class Walk:
                 pause = self.watch.wait()
                 with self.watch.recorder() as recorder:
                     (timing,) = time_policies(self.problem, [choices])
-            moved = bytes_of(self.problem.small(choices), self.problem.task.timed_example)
-        signals = self.watch.signals(recorder.result(), moved, timing.ms)
+        signals = self.watch.signals(recorder.result(), self.problem, choices, timing)
         watched = {"throttled": pause and pause.to_json(), "signals": signals}
         self.run.note(key, watched)
         return timing, watched
@@ -222,7 +222,7 @@ class Walk:
         train_small(self.problem, after.network, path.stem, settings, batches, self.talk, f"fine-tuning, step {number}")
         if not path.exists():  # no epochs, no training
             save_weights(after.network.state_dict(), path)
-        return after.standing(self.problem, choices, after.network)
+        return Carried.standing(self.problem, after.choices, after.kept, after.network)
 
     # What stands in the run.
 
@@ -233,7 +233,7 @@ class Walk:
         return {
             "step": self.taken,
             "choices": dict(choices),
-            "kept": self._kept(choices),
+            "kept": kept_units(self.at.order, self.problem.space.units(choices)),
             "predicted": predicted,
             "measured": over * limit,
             "limit": limit,
@@ -243,9 +243,6 @@ class Walk:
             "spread": timing.spread,
             "stable": timing.stable,
         }
-
-    def _kept(self, choices: Mapping[str, int]) -> dict[str, list[int]]:
-        return {name: sorted(self.at.order[name][:units]) for name, units in choices.items()}
 
     def _over(self, choices: Mapping[str, int], timing: Timing) -> float:
         """Cost as a share of the limit: measured where the budget is a latency, else counted."""
@@ -259,15 +256,11 @@ class Walk:
 
     def _standing_at(self, row: Mapping[str, Any]) -> Carried:
         """Where a finished step left the network."""
-        kept: dict[str, list[int]] = row["kept"]
-        order = {n: kept.get(n, []) + [u for u in units if u not in set(kept.get(n, []))]
-                 for n, units in self.problem.order.items()}  # fmt: skip
-        network = cut(self.problem.task.model, self.problem.analysis, kept)
+        network = cut(self.problem.task.model, self.problem.analysis, row["kept"])
         path = self._weights(int(row["step"]))
         if path.exists():  # the last step's; earlier ones live on in what was fine-tuned from them
             load_weights(network, path)
-        start = Carried(dict(row["choices"]), order, network)
-        return start.standing(self.problem, start.choices, network)
+        return Carried.standing(self.problem, row["choices"], row["kept"], network)
 
     def _weights(self, number: int) -> Any:
         return self.run.file(f"checkpoint/step-{number:04d}.safetensors")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from autoprune.hardware.telemetry import Recorder, Sensors, Telemetry, bandwidth_from
+from autoprune.cost.energy import Coefficients, energy_cost
+from autoprune.hardware.telemetry import Reading, Recorder, Sensors, Telemetry, bandwidth_from
+from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.talk import Talk
+from autoprune.pipeline.timing import Timing
 
-__all__ = ["Pause", "Watch", "bytes_of"]
+__all__ = ["Pause", "Watch", "bytes_moved"]
 
 _PATIENCE = 120.0  # seconds that a measurement waits for a device that throttles
 _INTERVAL = 2.0  # seconds between two looks
@@ -68,46 +69,31 @@ class Watch:
         return Recorder(self.sensors)
 
     @staticmethod
-    def signals(telemetry: Telemetry, moved: int, milliseconds: float) -> dict[str, Any]:
-        """What the sensors said, as JSON values; memory traffic is modelled where nothing counts it.
+    def signals(telemetry: Telemetry, problem: Problem, choices: Mapping[str, int], timing: Timing) -> dict[str, Any]:
+        """What the sensors said, as JSON values; energy and memory traffic are modelled where nothing counts them.
 
         Args:
             telemetry: Of the session in which the network was timed.
-            moved: Bytes that one inference of the network moves at the least.
-            milliseconds: What that inference takes.
+            problem: Its operators tell what an inference moves at the least.
+            choices: The network's policy.
+            timing: What one call takes.
         """
         found = telemetry.to_json()
-        if telemetry.bandwidth_gbs.value is None and milliseconds > 0:
-            found["bandwidth_gbs"] = bandwidth_from(moved, milliseconds * 1e-3).to_json()
-        return found
+        if telemetry.bandwidth_gbs.value is None:
+            found["bandwidth_gbs"] = bandwidth_from(bytes_moved(problem, choices), timing.ms * 1e-3).to_json()
+        energy = Reading("energy_mj", "mJ", timing.energy_mj, str(timing.energy_source))
+        if energy.value is None:
+            energy = Reading("energy_mj", "mJ", problem.energy.cost(choices), problem.energy.label)
+        return {**found, "energy_mj": energy.to_json()}
 
 
-def bytes_of(model: nn.Module, example: Tensor) -> int:
-    """Bytes that one inference moves at the least: every weight read once, every layer's input read, output written.
+def bytes_moved(problem: Problem, choices: Mapping[str, int]) -> float:
+    """Bytes that one call of a network moves at the least: weights, inputs and outputs of every operator, once each.
 
-    What a runtime fuses or keeps in its caches is not known here, so this is a model of the traffic, not a count.
-
-    Args:
-        model: The network; left in the mode that it had.
-        example: The input that is timed, batch dimension included.
+    What a runtime keeps in its caches is not known here, so this is a model of the traffic, not a count. It is the
+    model of energy, with a picojoule a byte.
     """
-    total = 0
-
-    def count(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        nonlocal total
-        tensors = [*inputs, output, *module.parameters(recurse=False)]
-        total += sum(t.numel() * t.element_size() for t in tensors if isinstance(t, Tensor))
-
-    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Conv1d | nn.Linear)]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            model(example)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, training in modes:
-            module.training = training
-    return total
+    number = problem.energy.coefficients.number
+    each = Coefficients(macs=0, weight_bytes=1, input_bytes=1, output_bytes=1, number=number)
+    cost = energy_cost(problem.analysis, problem.space, each, batch=problem.task.target_batch)
+    return cost.cost(choices) * 1e9  # picojoules, told in millijoules

@@ -59,25 +59,45 @@ class Carried:
     """Where a stepwise pruning stands.
 
     Attributes:
-        choices: Kept units of every decision.
+        choices: What is kept, by decision.
+        kept: Indices of the dense network's units that stay, by coupled group and block.
         order: Units of every group of the dense network: those that stay first, the most important foremost, by the
-            current weights. `kept_units(order, narrower choices)` therefore composes with what was kept before.
+            current weights. The first units of a narrower policy therefore are among those that were kept before.
         network: The current network, small.
     """
 
     choices: dict[str, int]
+    kept: dict[str, list[int]]
     order: dict[str, list[int]]
     network: nn.Module
 
     @classmethod
     def dense(cls, problem: Problem) -> Carried:
         """The start: nothing is pruned."""
-        return cls(problem.space.dense, dict(problem.order), copy.deepcopy(problem.task.model))
+        choices = problem.space.dense
+        kept = kept_units(problem.order, problem.space.units(choices))
+        return cls(choices, kept, dict(problem.order), copy.deepcopy(problem.task.model))
 
-    @property
-    def kept(self) -> dict[str, list[int]]:
-        """Indices of the dense network's units that are kept, by decision."""
-        return kept_units(self.order, self.choices)
+    @classmethod
+    def standing(
+        cls, problem: Problem, choices: Mapping[str, int], kept: Mapping[str, list[int]], network: nn.Module
+    ) -> Carried:
+        """A small network under any weights, its units ranked by these.
+
+        Args:
+            problem: Its criterion ranks.
+            choices: The policy.
+            kept: The units that `network` keeps.
+            network: Cut by `kept`.
+        """
+        whole = embedded(problem.task.model, problem.analysis, kept, network)
+        ranked = dataclasses.replace(problem, task=dataclasses.replace(problem.task, model=whole))
+        ranked.rank_units()
+        order = {}
+        for name, units in ranked.order.items():
+            stays = set(kept.get(name, units))
+            order[name] = [u for u in units if u in stays] + [u for u in units if u not in stays]
+        return cls(dict(choices), dict(kept), order, network)
 
     def whole(self, problem: Problem) -> nn.Module:
         """The current network in the dense one's shapes."""
@@ -85,28 +105,9 @@ class Carried:
 
     def narrowed(self, problem: Problem, choices: Mapping[str, int]) -> Carried:
         """Cut further: the most important units of the current network stay, with its weights."""
-        whole, full = self.whole(problem), problem.space.complete(choices)
-        network = cut(whole, problem.analysis, kept_units(self.order, full))
-        return self.standing(problem, full, network)
-
-    def standing(self, problem: Problem, choices: Mapping[str, int], network: nn.Module) -> Carried:
-        """The same choice of units under new weights, ranked again by them.
-
-        Args:
-            problem: Its criterion ranks.
-            choices: Kept units; those that `order` has foremost.
-            network: The network that keeps just these.
-        """
-        kept = kept_units(self.order, choices)
-        whole = embedded(problem.task.model, problem.analysis, kept, network)
-        ranked = dataclasses.replace(problem, task=dataclasses.replace(problem.task, model=whole))
-        ranked.rank_units()
-        order = {}
-        for name, units in ranked.order.items():
-            stays = set(kept.get(name, units))
-            gone = [unit for unit in self.order[name] if unit not in stays]
-            order[name] = [unit for unit in units if unit in stays] + gone
-        return Carried(dict(choices), order, network)
+        kept = kept_units(self.order, problem.space.units(choices))
+        network = cut(self.whole(problem), problem.analysis, kept)
+        return Carried(problem.space.complete(choices), kept, self.order, network)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from autoprune.reports._format import COST_NAMES
 
 __all__ = ["signals_figure", "trajectory_figure"]
 
-_UNIT_ENDINGS = ("c", "gbs", "j", "mhz", "s", "w")  # of signals' names; the unit stands beside
+_UNIT_ENDINGS = ("c", "gbs", "j", "mhz", "mj", "s", "w")  # of signals' names; the unit stands beside
 
 Rows = Sequence[Mapping[str, Any]]
 

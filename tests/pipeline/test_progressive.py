@@ -12,7 +12,6 @@ from autoprune.errors import BudgetError, InputError, RunError
 from autoprune.evaluation import accuracy
 from autoprune.graph import analyse, cut
 from autoprune.models import read_weights
-from autoprune.pipeline.progressive_watch import bytes_of
 from autoprune.pipeline.progressive_weights import embedded
 from autoprune.pipeline.talk import Talk
 
@@ -184,10 +183,29 @@ def test_a_cut_network_in_dense_shapes_is_cut_to_itself_and_computes_the_same(tr
         assert torch.allclose(big(images), small(images), atol=1e-5)
 
 
-def test_bytes_are_weights_inputs_and_outputs_of_every_layer():
-    network = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(12, 5))
-    by_hand = (2 * 16 + 3 * 2 * 9 + 3 + 3 * 4) + (12 + 12 * 5 + 5 + 5)
-    assert bytes_of(network, torch.zeros(1, 2, 4, 4)) == 4 * by_hand
+def test_memory_traffic_and_energy_are_modelled_and_say_so(finished):
+    """Bytes of the dense network by hand: weights, inputs and outputs of its convolutions and its linear layer."""
+    _, folder = finished
+    row = rows_of(folder)[0]
+    signals, seconds = row["signals"], row["latency_ms"] * 1e-3
+    weights = 8 * 9 + 8 + 16 * 8 * 9 + 16 * 16 * 9 + 256 * 4 + 4
+    activations = (64 + 8 * 64) + (8 * 64 + 16 * 16) + (16 * 16 + 16 * 16) + (256 + 4)
+    assert signals["bandwidth_gbs"]["source"] == "modelled: bytes over time"
+    moved = signals["bandwidth_gbs"]["value"] * 1e9 * seconds / 4
+    assert weights + activations <= moved <= 1.25 * (weights + activations)  # and the addition's
+    assert signals["energy_mj"]["source"].startswith("modelled")
+    assert signals["energy_mj"]["value"] > rows_of(folder)[-1]["signals"]["energy_mj"]["value"] > 0
+    assert signals["temperature_c"]["value"] is None or signals["temperature_c"]["value"] > 0
+
+
+def test_blocks_may_go_and_tied_layers_shrink_together(trained, loaders, formula, tmp_path):
+    folder = tmp_path / "wishes"
+    settings = {"kinds": ("block", "channels"), "tie": ("conv*",), "budget": "params<=40%", "finetune_epochs": 0}
+    result = progressive(trained, loaders, run=folder, **settings)
+    assert result.report["budget"]["measured"] == autoprune.params(result.model) <= result.report["budget"]["limit"]
+    again = autoprune.load(folder / "policy.json", folder / "finetuned.safetensors", model=trained)
+    images = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(again(images), result.model(images))
 
 
 @pytest.mark.parametrize(
