@@ -125,7 +125,7 @@ class Experiment(BaseModel):
         " units; may be repeated",
         "Search",
     )
-    step: str = _option("5%", "share of the dense latency that the first step takes off", "Progressive")
+    step: str = _option("2.5%", "share of the dense cost that the first step takes off", "Progressive")
     step_decay: float = _option(
         0.96,
         "every step takes off this share of the step before, down to a quarter of the first",
@@ -197,7 +197,7 @@ class Experiment(BaseModel):
     def _step_is_a_share(cls, value: str) -> str:
         number = value.strip().removesuffix("%")
         if not value.strip().endswith("%") or not number.replace(".", "", 1).isdigit() or not 0 < float(number) <= 50:
-            raise ValueError("write a share above 0% and at most 50%, such as 5%")
+            raise ValueError("write a share above 0% and at most 50%, such as 2.5%")
         return value.strip()
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ _WITHOUT = ("agent", "episodes", "warmup", "finalists", "accuracy_drop")  # nobo
 
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
-    example = "Example: autoprune progressive --model resnet20 --data fashion-mnist --latency 50% --step 5%"
+    example = "Example: autoprune progressive --model resnet20 --data fashion-mnist --latency 50% --run gentle"
     app.command("progressive", epilog=example)(experiment_command(progressive, onnx=True, without=_WITHOUT))
 
 

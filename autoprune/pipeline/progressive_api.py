@@ -27,7 +27,7 @@ def progressive(
     example_input: Tensor | None = None,
     budget: str = "latency<=50%",
     target: str = "onnxruntime",
-    step: str = "5%",
+    step: str = "2.5%",
     step_decay: float = 0.96,
     step_epochs: int = 1,
     step_batches: int | None = None,

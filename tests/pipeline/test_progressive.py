@@ -144,7 +144,7 @@ def test_a_throttling_device_is_waited_for_and_the_step_says_so(trained, loaders
     monkeypatch.setattr("autoprune.hardware.telemetry.Sensors.throttled", lambda self: next(answers, None))
     monkeypatch.setattr("autoprune.pipeline.progressive_watch._INTERVAL", 0.01)
     talk, folder = Heard(), tmp_path / "hot"
-    result = progressive(trained, loaders, budget="latency<=80%", finetune_epochs=0, run=folder, talk=talk)
+    result = progressive(trained, loaders, budget="flops<=75%", finetune_epochs=0, run=folder, talk=talk)
     rows = rows_of(folder)
     assert rows[0]["throttled"]["reason"] == "the processor slows down for heat"
     assert rows[0]["throttled"]["over"] is True
@@ -161,7 +161,7 @@ def test_the_wait_is_bounded_and_the_measurement_taken_all_the_same(trained, loa
     monkeypatch.setattr("autoprune.hardware.telemetry.Sensors.throttled", lambda self: "no cooling")
     monkeypatch.setattr("autoprune.pipeline.progressive_watch._INTERVAL", 0.01)
     monkeypatch.setattr("autoprune.pipeline.progressive_watch._PATIENCE", 0.03)
-    result = progressive(trained, loaders, budget="latency<=80%", finetune_epochs=0, run=tmp_path / "hot")
+    result = progressive(trained, loaders, budget="flops<=75%", finetune_epochs=0, run=tmp_path / "hot")
     assert result.report["budget"]["met"]
     assert all(row["throttled"]["over"] is False for row in rows_of(tmp_path / "hot"))
 
@@ -214,8 +214,8 @@ def test_blocks_may_go_and_tied_layers_shrink_together(trained, loaders, formula
         ({"budget": "flops<=0.1%"}, BudgetError, "least reachable"),
         ({"budget": "latency<=1%"}, BudgetError, "least reachable"),
         ({"budget": "accuracy_drop<=1%"}, InputError, "autoprune compress"),
-        ({"step": "0%"}, InputError, "such as 5%"),
-        ({"step": "0.05"}, InputError, "such as 5%"),
+        ({"step": "0%"}, InputError, "such as 2.5%"),
+        ({"step": "0.05"}, InputError, "such as 2.5%"),
         ({"step_decay": 1.5}, InputError, "step_decay"),
     ],
 )
