@@ -1,5 +1,6 @@
 """`autoprune profile`: killed at any moment it goes on with what it measured; a device table serves several models."""
 
+import functools
 import json
 import signal
 import time
@@ -111,3 +112,19 @@ def test_a_table_of_another_device_is_refused_before_any_work(autoprune, slow, m
     outcome = autoprune(*command("b.json"))
     assert outcome.code == 2 and "interrupted on another target" in outcome.error
     assert (slow / "b.json.part").exists() and not (slow / "b.json").exists()
+
+
+def test_what_a_job_measures_is_added_to_the_device_table(autoprune, slow, monkeypatch):
+    from autoprune.hardware import profiling
+
+    monkeypatch.syspath_prepend(slow)
+    few = functools.partial(profiling.ProfileSettings, most_entries=20)
+    monkeypatch.setattr(profiling, "ProfileSettings", few)
+    job = ["compress", *command()[1:7], "--table", "device.json", "--latency", "70%", "--agent", "random", "--run", "r"]
+    done = autoprune(*job, "--train-epochs", "1", "--finetune-epochs", "1", "--episodes", "4", "--finalists", "2")
+    assert done.code == 0, done.err
+    run = slow / "runs" / "r"
+    first = LatencyTable.load(next((run / "checkpoint").glob("profile-*.json")))
+    refined = LatencyTable.load(run / "latency_table.json")
+    measured = {key for key, entry in refined.entries.items() if entry.source == "measured"}
+    assert refined.estimated < first.estimated and measured == set(DeviceTable.load(slow / "device.json").entries)
