@@ -72,7 +72,7 @@ def probe(target: Target) -> Probe:
     Args:
         target: The runtime.
     """
-    if _named_by_user(type(target)):
+    if _named_by_user(type(target)) or target.available() is not None:  # a missing runtime has no version to ask for
         return Probe(target.granule, target.granule_reason)
     device = _device(target)
     path = _path(device)
@@ -117,7 +117,7 @@ def _stored(target: Target, device: Mapping[str, str], path: Path) -> Probe:
     known = _read(path, device)
     if known is not None:
         return known
-    if target.available() is not None or target.pack_layer(_layers("3x3", 32, 28, 32)[0], 1) is None:
+    if target.pack_layer(_layers("3x3", 32, 28, 32)[0], 1) is None:
         return Probe(target.granule, target.granule_reason)
     with _alone(path):
         known = _read(path, device)

@@ -148,6 +148,7 @@ def test_what_cannot_be_timed_alone_or_is_absent_is_not_probed(monkeypatch) -> N
     monkeypatch.setattr(Saw, "pack_layer", lambda self, layer, copies: None)
     assert probe(Saw()) == Probe(4, Saw.granule_reason) and Saw.sessions == 0
     monkeypatch.setattr(Linear, "available", lambda self: "no board")
+    monkeypatch.setattr(Linear, "versions", lambda self: 1 / 0)
     assert probe(Linear()).granule == 4 and Linear.sessions == 0
 
 
