@@ -7,6 +7,7 @@ inside one hides: memory that was laid out otherwise, a frequency that changed, 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ COMPILES_LONG = frozenset({"torch-compile", "executorch"})
 """Targets that take 10 s and more to make a network ready; they are checked when they are named."""
 
 GOOD, USABLE = 0.02, 0.05  # largest difference between processes, as a share
+_LEAST_ROUNDS = 2
 _STOLEN, _BUSY = 0.02, 1.25  # share of stolen time; runnable programs a core
 
 Progress = Callable[[int, int, str], None]  # (done, all, what)
@@ -91,7 +93,7 @@ def judge(target: str, results: Sequence[Measurement]) -> Steadiness:
         InputError: If there are fewer than two.
         TargetError: If a latency is zero.
     """
-    if len(results) < 2:
+    if len(results) < _LEAST_ROUNDS:
         raise InputError("steadiness shows between processes: at least 2 are needed")
     times = [result.ms for result in results]
     if min(times) <= 0:
@@ -139,6 +141,7 @@ def check(
     example: Tensor,
     *,
     processes: int = 3,
+    seconds: float = 30.0,
     protocol: Protocol | None = None,
     sensors: Sensors | None = None,
     progress: Progress = lambda done, total, what: None,
@@ -150,6 +153,7 @@ def check(
         model: What is timed.
         example: An input of it.
         processes: How many a target; at least 2.
+        seconds: Once they are spent, no further round is begun; two rounds there are in any case.
         protocol: How each process times.
         sensors: Where to look for disturbances.
         progress: Called with (processes done, all, what).
@@ -161,15 +165,18 @@ def check(
     Raises:
         InputError: If fewer than 2 processes are asked for.
     """
-    if processes < 2:
+    if processes < _LEAST_ROUNDS:
         raise InputError("steadiness shows between processes: at least 2 are needed")
     sensors = sensors or Sensors()
-    protocol = protocol or Protocol(block=0.06)
+    protocol = protocol or Protocol(block=0.04, most_blocks=12)
+    start = time.monotonic()
     results: dict[str, list[Measurement]] = {target.spec: [] for target in targets}
     failed: dict[str, Steadiness | TargetError] = {}
     payloads: dict[str, bytes] = {}
     with Recorder(sensors) as recorder:
         for round_ in range(processes):
+            if round_ >= _LEAST_ROUNDS and time.monotonic() - start > seconds:
+                break
             for place, target in enumerate(targets):
                 name = target.spec
                 progress(round_ * len(targets) + place, processes * len(targets), name)

@@ -66,8 +66,8 @@ def compress(
         search: Batches on which candidates are scored.
         test: Batches that are touched once, at the end.
         example_input: One input, (1, ...); default the first of `train`.
-        budget: `latency<=50%`, `latency<=2.5ms`, `flops<=50%`, `params<=100k`; or `accuracy_drop<=0.5`, the fastest
-            network that loses at most half a percentage point on the search split.
+        budget: `latency<=50%`, `latency<=2.5ms`, `flops<=50%`, `params<=100k`, `energy<=50%`; or
+            `accuracy_drop<=0.5`, the fastest network that loses at most half a percentage point on the search split.
         target: The device's runtime: a name that `autoprune targets` lists, or `package.module:Class`, and options
             (`openvino@bf16`).
         agent: Who searches.

@@ -124,6 +124,14 @@ def test_targets_are_timed_in_turn_and_one_that_fails_stops_no_other(tmp_path: P
     assert telemetry.load.value is None and disturbance is None
 
 
+def test_time_is_bounded_but_for_two_rounds(tmp_path: Path) -> None:
+    target = Scripted([1.0, 1.0, 1.0])
+    sensors = Sensors(root=tmp_path)
+    judged, _, _ = check([target], nn.Identity(), torch.zeros(1), processes=3, seconds=0.0, sensors=sensors)
+    (found,) = judged.values()
+    assert isinstance(found, Steadiness) and found.processes == 2 and len(target.script) == 1
+
+
 def test_the_command_says_figures_verdict_and_signals(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["targets", "--target", "onnxruntime", "--processes", "2"]) == 0
     out = capsys.readouterr().out
