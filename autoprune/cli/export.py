@@ -17,11 +17,18 @@ def register(app: typer.Typer) -> None:
 
 def export(
     run: Annotated[Path, typer.Argument(help="folder of a finished run")],
-    form: Annotated[str, typer.Option("--format", help="onnx, pt2 (both with a dynamic batch), safetensors or policy")],
-    out: Annotated[Path, typer.Option(help="the file to write")],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="onnx, pt2 (both with a dynamic batch), safetensors, policy, or pretrained (of transformers' models)",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="the file to write; for pretrained a folder")],
 ) -> None:
-    """Write the small network of a run; ONNX and pt2 are checked against its outputs first."""
+    """Write the small network of a run; ONNX, pt2 and pretrained are checked against its outputs first."""
     from autoprune.pipeline.files import export_run
 
     export_run(run, form, out)
-    typer.echo(f"{form}: {out} ({out.stat().st_size:,} bytes)")
+    size = sum(path.stat().st_size for path in (out.iterdir() if out.is_dir() else [out]))
+    typer.echo(f"{form}: {out} ({size:,} bytes)")

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from autoprune.errors import AutopruneError, MissingExtraError, UnsupportedModelError
+from autoprune.errors import AutopruneError, InputError, MissingExtraError, UnsupportedModelError
 from autoprune.files import replacing
 from autoprune.graph.trace import quiet
 from autoprune.models import output_of, with_tensor_output
+from autoprune.models.stock import first_stock_difference, is_pretrained
 
-__all__ = ["export_onnx", "export_pt2", "onnx_bytes"]
+__all__ = ["export_onnx", "export_pretrained", "export_pt2", "onnx_bytes"]
 
 _TOLERANCE = 1e-4  # largest difference to PyTorch's outputs, relative to their largest magnitude
 _BATCHES = (1, 3)  # of the inputs that are compared: a dynamic batch must be one
@@ -82,6 +87,60 @@ def export_pt2(model: nn.Module, example: Tensor, out: Path) -> None:
         temporary.write_bytes(content)
         program = torch.export.load(io.BytesIO(temporary.read_bytes())).module()
         _check(model, example, lambda images: output_of(program(images)), out)
+
+
+def export_pretrained(model: nn.Module, example: Tensor, out: Path) -> None:
+    """Write a `transformers` model as its own `save_pretrained` does, for the stock class to load.
+
+    Args:
+        model: The small network, whose config says its widths (`autoprune.apply` sees to that where it can).
+        example: An input, (1, ...).
+        out: A folder that is not there yet, or empty; written only if the stock class loads it and gives the same
+            outputs.
+
+    Raises:
+        UnsupportedModelError: If it is no model of `transformers`, or its stock class cannot have its shapes; the first
+            layer that differs is named.
+        InputError: If the folder holds something, or cannot be written to.
+        AutopruneError: If the loaded network's outputs differ from the network's.
+    """
+    if not is_pretrained(model):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} is no model of transformers; export it as safetensors, onnx or pt2"
+        )
+    difference = first_stock_difference(model)
+    if difference is not None:
+        raise UnsupportedModelError(
+            f"the stock {type(model).__name__} cannot be this network: {difference}. No config says what it is; export"
+            " safetensors and policy, or prune evenly (--tie)"
+        )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists; name a folder that is not there yet")
+    stock: Any = type(model)
+    writer: Any = model
+    with _filling(out) as temporary:
+        with quiet(), redirect_stderr(io.StringIO()):  # it draws progress bars
+            writer.save_pretrained(temporary)
+            loaded = stock.from_pretrained(temporary).eval()
+        _check(model, example, lambda images: output_of(loaded(images)), out)
+
+
+@contextmanager
+def _filling(out: Path) -> Iterator[Path]:
+    """A folder beside `out`, renamed onto it when the block ends without an error."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror or error}") from error
+    try:
+        yield temporary
+        temporary.chmod(0o755)  # mkdtemp's folders are the owner's alone
+        temporary.replace(out)
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _exported(model: nn.Module, example: Tensor) -> bytes:

@@ -13,14 +13,14 @@ from autoprune.errors import InputError, RunError
 from autoprune.files import shortened
 from autoprune.graph import analyse
 from autoprune.models import build, load_weights, read_weights, save_weights
-from autoprune.pipeline.export import export_onnx, export_pt2
+from autoprune.pipeline.export import export_onnx, export_pretrained, export_pt2
 from autoprune.pruning.structured import apply
 from autoprune.rundir import is_run, read_settings
 from autoprune.space import Policy
 
 __all__ = ["FORMATS", "apply_files", "dense_model", "export_onnx", "export_run", "load"]
 
-FORMATS = ("onnx", "pt2", "safetensors", "policy")
+FORMATS = ("onnx", "pt2", "safetensors", "policy", "pretrained")
 
 _LARGEST = 10**5  # of a dimension or an argument that a policy names: more would only fill the memory
 _MOST_NUMBERS = 2**28  # in an example input: one GiB
@@ -134,7 +134,7 @@ def export_run(run: Path, form: str, out: Path) -> None:
     Args:
         run: A run that has been searched; fine-tuned unless `form` is `policy`.
         form: One of `FORMATS`.
-        out: The file; replaced atomically.
+        out: The file; replaced atomically. For `pretrained` a folder that is not there yet.
 
     Raises:
         InputError: If the form is unknown or the run lacks what is needed.
@@ -154,7 +154,7 @@ def export_run(run: Path, form: str, out: Path) -> None:
     example = _example(Policy.load(run / "policy.json"))
     if example is None:  # `load` would have refused it
         raise InputError(f"{run / 'policy.json'} does not say its model's input shape")
-    (export_pt2 if form == "pt2" else export_onnx)(small, example, out)
+    {"pt2": export_pt2, "onnx": export_onnx, "pretrained": export_pretrained}[form](small, example, out)
 
 
 def multiply_accumulates(model: nn.Module, example_input: Tensor) -> int:

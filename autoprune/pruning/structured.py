@@ -13,6 +13,7 @@ from autoprune.errors import InputError, PolicyMismatchError
 from autoprune.graph import Analysis, Group, analyse, cut, first_difference, zero
 from autoprune.hardware import Target, get_target
 from autoprune.hardware.widths import MOST_OPTIONS, Grid, grid_of, options
+from autoprune.pruning.config import follow_config
 from autoprune.pruning.criteria import kept_units, ranking
 from autoprune.pruning.depth import touches_block, with_block_decisions
 from autoprune.pruning.ties import capped, tie_up
@@ -174,7 +175,8 @@ def apply(
         criterion: How units are ranked where the policy does not name them; default the policy's own, else `l1`.
 
     Returns:
-        A new module, in the dense one's mode, precision and device.
+        A new module, in the dense one's mode, precision and device. The config of a `transformers` model says its new
+        widths, where one config can.
 
     Raises:
         PolicyMismatchError: If the policy was made for another model.
@@ -182,7 +184,11 @@ def apply(
     analysis = analyse(model, example_input)
     check_fit(analysis, policy)
     kept = with_kept(model, analysis, policy, criterion or policy.criterion or "l1").kept or {}
-    return _zero(model, analysis, kept) if zero else cut(model, analysis, kept)
+    if zero:
+        return _zero(model, analysis, kept)
+    small = cut(model, analysis, kept)
+    follow_config(small, analysis, {name: len(units) for name, units in kept.items()})
+    return small
 
 
 _zero = zero  # `apply` has an argument of that name
