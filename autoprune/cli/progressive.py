@@ -22,9 +22,9 @@ def register(app: typer.Typer) -> None:
 
 def progressive(experiment: Experiment, flags: Flags) -> None:
     """Prune a little, build, measure on the target, adjust, fine-tune; again and again until the budget is met."""
-    from autoprune.pipeline.progressive import AGENT
+    from autoprune.pipeline.opening import PROGRESSIVE
 
-    with parts_of(experiment.replace(agent=AGENT), flags) as parts:
+    with parts_of(experiment.replace(agent=PROGRESSIVE), flags) as parts:
         for part in parts:
             with resumable(part.experiment.run_dir, "the same command with --resume"):
                 _one(part, flags)

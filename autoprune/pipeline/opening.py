@@ -21,6 +21,7 @@ from autoprune.rundir import RunDir, read_settings
 from autoprune.space import Policy
 
 __all__ = [
+    "PROGRESSIVE",
     "Result",
     "check_settings",
     "finished_result",
@@ -31,6 +32,9 @@ __all__ = [
 ]
 
 _LOADERS = "loaders"  # how a run calls the data that `autoprune.compress` was given; no command knows such a name
+
+PROGRESSIVE = "progressive"
+"""What a run of `autoprune progressive` calls its agent: no other command goes on with it."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,10 @@ def require_search(path: Path) -> Experiment:
         raise RunError(
             f"{path} was made from Python, with data that no command has;"
             " go on with autoprune.compress(..., run=..., resume=True)"
+        )
+    if experiment.agent == PROGRESSIVE:
+        raise RunError(
+            f"{path} was fine-tuned on its way; `autoprune progressive --run {name} --resume` goes on with it"
         )
     if not (path / "policy.json").exists():
         raise RunError(f"{path} has no policy.json yet; run `autoprune search --run {name} --resume` first")

@@ -23,7 +23,7 @@ from autoprune.models import save_weights
 from autoprune.pipeline.figures import Entry, make_report
 from autoprune.pipeline.fine_tuning import fine_tune
 from autoprune.pipeline.jobs import final_timing, measured_figures, prepare
-from autoprune.pipeline.opening import Result, check_settings
+from autoprune.pipeline.opening import PROGRESSIVE, Result, check_settings
 from autoprune.pipeline.problem import Problem, figure
 from autoprune.pipeline.progressive_steps import Walk
 from autoprune.pipeline.progressive_watch import Watch
@@ -34,10 +34,7 @@ from autoprune.pipeline.timing import Timing
 from autoprune.pipeline.verify import uniform_within
 from autoprune.rundir import RunDir
 
-__all__ = ["AGENT", "check_progressive", "progressive_job"]
-
-AGENT = "progressive"
-"""What a run of this job calls its agent: no other command goes on with it."""
+__all__ = ["check_progressive", "progressive_job"]
 
 _MARGIN = 0.99  # share of the limit that the last step may measure: a later session may time it half a percent slower
 _VERIFICATIONS = 3  # finished networks that may miss the budget before the job gives up
@@ -137,7 +134,7 @@ def _finish(walk: Walk, final: _Final) -> Result:
     problem, run, talk, choices = walk.problem, walk.run, walk.talk, final.at.choices
     with using_order(problem, final.at.order):
         raw = problem.small(choices)
-        policy = problem.policy(choices, AGENT)
+        policy = problem.policy(choices, PROGRESSIVE)
     with talk.stage("test", "scoring on the test split"):
         entries = {
             "dense": Entry(None, [problem.task.model], final.timings["dense"]),
@@ -148,7 +145,7 @@ def _finish(walk: Walk, final: _Final) -> Result:
             entries["uniform"] = Entry(final.uniform, final.uniform_networks, final.timings["uniform"])
         report = make_report(problem, entries, final.measured, final.limit)
     report |= {
-        "agent": AGENT,
+        "agent": PROGRESSIVE,
         "progressive": _told(walk, final),
         "seconds": {name: round(seconds, 3) for name, seconds in talk.seconds.items()},
     }

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from autoprune.evaluation import Evaluate
 from autoprune.pipeline.from_python import budget_setting, run_of, without_folder
-from autoprune.pipeline.opening import Result
-from autoprune.pipeline.progressive import AGENT, check_progressive, progressive_job
+from autoprune.pipeline.opening import PROGRESSIVE, Result
+from autoprune.pipeline.progressive import check_progressive, progressive_job
 from autoprune.pipeline.talk import Silent, Talk
 from autoprune.pipeline.task import Loss
 
@@ -92,7 +92,7 @@ def progressive(
     limited, amount = budget_setting(budget)
     settings: dict[str, Any] = {
         "target": target,
-        "agent": AGENT,
+        "agent": PROGRESSIVE,
         "step": step,
         "step_decay": step_decay,
         "step_epochs": step_epochs,

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from autoprune.errors import InputError
 from autoprune.files import parse_json
 from autoprune.reports._canvas import PAGE
@@ -14,12 +16,38 @@ from autoprune.reports._format import cost, duration, percent
 from autoprune.reports._page import Html, element, section, table
 from autoprune.reports._picture import picture
 from autoprune.reports.progressive_pictures import signals_figure, trajectory_figure
-from autoprune.space import SearchSpace
+from autoprune.space import SearchSpace, first_fault
 
 __all__ = ["StepWriter", "read_steps", "trajectory_section"]
 
 _FLUSH_SECONDS = 5
-_NEEDED = ("step", "predicted", "measured", "limit", "over")  # numbers that every step has
+_CONFIG = ConfigDict(extra="allow", allow_inf_nan=False)
+
+
+class _Pause(BaseModel):
+    model_config = _CONFIG
+    reason: str
+    seconds: float
+    over: bool
+
+
+class _Step(BaseModel):
+    """What a page needs of a line of `steps.jsonl`."""
+
+    model_config = _CONFIG
+    step: int
+    choices: dict[str, int]
+    shrunk: list[str] = []
+    predicted: float
+    measured: float
+    limit: float
+    over: float
+    goal: float | None = None
+    accuracy_cut: float | None = None
+    accuracy: float | None = None
+    seconds: float | None = None
+    throttled: _Pause | None = None
+    signals: dict[str, Any] | None = None
 
 
 class StepWriter:
@@ -84,25 +112,25 @@ def read_steps(run: str | Path) -> list[dict[str, Any]]:
             row = parse_json(line)
         except ValueError as error:
             raise InputError(f"{path}: line {number} is damaged: {error}") from error
-        if not _is_step(row):
-            raise InputError(f"{path}: line {number} is not a step")
+        try:
+            _Step.model_validate(row)
+        except ValidationError as error:
+            raise InputError(f"{path}: line {number} is not a step: {first_fault(error)}") from error
         rows.append(row)
     return rows
-
-
-def _is_step(row: object) -> bool:
-    """Whether a line holds what a page shows."""
-    if not isinstance(row, dict) or not all(isinstance(row.get(name), int | float) for name in _NEEDED):
-        return False
-    return all(isinstance(row.get(name) or {}, dict) for name in ("choices", "throttled", "signals")) and all(
-        isinstance(name, str) and name in row["choices"] for name in row.get("shrunk") or []
-    )
 
 
 def signals_of(row: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The signals of a step by name: value, unit, source; empty where none were recorded."""
     found = row.get("signals") or {}
-    return {name: reading for name, reading in found.items() if isinstance(reading, Mapping) and "value" in reading}
+    return {name: reading for name, reading in found.items() if _is_reading(reading)}
+
+
+def _is_reading(value: object) -> bool:
+    """Whether a value is a signal: a figure or none, with its unit and source."""
+    if not isinstance(value, Mapping) or not {"value", "unit", "source"} <= value.keys():
+        return False
+    return value["value"] is None or isinstance(value["value"], int | float)
 
 
 def trajectory_section(rows: Sequence[Mapping[str, Any]], kind: str) -> Html:
@@ -125,7 +153,7 @@ def trajectory_section(rows: Sequence[Mapping[str, Any]], kind: str) -> Html:
 
 
 def _cells(earlier: Mapping[str, Any], row: Mapping[str, Any], kind: str) -> tuple[str, ...]:
-    changes = [f"{name} {earlier['choices'][name]} to {row['choices'][name]}" for name in row.get("shrunk", [])]
+    changes = [f"{name} {earlier['choices'].get(name)} to {row['choices'].get(name)}" for name in row.get("shrunk", [])]
     return (
         str(row["step"]),
         ", ".join(changes) or "the dense network",

@@ -31,6 +31,9 @@ def test_two_budgets_a_page_a_comparison_and_a_finished_run(autoprune, folder):
     assert "nothing is left to do" in resumed.err
     other = autoprune("compress", "--run", runs[0], "--resume", "--agent", "random")
     assert "was started with agent = progressive, not random" in other.error
+    tuned = autoprune("finetune", runs[0])
+    assert (tuned.code, tuned.lines) == (2, 1)
+    assert "autoprune progressive --run" in tuned.error
 
 
 def test_a_budget_out_of_reach_is_exit_3_with_the_least_reachable_and_no_folder(autoprune, folder):

@@ -166,6 +166,25 @@ def test_the_wait_is_bounded_and_the_measurement_taken_all_the_same(trained, loa
     assert all(row["throttled"]["over"] is False for row in rows_of(tmp_path / "hot"))
 
 
+def test_a_finished_network_that_misses_the_budget_is_pruned_further(trained, loaders, formula, tmp_path, monkeypatch):
+    from autoprune.pipeline import progressive as job
+
+    real = job.final_timing
+
+    def missed_once(problem, choices, network, uniform, attempt, talk):
+        timings, measured, limit = real(problem, choices, network, uniform, attempt, talk)
+        return timings, 1.05 * limit if attempt == 0 else measured, limit
+
+    monkeypatch.setattr(job, "final_timing", missed_once)
+    talk = Heard()
+    result = progressive(trained, loaders, budget="flops<=75%", finetune_epochs=0, run=tmp_path / "twice", talk=talk)
+    assert any("takes 105.0% of the budget as measured; it is pruned further" in said for said in talk.said)
+    rows = rows_of(tmp_path / "twice")
+    first = next(row for row in rows if row["over"] <= 1)
+    assert rows[-1]["over"] <= 0.995 * first["over"] / 1.05
+    assert result.policy.choices == rows[-1]["choices"] != first["choices"]
+
+
 def test_a_cut_network_in_dense_shapes_is_cut_to_itself_and_computes_the_same(trained):
     example = torch.zeros(1, 1, 8, 8)
     analysis = analyse(trained, example)
