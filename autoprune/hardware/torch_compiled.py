@@ -8,10 +8,13 @@ import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from autoprune.hardware.layers import Layer
 from autoprune.hardware.torch_eager import TorchTarget
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["TorchCompileTarget"]
 
@@ -59,9 +62,12 @@ class TorchCompileTarget(TorchTarget):
 
     def load(self, payload: bytes) -> Callable[[], object]:
         """Inside the worker: the compiled network, called once."""
+        call = super().load(payload)
+        call()  # compiles
+        return call
+
+    def _open(self, payload: bytes) -> tuple[Callable[[Tensor], Tensor], Tensor]:
         import torch
 
-        module, example = self._open(payload)
-        compiled = torch.compile(module, dynamic=False, fullgraph=True)
-        compiled(example)
-        return lambda: compiled(example)
+        module, example = super()._open(payload)
+        return torch.compile(module, dynamic=False, fullgraph=True), example

@@ -21,6 +21,7 @@ _SAME = {
     "torch": 1e-4,
     "torch@channels_last": 1e-4,
     "torch@bf16": 3e-2,
+    "torch-compile": 1e-4,
     "onnxruntime": 1e-4,
     "openvino": 1e-4,
     "openvino@channels_last": 1e-4,
