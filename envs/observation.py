@@ -49,11 +49,11 @@ def amc_features(analysis: Analysis, space: SearchSpace) -> NDArray[np.float64]:
     inside = {block.name: block.nodes for block in analysis.blocks}
     rows = []
     for name in space.names:
-        op = layers.get(first.get(name, name))
+        layer = layers.get(first.get(name, name))
         if name in inside:
-            rows.append(_block_features([each for each in analysis.ops if each.node in inside[name]]))
+            rows.append(_block_features([op for op in analysis.ops if op.node in inside[name]]))
         else:
-            rows.append([0.0] * len(AMC_FEATURES) if op is None else _operator_features(op))
+            rows.append([0.0] * len(AMC_FEATURES) if layer is None else _operator_features(layer))
     return np.array(rows, dtype=np.float64).reshape(len(space), len(AMC_FEATURES))
 
 
