@@ -129,7 +129,7 @@ def one(model: nn.Module, example: Tensor, chosen: argparse.Namespace, budget: s
     except AutopruneError as error:
         return {"failed": str(error)}
     limit = result.report["budget"]
-    whole, small = measure([model, result.model], example, get_target(chosen.target))
+    whole, small = measure([model, result.model], example, get_target(chosen.target), passes=6)
     share = float(budget.removesuffix("%")) / 100
     return {
         "limit_ms": limit["limit"],
@@ -158,7 +158,7 @@ def cross(chosen: argparse.Namespace) -> dict[str, Any]:
         print(target, result.report["budget"], flush=True)
     shares: dict[str, Any] = {}
     for target in targets:
-        whole, *small = measure([model, *networks.values()], example, get_target(target))
+        whole, *small = measure([model, *networks.values()], example, get_target(target), passes=6)
         shares[target] = {
             "dense_ms": whole.ms,
             **{f"policy for {name}": round(m.ms / whole.ms, 4) for name, m in zip(targets, small, strict=True)},

@@ -22,7 +22,7 @@ from autoprune.pipeline.problem import Problem, build_problem, figure
 from autoprune.pipeline.searching import Search, play, start_search
 from autoprune.pipeline.talk import Talk
 from autoprune.pipeline.task import Task
-from autoprune.pipeline.timing import Timing, limit_in_session, policy_key
+from autoprune.pipeline.timing import PASSES, PROTOCOL, Timing, limit_in_session, policy_key
 from autoprune.pipeline.verify import Candidate, uniform_within, within_budget
 from autoprune.rundir import RunDir
 
@@ -150,7 +150,7 @@ def final_timing(
     def session() -> dict[str, Any]:
         networks = {"dense": problem.task.model, "pruned": problem.small(choices), "finetuned": network}
         networks |= dict(zip(("uniform",), uniform, strict=False))
-        measured = measure(list(networks.values()), problem.task.timed_example, problem.target)
+        measured = measure(list(networks.values()), problem.task.timed_example, problem.target, PROTOCOL, passes=PASSES)
         dense = measured[0]
         limit = limit_in_session(problem, dense)
         return {name: asdict(Timing.of(m, dense, limit)) for name, m in zip(networks, measured, strict=True)}

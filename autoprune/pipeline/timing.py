@@ -9,11 +9,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from autoprune.errors import AutopruneError
-from autoprune.hardware import DeviceTable, Measurement, measure
+from autoprune.hardware import DeviceTable, Measurement, Protocol, measure
 from autoprune.hardware.entries import Entry
 from autoprune.pipeline.problem import Problem
 
-__all__ = ["Timing", "limit_in_session", "policy_key", "time_policies"]
+__all__ = ["PASSES", "PROTOCOL", "Timing", "limit_in_session", "policy_key", "time_policies"]
+
+PASSES = 4  # processes in which networks are timed at most, before something is decided on what they took
+PROTOCOL = Protocol(block=0.06)  # in each of them
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def limit_in_session(problem: Problem, dense: Measurement) -> float | None:
 def _session(problem: Problem, policies: Sequence[Mapping[str, int]]) -> dict[str, Any]:
     """Time whole networks, then those of their layers that were only estimated so far; as JSON values."""
     networks = [problem.task.model, *(problem.small(c) for c in policies)]
-    dense, *measured = measure(networks, problem.task.timed_example, problem.target)
+    dense, *measured = measure(networks, problem.task.timed_example, problem.target, PROTOCOL, passes=PASSES)
     timings = {}
     for choices, m in zip(policies, measured, strict=True):
         timings[policy_key(choices)] = asdict(Timing.of(m, dense, limit_in_session(problem, dense)))

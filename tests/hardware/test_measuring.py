@@ -1,0 +1,76 @@
+"""Several passes: the quietest is the answer as a whole, and passes that never agree are not called stable."""
+
+import pytest
+import torch
+from torch import nn
+
+from autoprune.errors import InputError
+from autoprune.hardware import Measurement, Target, measure
+from autoprune.hardware.measuring import quietest
+
+
+class Script(Target):
+    """A device whose passes are written down."""
+
+    name = "script"
+
+    def __init__(self, passes):
+        super().__init__()
+        self.left = list(passes)
+
+    def available(self):
+        return None
+
+    def versions(self):
+        return {}
+
+    def pack(self, model, example):
+        return b""
+
+    def time(self, payloads, protocol, progress=None):
+        return [Measurement(ms, 0.0, 1, "script", True) for ms in self.left.pop(0)]
+
+
+def timed(*passes, at_most=4):
+    target = Script(passes)
+    results = measure([nn.Identity(), nn.Identity()], torch.zeros(1, 1), target, passes=at_most)
+    return results, target.left
+
+
+def test_passes_that_agree_end_the_measurement():
+    results, left = timed((2.0, 1.0), (2.02, 1.01), (9.0, 9.0))
+    assert [r.ms for r in results] == [2.0, 1.0]
+    assert len(left) == 1
+    assert all(r.stable and r.conditions["passes"] == 2 for r in results)
+    assert results[0].conditions["passes_differ"] == pytest.approx(0.01)
+
+
+def test_a_slow_spell_is_outlived_and_networks_of_two_passes_are_never_mixed():
+    # The spell hits the small network hardest, and the second pass ends in it.
+    results, left = timed((2.2, 1.5), (2.0, 1.45), (2.01, 1.0), (2.03, 1.01))
+    assert [r.ms for r in results] == [2.01, 1.0]
+    assert left == []
+    assert all(r.stable for r in results)
+
+
+def test_passes_that_never_agree_are_unstable():
+    results, _ = timed((2.0, 1.0), (3.0, 1.5), (2.5, 1.2), at_most=3)
+    assert [r.ms for r in results] == [2.0, 1.0]
+    assert not any(r.stable for r in results)
+
+
+def test_one_pass_is_taken_as_it_is():
+    results, _ = timed((2.0, 1.0), (1.0, 0.5), at_most=1)
+    assert [r.ms for r in results] == [2.0, 1.0]
+    assert "passes" not in results[0].conditions
+    assert all(r.stable for r in results)
+    with pytest.raises(InputError, match="0 passes"):
+        timed((2.0, 1.0), at_most=0)
+
+
+def test_the_order_of_passes_does_not_matter():
+    passes = [[Measurement(ms, 0.0, 1, "cpu", True) for ms in row] for row in ((2.0, 1.2), (2.1, 1.0), (4.0, 4.0))]
+    for order in ((0, 1, 2), (2, 1, 0), (1, 2, 0)):
+        best, differ = quietest([passes[i] for i in order])
+        assert [m.ms for m in best] == [2.1, 1.0]
+        assert differ == pytest.approx(0.2)
