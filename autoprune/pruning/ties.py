@@ -83,6 +83,7 @@ def _common(members: Sequence[Decision], pattern: str) -> tuple[Decision, dict[s
             f"--tie {pattern}: decisions of {widths} units have no common share below 1; lower --granularity,"
             " or tie fewer of them"
         )
-    same = len({member.within for member in members}) == 1  # else some of it may matter behind dropped blocks
-    within = members[0].within if same else ()
+    # It matters while one of its members does.
+    places = () if not all(m.within for m in members) else tuple(p for m in members for p in m.within)
+    within = tuple(dict.fromkeys(places))
     return replace(members[0], width=width, options=tuple(options), within=within), steps
