@@ -79,6 +79,13 @@ def test_an_uneven_cut_leaves_the_config_and_is_refused_by_name(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(autoprune.InputError, match="cannot write"):
+        export_pretrained(seeded(vit), IMAGE, tmp_path / "file" / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_only_models_of_transformers_have_a_stock_class(tmp_path):
     with pytest.raises(UnsupportedModelError, match="Linear is no model of transformers"):
         export_pretrained(torch.nn.Linear(3, 4), IMAGE, tmp_path / "out")
