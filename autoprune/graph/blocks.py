@@ -35,7 +35,7 @@ class Block:
 
     Attributes:
         name: Qualified name of the module that is x + f(x), or that holds most of f's parameters where the sum is
-            taken in a larger one (":block" appended where that is a single layer). Unique.
+            taken in a larger one (":block" appended where that has weights of its own). Unique.
         nodes: The graph's operators that are gone with it (`Op.node`).
         tensors: Qualified names of the parameters and buffers that are gone with it.
         swaps: How it is taken out.

@@ -191,7 +191,9 @@ class _Finder:
         if not sizes:
             return branch.add.name
         name = max(sizes, key=lambda name: sizes[name])
-        return name if any(self._modules[name].children()) else f"{name}:block"  # more than that one layer
+        module = self._modules[name]
+        is_layer = not any(module.children()) or any(p.dim() > 1 for p in module.parameters(recurse=False))
+        return f"{name}:block" if is_layer else name  # a group may have a layer's name
 
     def _parameter(self, branch: _Branch, node: Node) -> frozenset[str] | None:
         name = self._traced.tensors.get(node.name)

@@ -265,7 +265,7 @@ DROPPABLE = {
     "post-norm": (lambda: sequence(PostNorm(8, 2, 12)), {"blocks.0.attn": "zero", "blocks.0.inner:block": "pass zero"}),
     "torch's layer": (
         lambda: sequence(nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, norm_first=True)),
-        {"blocks.0.self_attn": "pass pass zero", "blocks.0.linear1:block": "pass pass pass pass zero"},
+        {"blocks.0.self_attn:block": "pass pass zero", "blocks.0.linear1:block": "pass pass pass pass zero"},
     ),
     "loose": (loose, {"conv2:block": "pass zero", "conv4:block": "pass zero"}),
     "spoiling": (spoiling, {"conv2:block": "pass zero"}),
