@@ -117,6 +117,9 @@ class SearchSpace:
     def __post_init__(self) -> None:
         if len(set(self.names)) != len(self.decisions):
             raise InputError("a search space needs decisions of different names")
+        lost = next((name for name, groups in self.ties.items() if name not in self.names or name not in groups), None)
+        if lost is not None:
+            raise InputError(f"the tie {lost!r} is not named after a decision and one of its groups")
         blocks = {decision.name for decision in self.decisions if decision.is_block}
         for decision in self.decisions:
             for name in (name for place in decision.within for name in place):
