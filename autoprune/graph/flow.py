@@ -37,6 +37,7 @@ class Norm:
         params: Names of the operator's arguments that shrink with it -> their dimension, counted from the end.
         sizes: Name of the argument that lists the sizes normalised over, counted from the end like ``axis``.
         keeps: Whether the output has the dimension too (LayerNorm), or only the figure (a mean).
+        weight: Whether it normalises a weight before a layer reads with it (weight standardisation).
     """
 
     node: Node
@@ -45,6 +46,7 @@ class Norm:
     params: tuple[tuple[str, int], ...] = ()
     sizes: str | None = None
     keeps: bool = True
+    weight: bool = False
 
 
 @dataclass(frozen=True, eq=False)

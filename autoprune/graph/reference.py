@@ -126,4 +126,6 @@ class _Masked(Interpreter):
         small = norm.node.target(**arguments)  # type: ignore[operator]
         if not norm.keeps:
             return small
-        return torch.randn(x.shape, dtype=small.dtype, device=small.device).index_copy(norm.axis, at, small)
+        # noise that the silenced readers must not let through; a weight is such a reader itself
+        fill = torch.zeros if norm.weight else torch.randn
+        return fill(x.shape, dtype=small.dtype, device=small.device).index_copy(norm.axis, at, small)

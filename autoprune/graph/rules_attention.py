@@ -33,8 +33,33 @@ def product(walk: Walk, node: Node, flows: list[Flow], parts: list[str], output:
         if letter not in output:
             _contracted(walk, node, atoms, shared)
         elif shared:
-            walk.mark("heads", atoms)
+            _heads(walk, node, atoms)
+        else:
+            walk.mark("head_size", atoms)
     return walk.record(node, "other", flows, Flow(shape, tuple(dims[letter] for letter in output)))
+
+
+@rule("baddbmm")
+def added_product(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+    """``mask + batch1 @ batch2``."""
+    mask, flows = walk.need(args["self"]), [walk.need(args["batch1"]), walk.need(args["batch2"])]
+    if any(flow.tensor is not None for flow in flows):
+        raise Unknown
+    result = product(walk, node, flows, ["bxy", "byz"], "bxz")
+    if not isinstance(result, Flow):
+        raise Unknown
+    for back in range(-len(mask.shape), 0):
+        if mask.shape[back] == result.shape[back] > 1:
+            walk.tie(mask.dims[back], result.dims[back], node)
+    return result
+
+
+def _heads(walk: Walk, node: Node, atoms: Atoms | None) -> None:
+    """Note that these are heads, and that torch's attention module around the operator counts them."""
+    walk.mark("heads", atoms)
+    if atoms is not None:
+        _, first = np.unique(atoms, return_index=True)
+        walk.attributes.append((walk.trace.around(node), "num_heads", atoms[np.sort(first)]))
 
 
 def _contracted(walk: Walk, node: Node, atoms: Atoms | None, shared: bool) -> None:
@@ -65,7 +90,7 @@ def attention(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
             heads = walk.tie(heads, _spread(flow, place, q.shape[place]), node)
         if mask is not None and len(mask.shape) >= -place and mask.shape[place] == q.shape[place] > 1:
             heads = walk.tie(heads, mask.dims[place], node)
-        walk.mark("heads", heads)
+        _heads(walk, node, heads)
         lead.append(heads)
     walk.mark("head_size", v.dims[-1])
     inputs = [flow for flow in (q, k, v, mask) if flow is not None and flow.tensor is None]

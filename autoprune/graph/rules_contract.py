@@ -82,9 +82,12 @@ def product_letters(left: Flow, right: Flow) -> tuple[list[str], str]:
     """``left @ right`` in einsum's words; leading dimensions that are broadcast are not understood.
 
     Raises:
-        Unknown: A vector, or leading dimensions that are broadcast.
+        Unknown: A vector on the left, or leading dimensions that are broadcast.
     """
     ranks = len(left.shape), len(right.shape)
+    if ranks[1] == 1 < ranks[0]:
+        letters = ascii_letters[: ranks[0] - 1]
+        return [letters + "Y", "Y"], letters
     if min(ranks) < 2:
         raise Unknown
     batch = ascii_letters[: max(ranks) - 2]

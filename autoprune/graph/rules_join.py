@@ -174,4 +174,6 @@ def made_in_forward(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     shape = shape_of(node)
     if shape is None:
         raise Unknown
-    return Flow(shape, tuple(walk.elastic(node, size) if size > 1 else None for size in shape))
+    known = origins(node, shape)
+    sized = zip(shape, known, strict=True)
+    return Flow(shape, tuple(walk.elastic(node, size, origin) if size > 1 else None for size, origin in sized))

@@ -20,13 +20,23 @@ __all__: list[str] = []
 
 @rule("batch_norm", "instance_norm")
 def channel_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
-    """Each channel by its own statistics: the channel stays what it is."""
+    """Each channel by its own statistics: the channel stays what it is.
+
+    A weight that is standardised so, row by row, is taken over the columns that are left.
+    """
     x = walk.need(args["input"])
     params = tuple(walk.flow(args[name]) for name in ("weight", "bias", "running_mean", "running_var"))
     for flow in params:
         if flow is not None:
             walk.tie(x.dims[1], flow.dims[0], node)
     walk.attribute(node, params, "num_features", x.dims[1])
+    for back in range(2 - len(x.shape), 0):
+        if (atoms := x.dims[back]) is not None and x.tensor is not None:
+            walk.norms.append(Norm(node, back, atoms, weight=True))
+        else:
+            walk.freeze(atoms, node, "normalised over by")
+    if x.tensor is not None:
+        return x
     return walk.record(node, "batch_norm", [x], Flow(x.shape, x.dims), params)
 
 

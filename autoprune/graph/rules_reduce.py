@@ -75,6 +75,7 @@ def resize(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 _FIGURES = ("mean", "sum", "amax", "amin", "var", "std", "norm", "linalg_vector_norm")
+_ADDED = ("sum", "norm", "linalg_vector_norm")  # what is 0 adds nothing
 
 
 @rule(*_FIGURES, "logsumexp", "prod", figures=True)
@@ -102,12 +103,19 @@ def reduce(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     if not args.get("keepdim"):
         walk.leak([x])
     kind = "pool" if reduced and min(reduced) >= 2 else "other"
-    return walk.record(node, kind, [x], Flow(shape, tuple(dims), over=(*x.over, *figure)))
+    output = Flow(shape, tuple(dims), x.tensor if figure else None, (*x.over, *figure))
+    return walk.record(node, kind, [x], output) if x.tensor is None else output
 
 
 def _figure(walk: Walk, node: Node, x: Flow, widths: list[int]) -> tuple[Statistic, ...]:
-    """The figure over the only width reduced; nothing where it is not understood as one."""
+    """The figure over the only width reduced; nothing where it is not understood as one.
+
+    Of a parameter it may be a length or sum, by which its rows are scaled: columns that are 0 change nothing in it.
+    """
     name = node.target._schema.name.removeprefix("aten::")  # type: ignore[union-attr]
+    if x.tensor is not None and name in _ADDED:
+        found = [(axis - len(x.shape), x.dims[axis]) for axis in widths]
+        return tuple(Statistic(node, axis, atoms) for axis, atoms in found if atoms is not None)
     atoms = x.dims[widths[0]] if len(widths) == 1 else None
     if atoms is None or name not in _FIGURES or x.tensor is not None:
         return ()

@@ -18,6 +18,7 @@ __all__: list[str] = []
 
 Dims = list[Atoms | None]
 Size = tuple[int, Origin | None]  # as written, and where it comes from
+_UNKNOWN: Origin = ("unknown",)
 
 
 @rule("view", "reshape", "_unsafe_view", "flatten", "unflatten", "view_as", "reshape_as", "squeeze", "unsqueeze")
@@ -37,16 +38,16 @@ def view(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 def _written(node: Node, args: dict[str, Any], rank: int) -> list[Size]:
-    """Each of the result's sizes as the user wrote it, with its origin; (0, None) where nothing is written."""
+    """Each of the result's sizes as the user wrote it, with its origin; 0 where nothing is written."""
     values = args.get("size", args.get("shape", args.get("sizes")))
     if not isinstance(values, list | tuple) or not all(isinstance(value, int) for value in values):
-        return [(0, None)] * rank
+        return [(0, _UNKNOWN)] * rank
     sizes: list[Size] = list(zip(values, origins(node, values), strict=True))
     if "unflatten" in str(node.target):
         axis = int(args["dim"])
         before = axis if axis >= 0 else axis + rank - len(values) + 1
-        return [(0, None)] * before + sizes + [(0, None)] * (rank - before - len(values))
-    return sizes if len(sizes) == rank else [(0, None)] * rank
+        return [(0, _UNKNOWN)] * before + sizes + [(0, _UNKNOWN)] * (rank - before - len(values))
+    return sizes if len(sizes) == rank else [(0, _UNKNOWN)] * rank
 
 
 def _segments(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
@@ -101,7 +102,12 @@ def _split(walk: Walk, node: Node, grid: Atoms, written: list[Size]) -> Dims:
         shape = shape_of(node) or ()
         ends = len(shape) > 0 and grid.shape[-1] == shape[-1]
         free = int(not ends)  # heads are heads, be they written as -1 or not
-        rank = {a: 1 - free if v == -1 else 2 if origin is None else 1 for a, (v, origin) in enumerate(written)}
+        rank = {
+            a: 1 - free if v == -1 else 1 if origin not in (None, _UNKNOWN) else 2
+            for a, (v, origin) in enumerate(written)
+        }
+        if ends and grid.shape[0] == 3 and rank[0] == 2:
+            rank[0] = 3  # queries, keys and values in one
         choices = sorted(varying, key=lambda axis: (rank[axis], axis if ends else -axis))
         followed = [axis for axis in choices if rank[axis] < 2] or choices
         keep = followed[walk.fork(node, grid.reshape(-1), len(followed))]
@@ -152,8 +158,10 @@ def expand(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
             left.append(figure)
         else:
             walk.leak([x])
+    written = args.get("size")
+    known = origins(node, written) if isinstance(written, list | tuple) else origins(node, shape)
     for axis in range(1, len(shape)):
         back = axis - len(shape)
         if dims[axis] is None and shape[axis] > 1 and (len(x.shape) < -back or x.shape[back] == 1):
-            dims[axis] = walk.elastic(node, shape[axis])
+            dims[axis] = walk.elastic(node, shape[axis], known[axis], repeats=True)
     return Flow(shape, tuple(dims), x.tensor, tuple(left))

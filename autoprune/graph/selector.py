@@ -11,6 +11,7 @@ from torch import nn
 
 from autoprune.graph.blocks_surgery import Stage
 from autoprune.graph.copying import duplicate, forget, keepers
+from autoprune.graph.multihead import fit, multihead
 from autoprune.graph.surgery import Index, Slicer, put_attribute, require_same, take
 from autoprune.graph.trace import canonical_names
 from autoprune.graph.values import Analysis, Extent
@@ -56,6 +57,7 @@ class Selector:
         self._slicer = Slicer(analysis)
         self._shell = duplicate(model)
         self._keepers = keepers(self._shell)
+        self._multihead = multihead(self._shell.modules())
         self._stage = Stage(self._shell, analysis.blocks)
         everything = (*self._shell.modules(), *self._stage.substitutes)
         self._modes = [(module, module.training) for module in everything]
@@ -97,6 +99,7 @@ class Selector:
             for attributes, name in holders:
                 put_attribute(attributes, name, size)
         self._stage.drop(self._slicer.dropped(checked))
+        fit(self._multihead)
         forget(self._keepers)
         for module, training in self._modes:
             if module.training is not training:

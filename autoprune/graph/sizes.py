@@ -22,10 +22,11 @@ __all__ = ["Notes", "Origin", "call_of", "factors", "noted", "origins"]
 
 Origin = tuple[Any, ...]
 """One of ("attribute", module, name, its value), ("shape", call, which of its results, axis), ("product", origin or
-number, ...) and ("computed",). Calls are numbered in the order of the trace; inputs of the model are none (-1)."""
+number, ...), ("computed",) and ("unknown",). Calls are numbered in the order of the trace; -1 is none of them."""
 
 _SIZES, _CALL = "autoprune.sizes", "autoprune.call"
 _COMPUTED: Origin = ("computed",)
+_UNKNOWN: Origin = ("unknown",)
 
 
 class _Size(int):
@@ -41,11 +42,11 @@ class _Size(int):
 
     def __eq__(self, other: object) -> bool:
         self._compare(other)
-        return int.__eq__(self, other)  # type: ignore[operator]
+        return int.__eq__(self, other)
 
     def __ne__(self, other: object) -> bool:
         self._compare(other)
-        return int.__ne__(self, other)  # type: ignore[operator]
+        return int.__ne__(self, other)
 
     __hash__ = int.__hash__
 
@@ -169,16 +170,16 @@ def _marked(value: Any, module: str, name: str, compared: list[tuple[Origin, Ori
 
 
 def origins(node: Node, values: Sequence[Any]) -> list[Origin | None]:
-    """The origin of each of the numbers ``values`` that ``node``'s call was given in a row; None where not known."""
-    wanted = [value for value in values if type(value) is int]
+    """The origin of each of the numbers ``values`` that ``node``'s call was given in a row.
+
+    None for a bare number; ("unknown",) where nothing is known about the call.
+    """
     note = (node.meta.get("custom") or {}).get(_SIZES) or []
-    if len(wanted) != len(values):
-        return [None] * len(values)
-    for start in range(len(note) - len(wanted) + 1):
-        found = note[start : start + len(wanted)]
-        if [number for number, _ in found] == wanted:
+    for start in range(len(note) - len(values) + 1):
+        found = note[start : start + len(values)]
+        if [number for number, _ in found] == list(values):
             return [origin for _, origin in found]
-    return [None] * len(values)
+    return [_UNKNOWN] * len(values)
 
 
 def call_of(node: Node) -> int | None:

@@ -18,6 +18,7 @@ from autoprune.graph.blocks import Block
 from autoprune.graph.blocks_surgery import put_stubs, replacement
 from autoprune.graph.copying import duplicate
 from autoprune.graph.fingerprint import fingerprint, first_difference
+from autoprune.graph.multihead import fit, multihead
 from autoprune.graph.values import Analysis
 
 __all__ = ["Slicer", "cut", "index_map", "zero"]
@@ -146,14 +147,15 @@ def get_attribute(holder: Mapping[str, object], path: str) -> object:
 
 def put_attribute(holder: dict[str, object], path: str, size: int) -> None:
     """Set what ``get_attribute`` reads."""
+    if "." not in path:  # the common case, a hundred times a candidate
+        holder[path] = size
+        return
     name, _, rest = path.partition(".")
     value = holder.get(name)
-    if rest and isinstance(value, list | tuple):
+    if isinstance(value, list | tuple):
         holder[name] = type(value)(size if i == int(rest) else entry for i, entry in enumerate(value))
-    elif rest:
-        put_attribute(vars(value), rest, size)
     else:
-        holder[name] = size
+        put_attribute(vars(value), rest, size)
 
 
 def index_map(analysis: Analysis, kept: Kept) -> dict[str, list[tuple[int, torch.Tensor]]]:
@@ -232,6 +234,7 @@ def cut(model: nn.Module, analysis: Analysis, kept: Kept) -> nn.Module:
         if module not in modules or any(module == swap.module for block in dropped for swap in block.swaps):
             continue
         put_attribute(modules[module].__dict__, attribute, value)
+    fit(multihead(smaller.modules()))
     return smaller
 
 

@@ -127,9 +127,12 @@ class Trace:
 
     def module_of(self, node: torch.fx.Node) -> str | None:
         """The module that is this operator, or None for an operator in the body of a larger module."""
+        return self.leaves.get(self.around(node))
+
+    def around(self, node: torch.fx.Node) -> str:
+        """The innermost module in whose forward this operator stands."""
         stack = node.meta.get("nn_module_stack") or {}
-        path = next((str(entry[0]) for entry in reversed(list(stack.values()))), "").removeprefix(_PREFIX)
-        return self.leaves.get(path)
+        return next((str(entry[0]) for entry in reversed(list(stack.values()))), "").removeprefix(_PREFIX)
 
 
 def where(node: torch.fx.Node) -> str:
@@ -180,6 +183,7 @@ def trace(model: nn.Module, example: Example) -> Trace:
             program, batch = _export_as_given(shadow, example)
     names = canonical_names(model)
     lower = inline(program.graph_module)
+    program.graph_module.graph.eliminate_dead_code()
     kinds = (InputKind.PARAMETER, InputKind.BUFFER)
     tensors = {
         spec.arg.name: names[spec.target.removeprefix(_PREFIX)]

@@ -153,6 +153,8 @@ class Proof:
         for one, other in zip(got, wanted, strict=True):
             if one.shape != other.shape:
                 return f"the cut network returns {list(one.shape)} in place of {list(other.shape)}"
+            if one.is_floating_point() and not one.isfinite().all():
+                return "the cut network's output is not finite (one unit alone has no deviation)"
             if not _close(one, other, self._tolerance):
                 return "the cut network differs from the one with those units silenced"
         return None

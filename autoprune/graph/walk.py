@@ -204,11 +204,19 @@ class Walk:
             self.attributes.append((module, name, self._counted[module, name]))
         return self._counted[module, name]
 
-    def elastic(self, node: Node, size: int) -> Atoms | None:
+    def elastic(self, node: Node, size: int, origin: Origin | None, *, repeats: bool = False) -> Atoms | None:
         """A dimension whose size the code gives: from another tensor's shape, so that it follows, or as a number.
 
-        The graph does not tell; the first is tried, and a proof that fails decides for the second (None).
+        Where the trace does not tell, the first is tried, and a proof that fails decides for the second (None).
+        Repeating something as often as an attribute says (the heads of keys for those of queries) makes no width.
         """
+        if origin is None and self.trace.module_of(node) is None:
+            return None  # a number in the user's own code
+        if origin is not None and origin[0] == "attribute":
+            fits = origin[3] == size and (not repeats or origin[1:3] in self._counted)
+            return self.counted(origin) if fits else None
+        if origin is not None and origin[0] == "shape":
+            return self._width(origin)
         atoms = self.table.fresh(size)
         known = self.forks[node.name][0] if node.name in self.forks else atoms[:0]
         return None if self.fork(node, np.concatenate([known, atoms])) else atoms

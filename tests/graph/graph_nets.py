@@ -428,7 +428,7 @@ CASES: dict[str, Case] = {
     "doubled_weight": Case(doubled_weight, {"a": 8, "b": 6}),
     "hyper": Case(hyper, {"a": 8}),
     "recurrent": Case(recurrent, {"a": 8, "lstm": 6, "b": 7}),
-    "attention": Case(attention, {"b": 7}),
+    "attention": Case(attention, {"a": 8, "mha": 2, "b": 7}),
     "written_in": Case(written_in, {"b": 7, "c": 6}, {"a": "the cut network differs"}),
     "masked": Case(masked, {"b": 6}),
     "unused": Case(unused, {"a": 8}, {"b": "not read by the forward pass"}),

@@ -222,6 +222,40 @@ def by_hand_elsewhere() -> nn.Module:
     return Net(body, a=conv(3, 8), b=conv(3, 8), c=conv(8, 6), d=conv(8, 6), fc=nn.Linear(6, 3))
 
 
+class Deviation(nn.Module):
+    """The Annotated Transformer's LayerNorm: a sample's deviation, which a single unit does not have."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, deviation = x.mean(-1, keepdim=True), x.std(-1, keepdim=True)
+        return self.weight * (x - mean) / (deviation + 1e-6) + self.bias
+
+
+class CosineHead(nn.Module):
+    """Classes by the angle between features and rows of a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.norm, self.w = nn.Linear(5, 8), Line(), nn.Parameter(torch.randn(3, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(self.norm(self.a(x)), F.normalize(self.w, dim=-1))
+
+
+class Line(nn.Module):
+    """Unit length over the last dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(x, dim=-1) * self.weight
+
+
 LINE = (1, 4, 5)
 NORM_CASES: dict[str, Case] = {
     "group_norm_whole": Case(whole_groups, {"0": 4, "3": 6}),
@@ -239,6 +273,8 @@ NORM_CASES: dict[str, Case] = {
     "layer_hand": Case(lambda: images(HandLayer(8)), {"a": 8, "b": 6}, over={"norm": ("a", 1)}),
     "length": Case(lambda: images(Length(8)), {"a": 8, "b": 6}, over={"norm": ("a", 1)}),
     "response": Case(response, {"a": 6, "up": 10, "down": 5}, over={"grn": ("up", -1)}),
+    "deviation": Case(lambda: lines(Deviation(8)), {"b": 6}, {"a": "output is not finite"}, LINE),
+    "cosine_head": Case(CosineHead, {"a": 8}, {"w": "model output"}, LINE, over={"norm": ("a", -1)}),
     "leaking": Case(leaking, {"b": 6}, {"a": "summed over by aten.mean.dim at graph_nets.py:"}),
     "scaled_elsewhere": Case(by_hand_elsewhere, {"a": 8, "c": 6}, {"b": "summed over by aten"}),
 }

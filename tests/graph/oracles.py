@@ -35,7 +35,8 @@ def assert_only_silenced(dense: nn.Module, silent: nn.Module, analysis: Analysis
     for group in analysis.groups:
         silences = np.ones(group.width, np.bool_)
         for member in group.silencers:
-            lines = after[member.tensor].movedim(member.dim, 0).flatten(1).abs().sum(1)
+            along = after[member.tensor].movedim(member.dim, 0)
+            lines = along.reshape(len(along), -1).abs().sum(1)
             silences &= (lines[member.positions].sum(1) == 0).numpy()
         dropped = group.width - len(kept.get(group.name, range(group.width)))
         assert silences.sum() == dropped, group.name

@@ -27,6 +27,8 @@ BARE = (
     "hyper",
     "attention",
     "einsum",
+    "scores",
+    "cosine_head",
     "matrices",
     "conv_1d",
     "only_tied",

@@ -35,6 +35,50 @@ class Matrices(nn.Module):
         return self.fc((x.transpose(1, 2) @ self.v + self.bias).mean(1))
 
 
+class Scores(nn.Module):
+    """Features times a vector: one score for each place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.v, self.fc = nn.Linear(5, 8), nn.Parameter(torch.randn(8)), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.tanh(self.a(x)) @ self.v)
+
+
+class Cells(nn.Module):
+    """Recurrent cells in a loop; the state of one is made as wide as its module says, of the other by a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.one, self.other, self.fc = nn.Linear(5, 8), nn.LSTMCell(8, 6), nn.GRUCell(6, 7), nn.Linear(7, 3)
+        self.width = 7
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = c = x.new_zeros(x.shape[0], 6)
+        state = torch.zeros(x.shape[0], self.width, dtype=x.dtype)
+        for step in range(x.shape[1]):
+            h, c = self.one(self.a(x[:, step]), (h, c))
+            state = self.other(h, state)
+        return self.fc(state)
+
+
+class ConvLSTM(nn.Module):
+    """Gates out of one convolution, split by a width that the module keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.conv, self.fc = 6, conv(3 + 6, 24), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = c = torch.zeros(x.shape[0], self.hidden, *x.shape[2:], dtype=x.dtype)
+        for _ in range(2):
+            i, f, o, g = self.conv(torch.cat([x, h], 1)).split(self.hidden, 1)
+            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+            h = o.sigmoid() * c.tanh()
+        return self.fc(h.mean((2, 3)))
+
+
 class HeadMatrices(nn.Module):
     """One matrix for each part of the channels; the parts' number is written down, so their width shrinks."""
 
@@ -202,6 +246,9 @@ WEIGHT_CASES: dict[str, Case] = {
     "einsum": Case(Einsums, {"a": 8, "w": 6, "v": 5}),
     "matrices": Case(Matrices, {"a": 8, "w": 6, "v": 5}),
     "head_matrices": Case(HeadMatrices, {"w": 5}, {"a": "is invalid for input of size"}),
+    "scores": Case(Scores, {"a": 8}, shape=LINE),
+    "cells": Case(Cells, {"a": 8, "other": 7}, {"one": "meets a tensor of fixed width in aten.lstm_cell"}, LINE),
+    "conv_lstm": Case(ConvLSTM, {"conv": 6}),
     "conv_1d": Case(conv_1d, {"0": 8, "2": 6}, shape=LINE),
     "tied_embedding": Case(Tied, {"wte": 8, "up": 10}, shape=LINE),
     "only_tied": Case(OnlyTied, {"wte": 8}, shape=LINE),

@@ -1,0 +1,51 @@
+"""docs/patterns.md says of every pattern what the tests prove. `python tests/graph/test_patterns_page.py` writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from form_nets import FORM_CASES
+from graph_nets import CASES, Case
+from norm_nets import NORM_CASES, UNSEEN_CASES
+from shape_nets import SHAPE_CASES
+from weight_nets import WEIGHT_CASES
+
+PAGE = Path(__file__).parents[2] / "docs" / "patterns.md"
+HEAD = """# Patterns that the engine knows
+
+Each line is a small network in `tests/graph`, with the decisions that must be found in it (first producer: units) and
+what must be frozen, with part of the reason. `tests/graph/test_patterns.py` holds the engine to both, and compares cut,
+selected and silenced network under random policies. `python tests/graph/test_patterns_page.py` writes this page.
+"""
+THEMES: tuple[tuple[str, Mapping[str, Case]], ...] = (
+    ("Couplings", CASES),
+    ("Normalised widths", {**NORM_CASES, **UNSEEN_CASES}),
+    ("Moved, padded, repeated and picked channels", SHAPE_CASES),
+    ("Weights", WEIGHT_CASES),
+    ("Forms of the call", FORM_CASES),
+)
+
+
+def page() -> str:
+    """The page's text."""
+    parts = [HEAD]
+    for title, cases in THEMES:
+        rows = "\n".join(row(name, case) for name, case in cases.items())
+        parts.append(f"## {title}\n\n| pattern | prunable | frozen |\n|---|---|---|\n{rows}\n")
+    return "\n".join(parts)
+
+
+def row(name: str, case: Case) -> str:
+    """One pattern."""
+    prunable = ", ".join(f"{group}: {width}" for group, width in case.groups.items()) or "nothing"
+    frozen = "; ".join(f"{layer}: {reason}" for layer, reason in case.frozen.items() if reason != "model output")
+    return f"| {name.replace('_', ' ')} | {prunable} | {frozen} |"
+
+
+def test_the_page_is_what_the_tests_prove() -> None:
+    assert PAGE.read_text() == page()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
