@@ -107,6 +107,10 @@ def _grouped(
     inputs, whole = x.dims[1], x.shape[1] // groups
     outputs = weight.shape[1] if transposed else weight.shape[0] // groups
     rows = weight.dims[0]
+    if inputs is None and rows is not None and not transposed:  # of the image itself: the same rows of each group go
+        walk.freeze(weight.dims[1], node)
+        walk.table.tie(np.tile(rows[:outputs], groups), rows)
+        return rows, None
     if inputs is None or rows is None:
         for atoms in (inputs, *weight.dims):
             walk.freeze(atoms, node)

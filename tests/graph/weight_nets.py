@@ -214,6 +214,11 @@ def transposed_depthwise() -> nn.Module:
     )  # fmt: skip
 
 
+def grouped_image() -> nn.Module:
+    """Each colour by itself at first: its filters go in threes."""
+    return nn.Sequential(conv(3, 12, groups=3), nn.ReLU(), conv(12, 5), nn.Flatten(), nn.Linear(5 * 64, 3))
+
+
 def depthwise_1d() -> nn.Module:
     return nn.Sequential(
         nn.Conv1d(3, 6, 3), nn.Conv1d(6, 12, 3, groups=6), nn.BatchNorm1d(12), nn.ReLU(), nn.Conv1d(12, 4, 1),
@@ -260,6 +265,7 @@ WEIGHT_CASES: dict[str, Case] = {
     "batch_norms": Case(batch_norms, {"0": 8, "3": 6, "6": 5, "9": 4, "11": 6}),
     "bilinear": Case(bilinear, {"a": 8, "b": 6, "c": 5, "form": 7}),
     "transposed_depthwise": Case(transposed_depthwise, {"0": 8, "5": 4}),
+    "grouped_image": Case(grouped_image, {"0": 4, "2": 5}),
     "depthwise_1d": Case(depthwise_1d, {"0": 6, "4": 4, "5": 6}, shape=(1, 3, 16)),
     "grouped_3d": Case(grouped_3d, {"0": 4, "2": 4, "4": 5}, shape=(1, 2, 5, 5, 5)),
     "lstm": Case(lambda: recurrent(nn.LSTM), {"a": 8, "rnn": 6, "b": 7}, shape=LINE),
