@@ -238,7 +238,7 @@ def test_pages_without_pictures(valid, folder, data):
         raise MissingExtraError("matplotlib", "report")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("autoprune.reports.html.inline_svg", not_here)
+        patch.setattr("autoprune.reports._picture.inline_svg", not_here)
         for name in ("policy_figure", "episodes_figure", "scatter_figure"):
             patch.setattr(f"autoprune.reports.pictures.{name}", not_here)
         attempt("page", lambda: use_page(run))
