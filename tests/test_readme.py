@@ -1,5 +1,6 @@
 """Every command of the README runs: as it stands where that is quick, with fewer episodes where it is not."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -35,6 +36,14 @@ def loaders():
     return tuple(DataLoader(split(96, seed), batch_size=32, shuffle=seed == 0) for seed in range(3))
 """
 
+# What is added to a command so that the test takes seconds; the README's words stay as they are.
+SHORTER = {
+    "compress": ("--episodes", "6", "--finetune-epochs", "1", "--granularity", "16"),
+    "profile": ("--granularity", "16"),
+    "bench": ("--repetitions", "3"),
+    "progressive": ("--step", "30%", "--finetune-epochs", "1", "--granularity", "16"),
+}
+
 
 def commands() -> list[str]:
     """The lines of the README's shell blocks, continuations joined, comments off."""
@@ -60,6 +69,10 @@ def test_the_readme_has_the_commands_that_are_tested_here():
         "autoprune inspect",
         "autoprune compress",
         "autoprune export",
+        "autoprune targets",
+        "autoprune profile",
+        "autoprune bench",
+        "autoprune progressive",
         "cd examples",
     }
     assert sum("fashion-mnist-resnet20" in line for line in commands()) == 1
@@ -83,19 +96,18 @@ def test_the_commands_for_ones_own_network(tmp_path):
     exec(NETS, namespace)
     with torch.random.fork_rng():
         save_weights(namespace["small"]().state_dict(), tmp_path / "trained.safetensors")
-    seen = []
-    for line in commands():
-        if line.startswith("autoprune ") and ("mynets" in line or "runs/mine" in line):
-            shorter = (
-                ["--episodes", "6", "--finetune-epochs", "1", "--granularity", "16"] if " compress " in line else []
-            )
-            seen.append(autoprune(line, tmp_path, *shorter))
-    inspected, compressed, exported = seen
+    mine = [line for line in commands() if line.startswith("autoprune ") and ("mynets" in line or "runs/mine" in line)]
+    seen = [autoprune(line, tmp_path, *SHORTER.get(line.split()[1], ())) for line in mine]
+    inspected, compressed, exported, profiled, benched, stepped = seen
     assert "what can be pruned" in inspected
     assert ": met" in compressed
     assert (tmp_path / "runs" / "mine" / "report.html").exists()
     assert (tmp_path / "small.onnx").stat().st_size > 1000
     assert "small.onnx" in exported
+    assert "layers measured" in profiled
+    assert json.loads((tmp_path / "device.json").read_text())["schema"] == "autoprune.device_table/1"
+    assert all(target in benched for target in ("onnxruntime", "openvino", "torch"))
+    assert ": met" in stepped
 
 
 @pytest.mark.slow
