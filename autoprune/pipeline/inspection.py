@@ -94,6 +94,7 @@ def _decision(analysis: Analysis, space: SearchSpace, decision: Decision) -> dic
     content: dict[str, Any] = {
         "name": decision.name,
         "kind": decision.kind,
+        "oracle": "normalised" if any(group.oracle == "normalised" for group in groups) else "zero",
         "width": decision.width,
         "options": list(decision.options),
         "producers": [module for group in groups for module in group.producers],

@@ -171,7 +171,9 @@ def apply(
         model: The dense network; left as it is.
         policy: If it does not name the kept units, those of greatest importance in `model` are kept.
         example_input: What the model's forward takes.
-        zero: Keep the dense shapes and set weights to zero instead: what the smaller network must equal.
+        zero: Keep the dense shapes and set weights to zero instead: what the smaller network must equal. Where a norm
+            runs over a pruned width (LayerNorm, RMSNorm, part of a GroupNorm) no zeroing is equal, since the dense norm
+            sees the dropped units; the cut is proved another way there (`inspect --json` says `oracle: normalised`).
         criterion: How units are ranked where the policy does not name them; default the policy's own, else `l1`.
 
     Returns:

@@ -41,6 +41,18 @@ def test_members_of_every_decision(autoprune):
     assert all(m["positions"] == 1 for m in first["members"])
 
 
+def test_a_width_that_a_norm_runs_over_says_that_no_zeroing_equals_its_cut(autoprune, folder):
+    (folder / "normed.py").write_text(
+        "from torch import nn\n\n\n"
+        "def net():\n"
+        "    return nn.Sequential(\n"
+        "        nn.Flatten(), nn.Linear(64, 12), nn.LayerNorm(12), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 4)\n"
+        "    )\n"
+    )
+    oracles = {d["name"]: d["oracle"] for d in told(autoprune, model="normed:net")["decisions"]}
+    assert oracles == {"1": "normalised", "3": "zero"}
+
+
 def test_frozen_layers_have_the_operator_and_the_users_line(autoprune, folder):
     (folder / "strange.py").write_text(STRANGE)
     content = told(autoprune, model="strange:net")
