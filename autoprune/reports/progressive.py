@@ -16,11 +16,11 @@ from autoprune.reports._format import cost, duration, percent
 from autoprune.reports._page import Html, element, section, table
 from autoprune.reports._picture import picture
 from autoprune.reports.progressive_pictures import signals_figure, trajectory_figure
+from autoprune.reports.tensorboard import open_log
 from autoprune.space import SearchSpace, first_fault
 
 __all__ = ["StepWriter", "read_steps", "trajectory_section"]
 
-_FLUSH_SECONDS = 5
 _CONFIG = ConfigDict(extra="allow", allow_inf_nan=False)
 
 
@@ -63,14 +63,8 @@ class StepWriter:
     """
 
     def __init__(self, folder: Path, space: SearchSpace, *, first_step: int = 0) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         self._space = space
-        try:
-            writer: Any = SummaryWriter(str(folder), purge_step=first_step, flush_secs=_FLUSH_SECONDS)
-        except OSError as error:
-            raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
-        self._writer: Any = writer
+        self._writer: Any = open_log(folder, first_step)
 
     def __enter__(self) -> Self:
         return self

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from autoprune.reports._format import cost, plain, share
 from autoprune.reports.content import episode_cost
 from autoprune.space import SearchSpace
 
-__all__ = ["SearchWriter"]
+__all__ = ["SearchWriter", "open_log"]
 
 _FLUSH_SECONDS = 5  # what a killed search may lack in TensorBoard; its episodes are safe in episodes.jsonl
 
@@ -57,17 +59,11 @@ class SearchWriter:
         first_episode: int = 0,
         earlier: Iterable[Mapping[str, Any]] = (),
     ) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         self._space, self._kind, self._limit, self._dense_cost = space, kind, limit, dense_cost
         self._step = first_episode
         self._scored = [found for row in earlier if (found := _scored(row)) is not None]
         self._best = self._best_within(limit)
-        try:
-            # The log of a resumed run starts with a mark that makes TensorBoard forget later steps.
-            writer: Any = SummaryWriter(str(folder), purge_step=first_episode, flush_secs=_FLUSH_SECONDS)
-        except OSError as error:
-            raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
+        writer = open_log(folder, first_episode)
         self._writer: Any = writer
         if first_episode == 0:
             writer.add_custom_scalars(_LAYOUT)
@@ -198,3 +194,28 @@ _LAYOUT = {
     },
     "agent": {"losses": ["Multiline", ["agent/.*loss"]], "noise": ["Multiline", ["agent/noise.*"]]},
 }
+
+
+def open_log(folder: Path, first_step: int) -> Any:
+    """A new log in a folder that may have earlier ones.
+
+    Logs are read in the order of their names, which begin with the second in which they were made; of two logs of one
+    second the later might be read first, and its mark would forget the wrong steps. So this waits, for a second at
+    most, until the name sorts behind those that are there.
+
+    Args:
+        folder: Where TensorBoard looks.
+        first_step: Later steps of earlier logs are forgotten: a resumed run logs them again.
+
+    Raises:
+        InputError: If the folder cannot be written to.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    made = [int(found[1]) for path in folder.glob("events*") if (found := re.search(r"tfevents\.(\d+)", path.name))]
+    while made and max(made) == int(time.time()):
+        time.sleep(0.05)
+    try:
+        return SummaryWriter(str(folder), purge_step=first_step, flush_secs=_FLUSH_SECONDS)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
