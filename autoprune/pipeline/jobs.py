@@ -12,7 +12,6 @@ from torch import nn
 from autoprune import agents
 from autoprune.errors import BudgetError
 from autoprune.files import write_json
-from autoprune.hardware import measure
 from autoprune.models import save_weights
 from autoprune.pipeline.energy import energy_of, measured_energy
 from autoprune.pipeline.figures import Entry, make_report
@@ -22,7 +21,7 @@ from autoprune.pipeline.problem import Problem, build_problem, figure
 from autoprune.pipeline.searching import Search, play, start_search
 from autoprune.pipeline.talk import Talk
 from autoprune.pipeline.task import Task
-from autoprune.pipeline.timing import PASSES, PROTOCOL, Timing, limit_in_session, policy_key
+from autoprune.pipeline.timing import Timing, limit_in_session, policy_key, time_networks
 from autoprune.pipeline.verify import Candidate, uniform_within, within_budget
 from autoprune.rundir import RunDir
 
@@ -150,7 +149,7 @@ def final_timing(
     def session() -> dict[str, Any]:
         networks = {"dense": problem.task.model, "pruned": problem.small(choices), "finetuned": network}
         networks |= dict(zip(("uniform",), uniform, strict=False))
-        measured = measure(list(networks.values()), problem.task.timed_example, problem.target, PROTOCOL, passes=PASSES)
+        measured = time_networks(problem, list(networks.values()))
         dense = measured[0]
         limit = limit_in_session(problem, dense)
         return {name: asdict(Timing.of(m, dense, limit)) for name, m in zip(networks, measured, strict=True)}

@@ -8,15 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from torch import nn
+
 from autoprune.errors import AutopruneError
 from autoprune.hardware import DeviceTable, Measurement, Protocol, measure
 from autoprune.hardware.entries import Entry
 from autoprune.pipeline.problem import Problem
 
-__all__ = ["PASSES", "PROTOCOL", "Timing", "limit_in_session", "policy_key", "time_policies"]
+__all__ = ["Timing", "limit_in_session", "policy_key", "time_networks", "time_policies"]
 
-PASSES = 4  # processes in which networks are timed at most, before something is decided on what they took
-PROTOCOL = Protocol(block=0.06)  # in each of them
+_PASSES = 4  # processes in which networks are timed at most, before something is decided on what they took
+_PROTOCOL = Protocol(block=0.06)  # in each of them
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,12 @@ def time_policies(problem: Problem, policies: Sequence[Mapping[str, int]]) -> li
     return [Timing(**problem.timed[policy_key(c)]) for c in policies]
 
 
+def time_networks(problem: Problem, networks: Sequence[nn.Module]) -> list[Measurement]:
+    """Whole networks on the problem's target, to be compared; in several passes where a latency budget hangs on it."""
+    passes = _PASSES if problem.budget.kind == "latency" else 1
+    return measure(networks, problem.task.timed_example, problem.target, _PROTOCOL, passes=passes)
+
+
 def limit_in_session(problem: Problem, dense: Measurement) -> float | None:
     """The budget in milliseconds: a share is a share of the dense network as timed in the same session."""
     return problem.budget.limit(dense.ms) if problem.budget.kind == "latency" else None
@@ -91,7 +99,7 @@ def limit_in_session(problem: Problem, dense: Measurement) -> float | None:
 def _session(problem: Problem, policies: Sequence[Mapping[str, int]]) -> dict[str, Any]:
     """Time whole networks, then those of their layers that were only estimated so far; as JSON values."""
     networks = [problem.task.model, *(problem.small(c) for c in policies)]
-    dense, *measured = measure(networks, problem.task.timed_example, problem.target, PROTOCOL, passes=PASSES)
+    dense, *measured = time_networks(problem, networks)
     timings = {}
     for choices, m in zip(policies, measured, strict=True):
         timings[policy_key(choices)] = asdict(Timing.of(m, dense, limit_in_session(problem, dense)))
