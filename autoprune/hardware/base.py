@@ -277,7 +277,7 @@ def get_target(
     wanted = wanted.saying("precision", precision).saying("memory_format", memory_format)
     if ":" not in wanted.base and wanted.base not in TARGETS:
         raise InputError(
-            f"no target is named {wanted.base!r}; {nearest_name(wanted.base, TARGETS)}, or package.module:Class"
+            f"no target is named {wanted.base!r} (your own is package.module:Class); {nearest_name(wanted.base, TARGETS)}"
         )
     kind = load_class(TARGETS.get(wanted.base, wanted.base))
     # A class without options is not told of any: its `__init__` may take the threads only.
