@@ -276,9 +276,8 @@ def get_target(
     wanted = Spec.parse(spec).saying("threads", None if threads == 1 else threads)
     wanted = wanted.saying("precision", precision).saying("memory_format", memory_format)
     if ":" not in wanted.base and wanted.base not in TARGETS:
-        raise InputError(
-            f"no target is named {wanted.base!r} (your own is package.module:Class); {nearest_name(wanted.base, TARGETS)}"
-        )
+        nearest = nearest_name(wanted.base, TARGETS)
+        raise InputError(f"no target is named {wanted.base!r} (your own is package.module:Class); {nearest}")
     kind = load_class(TARGETS.get(wanted.base, wanted.base))
     # A class without options is not told of any: its `__init__` may take the threads only.
     asked = {
