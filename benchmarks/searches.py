@@ -98,14 +98,14 @@ def search(model: nn.Module, example: Tensor, target: str, budget: str, seed: in
 def kept(chosen: argparse.Namespace) -> dict[str, Any]:
     """Twenty searches on one target."""
     rows = []
-    for name, size, channels, budgets, seeds in SEARCHES:
+    every = [(n, size, c, b, seed) for n, size, c, budgets, seeds in SEARCHES for b in budgets for seed in seeds]
+    for name, size, channels, budget, seed in every[chosen.first : chosen.last]:
         model, example = dense(name, channels), torch.zeros(1, channels, size, size)
-        for budget, seed in [(b, s) for b in budgets for s in seeds]:
-            row = {"model": f"{name} at {channels}x{size}x{size}", "budget": budget, "seed": seed}
-            row |= one(model, example, chosen, budget, seed)
-            rows.append(row)
-            print(json.dumps(row), flush=True)
-            write(chosen.out, {"rows": rows})
+        row = {"model": f"{name} at {channels}x{size}x{size}", "budget": budget, "seed": seed}
+        row |= one(model, example, chosen, budget, seed)
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+        write(chosen.out, {"rows": rows})
     done = [row for row in rows if "share_of_limit" in row]
     return {
         "device": get_target(chosen.target).fingerprint(),
@@ -190,6 +190,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("kept", "cross"))
     parser.add_argument("--target", default="onnxruntime", help="of `kept`")
+    parser.add_argument("--first", type=int, default=0, help="of `kept`: number of the first search")
+    parser.add_argument("--last", type=int, default=20, help="of `kept`: number behind the last search")
     parser.add_argument("--targets", default="onnxruntime,openvino,torch", help="of `cross`")
     parser.add_argument("--model", default="resnet20", choices=sorted(ZOO), help="of `cross`")
     parser.add_argument("--size", type=int, default=28, help="of `cross`")

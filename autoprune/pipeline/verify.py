@@ -101,7 +101,10 @@ def _unlike_first(ranked: list[tuple[dict[str, int], float]]) -> list[tuple[dict
 def _first_that_pass(
     problem: Problem, ranked: Sequence[tuple[dict[str, int], float]], wanted: int
 ) -> tuple[list[Candidate], list[Timing]]:
-    """Up to `wanted` candidates within the budget, timing the best-scored first, and all timings taken."""
+    """Up to `wanted` candidates within the budget, timing the best-scored first, and all timings taken.
+
+    Batch by batch; the first batch of which none passes is the last.
+    """
     if problem.budget.kind != "latency":
         return [Candidate(c, s, None) for c, s in ranked[:wanted]], []  # counts are exact
     passed: list[Candidate] = []
@@ -112,8 +115,8 @@ def _first_that_pass(
         timed = time_policies(problem, [c for c, _ in batch])
         timings += timed
         passed += [Candidate(c, s, t) for (c, s), t in zip(batch, timed, strict=True) if t.over <= _MARGIN]
-        if len(passed) >= wanted:
-            break
+        if len(passed) >= wanted or not passed:
+            break  # where none of a batch passes, the predictions are too low for the others as well
     return passed[:wanted], timings
 
 
