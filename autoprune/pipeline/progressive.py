@@ -18,7 +18,7 @@ from torch import nn
 from autoprune.errors import BudgetError, InputError
 from autoprune.experiment import Experiment
 from autoprune.files import write_json
-from autoprune.hardware.telemetry import Sensors
+from autoprune.hardware import LocalTarget
 from autoprune.models import save_weights
 from autoprune.pipeline.figures import Entry, make_report
 from autoprune.pipeline.fine_tuning import fine_tune
@@ -79,8 +79,8 @@ def progressive_job(task: Task, run: RunDir, talk: Talk) -> Result:
         BudgetError: If the budget cannot be met; the least reachable cost is named.
     """
     problem = prepare(task, run, talk)
-    on_gpu = problem.target.name.split("@")[0] in ("cuda", "cuda-graphs", "onnxruntime-cuda")
-    walk = Walk(problem, talk, Watch(talk, Sensors(gpu=0 if on_gpu else None)))
+    target = problem.target
+    walk = Walk(problem, talk, Watch(talk, target.sensors() if isinstance(target, LocalTarget) else None))
     goal = _MARGIN if problem.budget.kind == "latency" else 1.0  # counts are exact
     with walk.writer:
         for attempt in range(_VERIFICATIONS):
