@@ -11,7 +11,7 @@ from typing import Any
 
 from autoprune.errors import AutopruneError, InputError
 
-__all__ = ["call", "importable_here", "is_reference", "resolve"]
+__all__ = ["call", "importable_here", "in_one_line", "is_reference", "resolve"]
 
 
 def is_reference(spec: str) -> bool:

@@ -14,10 +14,13 @@ from autoprune.files import read_yaml, shortened
 from autoprune.names import nearest_name
 from autoprune.space import checked_kinds
 
-__all__ = ["BUDGETS", "Experiment", "option_group"]
+__all__ = ["BUDGETS", "PROGRESSIVE", "Experiment", "option_group"]
 
 BUDGETS = ("latency", "flops", "params", "energy", "accuracy_drop")
 """The settings of which one may be given."""
+
+PROGRESSIVE = "progressive"
+"""What a run of `autoprune progressive` calls its agent: no other command goes on with it."""
 
 Value = TypeVar("Value")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["nearest_name"]
+__all__ = ["closest", "nearest_name"]
 
 
 def nearest_name(name: str, names: Iterable[str]) -> str:
@@ -17,3 +17,13 @@ def nearest_name(name: str, names: Iterable[str]) -> str:
     known = list(names)
     close = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+def closest(name: str, names: Iterable[str]) -> str:
+    """The most similar of some names, however little it is; case and underscores do not count.
+
+    >>> closest("Fashion_MNIST", ["digits", "fashion-mnist"])
+    'fashion-mnist'
+    """
+    plain = {each.lower().replace("_", "-"): each for each in names}
+    return plain[difflib.get_close_matches(name.lower().replace("_", "-"), plain, n=1, cutoff=0.0)[0]]

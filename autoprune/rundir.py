@@ -6,7 +6,7 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
@@ -20,7 +20,7 @@ from autoprune.errors import InputError, RunError
 from autoprune.experiment import Experiment
 from autoprune.files import read_json, read_yaml, write_json, write_text
 
-__all__ = ["RunDir", "environment", "is_run", "read_settings", "refuse_existing"]
+__all__ = ["RunDir", "environment", "is_run", "read_settings", "refuse_existing", "refuse_other_settings"]
 
 Value = TypeVar("Value")
 
@@ -106,12 +106,7 @@ class RunDir:
 
     def _resumed(self, experiment: Experiment, here: Mapping[str, Any]) -> Experiment:
         stored, recorded = read_settings(self.path)
-        for name in Experiment.model_fields:
-            was, now = getattr(stored, name), getattr(experiment, name)
-            if was != now and name not in _MAY_DIFFER:
-                raise RunError(
-                    f"{self.path} was started with {name} = {was}, not {now}; leave it out, or choose another --run"
-                )
+        refuse_other_settings(self.path, stored, experiment)
         for key in (*recorded, *(key for key in here if key not in recorded)):
             was, now = recorded.get(key), here.get(key)
             if was != now:
@@ -145,7 +140,8 @@ class RunDir:
     def started(self) -> bool:
         """Whether something is there that took time: a profile, a training's checkpoint, weights, episodes."""
         worth = ("checkpoint/profile-*.json", "checkpoint/*.pt", "dense.safetensors", "episodes.jsonl")
-        return any(True for pattern in worth for _ in self.path.glob(pattern))
+        places = ("", "steps/*/")  # a job of several jobs keeps each in a run of its own
+        return any(True for place in places for pattern in worth for _ in self.path.glob(place + pattern))
 
     def discard(self) -> None:
         """Remove what this process began, and put back what it replaced: a run refused at the start leaves nothing."""
@@ -233,6 +229,26 @@ class RunDir:
             raise InputError(
                 f"cannot write {path}: {error.strerror}; finished {path.stem} are safe, --resume goes on"
             ) from error
+
+
+def refuse_other_settings(path: Path, stored: Experiment, now: Experiment, also: Collection[str] = ()) -> None:
+    """Refuse to go on with a run under other settings than it was started with.
+
+    Args:
+        path: The run, for the message.
+        stored: What it was started with.
+        now: What is asked for.
+        also: Settings that may differ, beside those that say where things lie.
+
+    Raises:
+        RunError: Names the first setting that differs.
+    """
+    for name in Experiment.model_fields:
+        was, wanted = getattr(stored, name), getattr(now, name)
+        if was != wanted and name not in (*_MAY_DIFFER, *also):
+            raise RunError(
+                f"{path} was started with {name} = {was}, not {wanted}; leave it out, or choose another --run"
+            )
 
 
 def read_settings(path: Path) -> tuple[Experiment, dict[str, Any]]:

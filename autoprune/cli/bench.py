@@ -47,7 +47,7 @@ def bench(
     data: Annotated[
         str | None, typer.Option(help="whose images are fed and scored [default: digits]", rich_help_panel=_MODEL)
     ] = None,
-    data_dir: Annotated[str | None, typer.Option(help="where data sets lie", rich_help_panel=_MODEL)] = None,
+    data_dir: Annotated[str | None, typer.Option(help="where data sets lie; also for a run that moved")] = None,
     shape: Annotated[
         str | None, typer.Option(help="shape of one input instead, such as 3,224,224", rich_help_panel=_MODEL)
     ] = None,
@@ -67,7 +67,7 @@ def bench(
         compared = subject_of_model(choice, scored=not no_accuracy)
     else:
         _refuse_options_of_models(choice)
-        compared = subject_of_run(Path(subject), scored=not no_accuracy)
+        compared = subject_of_run(Path(subject), data_dir=data_dir, scored=not no_accuracy)
         out = out or Path(subject)
     content = bench_subject(in_batches_of(compared, target_batch), devices, repetitions, Screen())
     written = [] if out is None else write_bench(content, out)

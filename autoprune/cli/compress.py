@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from autoprune.cli.options import Flags, experiment_command
-from autoprune.cli.stopping import resumable
-from autoprune.cli.sweeps import Part, parts_of
+from autoprune.cli.whole_run import whole_runs
 from autoprune.experiment import Experiment
+
+if TYPE_CHECKING:
+    from autoprune.pipeline.opening import Result
+    from autoprune.pipeline.talk import Talk
+    from autoprune.pipeline.task import Task
+    from autoprune.rundir import RunDir
 
 __all__ = ["register"]
 
@@ -20,36 +27,20 @@ def register(app: typer.Typer) -> None:
 
 def compress(experiment: Experiment, flags: Flags) -> None:
     """Train or load, profile, search, fine-tune, verify on the target, report: the main job."""
-    with parts_of(experiment, flags) as parts:
-        for part in parts:
-            with resumable(part.experiment.run_dir, "the same command with --resume"):
-                _one(part, flags)
+    whole_runs(experiment, flags, _check, _job)
 
 
-def _one(part: Part, flags: Flags) -> None:
-    from autoprune.cli.screen import Screen, print_result
-    from autoprune.pipeline.accuracy_drop import accuracy_drop_job
-    from autoprune.pipeline.files import export_run
-    from autoprune.pipeline.jobs import compress_job
-    from autoprune.pipeline.opening import check_settings, finished_result, opened_run, use_threads
-    from autoprune.pipeline.task import load_task
-    from autoprune.reports import write_html
+def _check(experiment: Experiment) -> None:
+    from autoprune.pipeline.opening import check_settings
 
-    experiment = part.experiment
     check_settings(experiment)
-    screen = Screen()
-    with use_threads(experiment.train_threads):
-        task = load_task(experiment)
-        with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as run:
-            result = finished_result(run)
-            if result is None and experiment.accuracy_drop is not None:
-                result = accuracy_drop_job(run.experiment, run, screen, load_task)
-            elif result is None:
-                result = compress_job(task, run, screen)
-            else:
-                screen.say(f"{run.path} is finished; nothing is left to do")
-            if not run.file("report.html").exists():
-                write_html(run.path)
-            if flags.onnx:
-                export_run(run.path, "onnx", run.file("model.onnx"))
-    print_result(result)
+
+
+def _job(task: Task, run: RunDir, talk: Talk) -> Result:
+    from autoprune.pipeline.accuracy_drop import accuracy_drop_job
+    from autoprune.pipeline.jobs import compress_job
+    from autoprune.pipeline.task import load_task
+
+    if run.experiment.accuracy_drop is not None:
+        return accuracy_drop_job(run.experiment, run, talk, load_task)
+    return compress_job(task, run, talk)

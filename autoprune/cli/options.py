@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -35,7 +35,11 @@ class Flags:
 
 
 def experiment_command(
-    call: Callable[[Experiment, Flags], None], *, onnx: bool = False, without: Collection[str] = _PROGRESSIVE
+    call: Callable[[Experiment, Flags], None],
+    *,
+    onnx: bool = False,
+    without: Collection[str] = _PROGRESSIVE,
+    fixed: Mapping[str, Any] | None = None,
 ) -> Callable[..., None]:
     """A typer command whose options are the experiment's settings.
 
@@ -43,12 +47,14 @@ def experiment_command(
         call: Receives the validated experiment and the flags.
         onnx: Whether the command offers `--onnx`.
         without: Settings that mean nothing to the command.
+        fixed: Settings that the command itself decides, whatever a file says.
     """
 
     def command(**given: Any) -> None:
         path: Path | None = given.pop("experiment_file")
         flags = Flags(given.pop("resume"), given.pop("overwrite"), given.pop("onnx", False))
         settings = {name: value for name, value in given.items() if value is not None and value != []}
+        settings |= fixed or {}
         call(resolve(path, settings, resume=flags.resume), flags)
 
     settings = (name for name in Experiment.model_fields if name not in without)

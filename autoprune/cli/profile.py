@@ -50,6 +50,7 @@ def profile(
     from autoprune.graph import analyse
     from autoprune.hardware import DeviceTable, LatencyTable
     from autoprune.hardware import profile as profile_layers
+    from autoprune.hardware.device_table import check_fingerprint
     from autoprune.hardware.probing import probe
     from autoprune.pipeline.device import target_of
     from autoprune.pipeline.problem import space_for
@@ -72,10 +73,14 @@ def profile(
     screen = Screen()
     part = out.with_name(f"{out.name}.part")
     begun = LatencyTable.load(part) if part.exists() else None
-    if begun is not None and begun.fingerprint != device.fingerprint():
-        raise InputError(
-            f"{part} is of a profile that was interrupted on another target; remove it, or name another --out"
-        )
+    if begun is not None:
+        try:
+            check_fingerprint(begun.fingerprint, device.fingerprint())
+        except InputError as error:
+            raise InputError(
+                f"{part} is of a profile that was interrupted on another target; remove it, or name another --out"
+                f" ({error})"
+            ) from error
     with saying(lambda: _interrupted(part)):
         if experiment.granule is None:
             found = probe(device)

@@ -51,4 +51,5 @@ def print_result(result: Result) -> None:
     """What a job came to, and where it lies."""
     print_report(result.report)
     if result.run is not None:
-        typer.echo(f"run: {result.run}   (tensorboard --logdir {result.run / 'tensorboard'})")
+        logs = result.run / "tensorboard"  # a job of several jobs has one in each of them
+        typer.echo(f"run: {result.run}   (tensorboard --logdir {logs if logs.is_dir() else result.run})")

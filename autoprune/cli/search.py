@@ -6,7 +6,8 @@ import typer
 
 from autoprune.cli.options import Flags, experiment_command
 from autoprune.cli.stopping import resumable
-from autoprune.cli.sweeps import Part, parts_of
+from autoprune.cli.sweeps import Part
+from autoprune.cli.whole_run import AGAIN, checked_parts
 from autoprune.errors import InputError
 from autoprune.experiment import Experiment
 
@@ -23,20 +24,25 @@ def search(experiment: Experiment, flags: Flags) -> None:
     """Search only (training the dense network first when no weights are given); leaves policy.json."""
     if experiment.accuracy_drop is not None:
         raise InputError("--accuracy-drop needs fine-tuning to know what is lost; use autoprune compress")
-    with parts_of(experiment, flags) as parts:
+    with checked_parts(experiment, flags, _check) as parts:
         for part in parts:
-            with resumable(part.experiment.run_dir, "the same command with --resume"):
+            with resumable(part.experiment.run_dir, AGAIN):
                 _one(part, flags)
+
+
+def _check(experiment: Experiment) -> None:
+    from autoprune.pipeline.opening import check_settings
+
+    check_settings(experiment)
 
 
 def _one(part: Part, flags: Flags) -> None:
     from autoprune.cli.screen import Screen
     from autoprune.pipeline.jobs import search_job
-    from autoprune.pipeline.opening import check_settings, opened_run, use_threads
+    from autoprune.pipeline.opening import opened_run, use_threads
     from autoprune.pipeline.task import load_task
 
     experiment = part.experiment
-    check_settings(experiment)
     with use_threads(experiment.train_threads):
         task = load_task(experiment)
         with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as run:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoprune.errors import RunError
-from autoprune.experiment import Experiment
+from autoprune.experiment import BUDGETS, Experiment
 
 if TYPE_CHECKING:
     from autoprune.cli.options import Flags
@@ -53,6 +53,8 @@ def parts_of(experiment: Experiment, flags: Flags) -> Iterator[list[Part]]:
     if alone:
         yield [Part(experiment, None)]
         return
+    if flags.resume:
+        _refuse_others(folder, experiment)
     _write(folder, experiment)
     try:
         yield [Part(each, experiments[0].run_dir if number else None) for number, each in enumerate(experiments)]
@@ -92,6 +94,15 @@ def _refuse_folder(folder: Path) -> None:
     known = (folder / SWEEP_FILE).exists() or not folder.exists()
     if not known and any(not (e.is_dir() and is_run(e)) for e in folder.iterdir()):
         raise RunError(f"{folder} exists and holds something else than runs; choose another --run")
+
+
+def _refuse_others(folder: Path, experiment: Experiment) -> None:
+    """Refuse settings that every sub-run would refuse, before they are written down as the sweep's."""
+    from autoprune.rundir import refuse_other_settings
+
+    path = folder / SWEEP_FILE
+    if path.is_file():
+        refuse_other_settings(folder, Experiment.read(path, {}), experiment, also=("agent", *BUDGETS))
 
 
 def _write(folder: Path, experiment: Experiment) -> None:

@@ -32,6 +32,8 @@ CLASSES = ("macs", "weight_bytes", "input_bytes", "output_bytes")
 MODELLED = "modelled (45 nm, Horowitz 2014)"
 """The label of energies that no sensor has seen."""
 
+_FITTED = "measured"  # how the label of coefficients begins that were fitted on a sensor's figures
+
 _LEAST_RUNS = 8  # fewer end-to-end runs leave the four factors to chance
 _INSIDE = ("batch_norm", "relu")  # executed inside the operator before them: no data moves
 
@@ -95,9 +97,19 @@ class EnergyCost(AdditiveCost):
         self.coefficients = coefficients
 
     @property
+    def measured(self) -> bool:
+        """Whether a sensor stands behind it: its coefficients were fitted on what that said of other networks."""
+        return self.coefficients.label.startswith(_FITTED)
+
+    @property
     def label(self) -> str:
-        """Where the figures come from."""
+        """Where the coefficients come from."""
         return self.coefficients.label
+
+    @property
+    def label_of_prediction(self) -> str:
+        """What a figure of this cost is called: no sensor has seen the network that it is told of."""
+        return f"modelled (fitted on {self.label.removeprefix(f'{_FITTED} (')}" if self.measured else self.label
 
 
 @dataclass(frozen=True)
@@ -169,7 +181,7 @@ def fit_energy(
     scale = float(np.median(measured / classes.sum(axis=1)))  # from the model's technology to this machine's
     factors = fit_factors(classes * scale, measured)
     changed = {what: getattr(start, what) * scale * f for what, f in zip(CLASSES, factors[:-1], strict=True)}
-    fitted = replace(start, **changed, constant=float(factors[-1]), label=f"measured ({source})")
+    fitted = replace(start, **changed, constant=float(factors[-1]), label=f"{_FITTED} ({source})")
     return energy_cost(analysis, space, fitted, batch=batch)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from autoprune._reference import is_reference
@@ -13,6 +12,7 @@ from autoprune.data._folder import folder
 from autoprune.data.base import DataSet
 from autoprune.data.loaders import from_reference
 from autoprune.errors import InputError
+from autoprune.names import closest
 
 __all__ = ["NAMES", "load"]
 
@@ -42,9 +42,8 @@ def load(spec: str, data_dir: Path | None = None, *, batch_size: int = 128, seed
         return cifar(spec, data_dir, batch_size=batch_size, seed=seed)
     if is_reference(spec):
         return from_reference(spec, seed=seed)
-    near = difflib.get_close_matches(spec.lower().replace("_", "-"), NAMES, n=1, cutoff=0.0)[0]
     raise InputError(
-        f"there is no data set {spec!r}; the nearest name is {near}. "
+        f"there is no data set {spec!r}; the nearest name is {closest(spec, NAMES)}. "
         f"There are {', '.join(NAMES)}, folder:DIR and package.module:function"
     )
 

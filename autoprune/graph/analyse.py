@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from autoprune.graph import (
+from autoprune.graph import (  # noqa: F401 - importing them registers the rules
     rules_attention,
     rules_contract,
     rules_dense,
@@ -31,20 +31,6 @@ from autoprune.graph.values import Analysis, Extent
 from autoprune.graph.walk import Walk
 
 __all__ = ["analyse"]
-
-# importing registers them
-RULE_MODULES = (
-    rules_attention,
-    rules_contract,
-    rules_dense,
-    rules_join,
-    rules_norm,
-    rules_pointwise,
-    rules_rearrange,
-    rules_recurrent,
-    rules_reduce,
-    rules_shape,
-)
 
 Key = tuple[str, tuple[Any, ...], bool]
 _known: weakref.WeakKeyDictionary[nn.Module, dict[Key, Analysis]] = weakref.WeakKeyDictionary()

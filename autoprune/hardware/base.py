@@ -12,11 +12,12 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, ClassVar
 from typing import Protocol as Interface
 
+from autoprune._reference import in_one_line
 from autoprune.errors import InputError, TargetError
 from autoprune.hardware.clocks import Clock, CpuClock, WallClock, cpu_flags, cpu_model, peak_memory_mb
 from autoprune.hardware.layers import Layer
@@ -156,6 +157,12 @@ class Target(abc.ABC):
         """
         return 1
 
+    def sensors(self) -> Sensors:
+        """What watches the device while it is measured; of one that is not this machine, nothing is known."""
+        from autoprune.hardware.telemetry import Elsewhere
+
+        return Elsewhere()
+
     def session(self) -> AbstractContextManager[Timer]:
         """A timer for several batches in a row; a worker that is started once lives as long."""
         return contextlib.nullcontext(self)
@@ -217,7 +224,7 @@ class LocalTarget(Target):
         return {"threads": self.threads, **self.options()}
 
     def sensors(self) -> Sensors:
-        """Inside the worker: whose energy is read while it times. A runtime on a GPU returns `Sensors(gpu=...)`."""
+        """This machine's, also inside the worker, which reads the energy. A runtime on a GPU: `Sensors(gpu=...)`."""
         from autoprune.hardware.telemetry import Sensors
 
         return Sensors()
@@ -292,7 +299,7 @@ def get_target(
     return kind(threads=wanted.threads or threads, **{k: v for k, v in options.items() if v != asked[k][1][0]})
 
 
-def load_class(path: str, settings: Mapping[str, object] | None = None) -> type[Target]:
+def load_class(path: str) -> type[Target]:
     """The class at `package.module:Class`; the working directory is importable.
 
     Raises:
@@ -305,8 +312,8 @@ def load_class(path: str, settings: Mapping[str, object] | None = None) -> type[
         found: object = importlib.import_module(module_name)
         for part in class_name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"target {path!r} cannot be imported: {error}") from error
+    except Exception as error:  # the user's module may raise anything
+        raise InputError(f"target {path!r} cannot be imported: {in_one_line(error)}") from error
     if not (isinstance(found, type) and issubclass(found, Target)) or found in (Target, LocalTarget):
         raise InputError(f"target {path!r} is not a subclass of autoprune.hardware.Target")
     return found

@@ -6,6 +6,8 @@ import functools
 import importlib
 import os
 import platform
+import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -131,22 +133,50 @@ def load_average() -> float | None:
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
-@functools.cache
+_NUMBERS = ("cpu family", "model", "CPU implementer", "CPU part", "CPU variant", "CPU revision")
+
+
 def _cpuinfo() -> dict[str, str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return {}
-    pairs = (line.split(":", 1) for line in text.split("\n\n", 1)[0].splitlines() if ":" in line)
+    """What the system says of the first core."""
+    first = _text("/proc/cpuinfo").split("\n\n", 1)[0]
+    pairs = (line.split(":", 1) for line in first.splitlines() if ":" in line)
     return {key.strip(): value.strip() for key, value in pairs}
 
 
+@functools.cache
+def _text(path: str) -> str:
+    """A file's text, without the zero at the end of those of a device tree; empty where there is none."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").rstrip("\0")
+    except OSError:
+        return ""
+
+
 def cpu_model() -> str:
-    """The processor's name with family and model where the name alone says little."""
+    """The processor's name with what else tells it from others: a table of one must not serve another.
+
+    x86 has a name, with family and model where that says little; ARM has numbers for each kind of core, and a board's
+    device tree its name; a Mac says it by `sysctl`.
+    """
     info = _cpuinfo()
-    name = info.get("model name") or platform.processor() or platform.machine()
-    numbers = [f"{key} {info[key]}" for key in ("cpu family", "model") if key in info]
+    name = info.get("model name") or _text("/proc/device-tree/model") or _mac_processor()
+    name = name or platform.processor() or platform.machine()
+    numbers = [f"{key} {info[key]}" for key in _NUMBERS if key in info]
+    kinds = dict.fromkeys(re.findall(r"^CPU part\s*:\s*(\S+)", _text("/proc/cpuinfo"), re.MULTILINE))
+    if len(kinds) > 1:
+        numbers.append(f"parts {' '.join(kinds)}")  # large and small cores
     return f"{name} ({', '.join(numbers)})" if numbers else name
+
+
+@functools.cache
+def _mac_processor() -> str:
+    if sys.platform != "darwin":
+        return ""
+    question = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+    try:
+        return subprocess.run(question, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def cpu_flags() -> str:

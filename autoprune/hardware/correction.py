@@ -8,7 +8,8 @@ takes a quarter of the error away for MobileNetV2 at 32x32 on onnxruntime, nothi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,16 +37,19 @@ class Run:
         spread: Relative spread of the measurement.
         role: `fit` (the correction was fitted on it), `held-out` (the error was computed on it) or `search` (measured
             later and used for a refit).
+        conditions: Under which it was timed; see `Measurement.told`.
     """
 
     choices: dict[str, int]
     ms: float
     spread: float
     role: str
+    conditions: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name."""
-        return {"choices": dict(self.choices), "ms": self.ms, "spread": self.spread, "role": self.role}
+        figures = {"choices": dict(self.choices), "ms": self.ms, "spread": self.spread, "role": self.role}
+        return {**figures, "conditions": dict(self.conditions)}
 
 
 @dataclass(frozen=True)

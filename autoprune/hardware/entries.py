@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from autoprune.errors import InputError, TargetError
@@ -19,7 +19,8 @@ MOST_MS = 1e9  # eleven days; sums of such figures stay finite
 # Layers whose blocks are interleaved. Many, so that a layer's blocks lie seconds apart and a slow spell of the machine
 # does not hit all of them; few enough for the memory of their weights.
 _BATCH = 96
-_BATCH_NUMBERS = 50_000_000  # weights of a batch, all copies together
+_MOST_WEIGHTS = 50_000_000  # of a batch, all copies together
+_MOST_ACTIVATIONS = 250_000_000  # inputs and outputs, likewise: 1 GB in float32
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,14 @@ class Entry:
         spread: Relative spread of the measurement, or the relative error of the estimate.
         source: `measured`, or `estimated` by the learned step function.
         stable: Whether every timing behind it met the stopping rule.
+        conditions: Under which it was timed; see `Measurement.told`. Counts of both timings where there are two.
     """
 
     ms: float
     spread: float
     source: str = "measured"
     stable: bool = True
+    conditions: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if not (0 <= self.ms <= MOST_MS and 0 <= self.spread <= MOST_MS):  # not a number fails too
@@ -102,14 +105,17 @@ def measure_layers(
 
 def _batches(layers: Sequence[Layer], target: Target) -> Iterator[list[Layer]]:
     batch: list[Layer] = []
-    numbers = 0
+    weights = activations = 0
     for layer in layers:
-        weights = math.prod(layer.weight_shape) * (1 + target.copies(layer)) if layer.macs else 0
-        if batch and (len(batch) == _BATCH or numbers + weights > _BATCH_NUMBERS):
+        copies = 1 + target.copies(layer)
+        own = copies * math.prod(layer.weight_shape) if layer.macs else 0
+        moved = copies * (math.prod(layer.input_shape) + math.prod(layer.output_shape))
+        full = weights + own > _MOST_WEIGHTS or activations + moved > _MOST_ACTIVATIONS
+        if batch and (len(batch) == _BATCH or full):
             yield batch
-            batch, numbers = [], 0
+            batch, weights, activations = [], 0, 0
         batch.append(layer)
-        numbers += weights
+        weights, activations = weights + own, activations + moved
     if batch:
         yield batch
 
@@ -131,4 +137,18 @@ def _entry(results: Sequence[Measurement], copies: Sequence[int], overhead: floa
         noise = math.hypot(results[1].ms * results[1].spread, results[0].ms * results[0].spread) / extra
     value = max(value, 0.0)
     spread = min(noise / value, 9.99) if value > 0 else 9.99
-    return Entry(round(value, 7), round(spread, 4), stable=all(result.stable for result in results))
+    stable = all(result.stable for result in results)
+    return Entry(round(value, 7), round(spread, 4), stable=stable, conditions=_together(results))
+
+
+def _together(results: Sequence[Measurement]) -> dict[str, Any]:
+    """The conditions of one or two timings: counts added up, the higher load."""
+    each = [result.told() for result in results]
+    together = dict(each[0])
+    for told in each[1:]:
+        for name, value in told.items():
+            if name == "load":
+                together[name] = max(value, together.get(name, value))
+            elif name != "clock":
+                together[name] = value + together.get(name, 0)
+    return together

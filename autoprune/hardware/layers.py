@@ -93,6 +93,11 @@ class Layer:
         return (self.batch, self.inputs, *self.size)
 
     @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of the output tensor: (batch, outputs, *out_size)."""
+        return (self.batch, self.outputs, *self.out_size)
+
+    @property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the weight of a convolution or a linear layer."""
         return (self.outputs, self.inputs // self.groups, *self.kernel)

@@ -166,7 +166,10 @@ class LineProcess:
     def _ended(self) -> TargetError:
         """Why it ended, with the last thing that it said on standard error."""
         self._answers.put(None)  # whoever asks again is told the same
-        code = self._running().wait(timeout=self._patience)
+        try:
+            code = self._running().wait(timeout=self._patience)
+        except subprocess.TimeoutExpired:
+            return TargetError(f"{self._who}: {self._what} closed its output and did not end; it was stopped")
         self._errors.seek(0)
         lines = self._errors.read().strip().splitlines()
         last = f": {lines[-1][:200]}" if lines else ""

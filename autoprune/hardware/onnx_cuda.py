@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from autoprune.hardware.clocks import Clock, WallClock
 from autoprune.hardware.layers import Layer
 from autoprune.hardware.nvidia import first_gpu
-from autoprune.hardware.onnx_runtime import OPSET, OnnxRuntimeTarget
+from autoprune.hardware.onnx_runtime import OPSET, OnnxRuntimeTarget, installed_version
 from autoprune.hardware.telemetry import Sensors
 
 if TYPE_CHECKING:
@@ -50,10 +50,7 @@ class OnnxRuntimeCudaTarget(OnnxRuntimeTarget):
 
     def versions(self) -> dict[str, str]:
         """The version of onnxruntime, the opset, the device and its driver."""
-        try:
-            number = version("onnxruntime-gpu")
-        except PackageNotFoundError:
-            number = version("onnxruntime")
+        number = installed_version("onnxruntime")
         gpu = first_gpu()
         kind = self.provider.removesuffix("ExecutionProvider")
         about = {"runtime": f"onnxruntime {number} {kind}", "opset": str(OPSET)}
@@ -91,11 +88,7 @@ class OnnxRuntimeCudaTarget(OnnxRuntimeTarget):
         """Inside the worker: a session with input and output bound on the GPU."""
         import onnxruntime
 
-        if hasattr(onnxruntime, "preload_dlls"):  # since 1.21
-            onnxruntime.preload_dlls()  # CUDA's and cuDNN's libraries, where pip put them
         session = self._session(payload)
-        if self.provider not in session.get_providers():
-            raise RuntimeError(f"{self.provider} could not be loaded (see onnxruntime's messages about its libraries)")
         binding = session.io_binding()
         for name, array in self._inputs(session):
             binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, "cuda", 0))
@@ -107,6 +100,21 @@ class OnnxRuntimeCudaTarget(OnnxRuntimeTarget):
             binding.synchronize_outputs()
 
         return call
+
+    def _session(self, payload: bytes) -> Any:
+        """A session on the GPU; the runtime itself would fall back to the processor without a word.
+
+        Raises:
+            RuntimeError: If the provider's libraries cannot be loaded.
+        """
+        import onnxruntime
+
+        if hasattr(onnxruntime, "preload_dlls"):  # since 1.21
+            onnxruntime.preload_dlls()  # CUDA's and cuDNN's libraries, where pip put them
+        session = super()._session(payload)
+        if self.provider not in session.get_providers():
+            raise RuntimeError(f"{self.provider} could not be loaded (see onnxruntime's messages about its libraries)")
+        return session
 
 
 class OnnxRuntimeTensorRtTarget(OnnxRuntimeCudaTarget):
@@ -125,7 +133,7 @@ class OnnxRuntimeTensorRtTarget(OnnxRuntimeCudaTarget):
 
     def versions(self) -> dict[str, str]:
         """As with CUDA, and the version of TensorRT."""
-        return {**super().versions(), "tensorrt": version("tensorrt")}
+        return {**super().versions(), "tensorrt": installed_version("tensorrt_libs")}
 
     def pack(self, model: nn.Module, example: Tensor) -> bytes:
         """The network as ONNX in float32: TensorRT itself chooses where half precision is used."""
@@ -134,6 +142,11 @@ class OnnxRuntimeTensorRtTarget(OnnxRuntimeCudaTarget):
     def pack_layer(self, layer: Layer, copies: int) -> bytes | None:
         """None: building hundreds of engines would take hours."""
         return None
+
+    def _session(self, payload: bytes) -> Any:
+        """As with CUDA, TensorRT's libraries loaded before: nothing else puts pip's in the loader's reach."""
+        importlib.import_module("tensorrt")
+        return super()._session(payload)
 
     def providers(self) -> list[Provider]:
         """TensorRT, and CUDA for what it cannot."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from autoprune.hardware.base import LocalTarget
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-__all__ = ["OPSET", "OnnxRuntimeTarget"]
+__all__ = ["OPSET", "OnnxRuntimeTarget", "installed_version"]
 
 OPSET = 20  # equal to onnx_export.OPSET, which cannot be imported without torch
 _DTYPES = {
@@ -24,6 +25,17 @@ _DTYPES = {
     "tensor(int64)": "int64",
     "tensor(float16)": "float16",
 }
+
+
+@functools.cache
+def installed_version(module: str) -> str:
+    """The version of a module whose distribution has one of several names: `onnxruntime-gpu` brings `onnxruntime`.
+
+    Raises:
+        PackageNotFoundError: If there is no such module.
+    """
+    names = packages_distributions().get(module) or [module]
+    return version(max(names, key=len))  # where two are installed over each other, the special one is what was meant
 
 
 class OnnxRuntimeTarget(LocalTarget):
@@ -47,7 +59,7 @@ class OnnxRuntimeTarget(LocalTarget):
 
     def versions(self) -> dict[str, str]:
         """The version of onnxruntime and the opset."""
-        return {"runtime": f"onnxruntime {version('onnxruntime')} CPU", "opset": str(OPSET)}
+        return {"runtime": f"onnxruntime {installed_version('onnxruntime')} CPU", "opset": str(OPSET)}
 
     def pack(self, model: nn.Module, example: Tensor) -> bytes:
         """The network as ONNX, BatchNorm folded."""

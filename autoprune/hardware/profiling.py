@@ -20,9 +20,13 @@ from autoprune.hardware.layers import Layer
 from autoprune.hardware.lowering import slots_of
 from autoprune.hardware.protocol import Measurement, Protocol
 from autoprune.hardware.table import LatencyTable, Progress
+from autoprune.hardware.tiles import executed, learn_tile
 from autoprune.space import SearchSpace
 
 __all__ = ["ProfileSettings", "profile", "spread_policies"]
+
+_MOST_WEIGHTS = 500_000_000  # of all networks that one process has loaded: 2 GB in float32
+_DRAWS = 20  # for a policy that no other network has
 
 Checkpoint = Callable[[LatencyTable], None]
 
@@ -125,6 +129,24 @@ def spread_policies(space: SearchSpace, n: int, draw: np.random.Generator) -> li
     return policies
 
 
+def _others(
+    space: SearchSpace, n: int, draw: np.random.Generator, known: Sequence[dict[str, int]]
+) -> list[dict[str, int]]:
+    """Random policies as `spread_policies` gives them, each unlike the others and unlike known ones.
+
+    Where a draw gives what is there already, any policy will do; in a space that is too small some come twice.
+    """
+    policies: list[dict[str, int]] = []
+    for choices in spread_policies(space, n, draw):
+        for _ in range(_DRAWS):
+            if choices not in known and choices not in policies:
+                break
+            picked = {d.name: d.options[int(draw.integers(len(d.options)))] for d in space.decisions}
+            choices = space.canonical(picked)
+        policies.append(choices)
+    return policies
+
+
 @dataclass
 class _Builder:
     """The steps of `profile`, in order."""
@@ -143,7 +165,7 @@ class _Builder:
         """Measure the layers exactly, or a sample of them when there are too many."""
         layers = self.table.layers()
         chosen = _sample(list(layers.values()), self.settings.most_entries, draw)
-        missing = [layer for layer in chosen if layer.key not in self.table.entries]
+        missing = [layer for layer in chosen if not self._settled(layer)]
         if not missing or self.target.pack_layer(missing[0], 1) is None:
             return
         done = len(chosen) - len(missing)
@@ -165,6 +187,11 @@ class _Builder:
                 self._share(batch)
                 self._save()
             self._measure_again(layers, timer)
+
+    def _settled(self, layer: Layer) -> bool:
+        """Whether a layer is known well: what was unstable when a profile was cut off is measured once more."""
+        entry = self.table.entries.get(layer.key)
+        return entry is not None and entry.stable
 
     def _measure_again(self, layers: Mapping[str, Layer], timer: Timer) -> None:
         """Measure layers that lie off their family's step function once more; the nearer measurement stays.
@@ -194,35 +221,55 @@ class _Builder:
     def time_networks(self, draw: np.random.Generator) -> None:
         """Time random policies end to end: some to fit the correction on, some to check it."""
         space, settings = self.table.space, self.settings
-        policies = [space.dense, *spread_policies(space, settings.fit_runs - 1, draw)]
-        roles = ["fit"] * len(policies) + ["held-out"] * settings.held_out_runs
-        policies += spread_policies(space, settings.held_out_runs, draw)
-        seen = [(run.choices, run.role) for run in self.table.runs]
-        todo = [(choices, role) for choices, role in zip(policies, roles, strict=True) if (choices, role) not in seen]
-        if not todo:
-            return
-        payloads = []
-        for number, (choices, _) in enumerate(todo):
-            self.progress(number, len(todo), "networks exported")
-            kept = {name: range(units) for name, units in space.units(choices).items()}
-            payloads.append(self.target.pack(cut(self.model, self.analysis, kept), self.example))
-        results = self._timed(payloads)
-        for (choices, role), result in zip(todo, results, strict=True):
-            self.table.runs.append(Run(choices, result.ms, result.spread, role))
-        self._save()
+        fit = [space.dense, *spread_policies(space, settings.fit_runs - 1, draw)]
+        unseen = _others(space, settings.held_out_runs, draw, fit)
+        planned = [*((choices, "fit") for choices in fit), *((choices, "held-out") for choices in unseen)]
+        self.table.planned = len(planned)
+        seen, todo = [(run.choices, run.role) for run in self.table.runs], []
+        for each in planned:  # a small space may have one policy twice
+            if each in seen:
+                seen.remove(each)
+            else:
+                todo.append(each)
+        size = self._at_once()
+        for start in range(0, len(todo), size):
+            part, before = todo[start : start + size], len(planned) - len(todo) + start
+            results = self._timed([choices for choices, _ in part], before, len(planned))
+            for (choices, role), result in zip(part, results, strict=True):
+                self.table.runs.append(Run(choices, result.ms, result.spread, role, result.told()))
+            self._save()
 
-    def _timed(self, payloads: Sequence[bytes]) -> list[Measurement]:
+    def _at_once(self) -> int:
+        """How many networks are timed in one process: all, interleaved, as far as the memory for their weights goes.
+
+        Where each is compiled for long, few: what is timed is kept, and an interrupted profile loses minutes at most.
+        """
+        numbers = sum(p.numel() for p in self.model.parameters())
+        return 2 if self._compiles else max(1, min(1000, _MOST_WEIGHTS // max(1, numbers)))
+
+    @property
+    def _compiles(self) -> bool:
+        """Whether the runtime cannot time a layer alone: it is one that compiles whole networks for minutes."""
+        layer = next(iter(self.table.layers().values()), None)
+        return layer is None or self.target.pack_layer(layer, 1) is None
+
+    def _timed(self, policies: Sequence[dict[str, int]], before: int, total: int) -> list[Measurement]:
         """Networks timed in two processes, of each the lesser latency: a slow spell lasts a pass, and only adds.
 
-        A runtime that cannot time a layer alone is one that compiles whole networks for minutes; it is asked once.
+        A runtime that compiles for long is asked once.
         """
-        layer = next(iter(self.table.layers().values()), None)
-        once = layer is None or self.target.pack_layer(layer, 1) is None
+        payloads = []
+        for number, choices in enumerate(policies):
+            self.progress(before + number, total, "networks exported")
+            kept = {name: range(units) for name, units in self.table.space.units(choices).items()}
+            payloads.append(self.target.pack(cut(self.model, self.analysis, kept), self.example))
         passes = [
             self.target.time(
-                payloads, self.settings.networks, lambda done, total: self.progress(done, total, "networks timed")
+                payloads,
+                self.settings.networks,
+                lambda done, _: self.progress(before + done, total, "networks timed"),
             )
-            for _ in range(1 if once else 2)
+            for _ in range(1 if self._compiles else 2)
         ]
         return [min(each, key=lambda result: result.ms) for each in zip(*passes, strict=True)]
 
@@ -271,9 +318,13 @@ def _corners_and_more(members: Sequence[Layer], share: int, draw: np.random.Gene
 
 
 def _by_macs(table: LatencyTable) -> dict[str, Entry]:
-    """Entries in proportion to multiply-accumulates, for targets that cannot time a layer alone."""
-    runs = [run for run in table.runs if run.role == "fit"]
-    ran = [[slot.at(run.choices).macs for slot in table.slots if slot.runs(run.choices)] for run in runs]
-    macs = np.array([float(sum(each)) for each in ran])
-    slope, _ = fit_macs(macs, np.array([run.ms for run in runs]))
-    return {key: Entry(float(slope * layer.macs), 0.0, "estimated") for key, layer in table.layers().items()}
+    """Entries by multiply-accumulates in whole tiles, for targets that cannot time a layer alone."""
+    runs = table.runs_of("fit")
+    networks = [[slot.at(run.choices) for slot in table.slots if slot.runs(run.choices)] for run in runs]
+    ms = np.array([run.ms for run in runs])
+    tile, error = learn_tile(networks, ms)
+    slope, _ = fit_macs(np.array([sum(executed(layer, tile) for layer in network) for network in networks]), ms)
+    return {
+        key: Entry(float(slope * executed(layer, tile)), round(error, 4), "estimated")
+        for key, layer in table.layers().items()
+    }

@@ -17,6 +17,7 @@ from autoprune.errors import InputError, TargetError
 
 __all__ = ["Measurement", "Protocol", "settled", "summarise"]
 
+_KEPT_CONDITIONS = ("blocks", "preemptions", "page_faults", "stolen_ticks", "load")
 _KEPT = 3  # the smallest blocks that must agree; their median is the value
 
 
@@ -87,6 +88,11 @@ class Measurement:
         finite = all(isinstance(x, int | float) and math.isfinite(x) and x >= 0 for x in (self.ms, self.spread))
         if not finite:
             raise TargetError(f"the target reported nonsense as a latency: {self.ms!r} ms, spread {self.spread!r}")
+
+    def told(self) -> dict[str, Any]:
+        """What a table keeps of the conditions: clock, samples, blocks, preemptions, page faults, stolen time, load."""
+        told = {name: self.conditions.get(name) for name in _KEPT_CONDITIONS}
+        return {"clock": self.clock, "n": self.n, **{name: value for name, value in told.items() if value is not None}}
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name, as JSON values."""

@@ -20,7 +20,7 @@ from autoprune.hardware.telemetry import Recorder, Sensors, Telemetry
 
 __all__ = ["COMPILES_LONG", "Steadiness", "check", "judge", "what_disturbs"]
 
-COMPILES_LONG = frozenset({"torch-compile", "executorch"})
+COMPILES_LONG = frozenset({"torch-compile", "executorch", "onnxruntime-tensorrt"})
 """Targets that take 10 s and more to make a network ready; they are checked when they are named."""
 
 GOOD, USABLE = 0.02, 0.05  # largest difference between processes, as a share
@@ -155,7 +155,7 @@ def check(
         processes: How many a target; at least 2.
         seconds: Once they are spent, no further round is begun; two rounds there are in any case.
         protocol: How each process times.
-        sensors: Where to look for disturbances.
+        sensors: Where to look for disturbances; by default those of the only target, or of this machine.
         progress: Called with (processes done, all, what).
 
     Returns:
@@ -167,7 +167,8 @@ def check(
     """
     if processes < _LEAST_ROUNDS:
         raise InputError("steadiness shows between processes: at least 2 are needed")
-    sensors = sensors or Sensors()
+    if sensors is None:
+        sensors = targets[0].sensors() if len(targets) == 1 else Sensors()
     protocol = protocol or Protocol(block=0.04, most_blocks=12)
     start = time.monotonic()
     results: dict[str, list[Measurement]] = {target.spec: [] for target in targets}

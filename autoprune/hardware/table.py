@@ -48,6 +48,7 @@ class LatencyTable:
         runs: Networks that were timed end to end.
         overhead: Milliseconds of an empty call.
         protocols: How entries and networks were timed.
+        planned: Networks that are to be timed before the table is finished.
     """
 
     space: SearchSpace
@@ -59,6 +60,8 @@ class LatencyTable:
     protocols: Mapping[str, Protocol] = field(
         default_factory=lambda: {"entries": Protocol.entries(), "networks": Protocol()}
     )
+
+    planned: int = 1
 
     def __post_init__(self) -> None:
         self._raw: dict[int, NDArray[np.float64]] = {}  # see `latency_cost`
@@ -84,8 +87,9 @@ class LatencyTable:
 
     @property
     def complete(self) -> bool:
-        """Whether every layer has an entry and the correction can be fitted."""
-        return bool(self.runs_of("fit")) and all(key in self.entries for key in self.layers())
+        """Whether every layer has an entry, and every network that was planned has been timed."""
+        timed = len(self.runs_of("fit", "held-out"))
+        return timed >= max(1, self.planned) and all(key in self.entries for key in self.layers())
 
     @property
     def estimated(self) -> int:

@@ -50,6 +50,7 @@ def write_table(table: LatencyTable, path: str | Path) -> None:
             "ties": {name: dict(groups) for name, groups in table.space.ties.items()},
             "slots": [slot.to_json() for slot in table.slots],
             "overhead": table.overhead,
+            "planned": table.planned,
             "entries": {key: entry.to_json() for key, entry in table.entries.items()},
             "runs": [run.to_json() for run in table.runs],
             "correction": table.factors if finished else None,
@@ -115,6 +116,7 @@ def _table(content: Mapping[str, Any]) -> LatencyTable:
         runs=[_run(run, space) for run in content["runs"]],
         overhead=overhead,
         protocols=protocols,
+        planned=whole(content.get("planned", 1), "the number of networks", least=1),
     )
 
 
@@ -129,7 +131,8 @@ def _check_widths(slot: Slot, space: SearchSpace) -> None:
 
 
 def _run(content: Mapping[str, Any], space: SearchSpace) -> Run:
-    run = Run(space.complete(content["choices"]), float(content["ms"]), float(content["spread"]), str(content["role"]))
+    choices, told = space.complete(content["choices"]), dict(content.get("conditions", {}))
+    run = Run(choices, float(content["ms"]), float(content["spread"]), str(content["role"]), told)
     if not _LEAST_MS <= run.ms <= MOST_MS or run.role not in _ROLES:
         raise InputError(f"a run of {run.ms} ms in the role {run.role[:40]!r}")
     return run

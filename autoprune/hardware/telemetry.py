@@ -20,7 +20,7 @@ from autoprune.hardware.nvml import Gpu, find_nvml
 from autoprune.hardware.signals import Probe, Reading
 from autoprune.hardware.sysfs import LinuxThrottle, linux_probes
 
-__all__ = ["Reading", "Recorder", "Sensors", "Telemetry", "bandwidth_from", "read_signals", "throttled"]
+__all__ = ["Elsewhere", "Reading", "Recorder", "Sensors", "Telemetry", "bandwidth_from", "read_signals", "throttled"]
 
 MODELLED_BANDWIDTH = "modelled: bytes over time"
 
@@ -63,6 +63,24 @@ class Sensors:
     def throttled(self) -> str | None:
         """Why the device is slowed down now; None if it is not, or if nobody can tell. Takes up to 0.2 s."""
         return self._throttle.reason()
+
+
+class Elsewhere(Sensors):
+    """Of a device that is not this machine: nothing is known, whatever this machine's own sensors say."""
+
+    _REASON = "the device is not this machine"
+
+    def read(self) -> dict[str, Reading]:
+        """Every signal by name, without a value."""
+        return {name: Reading(name, reading.unit, None, self._REASON) for name, reading in super().read().items()}
+
+    def counter(self, name: str) -> tuple[Callable[[], float | None] | None, str]:
+        """No way to read it, and why."""
+        return None, self._REASON
+
+    def throttled(self) -> str | None:
+        """Nobody can tell."""
+        return None
 
 
 def read_signals(sensors: Sensors | None = None) -> dict[str, Reading]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Callable
 
 from torch import nn
@@ -14,6 +13,7 @@ from autoprune.errors import InputError
 from autoprune.models.mobilenet import mobilenet_v1, mobilenet_v2
 from autoprune.models.resnet import plain20, resnet20, resnet32, resnet56
 from autoprune.models.vgg import vgg16_bn
+from autoprune.names import closest
 
 __all__ = ["ZOO", "build"]
 
@@ -53,9 +53,8 @@ def build(
         if is_reference(spec):
             return _from_reference(spec)
         if spec not in ZOO:
-            near = difflib.get_close_matches(spec.lower(), ZOO, n=1, cutoff=0.0)[0]
             raise InputError(
-                f"there is no model {spec!r} in the zoo; the nearest name is {near}. "
+                f"there is no model {spec!r} in the zoo; the nearest name is {closest(spec, ZOO)}. "
                 f"There are {', '.join(ZOO)}, and package.module:factory"
             )
         if spec in _HAS_SMALL_FORM and image_size is not None and image_size < _SMALL:

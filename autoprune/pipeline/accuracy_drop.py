@@ -8,7 +8,7 @@ the accuracy on the search split; the test split is touched once, for the networ
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,16 @@ def _told(outcome: dict[str, Any]) -> str:
     return f"{outcome['score']:.2%} on the search split against {outcome['dense']:.2%}"
 
 
+def _seconds(run: RunDir, chosen: int, last: Mapping[str, float]) -> dict[str, float]:
+    """Seconds by stage of all steps together; those of the chosen one as its last report has them."""
+    total = dict(last)
+    for share in range(1, 100):
+        outcome = run.noted(f"step {share}") if share != chosen else None
+        for stage, seconds in ((outcome or {}).get("seconds") or {}).items():
+            total[stage] = round(total.get(stage, 0.0) + seconds, 3)
+    return total
+
+
 def _experiment(experiment: Experiment, run: RunDir, share: int) -> Experiment:
     """The settings of one step."""
     episodes = max(1, experiment.episodes // STEPS)
@@ -101,8 +111,9 @@ def _step(
         with opened_run(step, resume=True, like=_like(run)) as opened:
             report = compress_job(task, opened, talk).report
     except BudgetError as error:
-        return {"score": None, "dense": None, "reason": str(error)}
-    return {"score": report["finetuned"]["accuracy"], "dense": report["dense"]["accuracy"], "reason": None}
+        return {"score": None, "dense": None, "reason": str(error), "seconds": talk.seconds}
+    scores = {"score": report["finetuned"]["accuracy"], "dense": report["dense"]["accuracy"]}
+    return {**scores, "reason": None, "seconds": report["seconds"]}
 
 
 def _finish(experiment: Experiment, run: RunDir, share: int, talk: Talk, load: Callable[[Experiment], Task]) -> Result:
@@ -122,6 +133,6 @@ def _finish(experiment: Experiment, run: RunDir, share: int, talk: Talk, load: C
         "met": True,
         "latency": result.report["budget"],
     }
-    report = {**result.report, "budget": budget}
+    report = {**result.report, "budget": budget, "seconds": _seconds(run, share, result.report["seconds"])}
     write_json(run.file("report.json"), report)
     return Result(result.model, result.policy, report, run.path)

@@ -56,6 +56,8 @@ class ModelChoice:
             raise InputError("--policy and --keep both say what is pruned; give one of them")
         if self.data is not None and self.shape is not None:
             raise InputError("--data and --shape both say what is fed; give one of them")
+        if self.granularity is not None and self.keep is None:
+            raise InputError("--granularity goes with --keep: a policy file says its widths itself")
 
 
 def is_model(name: str) -> bool:
@@ -64,21 +66,24 @@ def is_model(name: str) -> bool:
     Raises:
         InputError: If it can be neither.
     """
-    if is_run(Path(name)) or Path(name).is_dir() or "/" in name:
+    if is_run(Path(name)):
         return False
     if name in ZOO or is_reference(name):
         return True
+    if Path(name).is_dir() or "/" in name:
+        return False
     hint = f"; did you mean runs/{name}?" if is_run(Path("runs") / name) else ""
     raise InputError(
         f"{name!r} is neither a run's folder nor a model: name one of the zoo, or package.module:factory{hint}"
     )
 
 
-def subject_of_run(run: Path, *, scored: bool = True) -> Subject:
+def subject_of_run(run: Path, *, data_dir: str | None = None, scored: bool = True) -> Subject:
     """A finished run's dense and fine-tuned networks.
 
     Args:
         run: Its folder.
+        data_dir: Where data sets lie, if not where the run found them.
         scored: Whether both are scored on the run's test split.
 
     Raises:
@@ -98,8 +103,10 @@ def subject_of_run(run: Path, *, scored: bool = True) -> Subject:
         return replace(subject, unscored="it was not asked for")
     if has_data_of_python(experiment):
         return replace(subject, unscored="the run's data was handed over in Python")
-    data_dir = Path(experiment.data_dir) if experiment.data_dir else None
-    data = load_data(experiment.data, data_dir, batch_size=experiment.batch_size, seed=experiment.seed)
+    place = data_dir or experiment.data_dir
+    data = load_data(
+        experiment.data, Path(place) if place else None, batch_size=experiment.batch_size, seed=experiment.seed
+    )
     return replace(subject, test=data.test, facts={**subject.facts, "data": experiment.data})
 
 

@@ -93,7 +93,7 @@ def _measured(
 def search_limit(budget: Budget, cost: AdditiveCost) -> float:
     """What a policy may be predicted to cost, in the budget's unit."""
     limit = budget.limit(cost.dense)
-    metered = isinstance(cost, EnergyCost) and cost.label.startswith("measured")
+    metered = isinstance(cost, EnergyCost) and cost.measured
     return limit * _MARGIN if metered else limit
 
 
@@ -103,7 +103,7 @@ def measured_energy(problem: Problem, timings: Mapping[str, Timing]) -> tuple[fl
     A share means a share of what the dense network took in that session.
     """
     small, dense = timings["finetuned"].energy_mj, timings["dense"].energy_mj
-    if small is None or dense is None or not problem.energy.label.startswith("measured"):
+    if small is None or dense is None or not problem.energy.measured:
         return None
     return small, problem.budget.limit(dense)
 

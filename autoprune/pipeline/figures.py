@@ -74,7 +74,7 @@ def _energy(problem: Problem, entry: Entry, choices: Mapping[str, int]) -> dict[
     if entry.timing.energy_mj is not None:
         return {"energy_mj": entry.timing.energy_mj, "energy_label": f"measured ({entry.timing.energy_source})"}
     model = problem.energy
-    return {"energy_mj": model.cost(choices), "energy_label": model.label}
+    return {"energy_mj": model.cost(choices), "energy_label": model.label_of_prediction}
 
 
 def _figures(problem: Problem, entry: Entry) -> dict[str, Any]:

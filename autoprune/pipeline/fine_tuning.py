@@ -122,6 +122,7 @@ def _run(trainer: Trainer, checkpoint: Path, bar: Any) -> None:
     """Train to the end, from the checkpoint if there is one; who saves the weights then removes it."""
     if checkpoint.exists():
         trainer.load_state_dict(_read(checkpoint))
+        bar.begin(trainer.epoch)
     saved = time.monotonic()
 
     def after(result: EpochResult) -> None:

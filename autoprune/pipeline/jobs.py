@@ -25,9 +25,20 @@ from autoprune.pipeline.timing import Timing, limit_in_session, policy_key, time
 from autoprune.pipeline.verify import Candidate, uniform_within, within_budget
 from autoprune.rundir import RunDir
 
-__all__ = ["compress_job", "final_timing", "finetune_job", "measured_figures", "prepare", "search_job"]
+__all__ = [
+    "VERIFICATIONS",
+    "budget_missed",
+    "compress_job",
+    "final_epochs",
+    "final_timing",
+    "finetune_job",
+    "measured_figures",
+    "prepare",
+    "search_job",
+]
 
-_VERIFICATIONS = 3  # finished networks that may miss the budget before the job gives up
+VERIFICATIONS = 3
+"""Finished networks that may miss the budget before a job gives up."""
 
 
 def prepare(task: Task, run: RunDir, talk: Talk) -> Problem:
@@ -76,21 +87,50 @@ def finetune_job(search: Search, talk: Talk) -> Result:
     """
     problem = search.problem
     rejected: list[str] = []
-    for attempt in range(_VERIFICATIONS):
-        final = _hand_over(search, rejected, attempt, talk)
+    missed: Final | None = None
+    for attempt in range(VERIFICATIONS):
+        try:
+            final = _hand_over(search, rejected, attempt, talk)
+        except BudgetError as error:
+            if missed is None:
+                raise
+            raise budget_missed(problem, attempt, missed.measured, missed.limit) from error
         if final.met:
             return _finish(search, final, talk)
+        missed = final
+        rejected.append(policy_key(final.winner.choices))
+        limit = problem.limit * 0.995 * final.limit / final.measured
+        if attempt + 1 == VERIFICATIONS or limit < problem.cost.least()[0]:
+            break
         talk.say(
             f"the fine-tuned network takes {final.measured / final.limit:.1%} of the budget as measured;"
             " the limit is tightened and another policy chosen"
         )
-        rejected.append(policy_key(final.winner.choices))
-        problem.tighten(problem.limit * 0.995 * final.limit / final.measured)
-    raise BudgetError(
-        f"the budget {problem.budget} was missed as measured by {_VERIFICATIONS} networks in turn, the last at"
-        f" {figure(final.measured)} of {figure(final.limit)} {problem.cost.unit}; raise the budget",
-        final.measured,
+        problem.tighten(limit)
+    raise budget_missed(problem, len(rejected), final.measured, final.limit)
+
+
+def budget_missed(problem: Problem, networks: int, measured: float, limit: float) -> BudgetError:
+    """What is said when no finished network met the budget, though each of their policies had.
+
+    Args:
+        problem: What was searched.
+        networks: How many missed it.
+        measured: What the last of them costs, in the budget's unit.
+        limit: What it may.
+    """
+    which = "by the fine-tuned network" if networks == 1 else f"by {networks} fine-tuned networks in turn, the last"
+    return BudgetError(
+        f"the budget {problem.budget} was missed as measured {which} at"
+        f" {figure(measured)} of {figure(limit)} {problem.cost.unit}; raise the budget",
+        measured,
     )
+
+
+def final_epochs(problem: Problem) -> int:
+    """Epochs of the last fine-tuning: what was asked for, else half of the data's own for a dense network."""
+    epochs = problem.experiment.finetune_epochs
+    return max(1, problem.task.data.dense_epochs // 2) if epochs is None else epochs
 
 
 @dataclass(frozen=True)
@@ -115,12 +155,10 @@ class Final:
 
 def _hand_over(search: Search, rejected: list[str], attempt: int, talk: Talk) -> Final:
     problem, experiment = search.problem, search.problem.experiment
-    epochs = experiment.finetune_epochs
-    if epochs is None:
-        epochs = max(1, problem.task.data.dense_epochs // 2)
+    epochs = final_epochs(problem)
     with talk.stage("verify", "measuring the best policies on the target"):
         finalists = within_budget(problem, search.records, search.score, talk, without=rejected)
-        uniform = uniform_within(problem)
+        uniform = uniform_within(problem, rejected)
         if uniform is not None and all(uniform != c.choices for c in finalists):
             finalists.append(Candidate(uniform, search.score(uniform), None))  # nobody may end below it
     talk.say(f"{len(finalists)} finalists meet the budget on {problem.target.name}")
@@ -163,6 +201,8 @@ def final_timing(
     metered = measured_energy(problem, timings) if problem.budget.kind == "energy" else None
     if metered is not None:
         return timings, *metered
+    if problem.budget.kind == "energy" and problem.energy.measured:
+        talk.say("the sensor gave no energy for the finished network: the budget is judged by the fitted model")
     return timings, _counted(problem, network), problem.limit
 
 

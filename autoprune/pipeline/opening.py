@@ -14,14 +14,13 @@ from torch import nn
 from autoprune import agents
 from autoprune.budget import Budget
 from autoprune.errors import BudgetError, Interrupted, RunError
-from autoprune.experiment import Experiment
+from autoprune.experiment import PROGRESSIVE, Experiment
 from autoprune.files import read_json, replacing
 from autoprune.pipeline.device import target_of
 from autoprune.rundir import RunDir, read_settings
 from autoprune.space import Policy
 
 __all__ = [
-    "PROGRESSIVE",
     "Result",
     "check_settings",
     "finished_result",
@@ -32,9 +31,6 @@ __all__ = [
 ]
 
 _LOADERS = "loaders"  # how a run calls the data that `autoprune.compress` was given; no command knows such a name
-
-PROGRESSIVE = "progressive"
-"""What a run of `autoprune progressive` calls its agent: no other command goes on with it."""
 
 
 @dataclass(frozen=True)

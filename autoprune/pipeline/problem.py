@@ -225,9 +225,15 @@ def _table(
     resumed run takes those timings up one after the other, as the whole run did.
     """
     from autoprune.hardware import LatencyTable, profile
+    from autoprune.hardware.device_table import check_fingerprint
 
     path = profile_path(run, granularity)
     known = LatencyTable.load(path) if path.exists() else coarser
+    if known is not None:
+        try:
+            check_fingerprint(known.fingerprint, target.fingerprint())
+        except InputError as error:  # prices of one device, measurements of another: neither would mean anything
+            raise InputError(f"{run.path} cannot go on here: {error}, in a run of its own") from error
     same = known is not None and (known.space.decisions, known.space.ties) == (space.decisions, space.ties)
     if path.exists() and known is not None and same and known.complete:
         return known

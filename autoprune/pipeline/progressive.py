@@ -15,16 +15,22 @@ from typing import Any
 
 from torch import nn
 
-from autoprune.errors import BudgetError, InputError
-from autoprune.experiment import Experiment
+from autoprune.errors import InputError
+from autoprune.experiment import PROGRESSIVE, Experiment
 from autoprune.files import write_json
-from autoprune.hardware import LocalTarget
 from autoprune.models import save_weights
 from autoprune.pipeline.figures import Entry, make_report
 from autoprune.pipeline.fine_tuning import fine_tune
-from autoprune.pipeline.jobs import final_timing, measured_figures, prepare
-from autoprune.pipeline.opening import PROGRESSIVE, Result, check_settings
-from autoprune.pipeline.problem import Problem, figure
+from autoprune.pipeline.jobs import (
+    VERIFICATIONS,
+    budget_missed,
+    final_epochs,
+    final_timing,
+    measured_figures,
+    prepare,
+)
+from autoprune.pipeline.opening import Result, check_settings
+from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.progressive_steps import Walk
 from autoprune.pipeline.progressive_watch import Watch
 from autoprune.pipeline.progressive_weights import Carried, using_order
@@ -37,7 +43,6 @@ from autoprune.rundir import RunDir
 __all__ = ["check_progressive", "progressive_job"]
 
 _MARGIN = 0.99  # share of the limit that the last step may measure: a later session may time it half a percent slower
-_VERIFICATIONS = 3  # finished networks that may miss the budget before the job gives up
 
 
 def check_progressive(experiment: Experiment) -> None:
@@ -79,11 +84,10 @@ def progressive_job(task: Task, run: RunDir, talk: Talk) -> Result:
         BudgetError: If the budget cannot be met; the least reachable cost is named.
     """
     problem = prepare(task, run, talk)
-    target = problem.target
-    walk = Walk(problem, talk, Watch(talk, target.sensors() if isinstance(target, LocalTarget) else None))
+    walk = Walk(problem, talk, Watch(talk, problem.target.sensors()))
     goal = _MARGIN if problem.budget.kind == "latency" else 1.0  # counts are exact
     with walk.writer:
-        for attempt in range(_VERIFICATIONS):
+        for attempt in range(VERIFICATIONS):
             walk.until(goal)
             final = _hand_over(walk, attempt)
             if final.measured <= final.limit:
@@ -91,19 +95,13 @@ def progressive_job(task: Task, run: RunDir, talk: Talk) -> Result:
             over = final.measured / final.limit
             talk.say(f"the fine-tuned network takes {over:.1%} of the budget as measured; it is pruned further")
             goal = 0.995 * min(goal, walk.over) / over
-    raise BudgetError(
-        f"the budget {problem.budget} was missed as measured by {_VERIFICATIONS} networks in turn, the last at"
-        f" {figure(final.measured)} of {figure(final.limit)} {problem.cost.unit}; raise the budget",
-        final.measured,
-    )
+    raise budget_missed(problem, VERIFICATIONS, final.measured, final.limit)
 
 
 def _hand_over(walk: Walk, attempt: int) -> _Final:
     """The long fine-tuning of the network, of the uniform baseline for as many epochs in all, and the last timing."""
     problem, talk, experiment, at = walk.problem, walk.talk, walk.experiment, walk.at
-    epochs = experiment.finetune_epochs
-    if epochs is None:
-        epochs = max(1, problem.task.data.dense_epochs // 2)
+    epochs = final_epochs(problem)
     seeds = range(experiment.seed, experiment.seed + (experiment.finetune_seeds if epochs else 1))
     networks = [
         fine_tune(problem, at.choices, epochs, s, talk, f"fine-tuning, seed {s}", start=at.network) for s in seeds

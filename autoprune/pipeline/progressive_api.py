@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from autoprune.evaluation import Evaluate
+from autoprune.experiment import PROGRESSIVE
 from autoprune.pipeline.from_python import budget_setting, run_of, without_folder
-from autoprune.pipeline.opening import PROGRESSIVE, Result
+from autoprune.pipeline.opening import Result
 from autoprune.pipeline.progressive import check_progressive, progressive_job
 from autoprune.pipeline.talk import Silent, Talk
 from autoprune.pipeline.task import Loss

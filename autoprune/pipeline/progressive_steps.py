@@ -13,10 +13,10 @@ from autoprune.graph import cut
 from autoprune.models import load_weights, save_weights
 from autoprune.pipeline.fine_tuning import InEpochs, merit, train_small
 from autoprune.pipeline.problem import Problem, figure
-from autoprune.pipeline.progressive_watch import Watch
+from autoprune.pipeline.progressive_watch import Watch, in_all
 from autoprune.pipeline.progressive_weights import Carried, using_order
 from autoprune.pipeline.talk import Talk
-from autoprune.pipeline.timing import Timing, policy_key, time_policies
+from autoprune.pipeline.timing import Timing, least_timed, policy_key, time_policies
 from autoprune.pruning.criteria import kept_units
 from autoprune.pruning.recalibrate import reestimate_batch_norm
 from autoprune.pruning.scoring import Scorer
@@ -120,13 +120,14 @@ class Walk:
         share = reduction_share(number - 1, self.experiment.step_share, self.experiment.step_decay)
         wanted = max(goal, self.over - share * float(self.rows[0]["over"]))
         enough = wanted if wanted == goal else self.over - _ENOUGH * (self.over - wanted)
-        choices, over, scored, timed = before.choices, self.over, 0, []
+        choices, over, scored, timed, waits = before.choices, self.over, 0, [], []
         for turn in range(_ROUNDS):
             key = f"step {number} turn {turn}"
             chosen = self._chosen(before, choices, over - wanted, key)
             timing, watched = self._measured(before, chosen["choices"], f"{key} watch")
             choices, scored = chosen["choices"], scored + chosen["proposals"]
             timed.append(choices)
+            waits.append(watched["throttled"])
             over = self._over(choices, timing)
             if over <= enough:
                 break
@@ -141,6 +142,7 @@ class Walk:
             "accuracy_cut": chosen["accuracy"],
             "accuracy": self.problem.task.judge(after.network, self.problem.task.search_parts[1]),
             **watched,
+            "throttled": in_all(waits),
             "seconds": time.perf_counter() - begun,
         }
         self._at = after
@@ -167,7 +169,8 @@ class Walk:
             offered = proposals(self.problem.cost, choices, part * reduction)
             if offered:
                 return offered
-        least = self.over * float(self.problem.limit)
+        timed = least_timed(self.problem) if self.problem.budget.kind == "latency" else None
+        least = self.problem.cost.cost(choices) if timed is None else timed
         raise BudgetError(
             f"the budget {self.problem.budget} could not be met as measured on {self.problem.target.name}: the least"
             f" reached is {figure(least)} {self.problem.cost.unit}; raise the budget, or lower --granularity",

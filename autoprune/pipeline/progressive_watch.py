@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.talk import Talk
 from autoprune.pipeline.timing import Timing
 
-__all__ = ["Pause", "Watch", "bytes_moved"]
+__all__ = ["Pause", "Watch", "bytes_moved", "in_all"]
 
 _PATIENCE = 120.0  # seconds that a measurement waits for a device that throttles
 _INTERVAL = 2.0  # seconds between two looks
@@ -38,16 +38,28 @@ class Pause:
         return asdict(self)
 
 
+def in_all(waits: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    """The waits of a step as one, as JSON values: the first's reason, all seconds, and how the last ended.
+
+    >>> in_all([None, Pause("heat", 4.0, False).to_json(), Pause("power", 2.0, True).to_json()])
+    {'reason': 'heat', 'seconds': 6.0, 'over': True}
+    """
+    pauses = [wait for wait in waits if wait is not None]
+    if not pauses:
+        return None
+    return Pause(pauses[0]["reason"], round(sum(p["seconds"] for p in pauses), 3), pauses[-1]["over"]).to_json()
+
+
 class Watch:
     """Waits while the device throttles, and records its sensors around a measurement.
 
     Args:
         talk: Is told of a wait.
-        sensors: Of the device that is measured; this machine's processor when None.
+        sensors: Of the device that is measured.
     """
 
-    def __init__(self, talk: Talk, sensors: Sensors | None = None) -> None:
-        self.talk, self.sensors = talk, sensors or Sensors()
+    def __init__(self, talk: Talk, sensors: Sensors) -> None:
+        self.talk, self.sensors = talk, sensors
 
     def wait(self) -> Pause | None:
         """Let the device recover; None if it does not throttle."""
@@ -83,7 +95,7 @@ class Watch:
             found["bandwidth_gbs"] = bandwidth_from(bytes_moved(problem, choices), timing.ms * 1e-3).to_json()
         energy = Reading("energy_mj", "mJ", timing.energy_mj, str(timing.energy_source))
         if energy.value is None:
-            energy = Reading("energy_mj", "mJ", problem.energy.cost(choices), problem.energy.label)
+            energy = Reading("energy_mj", "mJ", problem.energy.cost(choices), problem.energy.label_of_prediction)
         return {**found, "energy_mj": energy.to_json()}
 
 

@@ -90,7 +90,7 @@ def play(search: Search, talk: Talk) -> list[EpisodeRecord]:
         earlier=[row.to_row() for row in rows],
     )
     what = f"search with {search.agent.name}, {problem.budget}"
-    with writer, talk.stage("search", what, total) as bar:
+    with writer, talk.stage("search", what, total, len(rows)) as bar:
         known = list(rows)
 
         def finished(record: EpisodeRecord) -> None:

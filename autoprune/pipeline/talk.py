@@ -19,6 +19,9 @@ class Bar(Protocol):
     def __call__(self, done: int, total: int | None = None, what: str = "") -> None:
         """Report that `done` of `total` are done."""
 
+    def begin(self, done: int) -> None:
+        """Say what an earlier session finished: it does not count for the time left."""
+
     def update(self, done: int, **figures: Any) -> None:
         """Report progress with figures to show, such as the best accuracy."""
 
@@ -43,11 +46,13 @@ class Talk:
         return _null_bar()
 
     @contextmanager
-    def stage(self, name: str, what: str, total: int | None = None) -> Iterator[Bar]:
-        """A stage of the job: its time counts under `name`."""
+    def stage(self, name: str, what: str, total: int | None = None, done: int = 0) -> Iterator[Bar]:
+        """A stage of the job: its time counts under `name`; `done` of its `total` were finished in earlier sessions."""
         start = time.perf_counter()
         try:
             with self.open_bar(what, total) as bar:
+                if done:
+                    bar.begin(done)
                 yield bar
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
@@ -62,6 +67,9 @@ class Silent(Talk):
 
 class _NullBar:
     def __call__(self, done: int, total: int | None = None, what: str = "") -> None:
+        pass
+
+    def begin(self, done: int) -> None:
         pass
 
     def update(self, done: int, **figures: Any) -> None:

@@ -15,7 +15,7 @@ from autoprune.hardware import DeviceTable, Measurement, Protocol, measure
 from autoprune.hardware.entries import Entry
 from autoprune.pipeline.problem import Problem
 
-__all__ = ["Timing", "limit_in_session", "policy_key", "time_networks", "time_policies"]
+__all__ = ["Timing", "least_timed", "limit_in_session", "policy_key", "time_networks", "time_policies"]
 
 _PASSES = 4  # processes in which networks are timed at most, before something is decided on what they took
 _PROTOCOL = Protocol(block=0.06)  # in each of them
@@ -71,7 +71,7 @@ def time_policies(problem: Problem, policies: Sequence[Mapping[str, int]]) -> li
     Raises:
         AutopruneError: If the run timed other policies at this point.
     """
-    missing = [c for c in policies if policy_key(c) not in problem.timed]
+    missing = list({key: c for c in policies if (key := policy_key(c)) not in problem.timed}.values())
     if missing:
         session = problem.run.once(f"timing session {problem.sessions}", lambda: _session(problem, missing))
         if list(session["timings"]) != [policy_key(c) for c in missing]:
@@ -83,6 +83,11 @@ def time_policies(problem: Problem, policies: Sequence[Mapping[str, int]]) -> li
         problem.timed.update(session["timings"])
         _learn(problem, missing, session)
     return [Timing(**problem.timed[policy_key(c)]) for c in policies]
+
+
+def least_timed(problem: Problem) -> float | None:
+    """The least milliseconds that any policy of this run took; None before the first was timed."""
+    return min((timing["ms"] for timing in problem.timed.values()), default=None)
 
 
 def time_networks(problem: Problem, networks: Sequence[nn.Module]) -> list[Measurement]:

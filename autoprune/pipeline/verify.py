@@ -11,9 +11,9 @@ from autoprune.agents import EpisodeRecord, best
 from autoprune.envs import ScoreMemory, largest_uniform, top_up
 from autoprune.errors import BudgetError
 from autoprune.pipeline.problem import Problem, figure
-from autoprune.pipeline.searching import project
+from autoprune.pipeline.searching import project, uniform_choices
 from autoprune.pipeline.talk import Talk
-from autoprune.pipeline.timing import Timing, policy_key, time_policies
+from autoprune.pipeline.timing import Timing, least_timed, policy_key, time_policies
 
 __all__ = ["Candidate", "uniform_within", "within_budget"]
 
@@ -51,30 +51,38 @@ def within_budget(
         BudgetError: If no policy meets the budget as measured, after several rounds.
     """
     wanted = problem.experiment.finalists
-    ranked = [(dict(r.choices), r.accuracy) for r in best(records, len(records))]
-    ranked = _unlike_first([(c, s) for c, s in ranked if policy_key(c) not in without])
-    tried: list[Timing] = []
-    for _ in range(_ROUNDS):
+    pool = _unlike_first([(dict(r.choices), r.accuracy) for r in best(records, len(records))])
+    ranked = [(c, s) for c, s in pool if policy_key(c) not in without]
+    for turn in range(_ROUNDS):
         predicted = [(c, s) for c, s in ranked if problem.cost.cost(c) <= problem.limit]
         passed, timings = _first_that_pass(problem, predicted, wanted)
-        tried += timings
         if passed:
             return _filled(problem, passed, score, talk, without)
-        worst = sorted(t.over for t in timings)[len(timings) // 2] if timings else 1.0
-        limit = _tightened(problem, worst)
-        talk.say(
-            f"none of {len(timings)} finalists meets the budget as measured (median {worst:.1%} of it);"
-            f" limit tightened from {figure(problem.limit)} to {figure(limit)} {problem.cost.unit}"
-        )
-        problem.tighten(limit)
-        moved = {policy_key(c): c for c in (project(problem, c) for c, _ in ranked[: 4 * wanted])}
-        ranked = sorted(((c, score(c)) for k, c in moved.items() if k not in without), key=lambda pair: -pair[1])
-    least = min((t.ms for t in tried), default=None)
+        if timings or turn:  # else the limit was tightened before, and nothing has been tried behind it yet
+            over = sorted(t.over for t in timings)[len(timings) // 2] if timings else 1.0
+            limit = _tightened(problem, over)
+            talk.say(
+                f"none of {len(timings)} finalists meets the budget as measured (median {over:.1%} of it);"
+                f" limit tightened from {figure(problem.limit)} to {figure(limit)} {problem.cost.unit}"
+            )
+            if limit < problem.cost.least()[0]:
+                break
+            problem.tighten(limit)
+        moved = _moved(problem, [c for c, _ in (ranked or pool)[: 4 * wanted]])
+        ranked = sorted(((c, score(c)) for c in moved if policy_key(c) not in without), key=lambda pair: -pair[1])
+    least = least_timed(problem)
     raise BudgetError(
         f"the budget {problem.budget} could not be met as measured on {problem.target.name}; the least measured is"
         f" {figure(least) if least is not None else 'unknown'} ms. Raise the budget, or lower --granularity",
         least,
     )
+
+
+def _moved(problem: Problem, policies: Sequence[dict[str, int]]) -> list[dict[str, int]]:
+    """Policies moved behind the wall of the limit, each once; in a run of the uniform agent, the uniform one there."""
+    if problem.experiment.agent == "uniform":
+        return [uniform_choices(problem)]
+    return list({policy_key(c): c for c in (project(problem, c) for c in policies)}.values())
 
 
 def _tightened(problem: Problem, over: float) -> float:
@@ -166,15 +174,20 @@ def _grown(problem: Problem, candidate: Candidate, attempt: int) -> dict[str, in
     return wider if wider != candidate.choices else None
 
 
-def uniform_within(problem: Problem) -> dict[str, int] | None:
-    """The largest uniform policy that meets the budget as measured; None if no uniform policy does."""
+def uniform_within(problem: Problem, without: Sequence[str] = ()) -> dict[str, int] | None:
+    """The largest uniform policy that meets the budget as measured; None if no uniform policy does.
+
+    Args:
+        problem: What it is searched on.
+        without: Keys of policies that are out of the running.
+    """
     limit = problem.limit
     for _ in range(_ROUNDS):
         choices = largest_uniform(problem.cost, limit)
         if choices is None or problem.budget.kind != "latency":
             return choices
-        timing = time_policies(problem, [choices])[0]
-        if timing.over <= _MARGIN:
+        over = time_policies(problem, [choices])[0].over
+        if over <= _MARGIN and policy_key(choices) not in without:
             return choices
-        limit = min(problem.cost.cost(choices) * 0.999, limit * _MARGIN / timing.over)
+        limit = min(problem.cost.cost(choices) * 0.999, limit * _MARGIN / max(over, _MARGIN))
     return None

@@ -30,6 +30,7 @@ COST_NAMES = {
     "flops": "multiply-accumulates",
     "params": "parameters",
     "energy": "energy in mJ",
+    "accuracy_drop": "accuracy on the search split",
 }
 
 _SI = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -77,13 +78,18 @@ def count(value: float | None) -> str:
 
 
 def cost(value: float | None, kind: str | None) -> str:
-    """A cost with its unit, by the budget's kind: `0.361 ms`, `20.3 M MACs`, `67.1 k parameters`, `1.24 mJ`."""
+    """A cost with its unit, by the budget's kind: `0.361 ms`, `20.3 M MACs`, `67.1 k parameters`, `1.24 mJ`.
+
+    What a budget on a drop of accuracy limits is an accuracy, in percent.
+    """
     if value is None:
         return NONE
     if kind == "latency":
         return f"{milliseconds(value)} ms"
     if kind == "energy":
         return f"{value:.4g} mJ"
+    if kind == "accuracy_drop":
+        return percent(value)
     unit = {"flops": " MACs", "params": " parameters"}.get(kind or "", "")
     return f"{count(value)}{unit}"
 

@@ -68,6 +68,12 @@ class Outcome(BaseModel):
     limit: float | None = None
     measured: float | None = None
     met: bool | None = None
+    latency: Outcome | None = Field(default=None, description="of a bisection by accuracy: its last job's budget")
+
+    @property
+    def in_search(self) -> Outcome:
+        """The budget that the episodes were searched under, in the unit of their costs."""
+        return self.latency or self
 
 
 class Report(BaseModel):

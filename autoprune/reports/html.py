@@ -155,7 +155,8 @@ def _policy(policy: Policy | None, widths: Mapping[str, int]) -> Html:
 def _search(episodes: Sequence[Mapping[str, Any]], report: Report, policy: Policy | None) -> Html:
     if not episodes:
         return section("Search", element("p", "This run holds no episodes."))
-    kind, limit = report.budget.kind, report.budget.limit
+    budget = report.budget.in_search
+    kind, limit = budget.kind, budget.limit
     chosen = policy.choices if policy is not None else None
     over_time = picture(
         lambda: pictures.episodes_figure(episodes, kind=kind, limit=limit, palette=PAGE),

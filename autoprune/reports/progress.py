@@ -77,6 +77,10 @@ class Progress:
             self._show(self._clock())
         self._display.stop()
 
+    def begin(self, done: int) -> None:
+        """Say how many units were finished before: they do not count for the time left."""
+        self._first = self._done = done
+
     def update(self, done: int, **figures: object) -> None:
         """Say how far the work has come.
 

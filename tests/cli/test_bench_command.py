@@ -58,6 +58,7 @@ def test_a_runs_policy_on_a_model_with_the_runs_weights(autoprune, done):
         (["runs/done", "--targets", "onnxruntme"], 2, "no target is named 'onnxruntme'"),
         (["runs/done", "--targets", "tiny_job:Absent"], 4, "tiny_job:Absent: no board is plugged in"),
         (["runs/done", *FORMULA, "--keep", "0.5"], 2, "--keep is for a model"),
+        (["resnet20", *FORMULA, "--granularity", "8"], 2, "--granularity goes with --keep"),
         (["tiny_job:network", *FORMULA, "--shape", "x"], 2, "write the sizes of one input"),
         (["tiny_job:network", *FORMULA, "--shape", "1,8,8", "--keep", "1.5"], 2, "must lie in (0, 1], not 1.5"),
         (["tiny_job:network", *FORMULA, "--keep", "0.5", "--policy", "p.json"], 2, "give one of them"),
@@ -124,3 +125,25 @@ def test_onnxruntime_through_the_command(autoprune):
     outcome = autoprune("bench", *arguments)
     assert outcome.code == 0, outcome.err
     assert json.loads(outcome.out)["targets"]["onnxruntime"]["dense"]["latency_ms"] > 0
+
+
+def test_a_folder_that_is_no_run_hides_no_model_of_the_zoo(autoprune, folder):
+    (folder / "resnet20").mkdir()
+    outcome = autoprune("bench", "resnet20", "--keep", 0.5, "--shape", "1,8,8", *FORMULA, "--repetitions", 1, "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["subject"]["model"] == "resnet20"
+
+
+def test_a_run_whose_data_has_moved_is_scored_where_they_are_now(autoprune, done, monkeypatch):
+    asked = []
+
+    def load(spec, data_dir, **more):
+        asked.append(data_dir)
+        return real(spec, data_dir, **more)
+
+    from autoprune.pipeline import bench_subject
+
+    real = bench_subject.load_data
+    monkeypatch.setattr(bench_subject, "load_data", load)
+    assert autoprune("bench", "runs/done", *FORMULA, "--repetitions", 1, "--data-dir", "elsewhere").code == 0
+    assert [str(place) for place in asked] == ["elsewhere"]

@@ -150,3 +150,36 @@ def test_a_resumed_run_names_what_differs_in_the_environment(autoprune, done):
     said = " ".join(autoprune("compress", "--run", "done", "--resume").err.split())
     for name, was in [("torch", "1.0"), ("train_threads", "64"), ("precision", "posit8"), ("device cpu", "abacus")]:
         assert f"{name} was {was} when the run started, now " in said
+
+
+def test_settings_that_a_sweep_refuses_are_not_written_down_as_its_own(autoprune, folder):
+    command = ["search", *TINY, *FAST, "--flops", "50%", "--agent", "random,uniform", "--run", "both"]
+    assert autoprune(*command).code == 0
+    before = (folder / "runs/both/sweep.yaml").read_bytes()
+    refused = autoprune("search", "--run", "both", "--resume", "--episodes", "9")
+    assert (refused.code, refused.lines) == (2, 1)
+    assert "both was started with episodes = 6, not 9; leave it out" in refused.error
+    assert (folder / "runs/both/sweep.yaml").read_bytes() == before
+    assert autoprune("search", "--run", "both", "--resume").code == 0
+    more = autoprune("search", "--run", "both", "--resume", "--agent", "random,uniform,optuna")
+    assert more.code == 0, more.err
+    assert (folder / "runs/both/optuna/policy.json").exists()
+
+
+@pytest.mark.parametrize("command", ["compress", "search"])
+@pytest.mark.parametrize("wrong", [["--flops", "50%", "--agent", "random,ddgp"], ["--flops", "50%,3furlong"]])
+def test_a_sweep_is_refused_as_a_whole_before_its_first_run(autoprune, folder, command, wrong):
+    outcome = autoprune(command, *TINY, *FAST, *wrong, "--run", "both")
+    assert (outcome.code, outcome.lines) == (2, 1)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_run_with_a_latency_table_of_another_device_does_not_go_on(autoprune, folder):
+    command = ["search", *TINY, *FAST, "--latency", "70%", "--run", "moved"]
+    assert autoprune(*command).code == 0
+    path = next((folder / "runs/moved/checkpoint").glob("profile-*.json"))
+    path.write_text(path.read_text().replace('"threads": "1"', '"threads": "64"'))
+    outcome = autoprune(*command, "--resume")
+    assert (outcome.code, outcome.lines) == (2, 1)
+    assert "runs/moved cannot go on here" in outcome.error and "threads = '64', here it is '1'" in outcome.error
+    assert path.exists() and (folder / "runs/moved/policy.json").exists()

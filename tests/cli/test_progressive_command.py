@@ -51,3 +51,17 @@ def test_what_means_nothing_here_is_no_option(autoprune, folder):
     outcome = autoprune("progressive", "e.yaml", *TINY, "--run", "never")
     assert (outcome.code, outcome.lines) == (2, 1)
     assert not (folder / "runs").exists()
+
+
+def test_what_is_left_out_on_resume_comes_from_its_own_run(autoprune, folder):
+    """Without --run too, and beside a run of `compress` that has the same model, data and budget."""
+    given = [*TINY, "--flops", "70%"]
+    fast = ["--train-epochs", "2", "--finetune-epochs", "1", "--finalists", "1", "--episodes", "2"]
+    assert autoprune("compress", *given, *fast).code == 0
+    assert autoprune("progressive", *given, *QUICK).code == 0
+    names = sorted(path.name for path in (folder / "runs").iterdir())
+    assert len(names) == 2
+    resumed = autoprune("progressive", *given, "--resume")
+    assert resumed.code == 0, resumed.err
+    assert "nothing is left to do" in resumed.err
+    assert sorted(path.name for path in (folder / "runs").iterdir()) == names

@@ -1,8 +1,10 @@
 """What of the GPU targets can be checked without a GPU: events, capture, refusals, what nvidia-smi says."""
 
 import contextlib
+import gc
 import importlib.util
 import os
+import weakref
 
 import pytest
 import torch
@@ -144,3 +146,48 @@ def test_more_work_takes_longer_on_a_gpu(name) -> None:
     )
     assert empty.ms < thin.ms < wide.ms / 4 and wide.clock == "cuda-events"
     assert target.fingerprint()["gpu"] == torch.cuda.get_device_name()
+
+
+def test_a_graph_keeps_alive_what_it_reads_and_what_it_writes() -> None:
+    cuda = FakeCuda()
+
+    class Weights:
+        pass
+
+    weights = Weights()
+    read = weakref.ref(weights)
+    replay = captured(lambda held=weights: cuda.work(), cuda)
+    del weights
+    gc.collect()
+    assert read() is not None
+    del replay
+    gc.collect()
+    assert read() is None
+
+
+def test_the_version_is_that_of_whatever_distribution_brings_the_module(monkeypatch) -> None:
+    from autoprune.hardware import onnx_runtime
+
+    def there(brought, versions):
+        onnx_runtime.installed_version.cache_clear()
+        monkeypatch.setattr(onnx_runtime, "packages_distributions", lambda: brought)
+        monkeypatch.setattr(onnx_runtime, "version", versions.__getitem__)
+
+    there({"onnxruntime": ["onnxruntime-gpu"], "tensorrt_libs": ["tensorrt-cu12-libs"]},
+          {"onnxruntime-gpu": "1.31.1", "tensorrt-cu12-libs": "10.9"})  # fmt: skip
+    assert get_target("onnxruntime").versions()["runtime"] == "onnxruntime 1.31.1 CPU"
+    assert get_target("onnxruntime-tensorrt").versions()["tensorrt"] == "10.9"
+    there({"onnxruntime": ["onnxruntime", "onnxruntime-gpu"]}, {"onnxruntime": "1.30", "onnxruntime-gpu": "1.31"})
+    assert get_target("onnxruntime-cuda").versions()["runtime"] == "onnxruntime 1.31 CUDA"
+    onnx_runtime.installed_version.cache_clear()
+
+
+def test_a_session_that_fell_back_to_the_processor_is_no_gpu_s(monkeypatch) -> None:
+    layer = Layer("linear", 64, 10)
+    payload = get_target("onnxruntime").pack_layer(layer, 1)
+    monkeypatch.setattr("onnxruntime.preload_dlls", lambda: None, raising=False)
+    target = get_target("onnxruntime-cuda")
+    monkeypatch.setattr(type(target), "providers", lambda self: [("CPUExecutionProvider", {})])
+    for call in (target.load, lambda content: target.compute(content, None)):
+        with pytest.raises(RuntimeError, match="CUDAExecutionProvider could not be loaded"):
+            call(payload)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from autoprune.errors import InputError, TargetError
-from autoprune.hardware import Measurement, Protocol
+from autoprune.hardware import Measurement, Protocol, clocks
 from autoprune.hardware.protocol import settled, summarise
 from autoprune.hardware.timing import time_calls
 
@@ -97,3 +97,32 @@ def test_nonsense_is_no_measurement(ms) -> None:
 def test_a_protocol_refuses_nonsense(bad) -> None:
     with pytest.raises(InputError):
         Protocol(**bad)
+
+
+ARM = """processor\t: 0
+BogoMIPS\t: 108.00
+Features\t: fp asimd
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x0
+CPU part\t: 0xd05
+CPU revision\t: 0
+
+processor\t: 4
+CPU implementer\t: 0x41
+CPU part\t: 0xd0b
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        ({"/proc/cpuinfo": ARM, "/proc/device-tree/model": "Orange Pi 5"}, ["Orange Pi 5", "0xd05", "0xd0b"]),
+        ({"/proc/cpuinfo": ARM}, ["CPU implementer 0x41", "CPU part 0xd05", "parts 0xd05 0xd0b"]),
+        ({"/proc/cpuinfo": "model name\t: AMD EPYC\ncpu family\t: 26\nmodel\t\t: 17\n\n"},
+         ["AMD EPYC (cpu family 26, model 17)"]),
+    ],
+)  # fmt: skip
+def test_processors_of_different_kinds_have_different_names(monkeypatch, files, named) -> None:
+    monkeypatch.setattr(clocks, "_text", lambda path: files.get(path, ""))
+    assert all(word in clocks.cpu_model() for word in named)

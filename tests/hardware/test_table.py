@@ -1,7 +1,9 @@
 """A latency table on a target whose latencies are known by formula: exact, resumable, reusable, honest."""
 
+import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,19 @@ from made_up import CONSTANT, GAIN, MadeUpTarget, WholeNetworksOnly, stairs
 
 from autoprune.errors import InputError, TargetError
 from autoprune.graph import analyse, cut
-from autoprune.hardware import LatencyTable, ProfileSettings, check_fingerprint, options, profile
+from autoprune.hardware import (
+    LatencyTable,
+    Layer,
+    ProfileSettings,
+    Protocol,
+    check_fingerprint,
+    options,
+    profile,
+)
 from autoprune.hardware.correction import fit_factors
+from autoprune.hardware.entries import measure_layers
 from autoprune.hardware.stairs import Stairs
+from autoprune.hardware.tiles import NO_TILE, Tile, executed, learn_tile
 from autoprune.models import mobilenet_v2, resnet20
 from autoprune.space import Decision, SearchSpace
 
@@ -147,7 +159,29 @@ def test_a_device_without_layers_is_priced_by_multiply_accumulates() -> None:
     table = case.profile()
     assert table.complete and table.estimated == len(table.entries) and case.target.timed_layers == []
     assert 0 < table.error.mean < 0.3
+    assert table.error.mean < 0.5 * table.macs_error.mean  # its stairs of 16 outputs were found out
     assert table.measure_missing([{}], case.target) == 0
+
+
+def test_tiles_are_found_out_where_there_are_some() -> None:
+    draw = np.random.default_rng(0)
+    shape = {"size": (8, 8), "out_size": (8, 8), "kernel": (3, 3), "stride": (1, 1), "padding": (1, 1)}
+    widths = draw.integers(1, 64, (14, 4))
+    networks = [[Layer("conv", int(i), int(o), **shape) for i, o in itertools.pairwise(row)] for row in widths]
+    for tile in (Tile(1, 1), Tile(1, 16), Tile(8, 4)):
+        ms = np.array([0.01 + 1e-7 * sum(executed(layer, tile) for layer in network) for network in networks])
+        found, error = learn_tile(networks, ms)
+        assert found == tile and error < 1e-6
+    noise = np.array([0.01 + 1e-7 * sum(layer.macs for layer in network) for network in networks])
+    assert learn_tile(networks, noise * draw.uniform(0.97, 1.03, 14))[0] == NO_TILE
+
+
+def test_multiply_accumulates_of_whole_tiles_by_hand() -> None:
+    conv = Layer("conv", 6, 20, size=(4, 4), out_size=(4, 4), kernel=(3, 3), stride=(1, 1), padding=(1, 1))
+    assert executed(conv, Tile(4, 16)) == pytest.approx(8 * 32 * 9 * 16)
+    assert executed(replace(conv, inputs=20, groups=20), Tile(4, 16)) == pytest.approx(32 * 9 * 16)  # depthwise
+    assert executed(replace(conv, groups=2), Tile(4, 16)) == pytest.approx(2 * 4 * 16 * 9 * 16)  # 3 of 6, 10 of 20
+    assert executed(Layer("elementwise", 6, 6), Tile(4, 16)) == 0
 
 
 def test_a_refit_learns_from_further_networks(case) -> None:
@@ -242,3 +276,101 @@ def test_factors_that_the_runs_cannot_tell_apart_stay_near_one() -> None:
     sums = np.array([[1.0, 2.0, 0.0, 0.0], [2.0, 4.0, 0.0, 0.0], [3.0, 6.0, 0.0, 0.0]])  # always together
     factors = fit_factors(sums, sums.sum(axis=1) * 1.2 + 0.1)
     assert factors[:2] == pytest.approx([1.2, 1.2], abs=0.15) and factors[4] == pytest.approx(0.1, abs=0.05)
+
+
+class Compiles(WholeNetworksOnly):
+    """Every network takes long; the device is gone after a few."""
+
+    name = "compiles"
+    most: float = math.inf
+
+    def time(self, payloads, protocol, progress=None):
+        results = super().time(payloads, protocol, progress)
+        if self.timed_networks > self.most:
+            raise TargetError("target 'compiles': the cable was pulled")
+        return results
+
+
+def test_networks_that_take_long_are_kept_one_pair_after_the_other(tmp_path) -> None:
+    case = Case(resnet20(width=0.5), Compiles())
+    whole = case.profile()
+    case.target = Compiles()
+    case.target.most = 9
+    path = tmp_path / "unfinished.json"
+    with pytest.raises(TargetError, match="cable"):
+        case.profile(checkpoint=lambda table: table.save(path))
+    part = LatencyTable.load(path)
+    assert len(part.runs) == 8 and not part.complete
+    case.target = Compiles()
+    again = case.profile(known=part)
+    assert case.target.timed_networks == 18 - 8 and again.complete
+    assert [run.choices for run in again.runs] == [run.choices for run in whole.runs]
+    assert again.predict({}) == pytest.approx(whole.predict({}))
+
+
+def test_networks_of_which_the_error_is_told_are_none_of_those_that_were_fitted() -> None:
+    case = Case(resnet20(width=0.5))
+    first, second, *others = case.space.decisions
+    small = [Decision(d.name, d.width, tuple(range(d.width - 5, d.width + 1))) for d in (first, second)]
+    still = [Decision(d.name, d.width, (d.width,)) for d in others]
+    case.space = SearchSpace((*small, *still), model=case.space.model)  # 36 policies
+    for seed in range(3):
+        table = case.profile(seed=seed)
+        fitted = [run.choices for run in table.runs_of("fit")]
+        told = [run.choices for run in table.runs_of("held-out")]
+        assert len(told) == 6 and all(choices not in fitted for choices in told)
+        assert all(choices not in told[:place] for place, choices in enumerate(told))
+
+
+class Shaky(MadeUpTarget):
+    """Its timings of layers do not settle while it is shaken."""
+
+    shaken = True
+
+    def time(self, payloads, protocol, progress=None):
+        results = super().time(payloads, protocol, progress)
+        layers = [b'"layer"' in payload for payload in payloads]
+        return [replace(r, stable=not (self.shaken and layer)) for r, layer in zip(results, layers, strict=True)]
+
+
+def test_layers_that_were_unstable_when_a_profile_was_cut_off_are_measured_again(case, tmp_path) -> None:
+    shaky, path = Shaky(), tmp_path / "part.json"
+    shaky.breaks_after = 250
+    with pytest.raises(TargetError):
+        profile(case.model, case.analysis, case.space, _X, shaky, checkpoint=lambda table: table.save(path))
+    part = LatencyTable.load(path)
+    assert part.entries and not any(entry.stable for entry in part.entries.values())
+    calm = Shaky()
+    calm.shaken = False
+    table = profile(case.model, case.analysis, case.space, _X, calm, known=part)
+    assert set(part.entries) <= set(calm.timed_layers) and all(entry.stable for entry in table.entries.values())
+
+
+def test_what_a_value_was_measured_under_stands_beside_it(case, tmp_path) -> None:
+    class Told(MadeUpTarget):
+        def time(self, payloads, protocol, progress=None):
+            told = {"blocks": 3, "preemptions": 2, "page_faults": None, "load": 0.5, "energy_mj": 7.0}
+            return [replace(r, n=10, conditions=told) for r in super().time(payloads, protocol, progress)]
+
+    path = tmp_path / "table.json"
+    profile(case.model, case.analysis, case.space, _X, Told()).save(path)
+    content = json.loads(path.read_text())
+    conv = next(entry for key, entry in content["entries"].items() if key.startswith("conv"))
+    assert conv["conditions"] == {"clock": "formula", "n": 20, "blocks": 6, "preemptions": 4, "load": 0.5}  # 1 and 4
+    assert {run["conditions"]["n"] for run in content["runs"]} == {10}
+    again = LatencyTable.load(path)
+    again.save(tmp_path / "again.json")
+    assert json.loads((tmp_path / "again.json").read_text()) == content
+
+
+def test_a_batch_of_layers_fits_into_memory() -> None:
+    big = Layer("conv", 64, 64, batch=32, size=(112, 112), out_size=(112, 112), kernel=(3, 3), stride=(1, 1),
+                padding=(1, 1), dilation=(1, 1))  # fmt: skip
+    layers = [replace(big, outputs=outputs) for outputs in range(16, 64)]
+    target, seen = MadeUpTarget(), []
+    batches = measure_layers(layers, target, target, 0.0, Protocol.entries())
+    for batch in batches:
+        seen += batch
+        numbers = sum(32 * 112 * 112 * (64 + layer.outputs) * 5 for layer in layers if layer.key in batch)
+        assert numbers < 300_000_000 or len(batch) == 1
+    assert seen == [layer.key for layer in layers]

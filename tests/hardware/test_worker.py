@@ -1,5 +1,6 @@
 """A worker that crashes, hangs or talks too much: a clear error of one line, never a wait without end."""
 
+import sys
 import time
 
 import pytest
@@ -8,6 +9,7 @@ from autoprune.errors import InputError, TargetError
 from autoprune.hardware import LocalTarget, Protocol, get_target
 from autoprune.hardware.client import Worker
 from autoprune.hardware.clocks import CpuClock
+from autoprune.hardware.lines import LineProcess
 from autoprune.hardware.timing import time_calls
 
 _QUICK = Protocol(block=0.002, warmup=1, least_blocks=3, most_blocks=6, agreement=0.1)
@@ -84,7 +86,24 @@ def test_unknown_names_are_refused() -> None:
         get_target("torch", threads=0)
 
 
+def test_a_module_that_fails_while_it_is_imported_is_the_users_fault(tmp_path, monkeypatch) -> None:
+    (tmp_path / "broken_board.py").write_text("size = 1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(InputError, match="'broken_board:Board' cannot be imported: ZeroDivisionError"):
+        get_target("broken_board:Board")
+
+
 def test_energy_is_none_when_a_reading_fails() -> None:
     readings = iter([1.0, 1.5, 1.5, None, *[2.0] * 1000])
     (result,) = time_calls([lambda: None], CpuClock(), _QUICK, energy=lambda: next(readings))
     assert result.conditions["energy_mj"] is None
+
+
+def test_a_process_that_closes_its_output_and_lives_on_is_stopped() -> None:
+    script = "import os, sys, time; os.close(1); time.sleep(60)"
+    with LineProcess("target 'board'", [sys.executable, "-c", script], patience=0.5) as process:
+        start = time.monotonic()
+        with pytest.raises(TargetError, match="target 'board': its process closed its output and did not end"):
+            process.ask({"time": []}, "blocks")
+    assert time.monotonic() - start < 5

@@ -51,3 +51,18 @@ class NoMeter(Meter):
 
     def _timed(self, mj):
         return Measurement(3 * mj, 0.0, 1, "formula", True, {"energy_mj": None, "energy_source": "no RAPL: not here"})
+
+
+class FailsAtTheEnd(Meter):
+    """Its sensor is gone when the finished network is timed, beside the dense one and the raw cut."""
+
+    name = "fails-at-the-end"
+
+    def time(self, payloads, protocol, progress=None):
+        self.source = "RAPL: no such file" if len(payloads) in (3, 4) else "RAPL"
+        return super().time(payloads, protocol, progress)
+
+    def _timed(self, mj):
+        known = super()._timed(mj)
+        gone = {"energy_mj": None, "energy_source": self.source}
+        return known if self.source == "RAPL" else Measurement(known.ms, 0.0, 1, "formula", True, gone)

@@ -13,6 +13,7 @@ from autoprune.cost.energy import MODELLED, Coefficients
 from autoprune.errors import BudgetError, InputError
 from autoprune.graph import analyse
 from autoprune.pipeline.energy import energy_of
+from autoprune.pipeline.talk import Talk
 from autoprune.reports.tables import summary_lines
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
@@ -76,3 +77,20 @@ def test_an_energy_out_of_reach_is_refused_with_the_least(trained, loaders) -> N
     with pytest.raises(BudgetError, match=r"mJ.* cannot be met: the least reachable is") as caught:
         compress(trained, loaders, budget="energy<=1%")
     assert caught.value.least is not None and caught.value.least > 0
+
+
+def test_a_sensor_that_fails_at_the_end_leaves_a_figure_that_says_so(trained, loaders) -> None:
+    talk = Heard()
+    result = compress(trained, loaders, budget="energy<=60%", target="fake_meter:FailsAtTheEnd", talk=talk)
+    figures = result.report["finetuned"]
+    assert figures["energy_label"] == "modelled (fitted on RAPL)" and "energy_mj" not in result.policy.measured
+    assert any("judged by the fitted model" in said for said in talk.said)
+
+
+class Heard(Talk):
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.said.append(sentence)

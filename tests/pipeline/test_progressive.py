@@ -46,7 +46,7 @@ def finished(trained, loaders, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "quarters"
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(Path(__file__).parents[1] / "resume")
-        return progressive(trained, loaders, budget="latency<=80%", step="7%", run=folder), folder
+        return progressive(trained, loaders, budget="latency<=80%", step="7%", seed=1, run=folder), folder
 
 
 def test_the_budget_is_met_as_measured_and_reported(finished, trained, loaders):
@@ -102,7 +102,7 @@ def test_policy_dense_weights_and_final_weights_rebuild_what_was_delivered(finis
 def test_one_seed_gives_one_result_and_the_network_that_was_given_stays(finished, trained, loaders, formula, tmp_path):
     result, folder = finished
     before = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
-    again = progressive(trained, loaders, budget="latency<=80%", step="7%", run=tmp_path / "again")
+    again = progressive(trained, loaders, budget="latency<=80%", step="7%", seed=1, run=tmp_path / "again")
     assert all(torch.equal(before[name], tensor) for name, tensor in trained.state_dict().items())
     timings = ("seconds", "signals")
     for ours, theirs in zip(rows_of(tmp_path / "again"), rows_of(folder), strict=True):
@@ -247,3 +247,34 @@ def test_what_is_refused_at_the_start_leaves_no_folder(trained, loaders, formula
 def test_a_run_that_exists_is_refused(finished, trained, loaders, formula):
     with pytest.raises(RunError, match="--resume"):
         progressive(trained, loaders, run=finished[1])
+
+
+def test_a_wait_in_an_earlier_turn_of_a_step_is_told(trained, loaders, formula, tmp_path, monkeypatch):
+    from autoprune.pipeline import progressive_steps as steps
+
+    answers = iter([None, "hot", None])  # before the dense network, and in the first turn of the first step
+    monkeypatch.setattr("autoprune.hardware.telemetry.Sensors.throttled", lambda self: next(answers, None))
+    monkeypatch.setattr("autoprune.pipeline.progressive_watch._INTERVAL", 0.01)
+    real, measured = steps.Walk._over, []
+
+    def too_slow_at_first(self, choices, timing):
+        measured.append(choices)
+        return real(self, choices, timing) + (0.2 if len(measured) == 2 else 0.0)  # the first is the dense network
+
+    monkeypatch.setattr(steps.Walk, "_over", too_slow_at_first)
+    result = progressive(trained, loaders, budget="flops<=75%", finetune_epochs=0, run=tmp_path / "hot")
+    rows = rows_of(tmp_path / "hot")
+    assert len(rows[1]["timed"]) > 1 and rows[1]["throttled"]["reason"] == "hot"
+    assert 1 in result.report["progressive"]["paused_steps"]
+
+
+def test_this_machine_s_sensors_say_nothing_of_a_device_elsewhere(trained, loaders, formula, tmp_path, monkeypatch):
+    monkeypatch.setattr("autoprune.hardware.telemetry.Sensors.throttled", lambda self: "this machine is hot")
+    progressive(trained, loaders, budget="flops<=75%", target="tiny_job:Elsewhere", run=tmp_path / "board")
+    row = rows_of(tmp_path / "board")[0]
+    assert row["throttled"] is None
+    for name in ("temperature_c", "frequency_mhz", "power_w", "load"):
+        assert (row["signals"][name]["value"], row["signals"][name]["source"]) == (
+            None,
+            "the device is not this machine",
+        )

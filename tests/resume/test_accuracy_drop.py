@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from autoprune.cli.main import run
+from autoprune.errors import TargetError
+from autoprune.reports.content import Report
 
 HERE = Path(__file__).parent
 JOB = ["compress", "--model", "tiny_job:network", "--data", "tiny_job:loaders", "--target", "tiny_job:Formula"]
@@ -83,3 +85,33 @@ def test_from_python(folder, monkeypatch):
     assert budget["kind"] == "accuracy_drop"
     assert budget["measured"] >= budget["limit"]
     assert int(budget["latency"]["requested"].rstrip("%")) <= 50  # nothing is lost that 90 points would forbid
+
+
+def test_a_fault_in_the_first_step_costs_nothing_that_was_finished(folder, capsys, monkeypatch):
+    def broken(*_):
+        raise TargetError("target 'formula': the cable was pulled")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("autoprune.pipeline.jobs.tournament", broken)
+        assert run([*JOB, "--accuracy-drop", "5", "--run", "a"]) == 4
+    step = folder / "runs/a/steps/latency-50"
+    kept = (step / "episodes.jsonl").read_bytes(), (step / "dense.safetensors").read_bytes()
+    assert run([*JOB, "--accuracy-drop", "5", "--run", "a", "--resume"]) == 0
+    assert ((step / "episodes.jsonl").read_bytes(), (step / "dense.safetensors").read_bytes()) == kept
+    capsys.readouterr()
+
+
+def test_the_report_adds_up_the_steps_and_speaks_of_accuracies(folder, capsys):
+    assert run([*JOB, "--accuracy-drop", "5", "--run", "a"]) == 0
+    said = capsys.readouterr().out
+    found = report(folder / "runs/a")
+    steps = [json.loads(path.read_text())["seconds"] for path in folder.glob("runs/a/steps/*/report.json")]
+    assert len(steps) > 1
+    for stage in ("search", "finetune"):
+        assert found["seconds"][stage] == pytest.approx(sum(each.get(stage, 0) for each in steps), rel=0.5)
+        assert found["seconds"][stage] > max(each.get(stage, 0) for each in steps)
+    measured, limit = (f"{100 * found['budget'][name]:.2f} %" for name in ("measured", "limit"))
+    assert f"accuracy on the search split, requested 5, limit {limit}, measured {measured}: met" in said
+    assert "--logdir runs/a)" in said and not (folder / "runs/a/tensorboard").exists()
+    searched = Report.of(found).budget.in_search
+    assert searched.kind == "latency" and searched.limit == found["budget"]["latency"]["limit"]

@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from autoprune.hardware import Layer, Measurement, Target
+from autoprune.hardware.telemetry import Sensors
 
 
 class Tiny(nn.Module):
@@ -108,6 +109,9 @@ class Formula(Target):
     def versions(self):
         return {"runtime": "formula 1"}
 
+    def sensors(self):
+        return Sensors()  # it is computed on this machine
+
     def pack(self, model, example):
         total, widths = 0.01, []
 
@@ -173,3 +177,12 @@ def _layer_of(module, x, y):
         dilation=module.dilation,
         groups=module.groups,
     )
+
+
+class Elsewhere(Formula):
+    """A board: what this machine's sensors say has nothing to do with it."""
+
+    name = "elsewhere"
+
+    def sensors(self):
+        return Target.sensors(self)

@@ -1,0 +1,74 @@
+"""A run from its settings to its report: what the commands that finish a network share, whoever does the job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from autoprune.cli.options import Flags
+from autoprune.cli.stopping import resumable
+from autoprune.cli.sweeps import Part, parts_of
+from autoprune.experiment import Experiment
+
+if TYPE_CHECKING:
+    from autoprune.pipeline.opening import Result
+    from autoprune.pipeline.talk import Talk
+    from autoprune.pipeline.task import Task
+    from autoprune.rundir import RunDir
+
+__all__ = ["AGAIN", "checked_parts", "whole_runs"]
+
+AGAIN = "the same command with --resume"
+"""How a user goes on with a run that was interrupted."""
+
+Check = Callable[[Experiment], None]
+Job = Callable[["Task", "RunDir", "Talk"], "Result"]
+
+
+def whole_runs(experiment: Experiment, flags: Flags, check: Check, job: Job) -> None:
+    """Every run of a command from its settings to its report; an interruption says how to go on.
+
+    Args:
+        experiment: The settings, of several agents or budgets perhaps.
+        flags: How the runs' folders are treated.
+        check: Refuses, before anything is written, what can be told from the settings alone.
+        job: What finishes a network.
+    """
+    with checked_parts(experiment, flags, check) as parts:
+        for part in parts:
+            with resumable(part.experiment.run_dir, AGAIN):
+                _one(part, flags, job)
+
+
+@contextmanager
+def checked_parts(experiment: Experiment, flags: Flags, check: Check) -> Iterator[list[Part]]:
+    """The runs of a command, all of which were checked before the first of them starts to take hours."""
+    with parts_of(experiment, flags) as parts:
+        for part in parts:
+            with resumable(part.experiment.run_dir, AGAIN):
+                check(part.experiment)
+        yield parts
+
+
+def _one(part: Part, flags: Flags, job: Job) -> None:
+    from autoprune.cli.screen import Screen, print_result
+    from autoprune.pipeline.files import export_run
+    from autoprune.pipeline.opening import finished_result, opened_run, use_threads
+    from autoprune.pipeline.task import load_task
+    from autoprune.reports import write_html
+
+    experiment, screen = part.experiment, Screen()
+    with use_threads(experiment.train_threads):
+        task = load_task(experiment)
+        with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as run:
+            result = finished_result(run)
+            if result is None:
+                result = job(task, run, screen)
+            else:
+                screen.say(f"{run.path} is finished; nothing is left to do")
+            if not run.file("report.html").exists():
+                write_html(run.path)
+            if flags.onnx:
+                export_run(run.path, "onnx", run.file("model.onnx"))
+    print_result(result)
