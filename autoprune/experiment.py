@@ -72,7 +72,7 @@ class Experiment(BaseModel):
     )
     target_batch: int = _option(1, "images in the batch that is timed", "Device", ge=1, le=65536)
     table: str | None = _option(
-        None, "device table: its layers are not measured again, new ones are added; shared by models", "Device"
+        None, "device table: its settled layers are not measured again, new ones are added; shared by models", "Device"
     )
     latency: str | None = _option(
         None,

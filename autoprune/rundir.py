@@ -6,7 +6,7 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
@@ -231,21 +231,20 @@ class RunDir:
             ) from error
 
 
-def refuse_other_settings(path: Path, stored: Experiment, now: Experiment, also: Collection[str] = ()) -> None:
-    """Refuse to go on with a run under other settings than it was started with.
+def refuse_other_settings(path: Path, stored: Experiment, now: Experiment) -> None:
+    """Refuse to go on with a run under other settings than it was started with, but for where things lie.
 
     Args:
         path: The run, for the message.
         stored: What it was started with.
         now: What is asked for.
-        also: Settings that may differ, beside those that say where things lie.
 
     Raises:
         RunError: Names the first setting that differs.
     """
     for name in Experiment.model_fields:
         was, wanted = getattr(stored, name), getattr(now, name)
-        if was != wanted and name not in (*_MAY_DIFFER, *also):
+        if was != wanted and name not in _MAY_DIFFER:
             raise RunError(
                 f"{path} was started with {name} = {was}, not {wanted}; leave it out, or choose another --run"
             )

@@ -7,6 +7,10 @@ Profiles the model, then times further random policies that neither fit has seen
 three times: in three worker processes one after the other. Truth is the least of the three, since what disturbs a
 machine adds; how far the two lesser ones differ is the noise that no prediction can be better than. Prints mean and
 worst error and rank correlation, all as shares.
+
+Beside them stands what a table would say that knows no layer, as of a target that cannot time one: multiply-accumulates
+of whole tiles, learned on the same networks. `--networks FILE` takes the held-out networks and their milliseconds from
+the `--out` of an earlier call (with its `--table`), so that nothing is timed again.
 """
 
 from __future__ import annotations
@@ -24,8 +28,9 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from autoprune.graph import Analysis, analyse, cut
-from autoprune.hardware import LatencyTable, ProfileSettings, Protocol, Target, get_target, profile
+from autoprune.hardware import LatencyTable, ProfileSettings, Protocol, Target, check_fingerprint, get_target, profile
 from autoprune.hardware.correction import errors_of
+from autoprune.hardware.gaps import by_tiles
 from autoprune.hardware.profiling import spread_policies
 from autoprune.models import ZOO
 from autoprune.pruning.structured import space_of
@@ -46,8 +51,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--table", type=Path, help="keep the latency table here; read it back if it exists")
     parser.add_argument("--device-table", type=Path, help="layers of this device, shared by models")
+    parser.add_argument("--networks", type=Path, help="an earlier --out: nothing is timed again; needs --table")
     parser.add_argument("--out", type=Path, help="write the figures and the single networks here, as JSON")
-    return parser.parse_args()
+    chosen = parser.parse_args()
+    if chosen.networks and not chosen.table:
+        parser.error("--networks is of an earlier call; give its --table, too")
+    return chosen
 
 
 def main() -> None:
@@ -61,26 +70,27 @@ def main() -> None:
     space = space_of(analysis, target=target, granularity=chosen.granularity, name=chosen.model)
     if not len(space):
         raise SystemExit(f"nothing in {chosen.model} can be pruned")
-    start = time.perf_counter(), time.process_time()
-    table = profile(
-        model,
-        analysis,
-        space,
-        example,
-        target,
-        known=LatencyTable.load(chosen.table) if chosen.table and chosen.table.exists() else None,
-        device_table=chosen.device_table,
-        checkpoint=(lambda unfinished: unfinished.save(chosen.table.resolve())) if chosen.table else None,
-        settings=ProfileSettings(fit_runs=chosen.fit),
-    )
-    seconds = time.perf_counter() - start[0]
-    policies = spread_policies(space, chosen.policies, np.random.default_rng(chosen.seed + 1000))
-    once, twice = timed(model, analysis, example, target, policies)
+    start = time.perf_counter()
+    if chosen.networks:
+        table, earlier = LatencyTable.load(chosen.table), json.loads(chosen.networks.read_text())
+        check_fingerprint(table.fingerprint, earlier["device"])
+        policies = [network["choices"] for network in earlier["networks"]]
+        once, twice = np.array([network["ms"] for network in earlier["networks"]]).T
+    else:
+        table = profiled(chosen, model, analysis, space, example, target)
+        policies = spread_policies(space, chosen.policies, np.random.default_rng(chosen.seed + 1000))
+    conditions = {
+        "device": target.fingerprint(),
+        "profile_seconds": round(time.perf_counter() - start, 1),
+        "load": round(os.getloadavg()[0], 2),
+    }
+    if chosen.networks:
+        conditions = {name: earlier[name] for name in conditions}
+    if not chosen.networks:
+        once, twice = timed(model, analysis, example, target, policies)
     report = {
         "model": f"{chosen.model} x{chosen.width} at {chosen.channels}x{chosen.size}x{chosen.size}",
-        "device": target.fingerprint(),
-        "profile_seconds": round(seconds, 1),
-        "load": round(os.getloadavg()[0], 2),
+        **conditions,
         "decisions": len(space),
         "options": sum(len(d.options) for d in space.decisions),
         "entries": len(table.entries),
@@ -97,6 +107,28 @@ def main() -> None:
             for c, a, b in zip(policies, once, twice, strict=True)
         ]
         chosen.out.write_text(json.dumps({**report, "networks": networks}, indent=1) + "\n")
+
+
+def profiled(
+    chosen: argparse.Namespace,
+    model: torch.nn.Module,
+    analysis: Analysis,
+    space: SearchSpace,
+    example: torch.Tensor,
+    target: Target,
+) -> LatencyTable:
+    """The table as `autoprune profile` makes it, kept in a file as it grows."""
+    return profile(
+        model,
+        analysis,
+        space,
+        example,
+        target,
+        known=LatencyTable.load(chosen.table) if chosen.table and chosen.table.exists() else None,
+        device_table=chosen.device_table,
+        checkpoint=(lambda unfinished: unfinished.save(chosen.table.resolve())) if chosen.table else None,
+        settings=ProfileSettings(fit_runs=chosen.fit),
+    )
 
 
 def timed(
@@ -120,14 +152,23 @@ def compared(
     """The errors of the table and of the multiply-accumulates, and the noise."""
     predicted = np.array([table.predict(c) for c in policies])
     by_macs = table.by_macs(policies)
+    blind = whole_networks_alone(table)
     return {
         "dense_ms": {"when_profiled": table.runs[0].ms, "predicted": table.predict(space.dense)},
         "table": figures(predicted, once),
         # A budget is a share of the dense network timed in the same session: a drift between sessions cancels.
         "table_but_for_drift": figures(predicted * float(np.median(once / predicted)), once),
         "macs_alone": figures(by_macs, once),
+        "whole_networks_alone": figures(np.array([blind.predict(c) for c in policies]), once),
         "noise": figures(once, twice),
     }
+
+
+def whole_networks_alone(table: LatencyTable) -> LatencyTable:
+    """The table without any layer's timing, as of a target that cannot time one."""
+    blind = LatencyTable(table.space, table.slots, table.fingerprint, runs=[*table.runs])
+    blind.add(by_tiles(blind))
+    return blind
 
 
 def figures(predicted: NDArray[np.float64], ms: NDArray[np.float64]) -> dict[str, float]:

@@ -8,10 +8,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "autoprune"
 MODULES = sorted(
-    ".".join(["autoprune", *path.relative_to(ROOT).with_suffix("").parts])
-    for folder in (ROOT, ROOT / "envs", ROOT / "agents")
-    for path in (folder.rglob("*.py") if folder == ROOT else folder.glob("*.py"))
-    if ">>>" in path.read_text(encoding="utf-8")
+    {
+        ".".join(["autoprune", *path.relative_to(ROOT).with_suffix("").parts])
+        for folder in (ROOT, ROOT / "envs", ROOT / "agents")
+        for path in (folder.rglob("*.py") if folder == ROOT else folder.glob("*.py"))
+        if ">>>" in path.read_text(encoding="utf-8")
+    }
 )
 
 

@@ -23,7 +23,7 @@ def apply(
     weights: Annotated[Path, typer.Option(help="the dense network's weights")],
     out: Annotated[Path, typer.Option(help="the pruned network's weights, as safetensors")],
     model: Annotated[
-        str | None, typer.Option(help="zoo name or package.module:factory [default: the policy's]")
+        str | None, typer.Option(help="zoo name or package.module:factory \\[default: the policy's]")
     ] = None,
 ) -> None:
     """Rebuild a pruned network from dense weights and a policy."""

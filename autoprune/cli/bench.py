@@ -41,11 +41,11 @@ def bench(
         float | None, typer.Option(help="or the share of every decision's units that stays", rich_help_panel=_MODEL)
     ] = None,
     granularity: Annotated[
-        int | None, typer.Option(help="with --keep: multiples of this [default: 1]", min=1, rich_help_panel=_MODEL)
+        int | None, typer.Option(help="with --keep: multiples of this \\[default: 1]", min=1, rich_help_panel=_MODEL)
     ] = None,
     weights: Annotated[str | None, typer.Option(help="the dense network's weights", rich_help_panel=_MODEL)] = None,
     data: Annotated[
-        str | None, typer.Option(help="whose images are fed and scored [default: digits]", rich_help_panel=_MODEL)
+        str | None, typer.Option(help="whose images are fed and scored \\[default: digits]", rich_help_panel=_MODEL)
     ] = None,
     data_dir: Annotated[str | None, typer.Option(help="where data sets lie; also for a run that moved")] = None,
     shape: Annotated[

@@ -48,11 +48,11 @@ def show_steadiness(named: Sequence[Target], processes: int, console: Console) -
     from autoprune.cli.screen import Screen
     from autoprune.errors import TargetError
     from autoprune.hardware import TARGETS, get_target
-    from autoprune.hardware.steadiness import COMPILES_LONG, check
+    from autoprune.hardware.steadiness import check
     from autoprune.models import resnet20
 
     every = [get_target(name) for name in TARGETS]
-    targets = list(named) or [t for t in every if t.name not in COMPILES_LONG and t.available() is None]
+    targets = list(named) or [t for t in every if not t.compiles_long and t.available() is None]
     with Screen().stage("check", "timing ResNet-20 at 28x28") as bar:
         judged, telemetry, disturbance = check(
             targets, resnet20(in_channels=1).eval(), torch.zeros(1, 1, 28, 28), processes=processes, progress=bar
@@ -64,5 +64,5 @@ def show_steadiness(named: Sequence[Target], processes: int, console: Console) -
             typer.echo(f"{name}: {found.figures()}\n    {found.verdict(disturbance)}")
     shown = (telemetry.load, telemetry.stolen, telemetry.quota_throttled_s)
     typer.echo(f"meanwhile, in {telemetry.seconds:.0f} s: " + ", ".join(map(str, shown)))
-    for left in [] if named else [t for t in every if t.name in COMPILES_LONG and t.available() is None]:
+    for left in [] if named else [t for t in every if t.compiles_long and t.available() is None]:
         typer.echo(f"{left.name}: not checked, it compiles for long; --target {left.name} checks it")

@@ -47,7 +47,7 @@ def inspect(
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     table = Table(title=f"{model}: what can be pruned")
     for heading in ("decision", "kind", "units", "options", "produced by", "read by"):
         table.add_column(heading, overflow="fold")

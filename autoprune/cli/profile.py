@@ -21,21 +21,23 @@ def profile(
     experiment_file: Annotated[
         Path | None, typer.Argument(metavar="[EXPERIMENT.yaml]", help="settings in YAML; options override it")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="zoo name, or package.module:factory [default: resnet20]")] = None,
-    data: Annotated[str | None, typer.Option(help="whose images are fed [default: digits]")] = None,
+    model: Annotated[str | None, typer.Option(help="zoo name, or package.module:factory \\[default: resnet20]")] = None,
+    data: Annotated[str | None, typer.Option(help="whose images are fed \\[default: digits]")] = None,
     data_dir: Annotated[str | None, typer.Option(help="where data sets lie")] = None,
-    target: Annotated[str | None, typer.Option(help="the device's runtime [default: onnxruntime]")] = None,
-    threads: Annotated[int | None, typer.Option(help="threads of the target [default: 1]", min=1)] = None,
-    precision: Annotated[str | None, typer.Option(help="f32, bf16 or f16 [default: the target's first]")] = None,
+    target: Annotated[str | None, typer.Option(help="the device's runtime \\[default: onnxruntime]")] = None,
+    threads: Annotated[int | None, typer.Option(help="threads of the target \\[default: 1]", min=1)] = None,
+    precision: Annotated[str | None, typer.Option(help="f32, bf16 or f16 \\[default: the target's first]")] = None,
     memory_format: Annotated[str | None, typer.Option(help="contiguous or channels_last")] = None,
-    target_batch: Annotated[int | None, typer.Option(help="images in the batch [default: 1]", min=1)] = None,
+    target_batch: Annotated[int | None, typer.Option(help="images in the batch \\[default: 1]", min=1)] = None,
     granularity: Annotated[
         str | None, typer.Option(help="kept widths are multiples of this, or by kind: heads=1,channels=8")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="of the policies that the correction is fitted on")] = None,
     table: Annotated[
         Path | None,
-        typer.Option(help="device table: its layers are not measured again, new ones are added; shared by models"),
+        typer.Option(
+            help="device table: its settled layers are not measured again, new ones are added; shared by models"
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="the latency table's file")] = Path("latency_table.json"),
 ) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoprune.errors import RunError
-from autoprune.experiment import BUDGETS, Experiment
+from autoprune.experiment import Experiment
 
 if TYPE_CHECKING:
     from autoprune.cli.options import Flags
@@ -35,13 +35,18 @@ class Part:
 
 
 @contextmanager
-def parts_of(experiment: Experiment, flags: Flags) -> Iterator[list[Part]]:
+def parts_of(experiment: Experiment, flags: Flags, check: Callable[[Experiment], None]) -> Iterator[list[Part]]:
     """The runs of a command, all of which may be started; a sweep that is refused at the start leaves no folder.
 
+    Args:
+        experiment: The settings, of several agents or budgets perhaps.
+        flags: How the runs' folders are treated.
+        check: Refuses, before anything is written, what can be told from the settings of one run alone.
+
     Raises:
-        RunError: If one of them exists and is neither resumed nor replaced.
+        RunError: If one of them exists and is neither resumed nor replaced, or is resumed under other settings.
     """
-    from autoprune.rundir import refuse_existing
+    from autoprune.rundir import is_run, read_settings, refuse_existing, refuse_other_settings
 
     experiments = sub_experiments(experiment)
     folder = experiment.run_dir
@@ -50,11 +55,12 @@ def parts_of(experiment: Experiment, flags: Flags) -> Iterator[list[Part]]:
         _refuse_folder(folder)
     for each in experiments:
         refuse_existing(each.run_dir, resume=flags.resume, overwrite=flags.overwrite)
+        check(each)
+        if flags.resume and is_run(each.run_dir):
+            refuse_other_settings(each.run_dir, read_settings(each.run_dir)[0], each)
     if alone:
         yield [Part(experiment, None)]
         return
-    if flags.resume:
-        _refuse_others(folder, experiment)
     _write(folder, experiment)
     try:
         yield [Part(each, experiments[0].run_dir if number else None) for number, each in enumerate(experiments)]
@@ -94,15 +100,6 @@ def _refuse_folder(folder: Path) -> None:
     known = (folder / SWEEP_FILE).exists() or not folder.exists()
     if not known and any(not (e.is_dir() and is_run(e)) for e in folder.iterdir()):
         raise RunError(f"{folder} exists and holds something else than runs; choose another --run")
-
-
-def _refuse_others(folder: Path, experiment: Experiment) -> None:
-    """Refuse settings that every sub-run would refuse, before they are written down as the sweep's."""
-    from autoprune.rundir import refuse_other_settings
-
-    path = folder / SWEEP_FILE
-    if path.is_file():
-        refuse_other_settings(folder, Experiment.read(path, {}), experiment, also=("agent", *BUDGETS))
 
 
 def _write(folder: Path, experiment: Experiment) -> None:

@@ -34,7 +34,7 @@ def targets(
     from autoprune.cli.check import show_signals, show_steadiness
     from autoprune.hardware import get_target
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     named = [get_target(name) for name in dict.fromkeys(target or ())]
     for each in named:
         each.require()

@@ -44,10 +44,12 @@ def whole_runs(experiment: Experiment, flags: Flags, check: Check, job: Job) -> 
 @contextmanager
 def checked_parts(experiment: Experiment, flags: Flags, check: Check) -> Iterator[list[Part]]:
     """The runs of a command, all of which were checked before the first of them starts to take hours."""
-    with parts_of(experiment, flags) as parts:
-        for part in parts:
-            with resumable(part.experiment.run_dir, AGAIN):
-                check(part.experiment)
+
+    def watched(each: Experiment) -> None:
+        with resumable(each.run_dir, AGAIN):
+            check(each)
+
+    with parts_of(experiment, flags, watched) as parts:
         yield parts
 
 

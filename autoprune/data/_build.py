@@ -13,6 +13,7 @@ from autoprune.errors import InputError
 __all__ = ["Images", "from_images"]
 
 EVALUATION_BATCH = 500  # scoring keeps no activations for a backward pass, so larger batches fit and are faster
+_EVALUATION_NUMBERS = 2**24  # of such a batch's images: at 224x224 these are 111 images
 
 
 class Images(NamedTuple):
@@ -44,13 +45,14 @@ def from_images(
     def plain(split: str, size: int) -> TensorBatches:
         return TensorBatches(*parts[split], size, normalise)
 
+    scored = max(1, min(EVALUATION_BATCH, _EVALUATION_NUMBERS // max(1, parts["train"].images[0].numel())))
     train = TensorBatches(*parts["train"], batch_size, normalise, shuffle=True, augment=augment, seed=seed)
     return DataSet(
         name=name,
         train=train,
-        calibration=plain("calibration", batch_size),
-        search=plain("search", EVALUATION_BATCH),
-        test=plain("test", EVALUATION_BATCH),
+        calibration=plain("calibration", _even(len(parts["calibration"].labels), batch_size)),
+        search=plain("search", scored),
+        test=plain("test", scored),
         classes=classes,
         shape=tuple(parts["train"].images.shape[1:]),
         example=normalise(parts["calibration"].images[:1]),
@@ -58,3 +60,8 @@ def from_images(
         dense_epochs=dense_epochs,
         normalisation=normalise,
     )
+
+
+def _even(images: int, size: int) -> int:
+    """The batch size that deals images to as many batches, none of them much smaller: one image has no statistics."""
+    return max(1, -(-images // max(1, -(-images // size))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -54,6 +55,7 @@ def from_loaders(
         _, learned = _surveyed("train", calibration)
         scored_images, scored = _surveyed("search", search)
     first = _checked_inputs("train", calibration[0])
+    _refuse_what_cannot_be_held(scored_images, first)
     example = first[:1].clone() if example_input is None else example_input
     counts = {
         "calibration": sum(len(_checked_inputs("train", batch)) for batch in calibration),
@@ -86,6 +88,17 @@ def from_reference(spec: str, *, seed: int) -> DataSet:
     # The loaders are the user's code too: an error in them is told like one in the function.
     found: DataSet = call(lambda: from_loaders(train, search, test, name=spec, seed=seed), spec)
     return found
+
+
+def _refuse_what_cannot_be_held(images: int, first: Tensor) -> None:
+    """The search split is kept in memory, for it is read again for every episode."""
+    needed = images * first[0].numel() * first.element_size()
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise InputError(
+            f"the search loader's {images:,} images need {needed / 2**30:.1f} GiB of memory but {free / 2**30:.1f} are"
+            " free; give fewer: 5,000 tell candidates apart"
+        )
 
 
 def _refuse_one_way(part: str, loader: Any) -> None:

@@ -29,6 +29,7 @@ from autoprune.graph.trace import Example, Trace, as_example, trace
 from autoprune.graph.validate import Proof
 from autoprune.graph.values import Analysis, Extent
 from autoprune.graph.walk import Walk
+from autoprune.models.precision import device_of
 
 __all__ = ["analyse"]
 
@@ -48,7 +49,7 @@ def analyse(model: nn.Module, example_input: Any, *, validate: bool = True) -> A
     Args:
         model: Any module; its mode does not matter.
         example_input: A tensor, a tuple of positional or a mapping of keyword arguments, with a batch dimension
-            in front. Values do not matter.
+            in front. Values do not matter, nor does its device: it is moved to the model's.
         validate: Prove the groups. Without, a group may be wrong; only for looking at.
 
     Returns:
@@ -57,7 +58,8 @@ def analyse(model: nn.Module, example_input: Any, *, validate: bool = True) -> A
     Raises:
         UnsupportedModelError: The model cannot be copied, exported, or run on the example.
     """
-    example = as_example(example_input)
+    home = device_of(model)
+    example = as_example(example_input).map(lambda tensor: tensor.to(home))
     print_ = fingerprint(model)
     shapes = tuple(tuple(tensor.shape) for tensor in example.tensors())
     dtypes = tuple(str(tensor.dtype) for tensor in example.tensors())

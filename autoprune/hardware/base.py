@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 from typing import Protocol as Interface
 
 from autoprune._reference import in_one_line
-from autoprune.errors import InputError, TargetError
+from autoprune.errors import AutopruneError, InputError, TargetError
 from autoprune.hardware.clocks import Clock, CpuClock, WallClock, cpu_flags, cpu_model, peak_memory_mb
 from autoprune.hardware.layers import Layer
 from autoprune.hardware.protocol import Measurement, Protocol
@@ -69,6 +69,8 @@ class Target(abc.ABC):
         fused: ATen operators that cost nothing when they directly follow a convolution or linear layer.
         precisions: Number formats that it can compute in; the first is the default.
         memory_formats: Orders in which it can be handed images; the first is the default.
+        compiles_long: Whether it takes ten seconds and more to make a network ready: networks are then timed once, in
+            pairs, and kept as they come.
 
     Args:
         threads: How many threads a network may use.
@@ -85,6 +87,7 @@ class Target(abc.ABC):
     fused: ClassVar[frozenset[str]] = frozenset({"batch_norm"})
     precisions: ClassVar[tuple[str, ...]] = PRECISIONS[:1]
     memory_formats: ClassVar[tuple[str, ...]] = MEMORY_FORMATS[:1]
+    compiles_long: ClassVar[bool] = False
 
     def __init__(self, *, threads: int = 1, precision: str | None = None, memory_format: str | None = None) -> None:
         if threads < 1:
@@ -312,6 +315,8 @@ def load_class(path: str) -> type[Target]:
         found: object = importlib.import_module(module_name)
         for part in class_name.split("."):
             found = getattr(found, part)
+    except AutopruneError:
+        raise
     except Exception as error:  # the user's module may raise anything
         raise InputError(f"target {path!r} cannot be imported: {in_one_line(error)}") from error
     if not (isinstance(found, type) and issubclass(found, Target)) or found in (Target, LocalTarget):

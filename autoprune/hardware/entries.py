@@ -143,12 +143,11 @@ def _entry(results: Sequence[Measurement], copies: Sequence[int], overhead: floa
 
 def _together(results: Sequence[Measurement]) -> dict[str, Any]:
     """The conditions of one or two timings: counts added up, the higher load."""
-    each = [result.told() for result in results]
-    together = dict(each[0])
-    for told in each[1:]:
-        for name, value in told.items():
+    together: dict[str, Any] = {"clock": results[0].clock}
+    for result in results:
+        for name, value in result.told().items():
             if name == "load":
                 together[name] = max(value, together.get(name, value))
-            elif name != "clock":
+            elif name not in ("clock", "stable"):  # an entry says itself whether it is stable
                 together[name] = value + together.get(name, 0)
     return together

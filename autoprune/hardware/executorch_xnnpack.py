@@ -40,6 +40,7 @@ class ExecuTorchTarget(LocalTarget):
     granule: ClassVar[int] = 4
     granule_reason: ClassVar[str] = "a safe guess: XNNPACK's kernels compute several output channels at once"
     patience: ClassVar[float] = 300.0
+    compiles_long: ClassVar[bool] = True
 
     def available(self) -> str | None:
         """None when executorch and what its lowering imports are installed, with XNNPACK in its runtime."""

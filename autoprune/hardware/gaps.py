@@ -1,14 +1,18 @@
-"""What a table does not hold, estimated by a step function of the measured layers; which layers lie off it."""
+"""What a table does not hold, estimated: by a step function of the measured layers, or from whole networks alone."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from autoprune.errors import InputError
+from autoprune.hardware.correction import fit_macs
 from autoprune.hardware.entries import Entry
 from autoprune.hardware.layers import Layer
 from autoprune.hardware.stairs import Stairs
 from autoprune.hardware.table import LatencyTable
+from autoprune.hardware.tiles import executed, learn_tile
 
-__all__ = ["doubtful", "estimate"]
+__all__ = ["by_tiles", "doubtful", "estimate"]
 
 # A layer this far from its family's step function is measured again: a share, and a floor in milliseconds.
 _DOUBT = 0.15
@@ -31,6 +35,22 @@ def estimate(table: LatencyTable) -> None:
         (value,) = learned([layer.inputs], [layer.outputs])
         filled[layer.key] = Entry(round(float(value), 7), round(learned.error, 4), "estimated")
     table.add(filled)
+
+
+def by_tiles(table: LatencyTable) -> dict[str, Entry]:
+    """Entries by multiply-accumulates of whole tiles, learned on the networks that were timed to fit the correction.
+
+    For targets that cannot time a layer alone.
+    """
+    runs = table.runs_of("fit")
+    networks = [[slot.at(run.choices) for slot in table.slots if slot.runs(run.choices)] for run in runs]
+    ms = np.array([run.ms for run in runs])
+    tile, error = learn_tile(networks, ms)
+    slope, _ = fit_macs(np.array([sum(executed(layer, tile) for layer in network) for network in networks]), ms)
+    return {
+        key: Entry(float(slope * executed(layer, tile)), round(error, 4), "estimated")
+        for key, layer in table.layers().items()
+    }
 
 
 def doubtful(table: LatencyTable) -> dict[str, float]:

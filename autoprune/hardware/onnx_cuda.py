@@ -123,6 +123,7 @@ class OnnxRuntimeTensorRtTarget(OnnxRuntimeCudaTarget):
     name: ClassVar[str] = "onnxruntime-tensorrt"
     provider: ClassVar[str] = "TensorrtExecutionProvider"
     patience: ClassVar[float] = 900.0
+    compiles_long: ClassVar[bool] = True
 
     def available(self) -> str | None:
         """None when the runtime has the provider, TensorRT is installed, and the driver lists a GPU."""

@@ -12,18 +12,17 @@ from torch import Tensor, nn
 from autoprune.errors import InputError
 from autoprune.graph import Analysis, cut
 from autoprune.hardware.base import Target, Timer
-from autoprune.hardware.correction import Run, fit_macs
+from autoprune.hardware.correction import Run
 from autoprune.hardware.device_table import DeviceTable
 from autoprune.hardware.entries import Entry, call_overhead, measure_layers
-from autoprune.hardware.gaps import doubtful, estimate
+from autoprune.hardware.gaps import by_tiles, doubtful, estimate
 from autoprune.hardware.layers import Layer
 from autoprune.hardware.lowering import slots_of
 from autoprune.hardware.protocol import Measurement, Protocol
 from autoprune.hardware.table import LatencyTable, Progress
-from autoprune.hardware.tiles import executed, learn_tile
 from autoprune.space import SearchSpace
 
-__all__ = ["ProfileSettings", "profile", "spread_policies"]
+__all__ = ["ProfileSettings", "other_policies", "profile", "spread_policies"]
 
 _MOST_WEIGHTS = 500_000_000  # of all networks that one process has loaded: 2 GB in float32
 _DRAWS = 20  # for a policy that no other network has
@@ -83,7 +82,7 @@ def profile(
         progress: Called with (done, all, what is being done).
         seed: Seeds the policies of the end-to-end runs and the sample of layers.
         known: A table of the same target, of this model unfinished, or of another model: what it has measured is
-            not measured again.
+            not measured again, but for layers whose timings had not settled.
         device_table: A file with what is known of the device, from whatever models: read if it is there, and extended
             by what is measured now.
         checkpoint: Called with the unfinished table every few seconds; save it to be able to go on.
@@ -100,7 +99,8 @@ def profile(
     settings = settings or ProfileSettings()
     slots = slots_of(analysis, space, int(example.shape[0]), target.fused)
     protocols = {"entries": settings.entries, "networks": settings.networks}
-    table = LatencyTable(space, slots, target.fingerprint(), protocols=protocols)
+    networks = settings.fit_runs + settings.held_out_runs
+    table = LatencyTable(space, slots, target.fingerprint(), protocols=protocols, planned=networks)
     if known is not None:
         table.merge(known)
     if device_table is not None:
@@ -129,12 +129,18 @@ def spread_policies(space: SearchSpace, n: int, draw: np.random.Generator) -> li
     return policies
 
 
-def _others(
+def other_policies(
     space: SearchSpace, n: int, draw: np.random.Generator, known: Sequence[dict[str, int]]
 ) -> list[dict[str, int]]:
     """Random policies as `spread_policies` gives them, each unlike the others and unlike known ones.
 
     Where a draw gives what is there already, any policy will do; in a space that is too small some come twice.
+
+    Args:
+        space: The decisions.
+        n: How many.
+        draw: Where the randomness comes from.
+        known: What they must not be.
     """
     policies: list[dict[str, int]] = []
     for choices in spread_policies(space, n, draw):
@@ -222,9 +228,8 @@ class _Builder:
         """Time random policies end to end: some to fit the correction on, some to check it."""
         space, settings = self.table.space, self.settings
         fit = [space.dense, *spread_policies(space, settings.fit_runs - 1, draw)]
-        unseen = _others(space, settings.held_out_runs, draw, fit)
+        unseen = other_policies(space, settings.held_out_runs, draw, fit)
         planned = [*((choices, "fit") for choices in fit), *((choices, "held-out") for choices in unseen)]
-        self.table.planned = len(planned)
         seen, todo = [(run.choices, run.role) for run in self.table.runs], []
         for each in planned:  # a small space may have one policy twice
             if each in seen:
@@ -245,13 +250,7 @@ class _Builder:
         Where each is compiled for long, few: what is timed is kept, and an interrupted profile loses minutes at most.
         """
         numbers = sum(p.numel() for p in self.model.parameters())
-        return 2 if self._compiles else max(1, min(1000, _MOST_WEIGHTS // max(1, numbers)))
-
-    @property
-    def _compiles(self) -> bool:
-        """Whether the runtime cannot time a layer alone: it is one that compiles whole networks for minutes."""
-        layer = next(iter(self.table.layers().values()), None)
-        return layer is None or self.target.pack_layer(layer, 1) is None
+        return 2 if self.target.compiles_long else max(1, min(1000, _MOST_WEIGHTS // max(1, numbers)))
 
     def _timed(self, policies: Sequence[dict[str, int]], before: int, total: int) -> list[Measurement]:
         """Networks timed in two processes, of each the lesser latency: a slow spell lasts a pass, and only adds.
@@ -269,7 +268,7 @@ class _Builder:
                 self.settings.networks,
                 lambda done, _: self.progress(before + done, total, "networks timed"),
             )
-            for _ in range(1 if self._compiles else 2)
+            for _ in range(1 if self.target.compiles_long else 2)
         ]
         return [min(each, key=lambda result: result.ms) for each in zip(*passes, strict=True)]
 
@@ -278,7 +277,7 @@ class _Builder:
         if any(entry.source == "measured" for entry in self.table.entries.values()):
             estimate(self.table)
         else:
-            self.table.add(_by_macs(self.table))
+            self.table.add(by_tiles(self.table))
         self._save()
 
     def _share(self, entries: Mapping[str, Entry]) -> None:
@@ -315,16 +314,3 @@ def _corners_and_more(members: Sequence[Layer], share: int, draw: np.random.Gene
     rest = [i for i in range(len(ordered)) if i not in corners]
     more = draw.permutation(rest)[: max(0, share - len(corners))]
     return [ordered[i] for i in sorted({*corners, *(int(i) for i in more)})]
-
-
-def _by_macs(table: LatencyTable) -> dict[str, Entry]:
-    """Entries by multiply-accumulates in whole tiles, for targets that cannot time a layer alone."""
-    runs = table.runs_of("fit")
-    networks = [[slot.at(run.choices) for slot in table.slots if slot.runs(run.choices)] for run in runs]
-    ms = np.array([run.ms for run in runs])
-    tile, error = learn_tile(networks, ms)
-    slope, _ = fit_macs(np.array([sum(executed(layer, tile) for layer in network) for network in networks]), ms)
-    return {
-        key: Entry(float(slope * executed(layer, tile)), round(error, 4), "estimated")
-        for key, layer in table.layers().items()
-    }

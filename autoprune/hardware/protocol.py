@@ -90,9 +90,10 @@ class Measurement:
             raise TargetError(f"the target reported nonsense as a latency: {self.ms!r} ms, spread {self.spread!r}")
 
     def told(self) -> dict[str, Any]:
-        """What a table keeps of the conditions: clock, samples, blocks, preemptions, page faults, stolen time, load."""
+        """What a table keeps of it: clock, samples, stability; blocks, preemptions, page faults, stolen time, load."""
         told = {name: self.conditions.get(name) for name in _KEPT_CONDITIONS}
-        return {"clock": self.clock, "n": self.n, **{name: value for name, value in told.items() if value is not None}}
+        known = {name: value for name, value in told.items() if value is not None}
+        return {"clock": self.clock, "n": self.n, "stable": self.stable, **known}
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name, as JSON values."""

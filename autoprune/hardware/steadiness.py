@@ -18,10 +18,7 @@ from autoprune.hardware.base import Target
 from autoprune.hardware.protocol import Measurement, Protocol
 from autoprune.hardware.telemetry import Recorder, Sensors, Telemetry
 
-__all__ = ["COMPILES_LONG", "Steadiness", "check", "judge", "what_disturbs"]
-
-COMPILES_LONG = frozenset({"torch-compile", "executorch", "onnxruntime-tensorrt"})
-"""Targets that take 10 s and more to make a network ready; they are checked when they are named."""
+__all__ = ["Steadiness", "check", "judge", "what_disturbs"]
 
 GOOD, USABLE = 0.02, 0.05  # largest difference between processes, as a share
 _LEAST_ROUNDS = 2

@@ -17,7 +17,7 @@ from autoprune.hardware.correction import GROUPS, LOADS, Errors, Run, errors_of,
 from autoprune.hardware.device_table import DeviceTable, better, check_fingerprint
 from autoprune.hardware.entries import Entry, call_overhead, measure_layers
 from autoprune.hardware.layers import Layer
-from autoprune.hardware.protocol import Protocol
+from autoprune.hardware.protocol import Measurement, Protocol
 from autoprune.hardware.slots import Slot
 from autoprune.hardware.table_cost import latency_cost
 from autoprune.hardware.table_words import error_figures, summary
@@ -122,7 +122,12 @@ class LatencyTable:
         self.overhead = self.overhead or known.overhead
         if isinstance(known, LatencyTable) and known.slots == self.slots:
             same = (known.space.model, known.space.decisions) == (self.space.model, self.space.decisions)
-            self.runs.extend(run for run in known.runs if same and run not in self.runs)
+            mine = list(self.runs)
+            for run in known.runs if same else ():  # equal ones may be two: a small space has one policy twice
+                if run in mine:
+                    mine.remove(run)
+                else:
+                    self.runs.append(run)
         return new
 
     def measure_missing(self, choices: Iterable[Choices], target: Target, progress: Progress = _silent) -> int:
@@ -155,19 +160,22 @@ class LatencyTable:
                 self.add(batch)
         return len(missing)
 
-    def refit(self, pairs: Sequence[tuple[Choices | Policy, float]]) -> None:
+    def refit(self, pairs: Sequence[tuple[Choices | Policy, float | Measurement]]) -> None:
         """Fit the correction again with further networks that were timed end to end.
 
         Args:
-            pairs: Policy (or its choices) and measured milliseconds.
+            pairs: Policy (or its choices) and what it was measured to take: a measurement, or bare milliseconds.
 
         Raises:
             InputError: If a policy does not fit the space or a latency is not positive.
         """
-        for policy, ms in pairs:
+        for policy, taken in pairs:
+            ms, spread, told = (
+                (taken.ms, taken.spread, taken.told()) if isinstance(taken, Measurement) else (taken, 0.0, {})
+            )
             if not (np.isfinite(ms) and ms > 0):
                 raise InputError(f"a measured latency must be positive, not {ms} ms")
-            self.runs.append(Run(self.space.complete(_choices(policy)), float(ms), 0.0, "search"))
+            self.runs.append(Run(self.space.complete(_choices(policy)), float(ms), spread, "search", told))
         self._forget()
 
     # What it says.

@@ -32,6 +32,7 @@ class TorchCompileTarget(TorchTarget):
     name: ClassVar[str] = "torch-compile"
     granule_reason: ClassVar[str] = "as in eager PyTorch: the convolutions are the same kernels"
     patience: ClassVar[float] = 900.0
+    compiles_long: ClassVar[bool] = True
 
     def available(self) -> str | None:
         """None when there is a C++ compiler, which Inductor calls."""

@@ -12,7 +12,7 @@ from autoprune.cost import AdditiveCost
 from autoprune.cost.energy import Coefficients, EnergyCost, energy_cost, fit_energy
 from autoprune.graph import Analysis, cut
 from autoprune.hardware import Target, measure
-from autoprune.hardware.profiling import spread_policies
+from autoprune.hardware.profiling import other_policies, spread_policies
 from autoprune.pipeline.talk import Talk
 from autoprune.pipeline.task import Task
 from autoprune.rundir import RunDir
@@ -71,11 +71,8 @@ def _measured(
             why = dense.conditions.get("energy_source") or f"{target.name} says nothing about energy"
             return {"source": str(why), "runs": [], "held_out": []}
         draw = np.random.default_rng((seed, 2))
-        policies = [
-            dict(space.dense),
-            *spread_policies(space, _FIT - 1, draw),
-            *spread_policies(space, _HELD_OUT, draw),
-        ]
+        fitted = [dict(space.dense), *spread_policies(space, _FIT - 1, draw)]
+        policies = [*fitted, *other_policies(space, _HELD_OUT, draw, fitted)]
         kept = [{name: range(n) for name, n in space.units(choices).items()} for choices in policies]
         networks = [cut(task.model, analysis, each) for each in kept]
         results = measure(

@@ -158,6 +158,13 @@ def _exported(model: nn.Module, example: Tensor) -> bytes:
     return stream.getvalue()
 
 
+def _inputs_like(example: Tensor, batch: int, generator: torch.Generator) -> Tensor:
+    """Random inputs; whole numbers are ids of something, and those of the example are sure to exist."""
+    if example.is_floating_point():
+        return torch.randn(batch, *example.shape[1:], generator=generator).to(example.dtype)
+    return example[:1].expand(batch, *example.shape[1:]).clone()
+
+
 def _check(model: nn.Module, example: Tensor, exported: Callable[[Tensor], Tensor], out: Path) -> None:
     """Compare an exported network's outputs with the network's, on random inputs in batches of several sizes.
 
@@ -167,7 +174,7 @@ def _check(model: nn.Module, example: Tensor, exported: Callable[[Tensor], Tenso
     generator = torch.Generator().manual_seed(0)
     model = model.eval()
     for batch in _BATCHES:
-        images = torch.randn(batch, *example.shape[1:], generator=generator)
+        images = _inputs_like(example, batch, generator)
         with torch.inference_mode():
             expected, found = output_of(model(images)), exported(images)
         if found.shape != expected.shape:

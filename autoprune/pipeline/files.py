@@ -22,8 +22,12 @@ __all__ = ["FORMATS", "apply_files", "dense_model", "export_onnx", "export_run",
 
 FORMATS = ("onnx", "pt2", "safetensors", "policy", "pretrained")
 
-_LARGEST = 10**5  # of a dimension or an argument that a policy names: more would only fill the memory
-_MOST_NUMBERS = 2**28  # in an example input: one GiB
+_LARGEST = 10**5  # of channels and classes that a policy names: more would only fill the memory
+_MOST_NUMBERS = 2**28  # in an example input: one GiB in float32
+_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8)
+}
 
 
 def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, Tensor]:
@@ -39,8 +43,9 @@ def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, Te
     name = model or policy.model.get("name")
     example = _example(policy)
     if not isinstance(name, str) or example is None:
-        raise InputError("the policy does not name its model and input shape; give the model")
-    arguments = policy.model.get("arguments") or {}
+        lacks = "the input shape" if isinstance(name, str) else "the model; give it"
+        raise InputError(f"the policy does not name its model and input shape: it lacks {lacks}")
+    arguments = policy.model.get("arguments") or _arguments(name, example)
     if not isinstance(arguments, dict) or not all(_is_argument(*each) for each in arguments.items()):
         raise InputError(f"the policy's arguments of its model are none: {shortened(repr(arguments))}")
     try:
@@ -55,16 +60,27 @@ def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, Te
         ) from error
 
 
+def _arguments(name: str, example: Tensor) -> dict[str, int]:
+    """What a network of the zoo is made with for inputs like this one, where a policy does not say."""
+    return (
+        {}
+        if is_reference(name) or example.ndim < 3
+        else {"in_channels": example.shape[1], "image_size": example.shape[-1]}
+    )
+
+
 def _is_argument(name: str, value: object) -> bool:
-    return name in ("in_channels", "classes", "image_size") and type(value) is int and 0 < value <= _LARGEST
+    most = {"in_channels": _LARGEST, "classes": _LARGEST, "image_size": _MOST_NUMBERS}.get(name, 0)
+    return type(value) is int and 0 < value <= most
 
 
 def _example(policy: Policy) -> Tensor | None:
     """An input of the shape that a policy names; None if it names none."""
     shape = policy.model.get("example")
-    if not isinstance(shape, list) or not shape or not all(type(n) is int and 0 < n <= _LARGEST for n in shape):
+    if not isinstance(shape, list) or not shape or not all(type(n) is int and n > 0 for n in shape):
         return None
-    return torch.zeros(shape) if math.prod(shape) <= _MOST_NUMBERS else None
+    dtype = _DTYPES.get(str(policy.model.get("example_dtype", "float32")))
+    return None if dtype is None or math.prod(shape) > _MOST_NUMBERS else torch.zeros(shape, dtype=dtype)
 
 
 def load(

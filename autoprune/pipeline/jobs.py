@@ -23,12 +23,14 @@ from autoprune.pipeline.talk import Talk
 from autoprune.pipeline.task import Task
 from autoprune.pipeline.timing import Timing, limit_in_session, policy_key, time_networks
 from autoprune.pipeline.verify import Candidate, uniform_within, within_budget
+from autoprune.pruning.config import follow_config
 from autoprune.rundir import RunDir
 
 __all__ = [
     "VERIFICATIONS",
     "budget_missed",
     "compress_job",
+    "delivered",
     "final_epochs",
     "final_timing",
     "finetune_job",
@@ -245,6 +247,7 @@ def _finish(search: Search, final: Final, talk: Talk) -> Result:
         "agent": experiment.agent,
         "episodes": len(search.records),
         "score_correlation": final.correlation,
+        "chosen": dict(final.winner.choices),
         "seconds": {name: round(seconds, 3) for name, seconds in talk.seconds.items()},
     }
     policy = problem.policy(final.winner.choices, experiment.agent).model_copy(
@@ -261,7 +264,13 @@ def _finish(search: Search, final: Final, talk: Talk) -> Result:
     save_weights(raw.state_dict(), run.file("pruned.safetensors"))
     save_weights(final.networks[0].state_dict(), run.file("finetuned.safetensors"))
     write_json(run.file("report.json"), report)
-    return Result(final.networks[0].eval(), policy, report, run.path)
+    return Result(delivered(problem, final.networks[0], final.winner.choices), policy, report, run.path)
+
+
+def delivered(problem: Problem, network: nn.Module, choices: Mapping[str, int]) -> nn.Module:
+    """The finished network as it is handed over: in evaluation mode, its config saying its own widths."""
+    follow_config(network, problem.analysis, problem.space.units(choices))
+    return network.eval()
 
 
 def measured_figures(report: dict[str, Any]) -> dict[str, float]:

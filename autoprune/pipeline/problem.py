@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from autoprune.budget import Budget
@@ -206,6 +207,8 @@ def _space(analysis: Analysis, task: Task, experiment: Experiment, target: Targe
         reasons = "; ".join(f"{name}: {why}" for name, why in list(space.frozen.items())[:3])
         raise InputError(f"nothing in {task.name} can be pruned ({reasons}); see autoprune inspect")
     about = {**space.model, "arguments": task.arguments, "example": list(task.example.shape)}
+    if task.example.dtype != torch.float32:
+        about["example_dtype"] = str(task.example.dtype).removeprefix("torch.")
     return replace(space, model=about)
 
 

@@ -24,6 +24,7 @@ from autoprune.pipeline.fine_tuning import fine_tune
 from autoprune.pipeline.jobs import (
     VERIFICATIONS,
     budget_missed,
+    delivered,
     final_epochs,
     final_timing,
     measured_figures,
@@ -152,7 +153,7 @@ def _finish(walk: Walk, final: _Final) -> Result:
     save_weights(raw.state_dict(), run.file("pruned.safetensors"))
     save_weights(final.networks[0].state_dict(), run.file("finetuned.safetensors"))
     write_json(run.file("report.json"), report)
-    return Result(final.networks[0].eval(), policy, report, run.path)
+    return Result(delivered(problem, final.networks[0], choices), policy, report, run.path)
 
 
 def _told(walk: Walk, final: _Final) -> dict[str, Any]:

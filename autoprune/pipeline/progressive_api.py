@@ -76,7 +76,7 @@ def progressive(
         precision: Number format of the target: `f32`, `bf16`, `f16`; default its own first.
         memory_format: `contiguous` or `channels_last`; default the target's own first.
         target_batch: Images in the batch that is timed.
-        table: A device table's file: its layers are not measured again, new ones are added.
+        table: A device table's file: its settled layers are not measured again, new ones are added.
         seed: One seed, one result.
         loss: Own training loss of (output, batch); default cross-entropy and distillation.
         evaluate: Own score of (model, batches), higher is better; default top-1 accuracy.

@@ -108,7 +108,9 @@ def _session(problem: Problem, policies: Sequence[Mapping[str, int]]) -> dict[st
     timings = {}
     for choices, m in zip(policies, measured, strict=True):
         timings[policy_key(choices)] = asdict(Timing.of(m, dense, limit_in_session(problem, dense)))
-    return {"timings": timings, "dense_ms": dense.ms, "layers": _measured_layers(problem, policies)}
+    # What stands in the table: device and versions stand there once.
+    taken = [{**m.to_json(), "conditions": m.told()} for m in (dense, *measured)]
+    return {"timings": timings, "taken": taken, "layers": _measured_layers(problem, policies)}
 
 
 def _measured_layers(problem: Problem, policies: Sequence[Mapping[str, int]]) -> dict[str, Any]:
@@ -129,7 +131,7 @@ def _learn(problem: Problem, policies: Sequence[Mapping[str, int]], session: Map
     if problem.table is None:
         return
     problem.table.add({key: Entry(**entry) for key, entry in session["layers"].items()})
-    took = [(problem.space.complete(c), session["timings"][policy_key(c)]["ms"]) for c in policies]
-    problem.table.refit([(problem.space.dense, session["dense_ms"]), *took])
+    taken = [Measurement.from_json(each) for each in session["taken"]]
+    problem.table.refit(list(zip([problem.space.dense, *policies], taken, strict=True)))
     problem.table.save(problem.run.file("latency_table.json"))
     problem.reprice(problem.table.cost())

@@ -184,9 +184,9 @@ def uniform_within(problem: Problem, without: Sequence[str] = ()) -> dict[str, i
     limit = problem.limit
     for _ in range(_ROUNDS):
         choices = largest_uniform(problem.cost, limit)
-        if choices is None or problem.budget.kind != "latency":
-            return choices
-        over = time_policies(problem, [choices])[0].over
+        if choices is None:
+            return None
+        over = time_policies(problem, [choices])[0].over if problem.budget.kind == "latency" else 0.0
         if over <= _MARGIN and policy_key(choices) not in without:
             return choices
         limit = min(problem.cost.cost(choices) * 0.999, limit * _MARGIN / max(over, _MARGIN))

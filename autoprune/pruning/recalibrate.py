@@ -21,8 +21,8 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any], *, bf16: boo
 
     A network whose channels were removed runs on the dense network's means and variances, which are wrong for it;
     its score then says little about its accuracy after fine-tuning. Re-estimated statistics restore the rank order
-    (EagleEye, Li et al., ECCV 2020, section 3.3). Each batch counts the same (a cumulative average), so that the
-    result does not depend on the momentum.
+    (EagleEye, Li et al., ECCV 2020, section 3.3). Each image counts the same (a cumulative average weighted by the
+    batches' sizes), so that neither the momentum nor a small last batch matters.
 
     Args:
         model: Its weights and every module's mode stay as they are.
@@ -41,13 +41,15 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any], *, bf16: boo
     model.eval()
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None
         norm.train()
     try:
         with torch.no_grad(), autocast(device, bf16):
             for batch in batches:
-                model(inputs_of(batch).to(device))
-                count += 1
+                images = inputs_of(batch).to(device)
+                count += len(images)
+                for norm in norms:
+                    norm.momentum = len(images) / count
+                model(images)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

@@ -96,7 +96,9 @@ def space_of(
 
     blocks = {decision.name for decision in decisions if decision.is_block}
     decisions, ties = tie_up(capped(decisions, caps, touches), tie, touches)
-    about = {"name": name, "fingerprint": dict(analysis.fingerprint)}
+    about: dict[str, Any] = {"name": name, "fingerprint": dict(analysis.fingerprint)}
+    if len(analysis.example_shapes) == 1 and analysis.example_shape:
+        about["example"] = [1, *analysis.example_shape[1:]]  # with it and the weights, the policy is enough
     return SearchSpace(tuple(decisions), frozen, about, ties)
 
 

@@ -157,7 +157,8 @@ def _search(episodes: Sequence[Mapping[str, Any]], report: Report, policy: Polic
         return section("Search", element("p", "This run holds no episodes."))
     budget = report.budget.in_search
     kind, limit = budget.kind, budget.limit
-    chosen = policy.choices if policy is not None else None
+    # Of tied layers an episode has one decision, the policy every group.
+    chosen = (report.model_extra or {}).get("chosen") or (policy.choices if policy is not None else None)
     over_time = picture(
         lambda: pictures.episodes_figure(episodes, kind=kind, limit=limit, palette=PAGE),
         "episodes",
@@ -232,7 +233,9 @@ def _settings(report: Report, recorded: Mapping[str, Any]) -> Html:
         total = report.total_seconds
         parts += [element("h3", "Time"), table(("stage", "time"), [*stages, ("in all", duration(total))])]
     own = {"target": report.target, "agent": report.agent, "seed": report.seed, "episodes": report.episodes}
-    more = {name: value for name, value in (report.model_extra or {}).items() if name != "latency_table"}
+    more = {
+        name: value for name, value in (report.model_extra or {}).items() if name not in ("latency_table", "chosen")
+    }
     parts.append(_listing("Run", {**own, **more}, opened=True))
     for name, content in recorded.items():
         if isinstance(content, Mapping):

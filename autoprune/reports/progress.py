@@ -37,7 +37,6 @@ class Progress:
         what: The work's name.
         total: How many units of work there are; None if nobody knows.
         console: Where to write; standard error by default.
-        done: Units that were finished before (a resumed run): they do not count for the time left.
         clock: Seconds, monotonic.
     """
 
@@ -47,12 +46,11 @@ class Progress:
         total: int | None,
         console: Console | None = None,
         *,
-        done: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._what, self._total = what, total
         self._clock = clock
-        self._first = self._done = done
+        self._first = self._done = 0
         self._figures: dict[str, object] = {}
         self._due, self._shown = -math.inf, True
         self._started = clock()

@@ -35,7 +35,7 @@ def cross_entropy(logits: Tensor, batch: Any, *, label_smoothing: float = 0.0) -
     wrong = labels[((labels < 0) & (labels != IGNORED)) | (labels >= logits.shape[1])]
     if len(wrong):
         raise InputError(f"a label is {int(wrong[0])} but the model has only {logits.shape[1]} outputs")
-    return F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+    return F.cross_entropy(logits.float(), labels.long(), label_smoothing=label_smoothing)
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

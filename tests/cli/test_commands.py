@@ -158,7 +158,12 @@ def test_settings_that_a_sweep_refuses_are_not_written_down_as_its_own(autoprune
     before = (folder / "runs/both/sweep.yaml").read_bytes()
     refused = autoprune("search", "--run", "both", "--resume", "--episodes", "9")
     assert (refused.code, refused.lines) == (2, 1)
-    assert "both was started with episodes = 6, not 9; leave it out" in refused.error
+    assert "both/random was started with episodes = 6, not 9; leave it out" in refused.error
+    assert (folder / "runs/both/sweep.yaml").read_bytes() == before
+    for wrong in (["--agent", "random,ddgp"], ["--flops", "40%"]):
+        assert autoprune("search", "--run", "both", "--resume", *wrong).code == 2
+        assert (folder / "runs/both/sweep.yaml").read_bytes() == before
+    assert autoprune(*command, "--agent", "random,ddgp", "--overwrite").code == 2
     assert (folder / "runs/both/sweep.yaml").read_bytes() == before
     assert autoprune("search", "--run", "both", "--resume").code == 0
     more = autoprune("search", "--run", "both", "--resume", "--agent", "random,uniform,optuna")
@@ -183,3 +188,12 @@ def test_a_run_with_a_latency_table_of_another_device_does_not_go_on(autoprune, 
     assert (outcome.code, outcome.lines) == (2, 1)
     assert "runs/moved cannot go on here" in outcome.error and "threads = '64', here it is '1'" in outcome.error
     assert path.exists() and (folder / "runs/moved/policy.json").exists()
+
+
+def test_brackets_of_a_message_are_shown(autoprune, folder, monkeypatch):
+    monkeypatch.setattr("autoprune.hardware.openvino_cpu.OpenVinoTarget.available",
+                        lambda self: "not installed; pip install 'autoprune[openvino]'")  # fmt: skip
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "pip install 'autoprune[openvino]'" in autoprune("targets").out
+    for command, default in (("profile", "[default: onnxruntime]"), ("apply", "[default: the policy's]")):
+        assert default in " ".join(autoprune(command, "--help").out.replace("│", " ").split())

@@ -141,3 +141,12 @@ def test_a_batch_larger_than_the_digits_is_refused() -> None:
 def test_exported_names_exist() -> None:
     assert len(set(data.__all__)) == len(data.__all__)
     assert all(hasattr(data, name) for name in data.__all__)
+
+
+def test_no_calibration_batch_is_much_smaller_than_the_others() -> None:
+    from autoprune.data._build import _even
+
+    for images, size in ((130, 128), (512, 128), (512, 100), (1, 128), (129, 128), (300, 128)):
+        even = _even(images, size)
+        sizes = [min(even, images - start) for start in range(0, images, even)]
+        assert max(sizes) <= size and len(sizes) == -(-images // size) and max(sizes) - min(sizes) < len(sizes)

@@ -137,3 +137,15 @@ def test_loaders_by_reference(here: None) -> None:
 def test_wrong_references_are_said(here: None, name: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         data.load(f"loaders_under_test:{name}")
+
+
+def test_a_search_split_that_memory_cannot_hold_is_refused_before_any_work(monkeypatch) -> None:
+    from types import SimpleNamespace
+
+    from autoprune.data import loaders
+
+    batch = (torch.zeros(8, 3, 4, 4), torch.arange(8) % 2)
+    monkeypatch.setattr(loaders.psutil, "virtual_memory", lambda: SimpleNamespace(available=4 * 16 * 48 - 1))
+    with pytest.raises(InputError, match=r"the search loader's 16 images need 0.0 GiB .* give fewer"):
+        from_loaders([batch], [batch] * 2, [batch])
+    assert from_loaders([batch], [batch], [batch]).counts["search"] == 8

@@ -153,3 +153,55 @@ def test_a_run_made_from_python_is_not_fine_tuned_by_the_command(from_python, ca
     error = capfd.readouterr().err
     assert "made from Python" in error and "autoprune.compress(..., run=..., resume=True)" in error
     assert len(error.splitlines()) <= 2
+
+
+class Words(torch.nn.Module):
+    """Token ids in, classes out."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(20, 16)
+        self.hidden = torch.nn.Linear(16, 24)
+        self.head = torch.nn.Linear(24, 3)
+
+    def forward(self, ids):
+        return self.head(torch.relu(self.hidden(self.embedding(ids).mean(1))))
+
+
+def test_a_run_on_token_ids_is_loaded_and_exported(tmp_path):
+    draw = torch.Generator().manual_seed(0)
+    ids, labels = torch.randint(0, 20, (64, 6), generator=draw), torch.arange(64) % 3
+    batches = [(ids[:32], labels[:32].int()), (ids[32:], labels[32:].int())]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Words().eval()
+    settings = {"budget": "flops<=60%", "target": "torch", "agent": "random", "episodes": 3, "finalists": 1}
+    result = autoprune.compress(
+        model, train=batches, search=batches, test=batches, finetune_epochs=1, run=tmp_path / "words", **settings
+    )
+    again = autoprune.load(tmp_path / "words", model=model)
+    assert same(again, result.model, ids)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[__name__], "Words", Words)
+        export_run(tmp_path / "words", "onnx", tmp_path / "words.onnx")
+    assert (tmp_path / "words.onnx").stat().st_size > 500
+
+
+def test_a_policy_of_a_space_is_enough_with_the_dense_weights(parts, tmp_path, capfd):
+    """As README says: no run, a policy from Python, and the command that applies it."""
+    from autoprune.models import save_weights
+
+    example = torch.zeros(1, 1, 16, 16)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        dense = autoprune.models.resnet20(in_channels=1).eval()
+    save_weights(dense.state_dict(), tmp_path / "dense.safetensors")
+    policy = autoprune.search_space(dense, example).uniform(0.5)
+    policy.save(tmp_path / "p.json")
+    files = [str(tmp_path / "p.json"), "--weights", str(tmp_path / "dense.safetensors")]
+    assert command(["apply", *files, "--model", "resnet20", "--out", str(tmp_path / "small.safetensors")]) == 0
+    small = autoprune.load(tmp_path / "p.json", weights=tmp_path / "dense.safetensors", model=dense)
+    images = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    assert same(small, autoprune.apply(dense, policy, example).eval(), images)
+    assert command(["apply", *files, "--out", str(tmp_path / "small.safetensors")]) == 2
+    assert "does not name its model and input shape: it lacks the model; give it" in capfd.readouterr().err

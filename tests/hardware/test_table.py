@@ -16,6 +16,7 @@ from autoprune.graph import analyse, cut
 from autoprune.hardware import (
     LatencyTable,
     Layer,
+    Measurement,
     ProfileSettings,
     Protocol,
     check_fingerprint,
@@ -282,6 +283,7 @@ class Compiles(WholeNetworksOnly):
     """Every network takes long; the device is gone after a few."""
 
     name = "compiles"
+    compiles_long = True
     most: float = math.inf
 
     def time(self, payloads, protocol, progress=None):
@@ -374,3 +376,39 @@ def test_a_batch_of_layers_fits_into_memory() -> None:
         numbers = sum(32 * 112 * 112 * (64 + layer.outputs) * 5 for layer in layers if layer.key in batch)
         assert numbers < 300_000_000 or len(batch) == 1
     assert seen == [layer.key for layer in layers]
+
+
+def test_a_table_is_finished_when_every_network_has_been_timed_however_often_it_was_cut_off(tmp_path) -> None:
+    """Cut off among the networks, then among layers that are measured again: that is no finished table either."""
+    case, path = Case(resnet20(width=0.5), Shaky()), tmp_path / "part.json"
+    whole = case.profile(checkpoint=lambda table: table.save(path))
+    part = LatencyTable.load(path)
+    part.runs = part.runs[:3]
+    part.save(path)
+    case.target = Shaky()
+    case.target.breaks_after = 100
+    with pytest.raises(TargetError):
+        case.profile(known=LatencyTable.load(path), checkpoint=lambda table: table.save(path))
+    again = LatencyTable.load(path)
+    assert len(again.runs) == 3 and not again.complete
+    case.target = Shaky()
+    assert [run.choices for run in case.profile(known=again).runs] == [run.choices for run in whole.runs]
+
+
+def test_a_policy_that_was_timed_twice_stays_two_runs(case) -> None:
+    table = case.profile()
+    table.runs.append(table.runs[-1])
+    other = LatencyTable(table.space, table.slots, table.fingerprint)
+    other.merge(table)
+    assert [run.ms for run in other.runs] == [run.ms for run in table.runs]
+    other.merge(table)
+    assert len(other.runs) == len(table.runs)
+
+
+def test_a_refit_keeps_what_the_measurement_was_taken_under(case) -> None:
+    table = case.profile()
+    measured = Measurement(5.0, 0.01, 40, "cpu", False, {"load": 3.0, "device": {"cpu": "x"}})
+    table.refit([({}, measured)])
+    run = table.runs[-1]
+    assert (run.ms, run.spread, run.role) == (5.0, 0.01, "search")
+    assert run.conditions == {"clock": "cpu", "n": 40, "stable": False, "load": 3.0}

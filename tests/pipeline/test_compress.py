@@ -199,3 +199,13 @@ def test_a_target_that_is_not_there_is_exit_4(trained, loaders, monkeypatch):
     monkeypatch.setattr("autoprune.hardware.torch_eager.TorchTarget.available", lambda self: "no torch; install it")
     with pytest.raises(TargetError, match="no torch"):
         compress(trained, loaders)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_network_on_a_gpu_is_compressed_there(trained, loaders, tmp_path):
+    import copy
+
+    result = compress(copy.deepcopy(trained).cuda(), loaders, agent="random", episodes=3, run=tmp_path / "r")
+    assert next(result.model.parameters()).is_cuda and result.report["budget"]["met"]
+    assert autoprune.load(tmp_path / "r", model=trained).conv1.weight.shape == result.model.conv1.weight.shape

@@ -94,3 +94,19 @@ class Heard(Talk):
 
     def say(self, sentence: str) -> None:
         self.said.append(sentence)
+
+
+def test_a_network_that_missed_does_not_come_back_as_the_uniform_baseline(trained, loaders, monkeypatch) -> None:
+    from autoprune.pipeline import jobs
+
+    real, timed = jobs.final_timing, []
+
+    def misses_once(problem, choices, network, uniform, attempt, talk):
+        timings, measured, limit = real(problem, choices, network, uniform, attempt, talk)
+        timed.append(dict(choices))
+        return timings, 1.002 * limit if len(timed) == 1 else measured, limit
+
+    monkeypatch.setattr(jobs, "final_timing", misses_once)
+    monkeypatch.setattr(jobs, "tournament", lambda problem, finalists, *_: (finalists[-1], []))  # the last is uniform
+    compress(trained, loaders, budget="energy<=60%", finetune_epochs=0)
+    assert len(timed) == 2 and timed[1] != timed[0]

@@ -121,3 +121,13 @@ def test_policy_and_safetensors_rebuild_it_without_pickle(tmp_path):
         again = autoprune.load(tmp_path / "policy.json", tmp_path / f"{weights}.safetensors", model=seeded(vit))
         with torch.no_grad():
             assert torch.equal(again(IMAGE).logits, small(IMAGE).logits)
+
+
+def test_what_compress_hands_over_says_its_own_widths(tmp_path):
+    model = seeded(resnet)
+    images = torch.randn(32, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    batches = [(images, torch.arange(32) % 4)]
+    settings = {"budget": "params<=60%", "target": "torch", "agent": "uniform", "finetune_epochs": 0}
+    result = autoprune.compress(model, train=batches, search=batches, test=batches, example_input=IMAGE, **settings)
+    assert first_stock_difference(result.model) is None
+    assert result.model.config.hidden_sizes != model.config.hidden_sizes

@@ -41,3 +41,10 @@ def test_modes_and_weights_stay():
 def test_no_calibration_images_is_an_error():
     with pytest.raises(InputError, match="calibration"):
         reestimate_batch_norm(nn.Sequential(nn.BatchNorm2d(3)), [])
+
+
+def test_every_image_counts_the_same_whatever_batch_it_is_in():
+    images = torch.cat([x for x, _ in batches(1, 33)])
+    model = nn.Sequential(nn.BatchNorm2d(3))
+    reestimate_batch_norm(model, [(images[:32],), (images[32:],)], bf16=False)
+    torch.testing.assert_close(model[0].running_mean, images.mean((0, 2, 3)))

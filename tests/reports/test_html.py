@@ -265,3 +265,14 @@ def test_damaged_files_are_named_in_one_line_and_nothing_is_written(run, name, c
 def test_a_folder_that_is_not_there_is_no_run(tmp_path):
     with pytest.raises(RunError, match="there is no run at"):
         write_html(tmp_path / "nowhere")
+
+
+def test_with_tied_layers_the_chosen_episode_is_marked_too(tmp_path):
+    """A policy names every group, an episode the decision that they share."""
+    from autoprune.reports.html import _search
+
+    episodes = [{"episode": k, "choices": {"a": k}, "cost": 1.0, "accuracy": 0.5, "reward": -k} for k in range(3)]
+    policy = SearchSpace((Decision("a", 2, (1, 2)),)).policy({"a": 1}).model_copy(update={"choices": {"a": 7, "b": 9}})
+    report = Report.of({"schema": "autoprune.report/1", "chosen": {"a": 1}})
+    rows = re.findall(r"<tr>.*?</tr>", str(_search(episodes, report, policy)), flags=re.DOTALL)
+    assert ["yes" in row for row in rows] == [False, False, True, False]

@@ -54,7 +54,8 @@ def test_nothing_is_printed_for_work_that_never_started(log):
 
 def test_time_left_counts_only_what_this_process_did(log):
     clock = Clock()
-    with Progress("search", 100, log, done=90, clock=clock) as progress:
+    with Progress("search", 100, log, clock=clock) as progress:
+        progress.begin(90)
         clock.now += 10
         progress.update(92)  # 5 s each, 8 to go
     assert lines(log) == ["search: 92/100, 40.0 s left"]
@@ -127,12 +128,3 @@ def test_a_throttled_update_takes_less_than_50_microseconds(terminal):
             progress.update(done, best_accuracy=0.9, latency="0.34 of 0.36 ms")
         taken = time.thread_time() - start
     assert taken / 5000 < 50e-6
-
-
-def test_what_an_earlier_session_finished_does_not_count_for_the_time_left(log):
-    clock = Clock()
-    with Progress("search", 300, log, clock=clock) as progress:
-        progress.begin(200)
-        clock.now += 10
-        progress.update(210)  # 1 s each
-    assert lines(log) == ["search: 210/300, 1:30 min left"]

@@ -46,3 +46,9 @@ def test_labels_that_do_not_fit_are_refused() -> None:
         cross_entropy(logits, (torch.zeros(2), torch.tensor([0, 2])))
     with pytest.raises(InputError, match="a label is -1"):
         cross_entropy(logits, (torch.zeros(2), torch.tensor([0, -1])))
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8])
+def test_class_numbers_of_any_whole_type_are_labels(dtype) -> None:
+    logits, labels = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 2, 1, 1, 0])
+    assert torch.equal(cross_entropy(logits, (None, labels.to(dtype))), cross_entropy(logits, (None, labels)))
