@@ -32,7 +32,10 @@ from autoprune.space import Policy, SearchSpace
 if TYPE_CHECKING:
     from autoprune.hardware import LatencyTable
 
-__all__ = ["Problem", "build_problem", "figure", "profile_path", "space_for"]
+__all__ = ["MARGIN", "Problem", "build_problem", "figure", "profile_path", "space_for"]
+
+MARGIN = 0.99
+"""Share of a budget that may be taken as measured, at first: a later session may take half a percent longer."""
 
 _HOPELESS = 4.0  # a finer grid of widths is not worth another profile if the least reachable is so far above the limit
 
@@ -43,6 +46,7 @@ class Problem:
 
     Attributes:
         limit: What a policy may be predicted to cost, in the budget's unit; tightened when measurements exceed it.
+        margin: Share of the budget that a finalist may take as measured; less where a later session took longer.
         costs: Cost models by kind; latency only where a table was made.
         order: Units of every group, most important first; set once the dense network is trained.
         timed: What every policy took that was timed on the way, by key; filled by `autoprune.pipeline.timing`.
@@ -59,6 +63,7 @@ class Problem:
     costs: dict[str, AdditiveCost]
     table: LatencyTable | None
     limit: float
+    margin: float = MARGIN
     order: dict[str, list[int]] = field(default_factory=dict)
     timed: dict[str, dict[str, Any]] = field(default_factory=dict)
     sessions: int = 0

@@ -31,7 +31,7 @@ from autoprune.pipeline.jobs import (
     prepare,
 )
 from autoprune.pipeline.opening import Result, check_settings
-from autoprune.pipeline.problem import Problem
+from autoprune.pipeline.problem import MARGIN, Problem
 from autoprune.pipeline.progressive_steps import Walk
 from autoprune.pipeline.progressive_watch import Watch
 from autoprune.pipeline.progressive_weights import Carried, using_order
@@ -42,8 +42,6 @@ from autoprune.pipeline.verify import uniform_within
 from autoprune.rundir import RunDir
 
 __all__ = ["check_progressive", "progressive_job"]
-
-_MARGIN = 0.99  # share of the limit that the last step may measure: a later session may time it half a percent slower
 
 
 def check_progressive(experiment: Experiment) -> None:
@@ -86,7 +84,7 @@ def progressive_job(task: Task, run: RunDir, talk: Talk) -> Result:
     """
     problem = prepare(task, run, talk)
     walk = Walk(problem, talk, Watch(talk, problem.target.sensors()))
-    goal = _MARGIN if problem.budget.kind == "latency" else 1.0  # counts are exact
+    goal = MARGIN if problem.budget.kind == "latency" else 1.0  # counts are exact
     with walk.writer:
         for attempt in range(VERIFICATIONS):
             walk.until(goal)

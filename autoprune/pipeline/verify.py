@@ -10,14 +10,13 @@ import numpy as np
 from autoprune.agents import EpisodeRecord, best
 from autoprune.envs import ScoreMemory, largest_uniform, top_up
 from autoprune.errors import BudgetError
-from autoprune.pipeline.problem import Problem, figure
+from autoprune.pipeline.problem import MARGIN, Problem, figure
 from autoprune.pipeline.searching import project, uniform_choices
 from autoprune.pipeline.talk import Talk
 from autoprune.pipeline.timing import Timing, least_timed, policy_key, time_policies
 
 __all__ = ["Candidate", "uniform_within", "within_budget"]
 
-_MARGIN = 0.99  # share of the limit that a finalist may take: a later session may time it half a percent slower
 _BATCH = 6  # policies timed together before the next are looked at
 _ROUNDS = 6  # times that the limit is tightened before the budget is given up
 _ROOM = 0.05  # share of the limit below which what a candidate leaves unspent is not worth another timing
@@ -87,7 +86,7 @@ def _moved(problem: Problem, policies: Sequence[dict[str, int]]) -> list[dict[st
 
 def _tightened(problem: Problem, over: float) -> float:
     """The limit less the measured error; the least that can be reached is tried before a noisy session ends the job."""
-    limit = problem.limit * min(0.99, _MARGIN / max(over, 1e-9))
+    limit = problem.limit * min(0.99, problem.margin / max(over, 1e-9))
     least = problem.cost.least()[0]
     return max(limit, least) if problem.limit > 1.001 * least else limit
 
@@ -122,7 +121,7 @@ def _first_that_pass(
         batch = ranked[start : start + size]
         timed = time_policies(problem, [c for c, _ in batch])
         timings += timed
-        passed += [Candidate(c, s, t) for (c, s), t in zip(batch, timed, strict=True) if t.over <= _MARGIN]
+        passed += [Candidate(c, s, t) for (c, s), t in zip(batch, timed, strict=True) if t.over <= problem.margin]
         if len(passed) >= wanted or not passed:
             break  # where none of a batch passes, the predictions are too low for the others as well
     return passed[:wanted], timings
@@ -165,9 +164,9 @@ def _grown(problem: Problem, candidate: Candidate, attempt: int) -> dict[str, in
     """The candidate widened in random order up to what its own measurement says the limit is; None if it is full."""
     predicted = problem.cost.cost(candidate.choices)
     over = candidate.timing.over if candidate.timing is not None else predicted / problem.limit
-    if over >= 1 - _ROOM:
+    if over >= problem.margin / MARGIN * (1 - _ROOM):
         return None
-    margin = _MARGIN ** (1 + attempt) if candidate.timing is not None else 1.0  # counts are exact
+    margin = problem.margin * MARGIN**attempt if candidate.timing is not None else 1.0  # counts are exact
     indices = problem.space.indices(candidate.choices)
     draw = np.random.default_rng((int(policy_key(candidate.choices), 16), attempt))
     wider = problem.space.choices(top_up(problem.cost, margin * predicted / over, indices, draw))
@@ -187,7 +186,7 @@ def uniform_within(problem: Problem, without: Sequence[str] = ()) -> dict[str, i
         if choices is None:
             return None
         over = time_policies(problem, [choices])[0].over if problem.budget.kind == "latency" else 0.0
-        if over <= _MARGIN and policy_key(choices) not in without:
+        if over <= problem.margin and policy_key(choices) not in without:
             return choices
-        limit = min(problem.cost.cost(choices) * 0.999, limit * _MARGIN / max(over, _MARGIN))
+        limit = min(problem.cost.cost(choices) * 0.999, limit * problem.margin / max(over, problem.margin))
     return None

@@ -69,7 +69,7 @@ def test_the_uniform_agent_s_next_policy_is_uniform_too(compress, misses):
 def test_a_network_that_missed_does_not_come_back_as_the_uniform_baseline(compress, misses, monkeypatch):
     monkeypatch.setattr(jobs, "tournament", lambda problem, finalists, *_: (finalists[-1], []))  # the last is uniform
     timed = misses(2)
-    compress(agent="random")
+    compress(agent="random", budget="latency<=95%")
     assert len(timed) == 3 and timed[0] not in timed[1:] and timed[1] != timed[2]
 
 
@@ -93,9 +93,31 @@ def test_where_nothing_narrower_is_left_the_user_s_budget_and_what_was_measured_
 
 
 def test_when_no_finalist_passes_the_least_that_was_measured_is_told(compress, monkeypatch):
-    from autoprune.pipeline import verify
+    from autoprune.pipeline import jobs
 
-    monkeypatch.setattr(verify, "_MARGIN", 0.2)
+    real = jobs.prepare
+
+    def strict(*arguments):
+        problem = real(*arguments)
+        problem.margin = 0.2
+        return problem
+
+    monkeypatch.setattr(jobs, "prepare", strict)
     with pytest.raises(BudgetError, match="could not be met as measured on formula; the least measured is") as caught:
         compress(agent="random")
     assert caught.value.least > 0
+
+
+def test_after_a_miss_finalists_must_leave_as_much_as_the_last_session_took_longer(compress, misses, monkeypatch):
+    asked, real = [], jobs.within_budget
+
+    def within_budget(problem, *arguments, **more):
+        asked.append(problem.margin)
+        found = real(problem, *arguments, **more)
+        assert all(candidate.timing.over <= problem.margin for candidate in found)
+        return found
+
+    monkeypatch.setattr(jobs, "within_budget", within_budget)
+    misses(1)
+    compress(agent="random")
+    assert asked[0] == 0.99 and 0.9 <= asked[1] <= 0.99 * 0.99 / 1.05
