@@ -18,6 +18,7 @@ from autoprune.hardware.entries import Entry, call_overhead, measure_layers
 from autoprune.hardware.gaps import by_tiles, doubtful, estimate
 from autoprune.hardware.layers import Layer
 from autoprune.hardware.lowering import slots_of
+from autoprune.hardware.measuring import least_of
 from autoprune.hardware.protocol import Measurement, Protocol
 from autoprune.hardware.table import LatencyTable, Progress
 from autoprune.space import SearchSpace
@@ -270,7 +271,7 @@ class _Builder:
             )
             for _ in range(1 if self.target.compiles_long else 2)
         ]
-        return [min(each, key=lambda result: result.ms) for each in zip(*passes, strict=True)]
+        return least_of(passes)[0]
 
     def finish(self) -> None:
         """Fill the gaps: by the step function, or by multiply-accumulates where no layer can be timed alone."""

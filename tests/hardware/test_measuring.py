@@ -1,4 +1,4 @@
-"""Several passes: the quietest is the answer as a whole, and passes that never agree are not called stable."""
+"""Several passes: the least of each network is the answer, and passes that never agree are not called stable."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import nn
 
 from autoprune.errors import InputError
 from autoprune.hardware import Measurement, Target, measure
-from autoprune.hardware.measuring import quietest
+from autoprune.hardware.measuring import least_of
 
 
 class Script(Target):
@@ -38,19 +38,26 @@ def timed(*passes, at_most=4):
 
 
 def test_passes_that_agree_end_the_measurement():
-    results, left = timed((2.0, 1.0), (2.02, 1.01), (9.0, 9.0))
+    results, left = timed((2.0, 1.0), (2.02, 1.01), (2.01, 1.005), (9.0, 9.0))
     assert [r.ms for r in results] == [2.0, 1.0]
     assert len(left) == 1
-    assert all(r.stable and r.conditions["passes"] == 2 for r in results)
-    assert results[0].conditions["passes_differ"] == pytest.approx(0.01)
+    assert all(r.stable and r.conditions["passes"] == 3 for r in results)
+    assert results[0].conditions["passes_differ"] == pytest.approx(0.005)
 
 
-def test_a_slow_spell_is_outlived_and_networks_of_two_passes_are_never_mixed():
+def test_a_slow_spell_is_outlived():
     # The spell hits the small network hardest, and the second pass ends in it.
     results, left = timed((2.2, 1.5), (2.0, 1.45), (2.01, 1.0), (2.03, 1.01))
-    assert [r.ms for r in results] == [2.01, 1.0]
+    assert [r.ms for r in results] == [2.0, 1.0]
     assert left == []
     assert all(r.stable for r in results)
+
+
+def test_where_tensors_come_to_lie_in_one_process_decides_nothing():
+    # Each network is 3 % slower in every other process, by chance and for itself.
+    results, _ = timed((2.06, 1.0), (2.0, 1.03), (2.06, 1.03), (2.0, 1.0))
+    assert [r.ms for r in results] == [2.0, 1.0]
+    assert all(r.stable for r in results) and results[0].conditions["passes_differ"] == 0
 
 
 def test_passes_that_never_agree_are_unstable():
@@ -71,6 +78,6 @@ def test_one_pass_is_taken_as_it_is():
 def test_the_order_of_passes_does_not_matter():
     passes = [[Measurement(ms, 0.0, 1, "cpu", True) for ms in row] for row in ((2.0, 1.2), (2.1, 1.0), (4.0, 4.0))]
     for order in ((0, 1, 2), (2, 1, 0), (1, 2, 0)):
-        best, differ = quietest([passes[i] for i in order])
-        assert [m.ms for m in best] == [2.1, 1.0]
+        best, differ = least_of([passes[i] for i in order])
+        assert [m.ms for m in best] == [2.0, 1.0]
         assert differ == pytest.approx(0.2)
