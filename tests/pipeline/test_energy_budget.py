@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from fake_meter import energy_by_formula
+from heard import Heard
 
 import autoprune
 from autoprune.budget import Budget
@@ -13,7 +14,6 @@ from autoprune.cost.energy import MODELLED, Coefficients
 from autoprune.errors import BudgetError, InputError
 from autoprune.graph import analyse
 from autoprune.pipeline.energy import energy_of
-from autoprune.pipeline.talk import Talk
 from autoprune.reports.tables import summary_lines
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
@@ -85,15 +85,6 @@ def test_a_sensor_that_fails_at_the_end_leaves_a_figure_that_says_so(trained, lo
     figures = result.report["finetuned"]
     assert figures["energy_label"] == "modelled (fitted on RAPL)" and "energy_mj" not in result.policy.measured
     assert any("judged by the fitted model" in said for said in talk.said)
-
-
-class Heard(Talk):
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: list[str] = []
-
-    def say(self, sentence: str) -> None:
-        self.said.append(sentence)
 
 
 def test_a_network_that_missed_does_not_come_back_as_the_uniform_baseline(trained, loaders, monkeypatch) -> None:

@@ -3,20 +3,11 @@
 from pathlib import Path
 
 import pytest
+from heard import Heard
 
 import autoprune
 from autoprune.errors import BudgetError
 from autoprune.pipeline import jobs
-from autoprune.pipeline.talk import Talk
-
-
-class Heard(Talk):
-    def __init__(self):
-        super().__init__()
-        self.said = []
-
-    def say(self, sentence):
-        self.said.append(sentence)
 
 
 @pytest.fixture

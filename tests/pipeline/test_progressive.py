@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from heard import Heard
 
 import autoprune
 from autoprune.errors import BudgetError, InputError, RunError
@@ -13,18 +14,8 @@ from autoprune.evaluation import accuracy
 from autoprune.graph import analyse, cut
 from autoprune.models import read_weights
 from autoprune.pipeline.progressive_weights import embedded
-from autoprune.pipeline.talk import Talk
 
 STILL = {"step": "25%", "finetune_epochs": 1, "target": "tiny_job:Formula"}
-
-
-class Heard(Talk):
-    def __init__(self):
-        super().__init__()
-        self.said = []
-
-    def say(self, sentence):
-        self.said.append(sentence)
 
 
 @pytest.fixture

@@ -1,0 +1,12 @@
+"""A listener that keeps what a job says."""
+
+from autoprune.pipeline.talk import Talk
+
+
+class Heard(Talk):
+    def __init__(self):
+        super().__init__()
+        self.said = []
+
+    def say(self, sentence):
+        self.said.append(sentence)
