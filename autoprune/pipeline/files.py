@@ -62,11 +62,9 @@ def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, Te
 
 def _arguments(name: str, example: Tensor) -> dict[str, int]:
     """What a network of the zoo is made with for inputs like this one, where a policy does not say."""
-    return (
-        {}
-        if is_reference(name) or example.ndim < 3
-        else {"in_channels": example.shape[1], "image_size": example.shape[-1]}
-    )
+    if is_reference(name) or example.ndim < 3:
+        return {}
+    return {"in_channels": example.shape[1], "image_size": example.shape[-1]}
 
 
 def _is_argument(name: str, value: object) -> bool:
