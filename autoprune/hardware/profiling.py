@@ -47,7 +47,7 @@ class ProfileSettings:
     fit_runs: int = 12
     held_out_runs: int = 6
     entries: Protocol = Protocol.entries()  # noqa: RUF009 - a frozen value
-    networks: Protocol = Protocol(block=0.06)  # noqa: RUF009
+    networks: Protocol = Protocol(block=0.06, meter=0)  # noqa: RUF009
 
     def __post_init__(self) -> None:
         if self.fit_runs < 8 or self.held_out_runs < 4 or self.most_entries < 1:

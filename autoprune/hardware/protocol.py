@@ -35,6 +35,8 @@ class Protocol:
         agreement: The three smallest blocks must lie within this share of each other.
         closing: Further blocks of every candidate once all have settled; who settled during a slow spell of the
             machine is found out by them, and goes on.
+        meter: Seconds for which each candidate is called under the device's counter of energy, where it has one; 0 reads
+            none.
     """
 
     block: float = 0.12
@@ -45,9 +47,11 @@ class Protocol:
     most_blocks: int = 30
     agreement: float = 0.015
     closing: int = 2
+    meter: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (0 < self.block < 60 and 0 < self.sample < 60 and 0 < self.percentile < 100):
+        lengths = 0 < self.block < 60 and 0 < self.sample < 60 and 0 <= self.meter < 60
+        if not (lengths and 0 < self.percentile < 100):
             raise InputError(f"a timing protocol needs positive lengths and a percentile below 100: {self}")
         if not (
             _KEPT <= self.least_blocks <= self.most_blocks and self.warmup >= 1 and self.agreement > 0 <= self.closing
@@ -57,7 +61,7 @@ class Protocol:
     @classmethod
     def entries(cls) -> Protocol:
         """The protocol for a table's entries: hundreds of them, each a few tens of microseconds."""
-        return cls(block=0.008, warmup=3, least_blocks=3, most_blocks=8, agreement=0.03, closing=0)
+        return cls(block=0.008, warmup=3, least_blocks=3, most_blocks=8, agreement=0.03, closing=0, meter=0)
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ __all__ = ["time_calls"]
 
 _LEAST_SAMPLES = 5  # in a block, however long one call takes
 _MOST_DISTURBED = 100  # in a block; a machine that is never quiet still gets a value, flagged by the count
+_BETWEEN_READINGS = 0.01  # seconds of calls before the counter of energy is looked at again
+_TICK = 2.0  # seconds after which a counter of energy that has not moved is given up
 
 
 @dataclass
@@ -26,8 +29,7 @@ class _Candidate:
     samples: int = 0
     disturbed: int = 0
     counts: dict[str, int] = field(default_factory=dict)
-    calls: int = 0
-    joules: float | None = 0.0
+    joules: float | None = None
 
 
 def time_calls(
@@ -44,7 +46,8 @@ def time_calls(
         clock: The clock for one sample.
         protocol: Blocks, warm-up and stopping rule.
         alive: Called with (settled candidates, all candidates) after every block.
-        energy: The device's running counter of energy in joules, where it has one; it is read around every block.
+        energy: The device's running counter of energy in joules, where it has one; it is read once all have been timed,
+            in a stretch of `protocol.meter` seconds for each.
 
     Returns:
         One measurement a call, in order.
@@ -57,11 +60,15 @@ def time_calls(
         for candidate in candidates:
             _warm_up(candidate, clock, protocol)
             alive(0, len(candidates))
-        _settle(candidates, clock, protocol, alive, energy)
+        _settle(candidates, clock, protocol, alive)
         for candidate in candidates * protocol.closing:
-            _block(candidate, clock, protocol, energy)
+            _block(candidate, clock, protocol)
             alive(len(candidates), len(candidates))
-        _settle(candidates, clock, protocol, alive, energy)
+        _settle(candidates, clock, protocol, alive)
+        if energy is not None and protocol.meter:
+            for candidate in candidates:
+                candidate.joules = _joules_a_call(candidate, clock, protocol, energy)
+                alive(len(candidates), len(candidates))
     finally:
         if collecting:
             gc.enable()
@@ -73,12 +80,11 @@ def _settle(
     clock: Clock,
     protocol: Protocol,
     alive: Callable[[int, int], None],
-    energy: Callable[[], float | None] | None,
 ) -> None:
     """Rounds of one block each, until every candidate has settled or been given up."""
     while pending := [c for c in candidates if not _done(c, protocol)]:
         for candidate in pending:
-            _block(candidate, clock, protocol, energy)
+            _block(candidate, clock, protocol)
             alive(len(candidates) - len(pending), len(candidates))
 
 
@@ -93,19 +99,16 @@ def _warm_up(candidate: _Candidate, clock: Clock, protocol: Protocol) -> None:
         candidate.loops = max(1, min(10_000, math.ceil(protocol.sample / max(shortest, 1e-7))))
 
 
-def _block(candidate: _Candidate, clock: Clock, protocol: Protocol, energy: Callable[[], float | None] | None) -> None:
+def _block(candidate: _Candidate, clock: Clock, protocol: Protocol) -> None:
     """Take samples until the block is long enough; keep the low percentile of the undisturbed ones."""
     before = counters()
     samples: list[float] = []
     disturbed: list[float] = []
     spent = 0.0
-    joules = energy() if energy is not None else None
     while (spent < protocol.block or len(samples) < _LEAST_SAMPLES) and len(disturbed) < _MOST_DISTURBED:
         taken, clean = clock.sample(candidate.call, candidate.loops)
         (samples if clean else disturbed).append(taken / candidate.loops)
         spent += taken
-    _add_energy(candidate, joules, energy() if energy is not None else None)
-    candidate.calls += (len(samples) + len(disturbed)) * candidate.loops
     candidate.blocks.append(_percentile(samples or disturbed, protocol.percentile))
     candidate.samples += len(samples or disturbed)
     candidate.disturbed += len(disturbed)
@@ -115,11 +118,35 @@ def _block(candidate: _Candidate, clock: Clock, protocol: Protocol, energy: Call
             candidate.counts[name] = candidate.counts.get(name, 0) + value - was
 
 
-def _add_energy(candidate: _Candidate, before: float | None, after: float | None) -> None:
-    """What a block took; one reading that failed leaves the candidate without a figure, not with a smaller one."""
-    if candidate.joules is not None:
-        known = before is not None and after is not None and after >= before
-        candidate.joules = candidate.joules + after - before if known else None  # type: ignore[operator]  # known
+def _joules_a_call(
+    candidate: _Candidate, clock: Clock, protocol: Protocol, energy: Callable[[], float | None]
+) -> float | None:
+    """Energy over the calls between two ticks of the counter at least `protocol.meter` seconds apart.
+
+    A processor's counter ticks a thousand times a second, a GPU's ten times or less: between readings that are not ticks
+    there would be up to one tick's energy too much or too little.
+
+    Returns:
+        Joules; None if the counter failed, went back, or did not move for two seconds.
+    """
+    loops = max(candidate.loops, math.ceil(_BETWEEN_READINGS / max(_percentile(candidate.blocks, 20), 1e-7)))
+    begun: tuple[float, float] | None = None  # joules and time at the first tick
+    calls, last = 0, energy()
+    moved = time.perf_counter()
+    while last is not None:
+        clock.sample(candidate.call, loops)
+        calls += loops
+        joules, now = energy(), time.perf_counter()
+        if joules is None or joules < last or (joules == last and now - moved > _TICK):
+            return None
+        if joules == last:
+            continue
+        if begun is None:
+            begun, calls = (joules, now), 0
+        elif now - begun[1] >= protocol.meter:
+            return (joules - begun[0]) / calls
+        last, moved = joules, now
+    return None
 
 
 def _percentile(samples: Sequence[float], percent: float) -> float:
@@ -138,7 +165,7 @@ def _measurement(candidate: _Candidate, clock: Clock, protocol: Protocol) -> Mea
         "page_faults": None,
         "stolen_ticks": None,
         "load": load_average(),
-        "energy_mj": candidate.joules / candidate.calls * 1e3 if candidate.joules else None,  # 0 is no energy
+        "energy_mj": None if candidate.joules is None else candidate.joules * 1e3,
     }
     conditions.update(candidate.counts)
     return Measurement(

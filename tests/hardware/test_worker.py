@@ -1,5 +1,6 @@
 """A worker that crashes, hangs or talks too much: a clear error of one line, never a wait without end."""
 
+import math
 import sys
 import time
 
@@ -31,7 +32,7 @@ def test_what_a_runtime_prints_does_not_disturb() -> None:
     assert 0.4 < result.ms < 1.0
 
 
-def test_energy_is_read_around_every_block() -> None:
+def test_energy_is_that_of_a_call() -> None:
     """2 mJ a call, whatever the calls' length, warm-up left out, over a wrap of the counter."""
     for result in _local("MeteredTarget").time([b"0.5", b"2"], _QUICK):
         assert result.conditions["energy_mj"] == pytest.approx(2.0) and result.conditions["energy_source"] == "RAPL"
@@ -94,10 +95,44 @@ def test_a_module_that_fails_while_it_is_imported_is_the_users_fault(tmp_path, m
         get_target("broken_board:Board")
 
 
-def test_energy_is_none_when_a_reading_fails() -> None:
-    readings = iter([1.0, 1.5, 1.5, None, *[2.0] * 1000])
-    (result,) = time_calls([lambda: None], CpuClock(), _QUICK, energy=lambda: next(readings))
-    assert result.conditions["energy_mj"] is None
+class SlowCounter:
+    """A clock on which a call takes 1 ms and 3 mJ, and a counter of energy that moves every 100 ms, as a GPU's."""
+
+    name = "slow"
+
+    def __init__(self, monkeypatch, fails_at=math.inf) -> None:
+        self.calls, self.fails_at = 7, fails_at  # the first tick comes early
+        monkeypatch.setattr("autoprune.hardware.timing.time.perf_counter", lambda: self.calls * 1e-3)
+
+    def sample(self, call, loops):
+        self.calls += loops
+        return loops * 1e-3, True
+
+    def read(self) -> float | None:
+        return None if self.calls > self.fails_at else self.calls // 100 * 100 * 3e-3
+
+
+def _metered(counter, **protocol):
+    quick = Protocol(block=0.01, warmup=1, least_blocks=3, most_blocks=3, **protocol)
+    return [m.conditions["energy_mj"] for m in time_calls([lambda: None] * 2, counter, quick, energy=counter.read)]
+
+
+@pytest.mark.parametrize("meter", [0.15, 1.0, 3.0])
+def test_energy_is_counted_between_ticks_of_a_counter_that_ticks_slowly(meter, monkeypatch) -> None:
+    assert _metered(SlowCounter(monkeypatch), meter=meter) == pytest.approx(
+        [3.0, 3.0], rel=0.07 if meter < 1 else 0.011
+    )
+
+
+def test_energy_is_none_when_a_reading_fails_or_nothing_was_to_be_read(monkeypatch) -> None:
+    assert _metered(SlowCounter(monkeypatch, fails_at=1500), meter=1.0) == [pytest.approx(3.0, rel=0.011), None]
+    assert _metered(SlowCounter(monkeypatch), meter=0) == [None, None]
+
+
+def test_a_counter_that_stands_still_is_no_energy_and_no_wait_without_end(monkeypatch) -> None:
+    counter = SlowCounter(monkeypatch)
+    counter.read = lambda: 5.0
+    assert _metered(counter, meter=1.0) == [None, None]
 
 
 def test_a_process_that_closes_its_output_and_lives_on_is_stopped() -> None:
