@@ -35,8 +35,8 @@ class Protocol:
         agreement: The three smallest blocks must lie within this share of each other.
         closing: Further blocks of every candidate once all have settled; who settled during a slow spell of the
             machine is found out by them, and goes on.
-        meter: Seconds for which each candidate is called under the device's counter of energy, where it has one; 0 reads
-            none.
+        meter: Seconds for which each candidate is called under the device's counter of energy, where it has one; with 0
+            that is not read.
     """
 
     block: float = 0.12

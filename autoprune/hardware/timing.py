@@ -121,32 +121,32 @@ def _block(candidate: _Candidate, clock: Clock, protocol: Protocol) -> None:
 def _joules_a_call(
     candidate: _Candidate, clock: Clock, protocol: Protocol, energy: Callable[[], float | None]
 ) -> float | None:
-    """Energy over the calls between two ticks of the counter at least `protocol.meter` seconds apart.
+    """Energy of the calls between two ticks of the counter that are at least `protocol.meter` seconds apart.
 
-    A processor's counter ticks a thousand times a second, a GPU's ten times or less: between readings that are not ticks
-    there would be up to one tick's energy too much or too little.
+    A processor's counter ticks a thousand times a second, a GPU's ten times: readings between ticks would be off by
+    up to one of them. In between nobody looks: NVML takes 2.5 ms for an answer, in which the GPU has nothing to do.
 
     Returns:
         Joules; None if the counter failed, went back, or did not move for two seconds.
     """
-    loops = max(candidate.loops, math.ceil(_BETWEEN_READINGS / max(_percentile(candidate.blocks, 20), 1e-7)))
-    begun: tuple[float, float] | None = None  # joules and time at the first tick
-    calls, last = 0, energy()
-    moved = time.perf_counter()
-    while last is not None:
-        clock.sample(candidate.call, loops)
-        calls += loops
-        joules, now = energy(), time.perf_counter()
-        if joules is None or joules < last or (joules == last and now - moved > _TICK):
-            return None
-        if joules == last:
-            continue
-        if begun is None:
-            begun, calls = (joules, now), 0
-        elif now - begun[1] >= protocol.meter:
-            return (joules - begun[0]) / calls
-        last, moved = joules, now
-    return None
+    some = max(candidate.loops, math.ceil(_BETWEEN_READINGS / max(min(candidate.blocks), 1e-7)))
+
+    def until_tick() -> tuple[float | None, int]:
+        calls, start, was = 0, time.perf_counter(), energy()
+        while was is not None and time.perf_counter() - start < _TICK:
+            clock.sample(candidate.call, some)
+            calls += some
+            if (now := energy()) != was:
+                return now, calls
+        return None, calls
+
+    first, _ = until_tick()
+    calls, start = 0, time.perf_counter()
+    while time.perf_counter() - start < protocol.meter:
+        clock.sample(candidate.call, some)
+        calls += some
+    last, more = until_tick()
+    return (last - first) / (calls + more) if first is not None and last is not None and last > first else None
 
 
 def _percentile(samples: Sequence[float], percent: float) -> float:

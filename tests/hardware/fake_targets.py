@@ -33,7 +33,7 @@ class SleepTarget(LocalTarget):
 
 
 class MeteredTarget(SleepTarget):
-    """Takes 2 mJ a call, by a RAPL made of files that wraps after 1 J; the counter stands near its end."""
+    """Takes 2 mJ a call, by a RAPL made of files that wraps after 10 J; the counter stands near its end."""
 
     name = "metered"
 
@@ -47,8 +47,8 @@ class MeteredTarget(SleepTarget):
         self.zone = self.root / "sys/class/powercap/intel-rapl:0"
         self.zone.mkdir(parents=True)
         (self.zone / "name").write_text("package-0")
-        (self.zone / "max_energy_range_uj").write_text("1000000")
-        (self.zone / "energy_uj").write_text("980000")
+        (self.zone / "max_energy_range_uj").write_text("10000000")
+        (self.zone / "energy_uj").write_text("9980000")
         return Sensors(root=self.root)
 
     def load(self, payload):
@@ -56,7 +56,7 @@ class MeteredTarget(SleepTarget):
 
         def call():
             spin()
-            meter.write_text(str((int(meter.read_text()) + 2000) % 1000000))
+            meter.write_text(str((int(meter.read_text()) + 2000) % 10000000))
 
         return call
 

@@ -9,7 +9,6 @@ import pytest
 from autoprune.errors import InputError, TargetError
 from autoprune.hardware import LocalTarget, Protocol, get_target
 from autoprune.hardware.client import Worker
-from autoprune.hardware.clocks import CpuClock
 from autoprune.hardware.lines import LineProcess
 from autoprune.hardware.timing import time_calls
 
