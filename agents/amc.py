@@ -17,6 +17,7 @@ from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch.nn import functional
 
+from autoprune._seeding import seeded
 from autoprune.agents.replay import EpisodeReplay
 from autoprune.envs import PruningEnv, action_for
 from autoprune.errors import InputError
@@ -122,8 +123,7 @@ class AMC(DDPG):
         self._stream = seed  # not `seed`: stable-baselines3 would seed the global generators with it
         self._script: list[NDArray[np.float32]] | None = None
         steps = len(env.space)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # inside the fork: the global state is put back
+        with seeded(seed):
             super().__init__(
                 "MlpPolicy",
                 DummyVecEnv([lambda: env]),

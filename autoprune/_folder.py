@@ -55,8 +55,11 @@ def refuse_existing(path: Path, *, resume: bool = False, overwrite: bool = False
     """Refuse a folder that a run must not be started in, before any work is done.
 
     Raises:
-        RunError: If the path is a file or somebody else's folder, or holds a run that is neither resumed nor replaced.
+        RunError: If the path is a file or somebody else's folder, or holds a run that is neither resumed nor replaced,
+            or is to be both.
     """
+    if resume and overwrite:
+        raise RunError(f"--resume goes on with {path}, --overwrite starts it anew; give one of them")
     if path.exists() and not path.is_dir():
         raise RunError(f"{path} is a file; choose another --run")
     if foreign(path):

@@ -1,13 +1,14 @@
-"""A stretch of code that draws from torch's global generators without leaving a trace in them."""
+"""Seeds: of torch's global generators for a stretch of code, without a trace, and of the loaders that a user gives."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
-__all__ = ["seeded", "stream"]
+__all__ = ["reseed", "seeded", "stream"]
 
 
 def stream(seed: int, number: int) -> int:
@@ -16,6 +17,20 @@ def stream(seed: int, number: int) -> int:
     An odd factor keeps (seed, number) pairs apart that a sum would mix up, such as (0, 1) and (1, 0).
     """
     return (seed * 1_000_003 + number) % 2**63
+
+
+def reseed(batches: Any, number: int) -> None:
+    """Let a loader's next iteration depend on a number alone, not on how often it was read before.
+
+    Batches with `set_epoch`, as `autoprune.data`'s, are told the number; a DataLoader's or its sampler's own generator
+    is seeded with it. A loader without one draws from torch's, which whoever reads it seeds.
+    """
+    if hasattr(batches, "set_epoch"):
+        batches.set_epoch(number)
+    for owner in (batches, getattr(batches, "sampler", None)):
+        generator = getattr(owner, "generator", None)
+        if isinstance(generator, torch.Generator):
+            generator.manual_seed(number)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.errors import InputError
+from autoprune.models.modes import in_mode
 from autoprune.models.outputs import inputs_of, moved, output_of
 from autoprune.models.precision import autocast, device_of
 
@@ -34,25 +35,19 @@ def accuracy(model: nn.Module, batches: Iterable[Any], *, bf16: bool | None = No
         InputError: If there are no batches or no labels, or the outputs are not one row of scores an image.
     """
     device = device_of(model)
-    modes = [(module, module.training) for module in model.modules()]
     right, count = torch.zeros((), dtype=torch.int64, device=device), 0
-    model.eval()
-    try:
-        # Not inference_mode: what a loader keeps of its batches must still be good for training.
-        with torch.no_grad(), autocast(device, bf16):
-            for batch in batches:
-                batch = moved(batch, device)
-                labels, scores = _labels_of(batch), output_of(model(inputs_of(batch)))
-                if scores.ndim != 2 or len(scores) != len(labels):
-                    raise InputError(
-                        f"the model gives outputs of shape {tuple(scores.shape)} for {len(labels)} labels; "
-                        "accuracy needs (images, classes): give an evaluate function of your own"
-                    )
-                right += (scores.argmax(1) == labels).sum()
-                count += len(labels)
-    finally:
-        for module, before in modes:
-            module.training = before
+    # Not inference_mode: what a loader keeps of its batches must still be good for training.
+    with in_mode(model), torch.no_grad(), autocast(device, bf16):
+        for batch in batches:
+            batch = moved(batch, device)
+            labels, scores = _labels_of(batch), output_of(model(inputs_of(batch)))
+            if scores.ndim != 2 or len(scores) != len(labels):
+                raise InputError(
+                    f"the model gives outputs of shape {tuple(scores.shape)} for {len(labels)} labels; "
+                    "accuracy needs (images, classes): give an evaluate function of your own"
+                )
+            right += (scores.argmax(1) == labels).sum()
+            count += len(labels)
     if not count:
         raise InputError("there are no images to score the model on; the loader is empty, or was used up")
     return int(right) / count

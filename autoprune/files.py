@@ -19,6 +19,7 @@ __all__ = [
     "read_yaml",
     "replacing",
     "require_plain",
+    "require_writable",
     "shortened",
     "write_json",
     "write_text",
@@ -54,6 +55,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def require_writable(folder: str | Path) -> None:
+    """Refuse a folder, before minutes of work, that cannot be written to; one that is not there yet is not made.
+
+    Raises:
+        InputError: If it, or the folder that it would be made in, cannot be written to.
+    """
+    there = next(each for each in (Path(folder).absolute(), *Path(folder).absolute().parents) if each.exists())
+    if not os.access(there, os.W_OK):
+        raise InputError(f"cannot write to {folder}")
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -55,6 +55,7 @@ def bench(
     """Time dense and pruned network side by side on several targets: latency ratio with its spread, accuracy, sizes."""
     from autoprune.cli.screen import Screen
     from autoprune.errors import InputError
+    from autoprune.files import require_writable
     from autoprune.pipeline.bench import bench_subject, chosen_targets
     from autoprune.pipeline.bench_subject import ModelChoice, in_batches_of, is_model, subject_of_model, subject_of_run
     from autoprune.reports.bench import write_bench
@@ -69,9 +70,11 @@ def bench(
         _refuse_options_of_models(choice)
         compared = subject_of_run(Path(subject), data_dir=data_dir, scored=not no_accuracy)
         out = out or Path(subject)
+    if out is not None:
+        require_writable(out)
     content = bench_subject(in_batches_of(compared, target_batch), devices, repetitions, Screen())
+    _print(content, as_json)  # first: a disk that is full by now takes nothing of it away
     written = [] if out is None else write_bench(content, out)
-    _print(content, as_json)
     if not as_json:
         for path in written:
             typer.echo(f"{path.suffix.removeprefix('.')}: {path}")

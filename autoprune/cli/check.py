@@ -64,5 +64,7 @@ def show_steadiness(named: Sequence[Target], processes: int, console: Console) -
             typer.echo(f"{name}: {found.figures()}\n    {found.verdict(disturbance)}")
     shown = (telemetry.load, telemetry.stolen, telemetry.quota_throttled_s)
     typer.echo(f"meanwhile, in {telemetry.seconds:.0f} s: " + ", ".join(map(str, shown)))
+    if all(isinstance(found, TargetError) for found in judged.values()):
+        raise TargetError("none of the targets could be timed; the reasons stand above")
     for left in [] if named else [t for t in every if t.compiles_long and t.available() is None]:
         typer.echo(f"{left.name}: not checked, it compiles for long; --target {left.name} checks it")

@@ -51,11 +51,10 @@ def profile(
     from autoprune.errors import InputError
     from autoprune.graph import analyse
     from autoprune.hardware import DeviceTable, LatencyTable
-    from autoprune.hardware import profile as profile_layers
     from autoprune.hardware.device_table import check_fingerprint
     from autoprune.hardware.probing import probe
     from autoprune.pipeline.device import target_of
-    from autoprune.pipeline.problem import space_for
+    from autoprune.pipeline.problem import profiled, space_for
     from autoprune.pipeline.task import load_task
 
     if out.is_dir():
@@ -65,6 +64,8 @@ def profile(
     given |= {"granularity": granularity, "seed": seed, "table": None if table is None else str(table)}
     settings = {name: value for name, value in given.items() if value is not None}
     experiment = resolve(experiment_file, settings, resume=False)
+    if experiment.table is not None and Path(experiment.table).resolve() == out.resolve():
+        raise InputError(f"--out {out} would replace the table that --table names; name another file")
     device = target_of(experiment)
     device.require()
     if experiment.table is not None:
@@ -89,18 +90,7 @@ def profile(
             screen.say(f"granule of {device.name}: {found.granule} channels ({found.reason})")
         space = space_for(experiment, analysis, device, experiment.granule, task.name)
         with screen.stage("profile", f"measuring layers on {device.name}") as bar:
-            result = profile_layers(
-                task.model,
-                analysis,
-                space,
-                task.timed_example,
-                device,
-                progress=bar,
-                seed=experiment.seed,
-                known=begun,
-                device_table=experiment.table,
-                checkpoint=lambda unfinished: unfinished.save(part),
-            )
+            result = profiled(task, experiment, device, analysis, space, part, begun, bar)
         result.save(out)
         part.unlink(missing_ok=True)
     typer.echo(result.summary())

@@ -7,7 +7,7 @@ import typer
 from autoprune.cli.options import Flags, experiment_command
 from autoprune.cli.stopping import resumable
 from autoprune.cli.sweeps import Part
-from autoprune.cli.whole_run import AGAIN, checked_parts
+from autoprune.cli.whole_run import again, checked_parts
 from autoprune.errors import InputError
 from autoprune.experiment import Experiment
 
@@ -26,7 +26,7 @@ def search(experiment: Experiment, flags: Flags) -> None:
         raise InputError("--accuracy-drop needs fine-tuning to know what is lost; use autoprune compress")
     with checked_parts(experiment, flags, _check) as parts:
         for part in parts:
-            with resumable(part.experiment.run_dir, AGAIN):
+            with resumable(part.experiment.run_dir, again(flags)):
                 _one(part, flags)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import RunError
 from autoprune.experiment import Experiment
@@ -61,6 +61,8 @@ def parts_of(experiment: Experiment, flags: Flags, check: Callable[[Experiment],
     if alone:
         yield [Part(experiment, None)]
         return
+    if not (flags.resume or flags.overwrite):
+        _refuse_another_sweep(folder, experiment)
     _write(folder, experiment)
     try:
         yield [Part(each, experiments[0].run_dir if number else None) for number, each in enumerate(experiments)]
@@ -102,13 +104,25 @@ def _refuse_folder(folder: Path) -> None:
         raise RunError(f"{folder} exists and holds something else than runs; choose another --run")
 
 
+def _refuse_another_sweep(folder: Path, experiment: Experiment) -> None:
+    """A folder says with which settings its runs go on; those of other runs would be forgotten."""
+    from autoprune.files import read_yaml
+
+    path = folder / SWEEP_FILE
+    if path.exists() and read_yaml(path, "sweep").get("settings") != _settings(experiment):
+        raise RunError(f"{folder} holds runs of other settings; --resume goes on with these, or choose another --run")
+
+
+def _settings(experiment: Experiment) -> dict[str, Any]:
+    return experiment.model_dump(mode="json", exclude={"run"})
+
+
 def _write(folder: Path, experiment: Experiment) -> None:
     import yaml
 
     from autoprune.files import write_text
 
-    settings = experiment.model_dump(mode="json", exclude={"run"})
-    write_text(folder / SWEEP_FILE, yaml.safe_dump({"settings": settings}, sort_keys=False))
+    write_text(folder / SWEEP_FILE, yaml.safe_dump({"settings": _settings(experiment)}, sort_keys=False))
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from autoprune.pipeline.task import Task
     from autoprune.rundir import RunDir
 
-__all__ = ["AGAIN", "checked_parts", "whole_runs"]
-
-AGAIN = "the same command with --resume"
-"""How a user goes on with a run that was interrupted."""
+__all__ = ["again", "checked_parts", "whole_runs"]
 
 Check = Callable[[Experiment], None]
 Job = Callable[["Task", "RunDir", "Talk"], "Result"]
@@ -37,8 +34,13 @@ def whole_runs(experiment: Experiment, flags: Flags, check: Check, job: Job) -> 
     """
     with checked_parts(experiment, flags, check) as parts:
         for part in parts:
-            with resumable(part.experiment.run_dir, AGAIN):
+            with resumable(part.experiment.run_dir, again(flags)):
                 _one(part, flags, job)
+
+
+def again(flags: Flags) -> str:
+    """How a user goes on with a run that was interrupted."""
+    return f"the same command with --resume{' in place of --overwrite' if flags.overwrite else ''}"
 
 
 @contextmanager
@@ -46,7 +48,7 @@ def checked_parts(experiment: Experiment, flags: Flags, check: Check) -> Iterato
     """The runs of a command, all of which were checked before the first of them starts to take hours."""
 
     def watched(each: Experiment) -> None:
-        with resumable(each.run_dir, AGAIN):
+        with resumable(each.run_dir, again(flags)):
             check(each)
 
     with parts_of(experiment, flags, watched) as parts:

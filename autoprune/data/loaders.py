@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from autoprune._reference import call, resolve
-from autoprune._seeding import seeded
+from autoprune._seeding import reseed, seeded
 from autoprune.data.base import DataSet
 from autoprune.errors import InputError
 
@@ -43,13 +43,15 @@ def from_loaders(
         classes: Number of classes; None counts them, and gives 0 where the second items are no class numbers.
         name: What the data set is called.
         calibration_images: Calibration stops at the first batch that reaches as many.
-        seed: For loaders that draw their order from torch's global generator.
+        seed: For loaders that shuffle.
 
     Raises:
         InputError: If a loader can be read only once or is empty, images are not finite, or there is one class only.
     """
     for part, loader in (("train", train), ("search", search), ("test", test)):
         _refuse_one_way(part, loader)
+    for loader in (train, search):
+        reseed(loader, seed)
     with seeded(seed):
         calibration = _first_batches(train, calibration_images)
         _, learned = _surveyed("train", calibration)

@@ -61,40 +61,40 @@ def analyse(model: nn.Module, example_input: Any, *, validate: bool = True) -> A
     home = device_of(model)
     example = as_example(example_input).map(lambda tensor: tensor.to(home))
     print_ = fingerprint(model)
-    shapes = tuple(tuple(tensor.shape) for tensor in example.tensors())
-    dtypes = tuple(str(tensor.dtype) for tensor in example.tensors())
-    key = (print_["sha256"], (shapes, dtypes), validate)
+    key = (print_["sha256"], (_shapes(example), _dtypes(example)), validate)
     known = _known.setdefault(model, {})
     if key not in known:
-        known[key] = _analyse(model, example, shapes, print_, validate)
+        known[key] = _analyse(model, example, print_, validate)
     return known[key]
 
 
-def _analyse(
-    model: nn.Module,
-    example: Example,
-    shapes: tuple[tuple[int, ...], ...],
-    print_: dict[str, Any],
-    validate: bool,
-) -> Analysis:
+def _shapes(example: Example) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(tensor.shape) for tensor in example.tensors())
+
+
+def _dtypes(example: Example) -> tuple[str, ...]:
+    return tuple(str(tensor.dtype).removeprefix("torch.") for tensor in example.tensors())
+
+
+def _analyse(model: nn.Module, example: Example, print_: dict[str, Any], validate: bool) -> Analysis:
     traced = trace(model, example)
     readings = first_readings(traced)
     while True:
         walk = Walk(traced, readings).run()
         drafted = draft(walk, walk.table.solve())
-        analysis = _written(model, drafted, shapes, print_)
+        analysis = _written(model, drafted, example, print_)
         proven = not validate or not drafted.groups
         failures = {} if proven else Proof(model, analysis, example, traced, drafted.norms()).run()
         again = drafted.next_readings(set(failures))
         if failures and not again:
             drafted = drafted.refuse(failures)
-            analysis = _written(model, drafted, shapes, print_)
+            analysis = _written(model, drafted, example, print_)
         if not failures or not again:
             return with_blocks(model, analysis, example, traced, drafted.norms(), validate)
         readings = {**readings, **again}
 
 
-def _written(model: nn.Module, drafted: Draft, shapes: tuple[tuple[int, ...], ...], print_: dict[str, Any]) -> Analysis:
+def _written(model: nn.Module, drafted: Draft, example: Example, print_: dict[str, Any]) -> Analysis:
     """The analysis that a draft amounts to."""
     extents = drafted.extents()
     modules = dict(model.named_modules())
@@ -112,7 +112,8 @@ def _written(model: nn.Module, drafted: Draft, shapes: tuple[tuple[int, ...], ..
         fingerprint=print_,
         parameters={name: extents.tensor(name, tuple(p.shape)) for name, p in model.named_parameters()},
         attributes=tuple((module, name, extent) for (module, name), extent in attributes.items()),
-        example_shapes=shapes,
+        example_shapes=_shapes(example),
+        example_dtypes=_dtypes(example),
     )
 
 

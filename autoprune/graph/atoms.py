@@ -48,17 +48,19 @@ class AtomTable:
         """These, and all that is tied to them, stay; the first reason given wins."""
         self._frozen.append((atoms, reason))
 
-    def made(self, atoms: Atoms) -> None:
+    def made(self, atoms: Atoms | None) -> None:
         """A layer's parameter makes these units (its output rows)."""
-        self._made.append(atoms)
+        if atoms is not None:
+            self._made.append(atoms)
 
     def contract(self, atoms: Atoms) -> None:
         """A product of two activations sums over these units."""
         self._contracted.append(atoms)
 
-    def read(self, atoms: Atoms) -> None:
+    def read(self, atoms: Atoms | None) -> None:
         """A layer's parameter reads these units and sums over them (its input columns)."""
-        self._read.append(atoms)
+        if atoms is not None:
+            self._read.append(atoms)
 
     def solve(self) -> Classes:
         """The classes that the ties so far make."""

@@ -49,11 +49,10 @@ def contract(walk: Walk, node: Node, flows: list[Flow], parts: list[str], output
     for letter in set(theirs + own) - set(output):
         if letter not in own or letter not in theirs:
             walk.freeze(dims[letter], node, "summed over by")
-        elif (read := weight.dims[own.index(letter)]) is not None:
-            walk.table.read(read)
+        else:
+            walk.table.read(weight.dims[own.index(letter)])
     for letter in set(own) & set(output) - set(theirs):
-        if (made := dims[letter]) is not None:
-            walk.table.made(made)
+        walk.table.made(dims[letter])
     result = Flow(shape, tuple(dims[letter] for letter in output))
     return _listed(walk, node, (x, theirs), (weight, own), (result, output))
 
@@ -105,14 +104,7 @@ def bilinear(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     if shape is None or weight.tensor is None:
         raise Unknown
     made, first, second = weight.dims
-    for x, read in ((one, first), (other, second)):
-        walk.tie(x.dims[-1], read, node)
-        if read is not None:
-            walk.table.read(read)
-    if made is not None:
-        walk.table.made(made)
-    if bias is not None:
-        walk.tie(made, bias.dims[0], node)
+    walk.multiply(node, [(one.dims[-1], first), (other.dims[-1], second)], made, bias)
     params = (weight, bias)
     walk.attribute(node, params, "in1_features", first)
     walk.attribute(node, params, "in2_features", second)

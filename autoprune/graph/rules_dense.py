@@ -50,19 +50,15 @@ def convolution(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     first, second = weight.dims[0], weight.dims[1]
     for atoms in (*weight.dims[2:], *x.dims[2:]):
         walk.freeze(atoms, node)
+    made, read = (second, first) if transposed else (first, second)
+    units: Atoms | None = None
     if groups == 1:
-        made, read = (second, first) if transposed else (first, second)
-        walk.tie(x.dims[1], read, node)
-        units: Atoms | None = None
+        walk.multiply(node, [(x.dims[1], read)], made, bias)
     else:
         made, units = _grouped(walk, node, x, weight, groups, transposed)
-        read = second if not transposed else first
-    if made is not None:
-        walk.table.made(made)
-    if units is None and read is not None:
-        walk.table.read(read)
-    if bias is not None:
-        walk.tie(made, bias.dims[0], node)
+        walk.multiply(node, [], made, bias)
+        if units is None:
+            walk.table.read(read)
     params = (weight, bias)
     walk.attribute(node, params, "in_channels", x.dims[1])
     walk.attribute(node, params, "out_channels", made)
@@ -174,13 +170,7 @@ def _product(walk: Walk, node: Node, x: Flow, weight: Flow, bias: Flow | None, *
     shape = shape_of(node)
     if shape is None:
         raise Unknown
-    walk.tie(x.dims[-1], read, node)
-    if read is not None:
-        walk.table.read(read)
-    if made is not None:
-        walk.table.made(made)
-    if bias is not None:
-        walk.tie(made, bias.dims[0], node)
+    walk.multiply(node, [(x.dims[-1], read)], made, bias)
     params = (weight, bias)
     walk.attribute(node, params, "in_features", x.dims[-1])
     walk.attribute(node, params, "out_features", made)
@@ -200,8 +190,7 @@ def embedding(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     """Rows of a table, looked up: its columns are the units."""
     weight, shape = walk.need(args["weight"]), shape_of(node)
     walk.freeze(weight.dims[0], node, "looked up by number in")
-    if weight.dims[1] is not None:
-        walk.table.made(weight.dims[1])
+    walk.table.made(weight.dims[1])
     if shape is None:
         raise Unknown
     walk.attribute(node, (weight,), "embedding_dim", weight.dims[1])

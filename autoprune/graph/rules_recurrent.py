@@ -63,14 +63,13 @@ def _cell(walk: Walk, node: Node, below: Atoms | None, units: Atoms | None, weig
     inputs, hidden = weights[:2]
     walk.tie(below, inputs.dims[1], node)
     for columns in (inputs.dims[1], hidden.dims[1]):
-        if columns is not None:
-            walk.table.read(columns)
+        walk.table.read(columns)
     walk.tie(units, hidden.dims[1], node)
     for flow in weights:
         rows = flow.dims[0]
         gates = None if units is None else np.tile(units, flow.shape[0] // len(units))
         walk.tie(gates, rows, node)
-        if rows is not None and len(flow.shape) == 2:
+        if len(flow.shape) == 2:
             walk.table.made(rows)
 
 

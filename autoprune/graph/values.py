@@ -193,6 +193,7 @@ class Analysis:
         attributes: (module, attribute, size): module attributes that follow the widths; "normalized_shape.0" is
             the first entry of a tuple.
         example_shapes: Shapes of the example's tensors, as they were handed over.
+        example_dtypes: Their types, such as `float32`.
         blocks: Residual branches that can be dropped, in forward order; validated unless asked otherwise.
         undroppable: Name of a residual branch -> why it cannot be dropped.
     """
@@ -204,6 +205,7 @@ class Analysis:
     parameters: Mapping[str, Shape]
     attributes: tuple[tuple[str, str, Extent], ...]
     example_shapes: tuple[tuple[int, ...], ...]
+    example_dtypes: tuple[str, ...]
     blocks: tuple[Block, ...] = ()
     undroppable: Mapping[str, str] = field(default_factory=dict)
     _by_name: dict[str, Group] = field(init=False, repr=False, default_factory=dict)

@@ -145,6 +145,24 @@ class Walk:
         self.table.tie(one, other)
         return one
 
+    def multiply(
+        self, node: Node, pairs: Iterable[tuple[Atoms | None, Atoms | None]], made: Atoms | None, bias: Flow | None
+    ) -> None:
+        """A parameter's columns read an input's units and its rows make new ones, to which the bias belongs.
+
+        Args:
+            node: The product.
+            pairs: Each input's units and the columns that read them.
+            made: The rows.
+            bias: One number a row, if there is one.
+        """
+        for units, columns in pairs:
+            self.tie(units, columns, node)
+            self.table.read(columns)
+        self.table.made(made)
+        if bias is not None:
+            self.tie(made, bias.dims[0], node)
+
     def freeze(self, atoms: Atoms | None, node: Node, what: str = "touched by") -> None:
         """Freeze one dimension, naming the operator and the user's line."""
         if atoms is not None:

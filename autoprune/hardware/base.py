@@ -148,8 +148,8 @@ class Target(abc.ABC):
         """What travels to the device to time one layer, `copies` times over in one graph.
 
         Zero copies is an empty graph, whose latency is the call overhead. None says that this runtime cannot run
-        such a layer alone; it is then priced by its multiply-accumulates. A target that does not override this
-        has its networks priced by multiply-accumulates alone, fitted on end-to-end runs.
+        such a layer alone. Where it says so of one kind of layer, or does not override this, networks are priced by
+        multiply-accumulates alone, fitted on end-to-end runs.
         """
         return None
 

@@ -12,7 +12,7 @@ from types import TracebackType
 
 from autoprune.errors import TargetError
 from autoprune.hardware.base import LocalTarget, Progress
-from autoprune.hardware.lines import LineProcess
+from autoprune.hardware.lines import LineProcess, room
 from autoprune.hardware.protocol import Measurement, Protocol
 
 __all__ = ["Worker"]
@@ -38,7 +38,7 @@ class Worker:
         self._stack = ExitStack()
 
     def __enter__(self) -> Worker:
-        with ExitStack() as stack:
+        with ExitStack() as stack, room():
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="autoprune-worker-")))
             self._process = stack.enter_context(self._program())
             request = {"path": self._target.path(), "settings": self._target.settings()}
@@ -71,11 +71,12 @@ class Worker:
 
         Raises:
             TargetError: If the worker crashed, hung, or answered nonsense; one line that says which.
+            InputError: If the folder for temporary files is full.
         """
-        files = []
-        for index, payload in enumerate(payloads):
-            files.append(self._folder / f"payload-{index}")
-            files[-1].write_bytes(payload)
+        files = [self._folder / f"payload-{index}" for index in range(len(payloads))]
+        with room():
+            for file, payload in zip(files, payloads, strict=True):
+                file.write_bytes(payload)
         request = {"files": [str(file) for file in files], "protocol": protocol.to_json()}
         results = self._process.ask(request, "result", progress)
         for file in files:

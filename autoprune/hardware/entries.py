@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from autoprune.hardware.base import Target, Timer
 from autoprune.hardware.layers import Layer
 from autoprune.hardware.protocol import Measurement, Protocol
 
-__all__ = ["Entry", "call_overhead", "measure_layers"]
+__all__ = ["Entry", "call_overhead", "measure_layers", "times_layers"]
 
 MOST_MS = 1e9  # eleven days; sums of such figures stay finite
 
@@ -118,6 +118,12 @@ def _batches(layers: Sequence[Layer], target: Target) -> Iterator[list[Layer]]:
         weights, activations = weights + own, activations + moved
     if batch:
         yield batch
+
+
+def times_layers(target: Target, layers: Iterable[Layer]) -> bool:
+    """Whether a target can time layers of all these kinds alone; networks of others are priced as wholes."""
+    kinds = {layer.kind: layer for layer in layers}
+    return bool(kinds) and all(target.pack_layer(layer, 1) is not None for layer in kinds.values())
 
 
 def _packed(target: Target, layer: Layer, copies: int) -> bytes:

@@ -11,16 +11,32 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from autoprune.errors import TargetError
+from autoprune.errors import InputError, TargetError
 
-__all__ = ["LineProcess"]
+__all__ = ["LineProcess", "room"]
 
 _CHUNK = 1 << 16
 _LONGEST = 1 << 26  # characters of one answer; more is nonsense, not memory to fill
+
+
+@contextlib.contextmanager
+def room() -> Iterator[None]:
+    """Around writing temporary files.
+
+    Raises:
+        InputError: If they cannot be written; it names their folder.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"cannot write temporary files to {tempfile.gettempdir()}: {reason}; TMPDIR names another folder"
+        ) from error
 
 
 class LineProcess:
@@ -54,7 +70,8 @@ class LineProcess:
         self._answers: queue.Queue[str | None] = queue.Queue()
 
     def __enter__(self) -> LineProcess:
-        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        with room():
+            self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         try:
             self._process = subprocess.Popen(
                 self._command,

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from autoprune.errors import InputError, TargetError
 from autoprune.files import read_json, write_json
-from autoprune.hardware.base import Target, Timer
+from autoprune.hardware.base import Target
 from autoprune.hardware.entries import Entry, call_overhead, measure_layers
 from autoprune.hardware.layers import Layer
 from autoprune.hardware.protocol import Protocol
@@ -37,6 +37,7 @@ _LOSES, _UNCLEAR_LOSS = 1.06, 1.035
 # What a step below must save, as shares of the channels left out: a free width a quarter of them, a dominated one not
 # even a tenth; and more than noise.
 _FREE, _DOMINATED = (0.25, 0.012), (0.10, 0.003)
+_BELIEVABLE = 3.0  # a step that seems to save more than so many times the channels left out was timed beside other work
 
 _answers: dict[str, Probe] = {}  # by file, of this process
 
@@ -163,16 +164,14 @@ def _measured(target: Target) -> Probe:
     """Measure stage by stage until a granule is clear."""
     evidence: dict[str, dict[str, float]] = {}
     try:
-        with target.session() as timer:
-            overhead = call_overhead(timer, target, _layers("3x3", 32, 28, 32)[0], _PROTOCOL)
-            for steps in _STAGES:
-                _compare(steps, target, timer, overhead, evidence)
+        for steps in _STAGES:
+            _compare(steps, target, evidence)
+            granule = _least(steps, evidence)
+            if granule is None and _unclear(steps, evidence):
+                _compare(steps, target, evidence)  # once more; the mean of both counts
                 granule = _least(steps, evidence)
-                if granule is None and _unclear(steps, evidence):
-                    _compare(steps, target, timer, overhead, evidence)  # once more; the mean of both counts
-                    granule = _least(steps, evidence)
-                if granule is not None or _unclear(steps, evidence):
-                    break
+            if granule is not None or _unclear(steps, evidence):
+                break
     except TargetError as error:
         return Probe(target.granule, f"the runtime's default, for it could not be probed ({error})")
     shares = {kind: {step: round(share, 4) for step, share in found.items()} for kind, found in evidence.items()}
@@ -181,10 +180,11 @@ def _measured(target: Target) -> Probe:
     return Probe(granule, f"measured: {_words(evidence)}", True, shares)
 
 
-def _compare(
-    steps: Sequence[int], target: Target, timer: Timer, overhead: float, evidence: dict[str, dict[str, float]]
-) -> None:
-    """Measure layers at some steps below full width; shares of the full width's latency go into `evidence`."""
+def _compare(steps: Sequence[int], target: Target, evidence: dict[str, dict[str, float]]) -> None:
+    """Measure layers at some steps below full width; shares of the full width's latency go into `evidence`.
+
+    In a process of its own: how fast small layers are depends on where their tensors come to lie in it.
+    """
     plan = {
         (f"{kind} at {width}", step): _layers(kind, width, size, width - step)
         for kind in ("3x3", "1x1", "depthwise")
@@ -194,8 +194,10 @@ def _compare(
     }
     layers = {layer.key: layer for members in plan.values() for layer in members}
     entries: dict[str, Entry] = {}
-    for batch in measure_layers(list(layers.values()), target, timer, overhead, _PROTOCOL):
-        entries.update(batch)
+    with target.session() as timer:
+        overhead = call_overhead(timer, target, next(iter(layers.values())), _PROTOCOL)
+        for batch in measure_layers(list(layers.values()), target, timer, overhead, _PROTOCOL):
+            entries.update(batch)
     totals = {place: sum(entries[layer.key].ms for layer in members) for place, members in plan.items()}
     for (name, step), total in totals.items():
         if step and totals[name, 0] > 0:
@@ -250,7 +252,7 @@ def _verdict(step: int, evidence: Mapping[str, Mapping[str, float]]) -> str:
     left_out = statistics.fmean(step / width for width, _ in _SIZES)
     if losses > _LOSES or saving < max(_DOMINATED[0] * left_out, _DOMINATED[1]):
         return "dominated"
-    free = losses < _UNCLEAR_LOSS and saving > max(_FREE[0] * left_out, _FREE[1])
+    free = losses < _UNCLEAR_LOSS and max(_FREE[0] * left_out, _FREE[1]) < saving < _BELIEVABLE * left_out
     return "free" if free else "unclear"
 
 

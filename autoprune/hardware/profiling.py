@@ -14,7 +14,7 @@ from autoprune.graph import Analysis, cut
 from autoprune.hardware.base import Target, Timer
 from autoprune.hardware.correction import Run
 from autoprune.hardware.device_table import DeviceTable
-from autoprune.hardware.entries import Entry, call_overhead, measure_layers
+from autoprune.hardware.entries import Entry, call_overhead, measure_layers, times_layers
 from autoprune.hardware.gaps import by_tiles, doubtful, estimate
 from autoprune.hardware.layers import Layer
 from autoprune.hardware.lowering import slots_of
@@ -47,7 +47,7 @@ class ProfileSettings:
     fit_runs: int = 12
     held_out_runs: int = 6
     entries: Protocol = Protocol.entries()  # noqa: RUF009 - a frozen value
-    networks: Protocol = Protocol(block=0.06, meter=0)  # noqa: RUF009
+    networks: Protocol = Protocol(block=0.06)  # noqa: RUF009
 
     def __post_init__(self) -> None:
         if self.fit_runs < 8 or self.held_out_runs < 4 or self.most_entries < 1:
@@ -173,7 +173,7 @@ class _Builder:
         layers = self.table.layers()
         chosen = _sample(list(layers.values()), self.settings.most_entries, draw)
         missing = [layer for layer in chosen if not self._settled(layer)]
-        if not missing or self.target.pack_layer(missing[0], 1) is None:
+        if not missing or not times_layers(self.target, layers.values()):
             return
         done = len(chosen) - len(missing)
         self.progress(done, len(chosen), "layers")

@@ -35,8 +35,8 @@ class Protocol:
         agreement: The three smallest blocks must lie within this share of each other.
         closing: Further blocks of every candidate once all have settled; who settled during a slow spell of the
             machine is found out by them, and goes on.
-        meter: Seconds for which each candidate is called under the device's counter of energy, where it has one; with 0
-            that is not read.
+        meter: Seconds for which each candidate is called, once it is timed, under the device's counter of energy, where
+            there is one; 0 leaves that alone.
     """
 
     block: float = 0.12
@@ -47,7 +47,7 @@ class Protocol:
     most_blocks: int = 30
     agreement: float = 0.015
     closing: int = 2
-    meter: float = 1.0
+    meter: float = 0.0
 
     def __post_init__(self) -> None:
         lengths = 0 < self.block < 60 and 0 < self.sample < 60 and 0 <= self.meter < 60
@@ -61,7 +61,7 @@ class Protocol:
     @classmethod
     def entries(cls) -> Protocol:
         """The protocol for a table's entries: hundreds of them, each a few tens of microseconds."""
-        return cls(block=0.008, warmup=3, least_blocks=3, most_blocks=8, agreement=0.03, closing=0, meter=0)
+        return cls(block=0.008, warmup=3, least_blocks=3, most_blocks=8, agreement=0.03, closing=0)
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name."""

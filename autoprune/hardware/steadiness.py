@@ -166,7 +166,7 @@ def check(
         raise InputError("steadiness shows between processes: at least 2 are needed")
     if sensors is None:
         sensors = targets[0].sensors() if len(targets) == 1 else Sensors()
-    protocol = protocol or Protocol(block=0.04, most_blocks=12, meter=0)
+    protocol = protocol or Protocol(block=0.04, most_blocks=12)
     start = time.monotonic()
     results: dict[str, list[Measurement]] = {target.spec: [] for target in targets}
     failed: dict[str, Steadiness | TargetError] = {}

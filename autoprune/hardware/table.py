@@ -15,7 +15,7 @@ from autoprune.errors import InputError
 from autoprune.hardware.base import Target
 from autoprune.hardware.correction import GROUPS, LOADS, Errors, Run, errors_of, fit_factors, fit_macs, loads_of
 from autoprune.hardware.device_table import DeviceTable, better, check_fingerprint
-from autoprune.hardware.entries import Entry, call_overhead, measure_layers
+from autoprune.hardware.entries import Entry, call_overhead, measure_layers, times_layers
 from autoprune.hardware.layers import Layer
 from autoprune.hardware.protocol import Measurement, Protocol
 from autoprune.hardware.slots import Slot
@@ -148,7 +148,7 @@ class LatencyTable:
         check_fingerprint(self.fingerprint, target.fingerprint())
         layers = self.visited(choices)
         missing = [layer for key, layer in layers.items() if self.source(key) != "measured"]
-        if not missing or target.pack_layer(missing[0], 1) is None:
+        if not missing or not times_layers(target, self.layers().values()):
             return 0
         protocol = self.protocols["entries"]
         with target.session() as timer:

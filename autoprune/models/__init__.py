@@ -1,6 +1,7 @@
 """Models: a small zoo, any `package.module:factory`, and weights in files."""
 
 from autoprune.models.mobilenet import mobilenet_v1, mobilenet_v2
+from autoprune.models.modes import in_mode
 from autoprune.models.outputs import inputs_of, output_of, with_tensor_output
 from autoprune.models.precision import autocast, bf16_is_fast, device_of, uses_bf16
 from autoprune.models.resnet import plain20, resnet20, resnet32, resnet56
@@ -14,6 +15,7 @@ __all__ = [
     "bf16_is_fast",
     "build",
     "device_of",
+    "in_mode",
     "inputs_of",
     "load_weights",
     "mobilenet_v1",

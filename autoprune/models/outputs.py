@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from autoprune.errors import InputError
 
-__all__ = ["inputs_of", "moved", "output_of", "with_tensor_output"]
+__all__ = ["in_float32", "inputs_of", "moved", "output_of", "with_tensor_output"]
+
+_HALF = (torch.bfloat16, torch.float16)
 
 
 def output_of(model_output: Any) -> Tensor:
@@ -75,11 +77,29 @@ def inputs_of(batch: Any) -> Tensor:
 
 def moved(batch: Any, device: torch.device) -> Any:
     """The same batch with all its tensors on a device: those of tuples, lists and mappings too."""
-    if isinstance(batch, Tensor):
-        return batch.to(device)
-    if isinstance(batch, Mapping):
-        return {key: moved(item, device) for key, item in batch.items()}
-    if isinstance(batch, tuple | list):
-        items = [moved(item, device) for item in batch]
-        return items if isinstance(batch, list) else tuple(items)
-    return batch
+    return _changed(batch, lambda tensor: tensor.to(device))
+
+
+def in_float32(output: Any) -> Any:
+    """The same output with its tensors of 16-bit numbers in float32, as mixed precision leaves them."""
+    return _changed(output, lambda tensor: tensor.float() if tensor.dtype in _HALF else tensor)
+
+
+def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A value of the same kind with its tensors changed; a mapping or tuple keeps the names that its class gives."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        items = {key: _changed(item, change) for key, item in value.items()}
+        if type(value) is dict or not isinstance(value, MutableMapping):
+            return items
+        same = copy.copy(value)
+        for key, item in items.items():
+            same[key] = item  # what `transformers` calls an output has no `update`
+        return same
+    if isinstance(value, tuple):
+        parts = [_changed(item, change) for item in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    if isinstance(value, list):
+        return [_changed(item, change) for item in value]
+    return value

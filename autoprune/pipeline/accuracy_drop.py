@@ -95,8 +95,8 @@ def _experiment(experiment: Experiment, run: RunDir, share: int) -> Experiment:
 
 
 def _like(run: RunDir) -> Path | None:
-    """An earlier step that has dense weights to take over."""
-    done = sorted(run.path.glob("steps/*/dense.safetensors"))
+    """What has dense weights to take over: an earlier step, or the run itself where it took them from another."""
+    done = [*sorted(run.path.glob("steps/*/dense.safetensors")), *run.path.glob("dense.safetensors")]
     return done[0].parent if done else None
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from autoprune.evaluation import Evaluate
 from autoprune.graph import analyse
-from autoprune.hardware import Measurement, get_target
+from autoprune.hardware import Measurement, Protocol, get_target
 from autoprune.hardware import measure as measure_networks
 from autoprune.pipeline.accuracy_drop import accuracy_drop_job
 from autoprune.pipeline.from_python import budget_setting, run_of, without_folder
@@ -181,7 +181,7 @@ def measure(
     precision: str | None = None,
     memory_format: str | None = None,
 ) -> Measurement:
-    """Latency of one network on a target: milliseconds with their spread and conditions.
+    """Latency of one network on a target: milliseconds with their spread and conditions, among them its energy.
 
     Args:
         model: The network; timed in evaluation mode, left as it is.
@@ -196,4 +196,4 @@ def measure(
         TargetError: If the target is not available here.
     """
     device = get_target(target, threads=threads, precision=precision, memory_format=memory_format)
-    return measure_networks([model], example_input, device)[0]
+    return measure_networks([model], example_input, device, Protocol(meter=1.0))[0]

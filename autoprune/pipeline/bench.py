@@ -156,7 +156,7 @@ def _timed(subject: Subject, target: Target, repetitions: int, bar: Any) -> dict
                 rounds.append(_round(timer, payloads, backwards=number % 2 == 1))
                 bar(number + 1, repetitions)
         memory = _memory(target, payloads, rounds[0])
-    except (TargetError, UnsupportedModelError, MissingExtraError) as error:
+    except (TargetError, UnsupportedModelError, MissingExtraError, InputError) as error:
         return {"available": True, "reason": " ".join(str(error).split())}
     columns = dict(zip(subject.networks, zip(*rounds, strict=True), strict=True))
     peaks = dict(zip(subject.networks, memory, strict=True))

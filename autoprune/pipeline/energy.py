@@ -11,7 +11,7 @@ from autoprune.budget import Budget
 from autoprune.cost import AdditiveCost
 from autoprune.cost.energy import Coefficients, EnergyCost, energy_cost, fit_energy
 from autoprune.graph import Analysis, cut
-from autoprune.hardware import Target, measure
+from autoprune.hardware import Protocol, Target, measure
 from autoprune.hardware.profiling import other_policies, spread_policies
 from autoprune.pipeline.talk import Talk
 from autoprune.pipeline.task import Task
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["energy_model", "energy_of", "measured_energy", "search_limit"]
 
+_PROTOCOL = Protocol(meter=1.0)
 _FIT, _HELD_OUT = 10, 4  # networks whose energy is measured, the dense one among the first
 _MARGIN = 0.98  # share of a limit on measured energy that a search may plan with: predictions miss by a few percent
 
@@ -66,7 +67,7 @@ def _measured(
 ) -> dict[str, Any]:
     """Energy of random networks in one interleaved session, as JSON values; no runs, and why, without a sensor."""
     with talk.stage("profile", f"measuring energy on {target.name}") as progress:
-        (dense,) = measure([task.model], task.timed_example, target)
+        (dense,) = measure([task.model], task.timed_example, target, _PROTOCOL)
         if dense.conditions.get("energy_mj") is None:
             why = dense.conditions.get("energy_source") or f"{target.name} says nothing about energy"
             return {"source": str(why), "runs": [], "held_out": []}
@@ -76,7 +77,11 @@ def _measured(
         kept = [{name: range(n) for name, n in space.units(choices).items()} for choices in policies]
         networks = [cut(task.model, analysis, each) for each in kept]
         results = measure(
-            networks, task.timed_example, target, progress=lambda done, total: progress(done, total, "networks")
+            networks,
+            task.timed_example,
+            target,
+            _PROTOCOL,
+            progress=lambda done, total: progress(done, total, "networks"),
         )
     runs = [
         {"choices": choices, "mj": result.conditions["energy_mj"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def load(
     example = _example(policy)
     if example is None:
         raise InputError("the policy does not say its model's input shape")
-    return small_with_weights(model, example, policy, path)
+    return small_with_weights(copy.deepcopy(model), example, policy, path)  # the caller's own stays as it is
 
 
 def _policy_and_weights(source: str | Path | Policy) -> tuple[Policy, Path | None]:

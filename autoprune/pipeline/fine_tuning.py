@@ -5,17 +5,18 @@ from __future__ import annotations
 import copy
 import io
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from autoprune.errors import InputError
+from autoprune._seeding import reseed
+from autoprune.errors import InputError, RunError
 from autoprune.evaluation import accuracy
 from autoprune.files import replacing
-from autoprune.models import device_of, inputs_of, load_weights, output_of, save_weights
+from autoprune.models import device_of, in_mode, inputs_of, load_weights, output_of, read_weights, save_weights
 from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.talk import Talk
 from autoprune.pipeline.task import Task
@@ -23,7 +24,7 @@ from autoprune.pipeline.timing import policy_key
 from autoprune.pipeline.verify import Candidate
 from autoprune.pruning.recalibrate import reestimate_batch_norm
 from autoprune.rundir import RunDir
-from autoprune.training import EpochResult, Trainer, TrainSettings, cross_entropy, distillation
+from autoprune.training import EpochResult, Trainer, TrainSettings, count_batches, cross_entropy, distillation
 
 __all__ = ["InEpochs", "fine_tune", "merit", "reported_score", "tournament", "train_dense", "train_small"]
 
@@ -35,8 +36,11 @@ def train_dense(task: Task, run: RunDir, epochs: int | None, seed: int, talk: Ta
     path, unfinished = run.file("dense.safetensors"), run.file("checkpoint/dense.pt")
     if path.exists():
         unfinished.unlink(missing_ok=True)  # a kill may have come between the two
-        load_weights(task.model, path)
-        task.trained = True
+        if task.trained:
+            _refuse_other_weights(task.model, path)
+        else:
+            load_weights(task.model, path)
+            task.trained = True
         return
     if not task.trained:
         settings = TrainSettings(epochs=epochs or task.data.dense_epochs, seed=seed)
@@ -46,6 +50,17 @@ def train_dense(task: Task, run: RunDir, epochs: int | None, seed: int, talk: Ta
         task.trained = True
     save_weights(task.model.state_dict(), path)
     unfinished.unlink(missing_ok=True)
+
+
+def _refuse_other_weights(model: nn.Module, path: Path) -> None:
+    """A run's scores and timings are those of one network; another that came with weights must not be overwritten."""
+    own = model.state_dict()
+    for name, tensor in read_weights(path).items():
+        if name not in own or not torch.equal(own[name].cpu(), tensor):
+            raise RunError(
+                f"{path.parent} was started with other weights of this network ({name} differs);"
+                " go on with those, or choose another run"
+            )
 
 
 def fine_tune(
@@ -162,19 +177,13 @@ class InEpochs:
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order and augmentation of the next iteration."""
-        number = self.first + epoch
-        if hasattr(self.batches, "set_epoch"):
-            self.batches.set_epoch(number)
-        for owner in (self.batches, getattr(self.batches, "sampler", None)):
-            generator = getattr(owner, "generator", None)
-            if isinstance(generator, torch.Generator):
-                generator.manual_seed(number)
+        reseed(self.batches, self.first + epoch)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.batches)
 
     def __len__(self) -> int:
-        return len(self.batches) if isinstance(self.batches, Sized) else sum(1 for _ in self.batches)
+        return count_batches(self.batches)
 
 
 def reported_score(task: Task, model: nn.Module, batches: Iterable[Any]) -> float:
@@ -224,9 +233,7 @@ def merit(problem: Problem, tuned: nn.Module, batches: Iterable[Any]) -> float:
         return task.judge(tuned, batches)
     settings, device = TrainSettings(), device_of(tuned)
     total, count = 0.0, 0
-    tuned.eval()
-    task.model.eval()
-    with torch.no_grad():
+    with in_mode(tuned, task.model), torch.no_grad():
         for batch in batches:
             images, labels = inputs_of(batch).to(device), batch[1].to(device)
             own, teacher = output_of(tuned(images)), output_of(task.model(images))

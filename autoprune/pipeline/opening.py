@@ -92,8 +92,9 @@ def opened_run(
 
 def _inherit(run: RunDir, like: Path) -> None:
     """Copy what costs time and does not depend on agent or budget; what the run has already stays."""
-    for source in (like / "dense.safetensors", *sorted(like.glob("checkpoint/profile-*.json"))):
-        goal = run.file(str(source.relative_to(like)))
+    tables = [*sorted(like.glob("checkpoint/profile-*.json")), *sorted(like.glob("steps/*/checkpoint/profile-*.json"))]
+    for source in (like / "dense.safetensors", *tables):
+        goal = run.file(source.name if source.suffix != ".json" else f"checkpoint/{source.name}")
         if source.exists() and not goal.exists():
             with replacing(goal) as temporary:
                 temporary.write_bytes(source.read_bytes())
@@ -141,6 +142,10 @@ def require_search(path: Path) -> Experiment:
     if experiment.agent == PROGRESSIVE:
         raise RunError(
             f"{path} was fine-tuned on its way; `autoprune progressive --run {name} --resume` goes on with it"
+        )
+    if experiment.accuracy_drop is not None and not (path / "report.json").exists():
+        raise RunError(
+            f"{path} looks for an accuracy, step by step; `autoprune compress --run {name} --resume` goes on with it"
         )
     if not (path / "policy.json").exists():
         raise RunError(f"{path} has no policy.json yet; run `autoprune search --run {name} --resume` first")

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
 from autoprune.budget import Budget
@@ -31,8 +30,9 @@ from autoprune.space import Policy, SearchSpace
 
 if TYPE_CHECKING:
     from autoprune.hardware import LatencyTable
+    from autoprune.hardware.table import Progress
 
-__all__ = ["MARGIN", "Problem", "build_problem", "figure", "profile_path", "space_for"]
+__all__ = ["MARGIN", "Problem", "build_problem", "figure", "profile_path", "profiled", "space_for"]
 
 MARGIN = 0.99
 """Share of a budget that may be taken as measured, at first: a later session may take half a percent longer."""
@@ -211,10 +211,7 @@ def _space(analysis: Analysis, task: Task, experiment: Experiment, target: Targe
     if not len(space):
         reasons = "; ".join(f"{name}: {why}" for name, why in list(space.frozen.items())[:3])
         raise InputError(f"nothing in {task.name} can be pruned ({reasons}); see autoprune inspect")
-    about = {**space.model, "arguments": task.arguments, "example": list(task.example.shape)}
-    if task.example.dtype != torch.float32:
-        about["example_dtype"] = str(task.example.dtype).removeprefix("torch.")
-    return replace(space, model=about)
+    return replace(space, model={**space.model, "arguments": task.arguments, "example": list(task.example.shape)})
 
 
 def _table(
@@ -232,7 +229,7 @@ def _table(
     The search's costs are this table's for ever. What is timed after the search refines `latency_table.json`, and a
     resumed run takes those timings up one after the other, as the whole run did.
     """
-    from autoprune.hardware import LatencyTable, profile
+    from autoprune.hardware import LatencyTable
     from autoprune.hardware.device_table import check_fingerprint
 
     path = profile_path(run, granularity)
@@ -246,21 +243,48 @@ def _table(
     if path.exists() and known is not None and same and known.complete:
         return known
     with talk.stage("profile", f"measuring layers on {target.name}") as progress:
-        table = profile(
-            task.model,
-            analysis,
-            space,
-            task.timed_example,
-            target,
-            progress=progress,
-            seed=run.experiment.seed,
-            known=known,
-            device_table=run.experiment.table,
-            checkpoint=lambda unfinished: unfinished.save(path),
-        )
+        table = profiled(task, run.experiment, target, analysis, space, path, known, progress)
         table.save(path)
     talk.say(f"latency table: {table.summary()}")
     return LatencyTable.load(path)  # as a resumed run reads it
+
+
+def profiled(
+    task: Task,
+    experiment: Experiment,
+    target: Target,
+    analysis: Analysis,
+    space: SearchSpace,
+    unfinished: Path,
+    known: LatencyTable | None,
+    progress: Progress,
+) -> LatencyTable:
+    """The model's latency table, measured as the settings want it; what is measured stands in a file at once.
+
+    Args:
+        task: The network and the batch that is timed.
+        experiment: Seed and device table.
+        target: Where.
+        analysis: The model's operators.
+        space: The decisions.
+        unfinished: The file.
+        known: A table whose measurements need not be taken again.
+        progress: Called with (done, all, what).
+    """
+    from autoprune.hardware import profile
+
+    return profile(
+        task.model,
+        analysis,
+        space,
+        task.timed_example,
+        target,
+        progress=progress,
+        seed=experiment.seed,
+        known=known,
+        device_table=experiment.table,
+        checkpoint=lambda table: table.save(unfinished),
+    )
 
 
 def profile_path(run: RunDir, granularity: Grid) -> Path:

@@ -9,7 +9,6 @@ that measures too slow shrinks further; and a step is never less than a quarter 
 from __future__ import annotations
 
 import math
-from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +39,7 @@ from autoprune.pipeline.task import Task
 from autoprune.pipeline.timing import Timing
 from autoprune.pipeline.verify import uniform_within
 from autoprune.rundir import RunDir
+from autoprune.training import count_batches
 
 __all__ = ["check_progressive", "progressive_job"]
 
@@ -122,7 +122,7 @@ def _step_epochs(problem: Problem, steps: int) -> int:
     experiment, train = problem.experiment, problem.task.data.train
     if experiment.step_batches is None:
         return steps * experiment.step_epochs
-    batches = len(train) if isinstance(train, Sized) else sum(1 for _ in train)
+    batches = count_batches(train)
     return math.ceil(steps * min(experiment.step_batches, batches) / batches)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from autoprune._seeding import stream
 from autoprune.agents.netadapt_steps import Proposal, proposals, reduction_share
 from autoprune.errors import BudgetError
 from autoprune.graph import cut
@@ -216,7 +217,8 @@ class Walk:
         after, experiment, data = before.narrowed(self.problem, choices), self.experiment, self.problem.task.data
         reestimate_batch_norm(after.network, data.calibration)
         epochs = experiment.step_epochs if experiment.step_batches is None else 1
-        settings = TrainSettings(epochs=epochs, lr=_RATE, warmup_epochs=0, weight_decay=5e-4, seed=experiment.seed)
+        seed = stream(experiment.seed, number)  # a loader that shuffles gives every step batches of its own
+        settings = TrainSettings(epochs=epochs, lr=_RATE, warmup_epochs=0, weight_decay=5e-4, seed=seed)
         first = (experiment.seed + 1) * 100_003 + _EPOCHS_APART + number * max(1, epochs)
         batches: Iterable[Any] = InEpochs(data.train, first)
         if experiment.step_batches is not None:
@@ -239,6 +241,7 @@ class Walk:
             "kept": kept_units(self.at.order, self.problem.space.units(choices)),
             "predicted": predicted,
             "measured": over * limit,
+            "how": self._how(timing),
             "limit": limit,
             "over": over,
             "latency_ms": timing.ms,
@@ -248,8 +251,18 @@ class Walk:
         }
 
     def _over(self, choices: Mapping[str, int], timing: Timing) -> float:
-        """Cost as a share of the limit: measured where the budget is a latency, else counted."""
-        return timing.over if timing.limit_ms is not None else self.problem.cost.cost(choices) / self.problem.limit
+        """Cost as a share of the limit, by the best word that there is on it (`_how`)."""
+        if timing.limit_ms is not None:
+            return timing.over
+        metered = self.problem.budget.kind == "energy" and self._how(timing) == "measured"
+        return (timing.energy_mj if metered else self.problem.cost.cost(choices)) / self.problem.limit  # type: ignore[operator]  # metered
+
+    def _how(self, timing: Timing) -> str:
+        """Whether the cost of a step's network was measured, counted, or is modelled."""
+        kind = self.problem.budget.kind
+        if kind == "energy":
+            return "measured" if self.problem.energy.measured and timing.energy_mj is not None else "modelled"
+        return "measured" if kind == "latency" else "counted"
 
     def _replay(self, row: Mapping[str, Any]) -> None:
         """Read a step's timings back, in order, so that the latency model is what it was."""
@@ -280,7 +293,7 @@ class Walk:
         changes = ", ".join(f"{name} {earlier[name]} to {row['choices'][name]}" for name in row["shrunk"])
         unit = self.problem.cost.unit
         self.talk.say(
-            f"step {row['step']}: {changes or 'the dense network'}; predicted {figure(row['predicted'])}, measured"
+            f"step {row['step']}: {changes or 'the dense network'}; predicted {figure(row['predicted'])}, {row['how']}"
             f" {figure(row['measured'])} {unit} of {figure(row['limit'])}; accuracy {row['accuracy_cut']:.2%} cut,"
             f" {row['accuracy']:.2%} fine-tuned"
         )

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoprune._seeding import seeded
+from autoprune._seeding import reseed, seeded
 from autoprune.data import DataSet, load
 from autoprune.errors import InputError
 from autoprune.evaluation import Evaluate, accuracy
 from autoprune.experiment import Experiment
-from autoprune.models import build, load_weights
+from autoprune.models import build, device_of, in_mode, load_weights, output_of
 
-__all__ = ["Loss", "Task", "deal", "example_of_shape", "load_task", "model_of_shape", "shipped_weights"]
+__all__ = ["Loss", "Task", "check_task", "deal", "example_of_shape", "load_task", "model_of_shape", "shipped_weights"]
 
 Loss = Callable[[Any, Any], Tensor]
 
@@ -61,17 +61,13 @@ class Task:
 
     def judge(self, model: nn.Module, batches: Iterable[Any]) -> float:
         """Score of a network in evaluation mode; every module's own mode is put back."""
-        modes = [(module, module.training) for module in model.modules()]
-        model.eval()
-        try:
+        with in_mode(model):
             return float(self.evaluate(model, batches))
-        finally:
-            for module, training in modes:
-                module.training = training
 
     @cached_property
     def search_parts(self) -> tuple[list[Any], list[Any]]:
         """The search split, dealt to episodes and to finalists; read once, since a loader may shuffle."""
+        reseed(self.data.search, 0)
         with seeded(0):
             return deal(self.data.search)
 
@@ -97,7 +93,7 @@ def load_task(experiment: Experiment) -> Task:
     task.target_batch = experiment.target_batch
     if weights is not None:
         task.weights_origin = origin
-    _check_forward(task, device)
+    check_task(task)
     return task
 
 
@@ -147,7 +143,8 @@ def deal(batches: Iterable[Any]) -> tuple[list[Any], list[Any]]:
         mine = torch.tensor([_scores_episodes(seen + image) for image in range(size)])
         for part, mask in ((episodes, mine), (finalists, ~mine)):
             if bool(mask.any()):
-                part.append(tuple(tensor[mask] for tensor in batch))
+                images = [tensor[mask] for tensor in batch]
+                part.append(type(batch)(*images) if hasattr(batch, "_fields") else tuple(images))
         seen += size
     return (episodes or finalists, finalists or episodes)
 
@@ -170,24 +167,29 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _check_forward(task: Task, device: torch.device) -> None:
-    """Run the model once, so that a misfit of model and data is an error now and not after the training."""
-    from autoprune.models.outputs import output_of
+def check_task(task: Task) -> None:
+    """Run the model once, so that a misfit of model, data and score is an error now and not after the search.
 
-    was_training = task.model.training
-    task.model.eval()
+    Raises:
+        InputError: If the model cannot take the data's images, or its outputs cannot be scored.
+    """
     try:
-        with torch.no_grad():
-            output = output_of(task.model(task.example.to(device)))
+        with in_mode(task.model), torch.no_grad():
+            output = output_of(task.model(task.example.to(device_of(task.model))))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"the model {task.name} cannot take images of shape {list(task.data.shape)}: {reason}"
         ) from error
-    finally:
-        task.model.train(was_training)
-    if task.evaluate is accuracy and (output.ndim != 2 or output.shape[1] < task.data.classes):
+    if task.evaluate is not accuracy:
+        return
+    if output.ndim != 2 or output.shape[1] < task.data.classes:
         raise InputError(
             f"the model {task.name} gives outputs of shape {list(output.shape)} for an image;"
             f" {task.data.name} has {task.data.classes} classes"
+        )
+    if not task.data.classes:
+        raise InputError(
+            f"the batches of {task.data.name} have no class numbers as second items, (images,) integers each;"
+            " give a score of your own (evaluate)"
         )

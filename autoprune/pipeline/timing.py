@@ -18,7 +18,7 @@ from autoprune.pipeline.problem import Problem
 __all__ = ["Timing", "least_timed", "limit_in_session", "policy_key", "time_networks", "time_policies"]
 
 _PASSES = 4  # processes in which networks are timed at most, before something is decided on what they took
-_PROTOCOL = Protocol(block=0.06)  # in each of them
+_PROTOCOL = Protocol(block=0.06, meter=1.0)  # in each of them
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from autoprune.errors import InputError
+from autoprune.models.modes import in_mode
 from autoprune.models.outputs import inputs_of
 from autoprune.models.precision import autocast, device_of
 
@@ -35,15 +36,13 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any], *, bf16: boo
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:
         return
-    modes = [(module, module.training) for module in model.modules()]
     momenta = [norm.momentum for norm in norms]
     device, count = device_of(model), 0
-    model.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.train()
     try:
-        with torch.no_grad(), autocast(device, bf16):
+        with in_mode(model), torch.no_grad(), autocast(device, bf16):
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.train()
             for batch in batches:
                 images = inputs_of(batch).to(device)
                 count += len(images)
@@ -53,7 +52,5 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any], *, bf16: boo
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-        for module, training in modes:
-            module.training = training
     if not count:
         raise InputError("there are no calibration images to re-estimate BatchNorm statistics on")

@@ -99,6 +99,8 @@ def space_of(
     about: dict[str, Any] = {"name": name, "fingerprint": dict(analysis.fingerprint)}
     if len(analysis.example_shapes) == 1 and analysis.example_shape:
         about["example"] = [1, *analysis.example_shape[1:]]  # with it and the weights, the policy is enough
+        if analysis.example_dtypes[0] != "float32":
+            about["example_dtype"] = analysis.example_dtypes[0]
     return SearchSpace(tuple(decisions), frozen, about, ties)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["bench_lines", "bench_tables", "write_bench"]
 
 _NETWORK_COLUMNS = ("accuracy", "MACs", "params", "safetensors", "ONNX")
-_TARGET_COLUMNS = ("dense ms", "pruned ms", "of dense", "speed-up", "peak MB")
+_TARGET_COLUMNS = ("dense ms", "pruned ms", "of dense", "speed-up", "peak MiB")
 
 Cells = list[tuple[str, str]]  # a figure and how it stands to the dense network's
 

@@ -204,7 +204,7 @@ def _axis(kind: str) -> str:
 
 
 def _plain_numbers(axis: Any, kind: str) -> None:
-    """Operations and parameters with k, M, G; milliseconds as they are."""
+    """Operations and parameters with k, M, G; milliseconds and millijoules as they are."""
     from matplotlib.ticker import EngFormatter, ScalarFormatter
 
-    axis.set_major_formatter(ScalarFormatter(useOffset=False) if kind == "latency" else EngFormatter())
+    axis.set_major_formatter(ScalarFormatter(useOffset=False) if kind in ("latency", "energy") else EngFormatter())

@@ -15,8 +15,8 @@ from autoprune.reports._canvas import PAGE
 from autoprune.reports._format import cost, duration, percent
 from autoprune.reports._page import Html, element, section, table
 from autoprune.reports._picture import picture
-from autoprune.reports.progressive_pictures import signals_figure, trajectory_figure
-from autoprune.reports.tensorboard import open_log
+from autoprune.reports.progressive_pictures import how_known, signals_figure, trajectory_figure
+from autoprune.reports.tensorboard import close_log, open_log
 from autoprune.space import SearchSpace, first_fault
 
 __all__ = ["StepWriter", "read_steps", "trajectory_section"]
@@ -40,6 +40,7 @@ class _Step(BaseModel):
     shrunk: list[str] = []
     predicted: float
     measured: float
+    how: str = "measured"
     limit: float
     over: float
     goal: float | None = None
@@ -72,7 +73,7 @@ class StepWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
+        close_log(self._writer, failing=kind is not None)
 
     def step(self, row: Mapping[str, Any]) -> None:
         """Write a finished step, a row of `steps.jsonl`; what is None is not written."""
@@ -128,20 +129,21 @@ def _is_reading(value: object) -> bool:
 
 
 def trajectory_section(rows: Sequence[Mapping[str, Any]], kind: str) -> Html:
-    """Step by step: costs predicted and measured, accuracy, and every signal that the machine has.
+    """Step by step: costs predicted and found, accuracy, and every signal that the machine has.
 
     Args:
         rows: The rows of `steps.jsonl`.
         kind: What the budget limits.
     """
+    how = how_known(rows)
     costs = picture(
         lambda: trajectory_figure(rows, kind, PAGE),
         "trajectory",
-        "Cost of every step's network, predicted before it was built and measured on the target, and its accuracy on "
+        f"Cost of every step's network, predicted before it was built and {how} after, and its accuracy on "
         "the search split: cut with BatchNorm re-estimated, and after the step's fine-tuning, on images that no "
         "proposal was scored on.",
     )
-    header = ("step", "narrowed", "predicted", "measured", "of the limit", "accuracy cut", "fine-tuned", "time")
+    header = ("step", "narrowed", "predicted", how, "of the limit", "accuracy cut", "fine-tuned", "time")
     cells = [_cells(earlier, row, kind) for earlier, row in zip([rows[0], *rows], rows, strict=False)]
     return section("Trajectory", costs, *_pauses(rows), *_signals(rows), table(header, cells, words=2))
 

@@ -9,15 +9,21 @@ from typing import Any
 from autoprune.reports._canvas import LIGHT, Figure, Palette, legend, new_figure
 from autoprune.reports._format import COST_NAMES
 
-__all__ = ["signals_figure", "trajectory_figure"]
+__all__ = ["how_known", "signals_figure", "trajectory_figure"]
 
 _UNIT_ENDINGS = ("c", "gbs", "j", "mhz", "mj", "s", "w")  # of signals' names; the unit stands beside
 
 Rows = Sequence[Mapping[str, Any]]
 
 
+def how_known(rows: Rows) -> str:
+    """How the costs of the steps' networks are known: `measured` on the target, `counted`, or `modelled`."""
+    words = {str(row.get("how", "measured")) for row in rows}
+    return words.pop() if len(words) == 1 else "measured or modelled"
+
+
 def trajectory_figure(rows: Rows, kind: str, palette: Palette = LIGHT) -> Figure:
-    """Cost, predicted and measured, and accuracy, step by step; steps that waited for the device are marked.
+    """Cost, predicted and found, and accuracy, step by step; steps that waited for the device are marked.
 
     Args:
         rows: Rows of `steps.jsonl`.
@@ -41,7 +47,7 @@ def trajectory_figure(rows: Rows, kind: str, palette: Palette = LIGHT) -> Figure
         linestyle="none",
         zorder=4,
     )
-    _line(above, [(row["step"], row["measured"]) for row in rows], "o", palette.kept, "measured")
+    _line(above, [(row["step"], row["measured"]) for row in rows], "o", palette.kept, how_known(rows))
     waited = [(row["step"], row["measured"]) for row in rows if row.get("throttled")]
     _line(above, waited, "D", palette.limit, "device throttled", linestyle="none", markersize=7, fillstyle="none")
     above.set_ylabel(COST_NAMES.get(kind, kind))

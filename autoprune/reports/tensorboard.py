@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +18,7 @@ from autoprune.reports._format import cost, plain, share
 from autoprune.reports.content import episode_cost
 from autoprune.space import SearchSpace
 
-__all__ = ["SearchWriter", "open_log"]
+__all__ = ["SearchWriter", "close_log", "open_log"]
 
 _FLUSH_SECONDS = 5  # what a killed search may lack in TensorBoard; its episodes are safe in episodes.jsonl
 
@@ -75,17 +78,7 @@ class SearchWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
-
-    @property
-    def limit(self) -> float:
-        """The search's limit on the cost; set it when the search is tightened, and the best so far follows."""
-        return self._limit
-
-    @limit.setter
-    def limit(self, limit: float) -> None:
-        self._limit = limit
-        self._best = self._best_within(limit)
+        close_log(self._writer, failing=kind is not None)
 
     def episode(self, row: Mapping[str, Any], scalars: Mapping[str, float | None] | None = None) -> None:
         """Write one finished episode.
@@ -210,12 +203,58 @@ def open_log(folder: Path, first_step: int) -> Any:
     Raises:
         InputError: If the folder cannot be written to.
     """
-    from torch.utils.tensorboard import SummaryWriter
-
     made = [int(found[1]) for path in folder.glob("events*") if (found := re.search(r"tfevents\.(\d+)", path.name))]
     while made and max(made) == int(time.time()):
         time.sleep(0.05)
-    try:
-        return SummaryWriter(str(folder), purge_step=first_step, flush_secs=_FLUSH_SECONDS)
-    except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
+    return _Log(folder, first_step)
+
+
+class _Log:
+    """A `SummaryWriter` that tells of a full disk in one line.
+
+    TensorBoard writes from a thread of its own, in which an error ends with a traceback on the screen; the next call
+    raises it again.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        _quiet_the_thread()
+        self._folder = folder
+        with self._told():
+            self._writer = SummaryWriter(str(folder), purge_step=first_step, flush_secs=_FLUSH_SECONDS)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(f"cannot write to {self._folder}: {error.strerror or error}") from error
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._writer, name)
+
+        def call(*given: Any, **named: Any) -> Any:
+            with self._told():
+                return method(*given, **named)
+
+        return call
+
+
+def close_log(log: Any, failing: bool) -> None:
+    """Write out what is pending; while something else fails already, that is what the user has to hear of."""
+    with suppress(InputError) if failing else nullcontext():
+        log.close()
+
+
+@functools.cache
+def _quiet_the_thread() -> None:
+    """Print no traceback of TensorBoard's thread where it could not write; every other thread's as before."""
+    before = threading.excepthook
+
+    def hook(told: threading.ExceptHookArgs) -> None:
+        ours = type(told.thread).__module__.startswith("tensorboard.") and issubclass(told.exc_type, OSError)
+        if not ours:
+            before(told)
+
+    threading.excepthook = hook

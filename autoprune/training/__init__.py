@@ -2,13 +2,14 @@
 
 from autoprune.training.losses import Loss, cross_entropy, distillation
 from autoprune.training.settings import TrainSettings, learning_rate
-from autoprune.training.trainer import EpochResult, Trainer, train
+from autoprune.training.trainer import EpochResult, Trainer, count_batches, train
 
 __all__ = [
     "EpochResult",
     "Loss",
     "TrainSettings",
     "Trainer",
+    "count_batches",
     "cross_entropy",
     "distillation",
     "learning_rate",

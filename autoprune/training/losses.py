@@ -41,12 +41,12 @@ def cross_entropy(logits: Tensor, batch: Any, *, label_smoothing: float = 0.0) -
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """How far the student is from the teacher's soft targets (Hinton, Vinyals, Dean 2015, section 2).
 
-    T^2 * KL(softmax(teacher / T) || softmax(student / T)), the mean over the batch; T^2 keeps the gradients' size
-    independent of the temperature.
+    T^2 * KL(softmax(teacher / T) || softmax(student / T)), the mean over the batch, and over the positions where there
+    are several to classify, as in cross-entropy; T^2 keeps the gradients' size independent of the temperature.
 
     Args:
-        student: Logits (N, classes).
-        teacher: Logits (N, classes), without a gradient.
+        student: Logits (N, classes, ...).
+        teacher: Logits (N, classes, ...), without a gradient.
         temperature: T > 0.
 
     Raises:
@@ -56,4 +56,4 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
         raise InputError(f"the student gives {tuple(student.shape)} but the teacher {tuple(teacher.shape)}")
     soft = F.log_softmax(teacher.float() / temperature, dim=1)
     own = F.log_softmax(student.float() / temperature, dim=1)
-    return F.kl_div(own, soft, reduction="batchmean", log_target=True) * temperature**2
+    return F.kl_div(own, soft, reduction="none", log_target=True).sum(1).mean() * temperature**2

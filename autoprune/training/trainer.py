@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +12,13 @@ from torch import Tensor, nn
 
 from autoprune._seeding import seeded, stream
 from autoprune.errors import InputError
-from autoprune.models.outputs import inputs_of, moved, output_of
+from autoprune.models.modes import in_mode
+from autoprune.models.outputs import in_float32, inputs_of, moved, output_of
 from autoprune.models.precision import autocast, device_of, uses_bf16
 from autoprune.training.losses import Loss, cross_entropy, distillation
 from autoprune.training.settings import TrainSettings, learning_rate
 
-__all__ = ["EpochResult", "Trainer", "train"]
+__all__ = ["EpochResult", "Trainer", "count_batches", "train"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Trainer:
         # thread, and in float32, there is no difference.
         self.channels_last = uses_bf16(self.device, settings.bf16) if layout is None else layout
         self.epoch = 0
-        self._steps = _count(batches)
+        self._steps = count_batches(batches)
         if not self._steps:
             raise InputError("there is no training batch; lower --batch-size or give more images")
 
@@ -139,7 +139,8 @@ class Trainer:
         total, steps, rate = torch.zeros((), device=self.device, dtype=torch.float64), 0, 0.0
         # Dropout can draw from torch's global generators only: they get a stream of this epoch's own.
         own_stream = seeded(stream(self.settings.seed, self.epoch))
-        with _mode(self.model, train=True), _mode(self.teacher, train=False), own_stream:
+        teachers = () if self.teacher is None else (self.teacher,)
+        with in_mode(self.model, train=True), in_mode(*teachers), own_stream:
             for steps, batch in enumerate(self.batches, start=1):
                 rate = learning_rate(self.settings, self.epoch * self._steps + steps - 1, self._steps)
                 loss = self._step(batch, rate)
@@ -174,7 +175,7 @@ class Trainer:
     def _loss(self, output: Any, batch: Any, images: Tensor) -> Tensor:
         settings = self.settings
         if self.loss is not None:
-            loss = self.loss(output, batch)
+            loss = self.loss(in_float32(output), batch)  # not every loss of torch's takes bfloat16 beside float32
         else:
             loss = cross_entropy(output_of(output), batch, label_smoothing=settings.label_smoothing)
         if self.teacher is None or not settings.distil_weight:
@@ -185,20 +186,7 @@ class Trainer:
         return (1 - settings.distil_weight) * loss + settings.distil_weight * soft
 
 
-@contextmanager
-def _mode(model: nn.Module | None, *, train: bool) -> Iterator[None]:
-    """The model in train or eval mode; every module gets its own mode back, frozen BatchNorms too."""
-    modes = [] if model is None else [(module, module.training) for module in model.modules()]
-    if model is not None:
-        model.train(train)
-    try:
-        yield
-    finally:
-        for module, before in modes:
-            module.training = before
-
-
-def _count(batches: Iterable[Any]) -> int:
+def count_batches(batches: Iterable[Any]) -> int:
     """Batches an epoch; read through once where they do not know it (a DataLoader of an IterableDataset)."""
     try:
         return len(batches)  # type: ignore[arg-type]

@@ -7,6 +7,8 @@ import pytest
 from conftest import JOB, tree
 from test_stopping import started, stopped
 
+from autoprune.errors import InputError
+
 FORMULA = ["--targets", "tiny_job:Formula"]
 
 
@@ -147,3 +149,14 @@ def test_a_run_whose_data_has_moved_is_scored_where_they_are_now(autoprune, done
     monkeypatch.setattr(bench_subject, "load_data", load)
     assert autoprune("bench", "runs/done", *FORMULA, "--repetitions", 1, "--data-dir", "elsewhere").code == 0
     assert [str(place) for place in asked] == ["elsewhere"]
+
+
+def test_figures_that_cannot_be_written_are_shown(autoprune, folder, monkeypatch):
+    def full(content, out):
+        raise InputError(f"cannot write {out}/bench.json: No space left on device")
+
+    monkeypatch.setattr("autoprune.reports.bench.write_bench", full)
+    options = ["--keep", 0.5, "--shape", "1,8,8", *FORMULA, "--json"]
+    outcome = autoprune("bench", "tiny_job:network", *options, "--out", "figures")
+    assert (outcome.code, outcome.lines) == (2, 1) and "No space left" in outcome.error
+    assert json.loads(outcome.out)["networks"]["pruned"]["params"] > 0

@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 import yaml
-from conftest import FAST, TINY
+from conftest import FAST, TINY, tree
 
 from autoprune.models import read_weights
 
@@ -197,3 +197,12 @@ def test_brackets_of_a_message_are_shown(autoprune, folder, monkeypatch):
     assert "pip install 'autoprune[openvino]'" in autoprune("targets").out
     for command, default in (("profile", "[default: onnxruntime]"), ("apply", "[default: the policy's]")):
         assert default in " ".join(autoprune(command, "--help").out.replace("│", " ").split())
+
+
+def test_a_sweep_of_other_settings_does_not_make_a_folder_forget_its_own(autoprune, folder):
+    command = ["search", *TINY, *FAST, "--run", "both"]
+    assert autoprune(*command, "--flops", "50%", "--agent", "random,uniform").code == 0
+    before = tree(folder / "runs")
+    other = autoprune(*command, "--flops", "5%", "--agent", "optuna,ddpg")
+    assert (other.code, other.lines) == (2, 1) and "holds runs of other settings" in other.error
+    assert tree(folder / "runs") == before

@@ -176,6 +176,25 @@ def test_an_overwriting_run_that_is_refused_gives_the_old_one_back(refused, done
     refused(*command, "--flops", "50%", "--skip", "conv9", says=["conv9"])
 
 
+def test_going_on_and_starting_anew_at_once_is_refused_and_the_run_stays(refused, done):
+    """After an interruption of a command with --overwrite that is what a user may type."""
+    says = ["--resume goes on with runs/done, --overwrite starts it anew; give one of them"]
+    refused("compress", *TINY, *FAST, *BUDGET, "--run", "done", "--resume", "--overwrite", says=says)
+
+
+def test_a_run_that_looks_for_an_accuracy_is_gone_on_with_by_compress_alone(refused, done):
+    settings = (done / "experiment.yaml").read_text()
+    (done / "experiment.yaml").write_text(
+        settings.replace("accuracy_drop: null", "accuracy_drop: 1.0").replace("flops: 50%", "flops: null")
+    )
+    (done / "report.json").unlink()
+    refused("finetune", "runs/done", says=["`autoprune compress --run runs/done --resume` goes on with it"])
+
+
+def test_a_table_is_not_written_over_the_device_table_that_it_was_made_from(refused, folder):
+    refused("profile", *TINY, "--table", "t.json", "--out", "./t.json", says=["would replace the table"])
+
+
 def test_a_folder_or_file_that_is_no_run_is_not_touched(refused, folder):
     (folder / "runs" / "thesis").mkdir(parents=True)
     (folder / "runs" / "thesis" / "thesis.tex").write_text("years of work")

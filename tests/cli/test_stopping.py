@@ -73,6 +73,13 @@ def test_an_interruption_that_is_swallowed_ends_the_process_all_the_same(tmp_pat
     assert said == "autoprune: interrupted; . keeps what is finished: the same command with --resume goes on\n"
 
 
+def test_whoever_overwrites_is_told_to_leave_that_out():
+    from autoprune.cli.options import Flags
+    from autoprune.cli.whole_run import again
+
+    assert again(Flags(resume=False, overwrite=True, onnx=False)).endswith("--resume in place of --overwrite")
+
+
 def test_an_interruption_before_anything_was_started_says_so(tmp_path):
     process = started(tmp_path, "compress", "--data", "digits", "--run", "job")
     time.sleep(1.5)  # importing

@@ -187,6 +187,17 @@ def test_a_run_on_token_ids_is_loaded_and_exported(tmp_path):
     assert (tmp_path / "words.onnx").stat().st_size > 500
 
 
+def test_a_policy_of_a_space_says_that_its_model_reads_token_ids(tmp_path):
+    from autoprune.models import save_weights
+
+    model, ids = Words().eval(), torch.arange(12).reshape(2, 6)
+    save_weights(model.state_dict(), tmp_path / "dense.safetensors")
+    policy = autoprune.search_space(model, ids).uniform(0.5)
+    policy.save(tmp_path / "p.json")
+    small = autoprune.load(tmp_path / "p.json", weights=tmp_path / "dense.safetensors", model=Words())
+    assert small.hidden.weight.shape == (12, 8) and same(small, autoprune.apply(model, policy, ids).eval(), ids)
+
+
 def test_a_policy_of_a_space_is_enough_with_the_dense_weights(parts, tmp_path, capfd):
     """As README says: no run, a policy from Python, and the command that applies it."""
     from autoprune.models import save_weights

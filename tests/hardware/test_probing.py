@@ -74,6 +74,12 @@ class Moody(Unnamed):
     shape = staticmethod(lambda i, o: i * o * (1.018 if i % 2 or o % 2 else 1.0))
 
 
+class Disturbed(Unnamed):
+    """All else slowed down while the full widths were timed, as on a GPU that other jobs use: no width saves a half."""
+
+    shape = staticmethod(lambda i, o: i * o * (2.0 if {i, o} <= {32, 64} else 1.0))
+
+
 @pytest.fixture(autouse=True)
 def fresh(tmp_path, monkeypatch):
     monkeypatch.setenv("AUTOPRUNE_CACHE", str(tmp_path / "cache"))
@@ -90,7 +96,7 @@ def test_the_formula_is_found(kind, granule) -> None:
     assert set(found.evidence) == {f"{k} at {w}" for k in ("3x3", "1x1", "depthwise") for w in (32, 64)}
 
 
-@pytest.mark.parametrize("kind", [Flat, Moody])
+@pytest.mark.parametrize("kind", [Flat, Moody, Disturbed])
 def test_what_is_not_clear_is_left_to_the_class(kind) -> None:
     found = probe(kind())
     assert (found.granule, found.measured) == (4, False)

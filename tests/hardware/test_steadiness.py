@@ -140,6 +140,18 @@ def test_the_command_says_figures_verdict_and_signals(capsys: pytest.CaptureFixt
     assert "energy_j" in out and "temperature_c" in out and "load" in out
 
 
+def test_the_command_fails_where_no_target_could_be_timed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unplugged(self: Target, *_: object) -> None:
+        raise TargetError("the cable was pulled")
+
+    monkeypatch.setattr("autoprune.hardware.base.LocalTarget.time", unplugged)
+    assert run(["targets", "--target", "onnxruntime", "--processes", "2"]) == 4
+    said = capsys.readouterr()
+    assert "onnxruntime: the cable was pulled" in said.out and "none of the targets" in said.err
+
+
 def test_the_command_refuses_what_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["targets", "--check", "--target", "onnxruntim"]) == 2
     assert "did you mean 'onnxruntime'" in capsys.readouterr().err

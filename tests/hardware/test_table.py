@@ -164,6 +164,17 @@ def test_a_device_without_layers_is_priced_by_multiply_accumulates() -> None:
     assert table.measure_missing([{}], case.target) == 0
 
 
+@pytest.mark.parametrize("kind", ["conv", "linear"])
+def test_a_device_that_times_only_some_kinds_of_layers_is_priced_by_multiply_accumulates_too(kind, monkeypatch) -> None:
+    """Whichever kind of layer comes first must not decide."""
+    whole = MadeUpTarget.pack_layer
+    monkeypatch.setattr(
+        MadeUpTarget, "pack_layer", lambda self, layer, n: None if layer.kind == kind else whole(self, layer, n)
+    )
+    case = Case(resnet20(), MadeUpTarget())
+    assert case.profile().complete and case.target.timed_layers == []
+
+
 def test_tiles_are_found_out_where_there_are_some() -> None:
     draw = np.random.default_rng(0)
     shape = {"size": (8, 8), "out_size": (8, 8), "kernel": (3, 3), "stride": (1, 1), "padding": (1, 1)}

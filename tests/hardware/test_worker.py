@@ -1,5 +1,6 @@
 """A worker that crashes, hangs or talks too much: a clear error of one line, never a wait without end."""
 
+import errno
 import math
 import sys
 import time
@@ -12,7 +13,7 @@ from autoprune.hardware.client import Worker
 from autoprune.hardware.lines import LineProcess
 from autoprune.hardware.timing import time_calls
 
-_QUICK = Protocol(block=0.002, warmup=1, least_blocks=3, most_blocks=6, agreement=0.1)
+_QUICK = Protocol(block=0.002, warmup=1, least_blocks=3, most_blocks=6, agreement=0.1, meter=0.2)
 
 
 def _local(name: str) -> LocalTarget:
@@ -68,6 +69,22 @@ def test_one_worker_serves_several_batches_and_reports_progress() -> None:
         slow = Protocol(block=0.15, warmup=1, least_blocks=3, most_blocks=3)
         assert len(timer.time([b"1", b"1"], slow, lambda done, total: seen.append((done, total)))) == 2
     assert seen and all(total == 2 and 0 <= done <= 2 for done, total in seen)
+
+
+def test_no_room_for_temporary_files_is_one_line_that_names_their_folder(monkeypatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    says = r"cannot write temporary files to .*: No space left on device; TMPDIR names another folder"
+    with _local("SleepTarget").session() as timer:
+        with monkeypatch.context() as patch:
+            patch.setattr("pathlib.Path.write_bytes", full)
+            with pytest.raises(InputError, match=says):
+                timer.time([b"0.5"], _QUICK)
+        assert len(timer.time([b"0.5"], _QUICK)) == 1
+    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    with pytest.raises(InputError, match=says):
+        _local("SleepTarget").time([b"0.5"], _QUICK)
 
 
 def test_a_missing_target_says_what_is_missing() -> None:

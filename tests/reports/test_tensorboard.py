@@ -1,5 +1,7 @@
+import errno
 import re
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -118,18 +120,22 @@ def test_a_search_that_starts_again_from_nothing_forgets_everything(tmp_path, sp
     assert [event.value for event in read(tmp_path).Scalars("search/seconds")] == [2.0] * 3
 
 
-def test_the_best_so_far_follows_a_tightened_limit(tmp_path, space, rows):
-    dear = {**rows[0], "reward": -0.1, "accuracy": 0.9, "predicted_cost": 0.35}
-    cheap = {**rows[1], "reward": -0.2, "accuracy": 0.8, "predicted_cost": 0.30}
-    worse = {**rows[2], "reward": -0.3, "accuracy": 0.7, "predicted_cost": 0.25}
-    with writer(tmp_path, space) as board:
-        board.episode(dear)
-        board.episode(cheap)
-        board.limit = 0.32
-        board.episode(worse)
-    events = read(tmp_path)
-    assert scalar(events, "best/cost") == pytest.approx({0: 0.35, 1: 0.35, 2: 0.30}, rel=1e-6)
-    assert scalar(events, "best/accuracy") == pytest.approx({0: 0.9, 1: 0.9, 2: 0.8}, rel=1e-6)
+def test_a_full_disk_is_one_line_and_hides_no_other_fault(tmp_path, space, rows, capfd, monkeypatch):
+    """TensorBoard writes from a thread of its own: the fault comes to light at the next call."""
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    boards = [writer(tmp_path / name, space) for name in "ab"]
+    monkeypatch.setattr(RecordWriter, "write", full)
+    with pytest.raises(InputError, match=r"cannot write to .*/a: No space left on device"), boards[0] as board:
+        for _ in range(200):
+            board.episode(rows[0])
+            time.sleep(0.01)
+    with pytest.raises(ValueError, match="another fault"), boards[1]:
+        raise ValueError("another fault")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_the_policy_is_a_picture_that_shows_what_is_kept(tmp_path, space):

@@ -87,6 +87,18 @@ def test_from_python(folder, monkeypatch):
     assert int(budget["latency"]["requested"].rstrip("%")) <= 50  # nothing is lost that 90 points would forbid
 
 
+def test_several_agents_share_dense_weights_and_table(folder, capsys, monkeypatch):
+    monkeypatch.setattr("autoprune.pipeline.accuracy_drop.STEPS", 1)
+    assert run([*JOB, "--agent", "random,uniform", "--accuracy-drop", "90", "--run", "both"]) == 0
+    assert capsys.readouterr().err.count("training tiny_job:network") <= 2  # a first and a last line of one training
+    (first,), (second,) = (list((folder / "runs/both" / name).glob("steps/*")) for name in ("random", "uniform"))
+    tables = sorted(path.name for path in first.glob("checkpoint/profile-*.json"))
+    assert tables and all(
+        (second / f"checkpoint/{n}").read_bytes() == (first / f"checkpoint/{n}").read_bytes() for n in tables
+    )
+    assert (second / "dense.safetensors").read_bytes() == (first / "dense.safetensors").read_bytes()
+
+
 def test_a_fault_in_the_first_step_costs_nothing_that_was_finished(folder, capsys, monkeypatch):
     def broken(*_):
         raise TargetError("target 'formula': the cable was pulled")

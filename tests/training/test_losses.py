@@ -29,6 +29,14 @@ def test_distillation_is_the_scaled_divergence_from_the_teacher(temperature: flo
     assert found == pytest.approx(temperature**2 * (first + second) / 2, rel=1e-6)
 
 
+def test_distillation_counts_every_position_like_an_image() -> None:
+    """As cross-entropy does: a segmentation of 6 x 5 pixels is 30 classifications."""
+    draw = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 4, 6, 5, generator=draw), torch.randn(2, 4, 6, 5, generator=draw)
+    flat = [logits.movedim(1, -1).reshape(-1, 4) for logits in (student, teacher)]
+    assert float(distillation(student, teacher, 2.0)) == pytest.approx(float(distillation(*flat, 2.0)), rel=1e-5)
+
+
 def test_distillation_from_oneself_is_nothing() -> None:
     logits = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
     assert float(distillation(logits, logits, 3.0)) == pytest.approx(0, abs=1e-6)

@@ -222,3 +222,18 @@ def test_layout_does_not_change_what_is_learned() -> None:
     first, second = (train(net(), batches(), settings=each) for each in settings)
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("loss", [F.huber_loss, F.mse_loss, F.binary_cross_entropy])
+def test_an_own_loss_is_given_float32_whatever_the_network_computed_in(loss) -> None:
+    targets = torch.rand(48, 3, generator=torch.Generator().manual_seed(2))
+    images = torch.rand(48, 1, 6, 6, generator=torch.Generator().manual_seed(3))
+    data = list(zip(images.split(16), targets.split(16), strict=True))
+    settings = TrainSettings(epochs=1, lr=0.01, bf16=True)
+    results: list[EpochResult] = []
+
+    def own(output: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return loss(output.sigmoid(), batch[1])
+
+    train(net(), data, settings=settings, loss=own, on_epoch=results.append)
+    assert len(results) == 1
