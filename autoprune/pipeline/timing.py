@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import nn
 
 from autoprune.errors import AutopruneError
+from autoprune.experiment import PROGRESSIVE
 from autoprune.hardware import DeviceTable, Measurement, Protocol, measure
 from autoprune.hardware.entries import Entry
 from autoprune.pipeline.problem import Problem
@@ -18,7 +19,8 @@ from autoprune.pipeline.problem import Problem
 __all__ = ["Timing", "least_timed", "limit_in_session", "policy_key", "time_networks", "time_policies"]
 
 _PASSES = 4  # processes in which networks are timed at most, before something is decided on what they took
-_PROTOCOL = Protocol(block=0.06, meter=1.0)  # in each of them
+_PROTOCOL = Protocol(block=0.06)  # in each of them
+_METER = 1.0  # seconds for each network under the counter of energy, where there is one and somebody asks
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,17 @@ def least_timed(problem: Problem) -> float | None:
     return min((timing["ms"] for timing in problem.timed.values()), default=None)
 
 
-def time_networks(problem: Problem, networks: Sequence[nn.Module]) -> list[Measurement]:
-    """Whole networks on the problem's target, to be compared; in several passes where a latency budget hangs on it."""
+def time_networks(problem: Problem, networks: Sequence[nn.Module], *, energy: bool = True) -> list[Measurement]:
+    """Whole networks on the problem's target, to be compared; in several passes where a latency budget hangs on it.
+
+    Args:
+        problem: Target, example and budget.
+        networks: What is timed.
+        energy: Whether to read the device's counter of energy, too.
+    """
     passes = _PASSES if problem.budget.kind == "latency" else 1
-    return measure(networks, problem.task.timed_example, problem.target, _PROTOCOL, passes=passes)
+    protocol = replace(_PROTOCOL, meter=_METER) if energy else _PROTOCOL
+    return measure(networks, problem.task.timed_example, problem.target, protocol, passes=passes)
 
 
 def limit_in_session(problem: Problem, dense: Measurement) -> float | None:
@@ -104,7 +113,8 @@ def limit_in_session(problem: Problem, dense: Measurement) -> float | None:
 def _session(problem: Problem, policies: Sequence[Mapping[str, int]]) -> dict[str, Any]:
     """Time whole networks, then those of their layers that were only estimated so far; as JSON values."""
     networks = [problem.task.model, *(problem.small(c) for c in policies)]
-    dense, *measured = time_networks(problem, networks)
+    energy = problem.budget.kind == "energy" or problem.experiment.agent == PROGRESSIVE
+    dense, *measured = time_networks(problem, networks, energy=energy)
     timings = {}
     for choices, m in zip(policies, measured, strict=True):
         timings[policy_key(choices)] = asdict(Timing.of(m, dense, limit_in_session(problem, dense)))
