@@ -178,6 +178,7 @@ def _hand_over(search: Search, rejected: list[str], attempt: int, talk: Talk) ->
         uniform = uniform_within(problem, rejected)
         if uniform is not None and all(uniform != c.choices for c in finalists):
             finalists.append(Candidate(uniform, search.score(uniform), None))  # nobody may end below it
+            finalists.sort(key=lambda candidate: -candidate.score)  # without fine-tuning the first one wins
     talk.say(f"{len(finalists)} finalists meet the budget on {problem.target.name}")
     _, fresh = problem.task.search_parts
     winner, pairs = tournament(problem, finalists, fresh, epochs, talk)

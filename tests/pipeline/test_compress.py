@@ -1,6 +1,7 @@
 """The main job from Python: what comes back fits the budget, the files agree with it, and one seed gives one result."""
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -209,3 +210,15 @@ def test_a_network_on_a_gpu_is_compressed_there(trained, loaders, tmp_path):
     result = compress(copy.deepcopy(trained).cuda(), loaders, agent="random", episodes=3, run=tmp_path / "r")
     assert next(result.model.parameters()).is_cuda and result.report["budget"]["met"]
     assert autoprune.load(tmp_path / "r", model=trained).conv1.weight.shape == result.model.conv1.weight.shape
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nobody_ends_below_the_uniform_baseline_where_nothing_is_fine_tuned(seed, trained, loaders):
+    """One random episode is seldom a good policy."""
+
+    def widths(model, batches):
+        return sum(math.log(p.numel()) for p in model.parameters()) / 1000
+
+    settings = {"agent": "random", "episodes": 1, "finetune_epochs": 0, "evaluate": widths, "seed": seed}
+    report = compress(trained, loaders, **settings).report
+    assert report["finetuned"]["accuracy"] >= report["baselines"]["uniform"]["accuracy"]
