@@ -27,6 +27,7 @@ def measure(
     protocol: Protocol | None = None,
     *,
     passes: int = 1,
+    most: int | None = None,
     progress: Progress | None = None,
 ) -> list[Measurement]:
     """Time networks on a target, all interleaved in one fresh process, so that they can be compared.
@@ -42,8 +43,9 @@ def measure(
         target: Where.
         protocol: How; by default blocks of 0.12 s until three agree within 1.5 %.
         passes: Processes, one after the other. Less than these, but three, are enough once the two least latencies of
-            every network lie within 1 % of each other; where after these they still are more than 3 % apart, it goes on
-            until they are not, up to twice as many.
+            every network lie within 1 % of each other.
+        most: Processes at most where after these the two least of a network still are more than 3 % apart; no more by
+            default.
         progress: Called with (settled networks, all networks).
 
     Returns:
@@ -64,7 +66,7 @@ def measure(
     device = target.fingerprint()
     taken: list[list[Measurement]] = []
     differ = math.inf
-    while len(taken) < passes or (differ > _AGREEMENT and len(taken) < 2 * passes):
+    while len(taken) < passes or (differ > _AGREEMENT and len(taken) < (most or passes)):
         taken.append(target.time(payloads, protocol or Protocol(), progress))
         best, differ = least_of(taken)
         if len(taken) >= _LEAST_PASSES and differ <= _ENOUGH:

@@ -21,7 +21,7 @@ from autoprune.pipeline.problem import MARGIN, Problem, build_problem, figure
 from autoprune.pipeline.searching import Search, play, start_search
 from autoprune.pipeline.talk import Talk
 from autoprune.pipeline.task import Task
-from autoprune.pipeline.timing import Timing, limit_in_session, policy_key, time_networks
+from autoprune.pipeline.timing import Timing, limit_in_session, policy_key, time_finished
 from autoprune.pipeline.verify import Candidate, uniform_within, within_budget
 from autoprune.pruning.config import follow_config
 from autoprune.rundir import RunDir
@@ -205,7 +205,7 @@ def final_timing(
     def session() -> dict[str, Any]:
         networks = {"dense": problem.task.model, "pruned": problem.small(choices), "finetuned": network}
         networks |= dict(zip(("uniform",), uniform, strict=False))
-        measured = time_networks(problem, list(networks.values()))
+        measured = time_finished(problem, list(networks.values()))
         dense = measured[0]
         limit = limit_in_session(problem, dense)
         return {name: asdict(Timing.of(m, dense, limit)) for name, m in zip(networks, measured, strict=True)}

@@ -16,9 +16,10 @@ from autoprune.hardware import DeviceTable, Measurement, Protocol, measure
 from autoprune.hardware.entries import Entry
 from autoprune.pipeline.problem import Problem
 
-__all__ = ["Timing", "least_timed", "limit_in_session", "policy_key", "time_networks", "time_policies"]
+__all__ = ["Timing", "least_timed", "limit_in_session", "policy_key", "time_finished", "time_policies"]
 
 _PASSES = 4  # processes in which networks are timed at most, before something is decided on what they took
+_MOST_PASSES = 8  # for the last word, where these do not agree
 _PROTOCOL = Protocol(block=0.06)  # in each of them
 _METER = 1.0  # seconds for each network under the counter of energy, where there is one and somebody asks
 
@@ -92,17 +93,17 @@ def least_timed(problem: Problem) -> float | None:
     return min((timing["ms"] for timing in problem.timed.values()), default=None)
 
 
-def time_networks(problem: Problem, networks: Sequence[nn.Module], *, energy: bool = True) -> list[Measurement]:
-    """Whole networks on the problem's target, to be compared; in several passes where a latency budget hangs on it.
+def time_finished(problem: Problem, networks: Sequence[nn.Module]) -> list[Measurement]:
+    """Finished networks on the problem's target, with their energy: what is reported, and the last word on a budget."""
+    return _timed(problem, networks, _MOST_PASSES, energy=True)
 
-    Args:
-        problem: Target, example and budget.
-        networks: What is timed.
-        energy: Whether to read the device's counter of energy, too.
-    """
-    passes = _PASSES if problem.budget.kind == "latency" else 1
+
+def _timed(problem: Problem, networks: Sequence[nn.Module], most: int, *, energy: bool) -> list[Measurement]:
+    """Whole networks to be compared; in several passes where a latency budget hangs on it."""
+    passes = (_PASSES, most) if problem.budget.kind == "latency" else (1, 1)
     protocol = replace(_PROTOCOL, meter=_METER) if energy else _PROTOCOL
-    return measure(networks, problem.task.timed_example, problem.target, protocol, passes=passes)
+    example, target = problem.task.timed_example, problem.target
+    return measure(networks, example, target, protocol, passes=passes[0], most=passes[1])
 
 
 def limit_in_session(problem: Problem, dense: Measurement) -> float | None:
@@ -114,7 +115,7 @@ def _session(problem: Problem, policies: Sequence[Mapping[str, int]]) -> dict[st
     """Time whole networks, then those of their layers that were only estimated so far; as JSON values."""
     networks = [problem.task.model, *(problem.small(c) for c in policies)]
     energy = problem.budget.kind == "energy" or problem.experiment.agent == PROGRESSIVE
-    dense, *measured = time_networks(problem, networks, energy=energy)
+    dense, *measured = _timed(problem, networks, _PASSES, energy=energy)
     timings = {}
     for choices, m in zip(policies, measured, strict=True):
         timings[policy_key(choices)] = asdict(Timing.of(m, dense, limit_in_session(problem, dense)))

@@ -31,9 +31,9 @@ class Script(Target):
         return [Measurement(ms, 0.0, 1, "script", True) for ms in self.left.pop(0)]
 
 
-def timed(*passes, planned=4):
+def timed(*passes, planned=4, most=None):
     target = Script(passes)
-    results = measure([nn.Identity(), nn.Identity()], torch.zeros(1, 1), target, passes=planned)
+    results = measure([nn.Identity(), nn.Identity()], torch.zeros(1, 1), target, passes=planned, most=most)
     return results, target.left
 
 
@@ -61,15 +61,17 @@ def test_where_tensors_come_to_lie_in_one_process_decides_nothing():
 
 
 def test_passes_that_do_not_agree_go_on_until_they_do():
-    results, left = timed((2.0, 1.0), (3.0, 1.5), (2.5, 1.2), (2.1, 1.1), (2.04, 1.02), (9.0, 9.0), planned=3)
+    results, left = timed((2.0, 1.0), (3.0, 1.5), (2.5, 1.2), (2.1, 1.1), (2.04, 1.02), (9.0, 9.0), planned=3, most=6)
     assert [r.ms for r in results] == [2.0, 1.0] and left == [(9.0, 9.0)]
     assert all(r.stable and r.conditions["passes"] == 5 for r in results)
 
 
 def test_passes_that_never_agree_are_unstable():
-    results, left = timed((2.0, 1.0), (3.0, 1.5), (2.5, 1.2), (2.1, 1.1), (4.0, 2.0), (3.5, 1.5), (2.0, 1.0), planned=3)
-    assert [r.ms for r in results] == [2.0, 1.0] and left == [(2.0, 1.0)]
-    assert not any(r.stable for r in results)
+    passes = ((2.0, 1.0), (3.0, 1.5), (2.5, 1.2), (2.1, 1.1), (4.0, 2.0), (3.5, 1.5), (2.0, 1.0))
+    for most, asked in ((None, 3), (6, 6)):
+        results, left = timed(*passes, planned=3, most=most)
+        assert [r.ms for r in results] == [2.0, 1.0] and len(left) == len(passes) - asked
+        assert not any(r.stable for r in results)
 
 
 def test_one_pass_is_taken_as_it_is():
