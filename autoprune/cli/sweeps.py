@@ -44,7 +44,8 @@ def parts_of(experiment: Experiment, flags: Flags, check: Callable[[Experiment],
         check: Refuses, before anything is written, what can be told from the settings of one run alone.
 
     Raises:
-        RunError: If one of them exists and is neither resumed nor replaced, or is resumed under other settings.
+        RunError: If one of them exists and is neither resumed nor replaced, or is resumed under other settings, or the
+            folder has runs of another sweep.
     """
     from autoprune.rundir import is_run, read_settings, refuse_existing, refuse_other_settings
 
@@ -61,8 +62,8 @@ def parts_of(experiment: Experiment, flags: Flags, check: Callable[[Experiment],
     if alone:
         yield [Part(experiment, None)]
         return
-    if not (flags.resume or flags.overwrite):
-        _refuse_another_sweep(folder, experiment)
+    if not flags.overwrite:
+        _refuse_another_sweep(folder, experiment, further=flags.resume)
     _write(folder, experiment)
     try:
         yield [Part(each, experiments[0].run_dir if number else None) for number, each in enumerate(experiments)]
@@ -104,13 +105,31 @@ def _refuse_folder(folder: Path) -> None:
         raise RunError(f"{folder} exists and holds something else than runs; choose another --run")
 
 
-def _refuse_another_sweep(folder: Path, experiment: Experiment) -> None:
-    """A folder says with which settings its runs go on; those of other runs would be forgotten."""
-    from autoprune.files import read_yaml
+def _refuse_another_sweep(folder: Path, experiment: Experiment, *, further: bool) -> None:
+    """A folder says with which settings its runs go on; those of other runs would be forgotten.
 
+    Args:
+        folder: The sweep's.
+        experiment: The settings.
+        further: Whether there may be further agents and amounts, beside all that the folder has.
+    """
     path = folder / SWEEP_FILE
-    if path.exists() and read_yaml(path, "sweep").get("settings") != _settings(experiment):
-        raise RunError(f"{folder} holds runs of other settings; --resume goes on with these, or choose another --run")
+    if not path.exists():
+        return
+    before = Experiment.read(path, {"run": experiment.run})
+    if not further:
+        if _settings(before) != _settings(experiment):
+            raise RunError(
+                f"{folder} holds runs of other settings; --resume goes on with these, or choose another --run"
+            )
+        return
+    left_out = {each.run_dir.name for each in sub_experiments(before)}
+    left_out -= {each.run_dir.name for each in sub_experiments(experiment)}
+    if left_out or before.budget[0] != experiment.budget[0]:
+        raise RunError(
+            f"{folder} holds {', '.join(sorted(left_out)) or 'runs of another budget'}, too; a sweep that goes on may"
+            " get further agents and amounts, and lose none"
+        )
 
 
 def _settings(experiment: Experiment) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def analyse(model: nn.Module, example_input: Any, *, validate: bool = True) -> A
     home = device_of(model)
     example = as_example(example_input).map(lambda tensor: tensor.to(home))
     print_ = fingerprint(model)
-    key = (print_["sha256"], (_shapes(example), _dtypes(example)), validate)
+    key = (print_["sha256"], example.kind(), validate)
     known = _known.setdefault(model, {})
     if key not in known:
         known[key] = _analyse(model, example, print_, validate)

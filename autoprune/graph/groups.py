@@ -230,10 +230,15 @@ class Extents:
         return Extent(int(counts[0]), terms, len(atoms))
 
     def shape(self, flow: Flow) -> Shape:
-        """The shape of a parameter, or of an activation at batch size 1."""
+        """The shape of a parameter, or of an activation at batch size 1.
+
+        The batch is the first dimension or folded into it; `nn.MultiheadAttention` has it second, behind the positions.
+        """
         sizes = list(flow.shape)
-        if flow.tensor is None and sizes and flow.dims[0] is None and sizes[0] % self._batch == 0:
-            sizes[0] //= self._batch
+        for axis in range(min(2, len(sizes) - 1) or len(sizes)) if flow.tensor is None else ():
+            if flow.dims[axis] is None and sizes[axis] % self._batch == 0:
+                sizes[axis] //= self._batch
+                break
         return tuple(self.of(atoms, size) for atoms, size in zip(flow.dims, sizes, strict=True))
 
     def tensor(self, name: str, shape: tuple[int, ...]) -> Shape:

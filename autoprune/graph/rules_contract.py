@@ -63,7 +63,8 @@ def _listed(
     """List it as the linear layer that it is, widths last, where it is one; returns the result."""
     (x, theirs), (matrix, own), (output, made) = given, weight, result
     out, read = "".join(set(own) & set(made)), "".join(set(own) - set(made))
-    if len(out) != 1 or len(read) != 1 or out in theirs:
+    summed_with_it = set(theirs) - {read} - set(made)  # positions that a linear layer would keep
+    if len(out) != 1 or len(read) != 1 or out in theirs or read not in theirs or summed_with_it:
         return walk.record(node, "other", [x], output, [matrix])
     lines = [letter for letter in theirs if letter != read]
     source = _ordered(x, theirs, [*lines, read])

@@ -179,9 +179,11 @@ def pick(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 def _picked_from(args: dict[str, Any]) -> list[int]:
     """The dimensions that numbers pick from; masks pick from several at once and are not understood."""
-    if "indices" not in args:
-        return [int(args["dim"] or 0) % len(args["self"].meta["val"].shape)]
-    parts = args["indices"]
+    parts = args.get("indices")
+    if not isinstance(parts, list | tuple):  # one tensor of numbers, along one dimension
+        if args.get("dim") is None:
+            raise Unknown
+        return [int(args["dim"]) % len(args["self"].meta["val"].shape)]
     found = [axis for axis, part in enumerate(parts) if part is not None]
     if not found or any(parts[axis].meta["val"].dtype in (torch.bool, torch.uint8) for axis in found):
         raise Unknown

@@ -102,8 +102,9 @@ def reduce(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
         walk.freeze(x.dims[axis], node, "summed over by")
     if not args.get("keepdim"):
         walk.leak([x])
+    over_width = (*x.over, *figure) if args.get("keepdim") else ()
     kind = "pool" if reduced and min(reduced) >= 2 else "other"
-    output = Flow(shape, tuple(dims), x.tensor if figure else None, (*x.over, *figure))
+    output = Flow(shape, tuple(dims), x.tensor if figure else None, over_width)
     return walk.record(node, kind, [x], output) if x.tensor is None else output
 
 

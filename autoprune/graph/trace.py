@@ -41,6 +41,12 @@ class Example:
         leaves = torch.utils._pytree.tree_leaves((self.args, dict(self.kwargs)))
         return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
 
+    def kind(self) -> tuple[str, ...]:
+        """What of it decides an analysis: how it is called, shapes and types of tensors, and all that is none."""
+        leaves, spec = torch.utils._pytree.tree_flatten((self.args, dict(self.kwargs)))
+        told = (f"{tuple(x.shape)} {x.dtype}" if isinstance(x, torch.Tensor) else repr(x) for x in leaves)
+        return (repr(spec), *told)
+
     def map(self, change: Any) -> Example:
         """The example with ``change`` applied to each tensor."""
         tree = torch.utils._pytree.tree_map_only(torch.Tensor, change, (self.args, dict(self.kwargs)))

@@ -106,7 +106,7 @@ class _Lowering:
             "conv",
             _dense(source[1]),
             _dense(result[1]),
-            batch=self._batch,
+            batch=self._batch * _dense(source[0]),
             size=tuple(map(_dense, source[2:])),
             out_size=tuple(map(_dense, result[2:])),
             kernel=op.kernel,
@@ -119,7 +119,7 @@ class _Lowering:
 
     def _linear(self, op: Op) -> Slot:
         source = op.inputs[0]
-        rows = self._batch * math.prod(map(_dense, source[1:-1])) if len(source) > 1 else 1
+        rows = self._batch * math.prod(map(_dense, source[:-1])) if len(source) > 1 else 1
         layer = Layer("linear", _dense(source[-1]), _dense(op.output[-1]), batch=rows, bias=op.bias)
         return Slot(op.name, layer, self._form(source[-1]), self._form(op.output[-1]))
 
@@ -130,12 +130,13 @@ class _Lowering:
         axis = next((i for i, size in enumerate(shape) if i and isinstance(size, Extent)), 1)
         if len(shape) <= axis:
             shape, axis = (1, math.prod(map(_dense, shape))), 1
+        batch = self._batch * _dense(shape[0])  # what else is folded into the batch: windows, positions
         size = tuple(_dense(extent) for i, extent in enumerate(shape) if i not in (0, axis))
         channels, width = self._form(shape[axis]), _dense(shape[axis])
         if not (pooling and size):
-            return Slot(op.name, Layer("elementwise", width, width, self._batch, size, size), channels, channels)
+            return Slot(op.name, Layer("elementwise", width, width, batch, size, size), channels, channels)
         out_size = tuple(map(_dense, op.output[2:])) or (1,) * len(size)
-        layer = Layer("pool", width, width, self._batch, size, out_size, op.kernel, op.stride, op.padding)
+        layer = Layer("pool", width, width, batch, size, out_size, op.kernel, op.stride, op.padding)
         return Slot(op.name, layer, channels, channels)
 
     def _form(self, extent: Size) -> Form:

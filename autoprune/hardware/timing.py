@@ -69,6 +69,8 @@ def time_calls(
             for candidate in candidates:
                 candidate.joules = _joules_a_call(candidate, clock, protocol, energy)
                 alive(len(candidates), len(candidates))
+                if candidate.joules is None:
+                    break  # a counter that fails or stands still is not waited for again
     finally:
         if collecting:
             gc.enable()
@@ -141,12 +143,14 @@ def _joules_a_call(
         return None, calls
 
     first, _ = until_tick()
+    if first is None:
+        return None
     calls, start = 0, time.perf_counter()
     while time.perf_counter() - start < protocol.meter:
         clock.sample(candidate.call, some)
         calls += some
     last, more = until_tick()
-    return (last - first) / (calls + more) if first is not None and last is not None and last > first else None
+    return (last - first) / (calls + more) if last is not None and last > first else None
 
 
 def _percentile(samples: Sequence[float], percent: float) -> float:

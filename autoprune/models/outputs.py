@@ -102,4 +102,16 @@ def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     if isinstance(value, list):
         return [_changed(item, change) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return _with(value, {each.name: _changed(getattr(value, each.name), change) for each in fields(value)})
+    if isinstance(getattr(value, "logits", None), Tensor):
+        return _with(value, {"logits": change(value.logits)})
     return value
+
+
+def _with(value: Any, attributes: Mapping[str, Any]) -> Any:
+    """A shallow copy with some attributes of its own, frozen or not."""
+    same = copy.copy(value)
+    for name, item in attributes.items():
+        object.__setattr__(same, name, item)
+    return same

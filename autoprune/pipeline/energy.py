@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from autoprune.pipeline.problem import Problem
     from autoprune.pipeline.timing import Timing
 
-__all__ = ["energy_model", "energy_of", "measured_energy", "search_limit"]
+__all__ = ["METERED_MARGIN", "energy_model", "energy_of", "measured_energy", "search_limit"]
 
 _PROTOCOL = Protocol(meter=1.0)
 _FIT, _HELD_OUT = 10, 4  # networks whose energy is measured, the dense one among the first
-_MARGIN = 0.98  # share of a limit on measured energy that a search may plan with: predictions miss by a few percent
+METERED_MARGIN = (
+    0.98  # share of a limit on measured energy that a search may plan with: predictions miss by a few percent
+)
 
 
 def energy_model(
@@ -96,7 +98,7 @@ def search_limit(budget: Budget, cost: AdditiveCost) -> float:
     """What a policy may be predicted to cost, in the budget's unit."""
     limit = budget.limit(cost.dense)
     metered = isinstance(cost, EnergyCost) and cost.measured
-    return limit * _MARGIN if metered else limit
+    return limit * METERED_MARGIN if metered else limit
 
 
 def measured_energy(problem: Problem, timings: Mapping[str, Timing]) -> tuple[float, float] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from autoprune._reference import is_reference
 from autoprune.errors import InputError, RunError
 from autoprune.files import shortened
 from autoprune.graph import analyse
+from autoprune.graph.copying import duplicate
 from autoprune.models import build, load_weights, read_weights, save_weights
 from autoprune.pipeline.export import export_onnx, export_pretrained, export_pt2
 from autoprune.pruning.structured import apply
@@ -27,7 +27,10 @@ _LARGEST = 10**5  # of channels and classes that a policy names: more would only
 _MOST_NUMBERS = 2**28  # in an example input: one GiB in float32
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
-    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8)
+    for dtype in (
+        *(torch.float32, torch.float64, torch.float16, torch.bfloat16),
+        *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+    )
 }
 
 
@@ -50,7 +53,8 @@ def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, Te
     if not isinstance(arguments, dict) or not all(_is_argument(*each) for each in arguments.items()):
         raise InputError(f"the policy's arguments of its model are none: {shortened(repr(arguments))}")
     try:
-        return build(name, **arguments, seed=0).eval(), example
+        made = build(name, **arguments, seed=0).eval()
+        return made, _as_read_by(made, example)
     except InputError as error:
         if arguments or model is not None or not is_reference(name):
             raise
@@ -82,6 +86,12 @@ def _example(policy: Policy) -> Tensor | None:
     return None if dtype is None or math.prod(shape) > _MOST_NUMBERS else torch.zeros(shape, dtype=dtype)
 
 
+def _as_read_by(model: nn.Module, example: Tensor) -> Tensor:
+    """The example in the model's own floating-point type: a network may have been made double or half since."""
+    own = next((p.dtype for p in model.parameters() if p.is_floating_point()), example.dtype)
+    return example.to(own) if example.is_floating_point() else example
+
+
 def load(
     run_or_policy: str | Path | Policy, weights: str | Path | None = None, *, model: nn.Module | None = None
 ) -> nn.Module:
@@ -108,7 +118,9 @@ def load(
     example = _example(policy)
     if example is None:
         raise InputError("the policy does not say its model's input shape")
-    return small_with_weights(copy.deepcopy(model), example, policy, path)  # the caller's own stays as it is
+    return small_with_weights(
+        duplicate(model), _as_read_by(model, example), policy, path
+    )  # the caller's own stays as it is
 
 
 def _policy_and_weights(source: str | Path | Policy) -> tuple[Policy, Path | None]:

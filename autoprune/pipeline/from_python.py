@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from autoprune.budget import Budget
 from autoprune.data import from_loaders
-from autoprune.errors import InputError
 from autoprune.evaluation import Evaluate, accuracy
 from autoprune.experiment import Experiment
 from autoprune.pipeline.opening import Result, opened_run
@@ -78,22 +77,12 @@ def run_of(
         batch = experiment.target_batch
         whole = Task(name, model, data, True, evaluate or accuracy, loss, "the caller's", target_batch=batch)
         check_task(whole)
-        _refuse_frozen(model, experiment)
         opened = stack.enter_context(opened_run(experiment, resume=resume, overwrite=overwrite))
 
         def task(_: Experiment) -> Task:
             return replace(whole)  # a step of a job may put other data in
 
         yield opened, task
-
-
-def _refuse_frozen(model: nn.Module, experiment: Experiment) -> None:
-    """A network made ready for deployment has nothing that fine-tuning could change."""
-    if experiment.finetune_epochs != 0 and not any(p.requires_grad for p in model.parameters()):
-        raise InputError(
-            "no parameter of the model needs a gradient, so it cannot be fine-tuned; call model.requires_grad_(True),"
-            " or give finetune_epochs=0"
-        )
 
 
 def without_folder(result: Result) -> Result:

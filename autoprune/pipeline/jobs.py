@@ -20,7 +20,7 @@ from autoprune.pipeline.opening import Result
 from autoprune.pipeline.problem import MARGIN, Problem, build_problem, figure
 from autoprune.pipeline.searching import Search, play, start_search
 from autoprune.pipeline.talk import Talk
-from autoprune.pipeline.task import Task
+from autoprune.pipeline.task import Task, require_trainable
 from autoprune.pipeline.timing import Timing, limit_in_session, policy_key, time_finished
 from autoprune.pipeline.verify import Candidate, uniform_within, within_budget
 from autoprune.pruning.config import follow_config
@@ -80,6 +80,8 @@ def search_job(task: Task, run: RunDir, talk: Talk) -> Search:
 
 def compress_job(task: Task, run: RunDir, talk: Talk) -> Result:
     """The main job: search, fine-tune, verify on the target, write everything down."""
+    if run.experiment.finetune_epochs != 0:
+        require_trainable(task)
     return finetune_job(search_job(task, run, talk), talk)
 
 

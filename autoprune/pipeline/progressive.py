@@ -35,7 +35,7 @@ from autoprune.pipeline.progressive_steps import Walk
 from autoprune.pipeline.progressive_watch import Watch
 from autoprune.pipeline.progressive_weights import Carried, using_order
 from autoprune.pipeline.talk import Talk
-from autoprune.pipeline.task import Task
+from autoprune.pipeline.task import Task, require_trainable
 from autoprune.pipeline.timing import Timing
 from autoprune.pipeline.verify import uniform_within
 from autoprune.rundir import RunDir
@@ -82,9 +82,14 @@ def progressive_job(task: Task, run: RunDir, talk: Talk) -> Result:
     Raises:
         BudgetError: If the budget cannot be met; the least reachable cost is named.
     """
+    experiment = run.experiment
+    if experiment.finetune_epochs or experiment.step_epochs or experiment.step_batches:
+        require_trainable(task)
     problem = prepare(task, run, talk)
     walk = Walk(problem, talk, Watch(talk, problem.target.sensors()))
-    goal = MARGIN if problem.budget.kind == "latency" else 1.0  # counts are exact
+    goal = (
+        MARGIN if problem.budget.kind == "latency" else 1.0
+    )  # counts are exact, and a measured energy has its margin already
     with walk.writer:
         for attempt in range(VERIFICATIONS):
             walk.until(goal)

@@ -12,6 +12,7 @@ from autoprune.agents.netadapt_steps import Proposal, proposals, reduction_share
 from autoprune.errors import BudgetError
 from autoprune.graph import cut
 from autoprune.models import load_weights, save_weights
+from autoprune.pipeline.energy import METERED_MARGIN
 from autoprune.pipeline.fine_tuning import InEpochs, merit, train_small
 from autoprune.pipeline.problem import Problem, figure
 from autoprune.pipeline.progressive_watch import Watch, in_all
@@ -233,8 +234,7 @@ class Walk:
 
     def _figures(self, choices: Mapping[str, int], timing: Timing, predicted: float) -> dict[str, Any]:
         """What a network costs, as predicted before and as measured."""
-        over = self._over(choices, timing)
-        limit = timing.limit_ms if timing.limit_ms is not None else self.problem.limit
+        over, limit = self._over(choices, timing), self._allowed(timing)
         return {
             "step": self.taken,
             "choices": dict(choices),
@@ -251,17 +251,29 @@ class Walk:
         }
 
     def _over(self, choices: Mapping[str, int], timing: Timing) -> float:
-        """Cost as a share of the limit, by the best word that there is on it (`_how`)."""
+        """Cost as a share of what is allowed, by the best word that there is on it (`_how`)."""
         if timing.limit_ms is not None:
             return timing.over
-        metered = self.problem.budget.kind == "energy" and self._how(timing) == "measured"
-        return (timing.energy_mj if metered else self.problem.cost.cost(choices)) / self.problem.limit  # type: ignore[operator]  # metered
+        metered = timing.energy_mj if self._is_metered(timing) else None
+        return (self.problem.cost.cost(choices) if metered is None else metered) / self._allowed(timing)
+
+    def _allowed(self, timing: Timing) -> float:
+        """What the budget allows in a session: a share is a share of what the dense network took in it."""
+        if timing.limit_ms is not None:
+            return timing.limit_ms
+        if self._is_metered(timing) and timing.dense_energy_mj is not None:
+            return METERED_MARGIN * self.problem.budget.limit(timing.dense_energy_mj)
+        return self.problem.limit
+
+    def _is_metered(self, timing: Timing) -> bool:
+        known = timing.energy_mj is not None and timing.dense_energy_mj is not None
+        return self.problem.budget.kind == "energy" and self.problem.energy.measured and known
 
     def _how(self, timing: Timing) -> str:
         """Whether the cost of a step's network was measured, counted, or is modelled."""
         kind = self.problem.budget.kind
         if kind == "energy":
-            return "measured" if self.problem.energy.measured and timing.energy_mj is not None else "modelled"
+            return "measured" if self._is_metered(timing) else "modelled"
         return "measured" if kind == "latency" else "counted"
 
     def _replay(self, row: Mapping[str, Any]) -> None:

@@ -13,12 +13,22 @@ from torch import Tensor, nn
 
 from autoprune._seeding import reseed, seeded
 from autoprune.data import DataSet, load
-from autoprune.errors import InputError
+from autoprune.errors import AutopruneError, InputError, UnsupportedModelError
 from autoprune.evaluation import Evaluate, accuracy
 from autoprune.experiment import Experiment
 from autoprune.models import build, device_of, in_mode, load_weights, output_of
 
-__all__ = ["Loss", "Task", "check_task", "deal", "example_of_shape", "load_task", "model_of_shape", "shipped_weights"]
+__all__ = [
+    "Loss",
+    "Task",
+    "check_task",
+    "deal",
+    "example_of_shape",
+    "load_task",
+    "model_of_shape",
+    "require_trainable",
+    "shipped_weights",
+]
 
 Loss = Callable[[Any, Any], Tensor]
 
@@ -171,14 +181,17 @@ def check_task(task: Task) -> None:
     """Run the model once, so that a misfit of model, data and score is an error now and not after the search.
 
     Raises:
-        InputError: If the model cannot take the data's images, or its outputs cannot be scored.
+        UnsupportedModelError: If the model cannot take the data's images.
+        InputError: If its outputs cannot be scored.
     """
     try:
         with in_mode(task.model), torch.no_grad():
             output = output_of(task.model(task.example.to(device_of(task.model))))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
+    except AutopruneError:
+        raise
+    except Exception as error:  # a user's forward may raise anything
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UnsupportedModelError(
             f"the model {task.name} cannot take images of shape {list(task.data.shape)}: {reason}"
         ) from error
     if task.evaluate is not accuracy:
@@ -192,4 +205,17 @@ def check_task(task: Task) -> None:
         raise InputError(
             f"the batches of {task.data.name} have no class numbers as second items, (images,) integers each;"
             " give a score of your own (evaluate)"
+        )
+
+
+def require_trainable(task: Task) -> None:
+    """Refuse, before the search, to fine-tune a network that was made ready for deployment.
+
+    Raises:
+        InputError: If no parameter needs a gradient.
+    """
+    if not any(parameter.requires_grad for parameter in task.model.parameters()):
+        raise InputError(
+            f"no parameter of {task.name} needs a gradient, so it cannot be fine-tuned; call requires_grad_(True) on"
+            " it, or ask for no epochs"
         )

@@ -34,8 +34,9 @@ class Timing:
         limit_ms: What the budget allows in that session; None if the budget is on something else.
         spread: Of `ms`, as a share.
         stable: Whether the protocol's stopping rule was met for both.
-        energy_mj: Measured energy of one call in millijoules; None where the device has no sensor.
+        energy_mj: Measured energy of one call in millijoules; None where the device has no sensor, or nobody asked.
         energy_source: The sensor, or why there is none.
+        dense_energy_mj: The dense network's, in the same session.
     """
 
     ms: float
@@ -45,6 +46,7 @@ class Timing:
     stable: bool
     energy_mj: float | None = None
     energy_source: str | None = None
+    dense_energy_mj: float | None = None
 
     @classmethod
     def of(cls, measured: Measurement, dense: Measurement, limit_ms: float | None) -> Timing:
@@ -52,7 +54,9 @@ class Timing:
         told = measured.conditions
         stable = measured.stable and dense.stable
         energy, source = told.get("energy_mj"), told.get("energy_source")
-        return cls(measured.ms, dense.ms, limit_ms, measured.spread, stable, energy, source)
+        return cls(
+            measured.ms, dense.ms, limit_ms, measured.spread, stable, energy, source, dense.conditions.get("energy_mj")
+        )
 
     @property
     def over(self) -> float:

@@ -40,7 +40,7 @@ class _Step(BaseModel):
     shrunk: list[str] = []
     predicted: float
     measured: float
-    how: str = "measured"
+    how: str | None = None
     limit: float
     over: float
     goal: float | None = None
@@ -135,7 +135,7 @@ def trajectory_section(rows: Sequence[Mapping[str, Any]], kind: str) -> Html:
         rows: The rows of `steps.jsonl`.
         kind: What the budget limits.
     """
-    how = how_known(rows)
+    how = how_known(rows, kind)
     costs = picture(
         lambda: trajectory_figure(rows, kind, PAGE),
         "trajectory",

@@ -16,10 +16,10 @@ _UNIT_ENDINGS = ("c", "gbs", "j", "mhz", "mj", "s", "w")  # of signals' names; t
 Rows = Sequence[Mapping[str, Any]]
 
 
-def how_known(rows: Rows) -> str:
+def how_known(rows: Rows, kind: str) -> str:
     """How the costs of the steps' networks are known: `measured` on the target, `counted`, or `modelled`."""
-    words = {str(row.get("how", "measured")) for row in rows}
-    return words.pop() if len(words) == 1 else "measured or modelled"
+    before = {"latency": "measured", "energy": "modelled"}.get(kind, "counted")  # of rows that do not say
+    return " or ".join(dict.fromkeys(str(row.get("how", before)) for row in rows))
 
 
 def trajectory_figure(rows: Rows, kind: str, palette: Palette = LIGHT) -> Figure:
@@ -47,7 +47,7 @@ def trajectory_figure(rows: Rows, kind: str, palette: Palette = LIGHT) -> Figure
         linestyle="none",
         zorder=4,
     )
-    _line(above, [(row["step"], row["measured"]) for row in rows], "o", palette.kept, how_known(rows))
+    _line(above, [(row["step"], row["measured"]) for row in rows], "o", palette.kept, how_known(rows, kind))
     waited = [(row["step"], row["measured"]) for row in rows if row.get("throttled")]
     _line(above, waited, "D", palette.limit, "device throttled", linestyle="none", markersize=7, fillstyle="none")
     above.set_ylabel(COST_NAMES.get(kind, kind))

@@ -205,4 +205,8 @@ def test_a_sweep_of_other_settings_does_not_make_a_folder_forget_its_own(autopru
     before = tree(folder / "runs")
     other = autoprune(*command, "--flops", "5%", "--agent", "optuna,ddpg")
     assert (other.code, other.lines) == (2, 1) and "holds runs of other settings" in other.error
+    other = autoprune(*command, "--resume", "--flops", "50%", "--agent", "optuna,uniform")
+    assert (other.code, other.lines) == (2, 1) and "holds random, too" in other.error
+    other = autoprune(*command, "--resume", "--params", "50%", "--agent", "random,uniform")
+    assert (other.code, other.lines) == (2, 1)
     assert tree(folder / "runs") == before

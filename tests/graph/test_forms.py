@@ -174,3 +174,61 @@ def test_units_are_numbered_alike_in_all_that_owns_them() -> None:
                 assert member.positions.shape[0] == group.width
                 assert len(np.unique(member.positions)) == member.positions.numel()
                 assert member.positions.max() < tensors(net)[member.tensor].shape[member.dim]
+
+
+class Flagged(nn.Module):
+    """Gives its features themselves when asked to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.fc = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor, features: bool = False) -> torch.Tensor:
+        x = self.a(x).relu()
+        return x if features else self.fc(x.mean((2, 3)))
+
+
+def test_an_analysis_is_remembered_for_its_own_arguments_only() -> None:
+    net, x = Flagged().eval(), torch.zeros(1, 3, 8, 8)
+    assert [group.name for group in analyse(net, x).groups] == ["a"]
+    assert not analyse(net, (x, True)).groups
+    assert analyse(net, {"x": x, "features": False}) is not analyse(net, {"x": x, "features": True})
+    assert analyse(net, x) is analyse(net, torch.ones(1, 3, 8, 8))
+
+
+class Edges(nn.Module):
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.a, self.b, self.fc = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 1), nn.Linear(6, 4)
+        self.w, self.way = nn.Parameter(torch.randn(6, 4)), way
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.a(x)
+        if self.way == "a mean of means":
+            gate = torch.sigmoid(x.mean(1, keepdim=True).mean((2, 3)))
+            return self.fc(self.b(x).mean((2, 3))) * gate
+        if self.way == "a length of everything":
+            return self.fc((x / (x.norm(dim=1, keepdim=True).mean() + 1e-6)).mean((2, 3)))
+        if self.way == "einsum over positions":
+            return torch.einsum("bchw,co->bo", x, self.w)
+        if self.way == "einsum that sums apart":
+            return torch.einsum("bc,od->bo", x.mean((2, 3)), self.w.T)
+        places = x.argsort(2)
+        return self.fc(torch.take_along_dim(self.b(x), places, dim=2).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "way",
+    ["a mean of means", "a length of everything", "einsum over positions", "einsum that sums apart", "take_along_dim"],
+)
+def test_whatever_is_offered_can_be_cut_and_the_rest_is_frozen_with_a_reason(way: str) -> None:
+    torch.manual_seed(0)
+    net, x = Edges(way).eval(), torch.randn(2, 3, 4, 4)
+    analysis = analyse(net, x)
+    named = {group.name for group in analysis.groups}
+    assert "a" in named or analysis.frozen["a"]
+    for seed in range(3):
+        kept = drawn(analysis, seed)
+        with torch.no_grad():
+            out = cut(net, analysis, kept)(x)
+            torch.testing.assert_close(out, zero(net, analysis, kept)(x), rtol=1e-5, atol=1e-6)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import pytest
 import torch
 from torch import nn
 
@@ -76,3 +77,33 @@ def test_sums_and_flattened_widths() -> None:
 def test_a_form_knows_every_value_it_can_take() -> None:
     space = SearchSpace((Decision("a", 8, (2, 8)), Decision("b", 6, (3, 6))))
     assert Form(1, (("a", 2), ("b", 1))).values(space) == (8, 11, 20, 23)
+
+
+class _Attends(nn.Module):
+    """torch's own attention computes on (positions, images, width)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(6, 16)
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.up, self.down = nn.Linear(16, 40), nn.Linear(40, 5)
+
+    def forward(self, x):
+        y = self.embed(x)
+        y = self.attention(y, y, y, need_weights=False)[0]
+        return self.down(torch.relu(self.up(y.reshape(-1, 16))).reshape(y.shape[0], y.shape[1], 40))
+
+
+@pytest.mark.parametrize("length", [7, 8])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_rows_of_linear_layers_are_counted_wherever_the_batch_stands(length, batch) -> None:
+    """By hand: 16 x 6, 4 projections of 16 x 16, 16 x 40 and 40 x 5 multiply-accumulates a position."""
+    x = torch.randn(batch, length, 6)
+    analysis = analyse(_Attends().eval(), x, validate=False)
+    widths = {group.name: group.width for group in analysis.groups}
+    linear = sum(op.macs(widths) for op in analysis.ops if op.kind == "linear")
+    assert linear == length * (16 * 6 + 4 * 16 * 16 + 16 * 40 + 40 * 5)
+    space, slots = _slots(_Attends().eval(), x, "torch")
+    layers = [slot.at(space.dense) for slot in slots if slot.layer.kind == "linear"]
+    assert sum(layer.macs for layer in layers) == batch * linear
+    assert {layer.batch for layer in layers} == {batch * length}

@@ -149,6 +149,7 @@ def test_a_counter_that_stands_still_is_no_energy_and_no_wait_without_end(monkey
     counter = SlowCounter(monkeypatch)
     counter.read = lambda: 5.0
     assert _metered(counter, meter=1.0) == [None, None]
+    assert counter.calls * 1e-3 < 3  # seconds, for both together
 
 
 def test_a_process_that_closes_its_output_and_lives_on_is_stopped() -> None:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import autoprune
 from autoprune.data import from_loaders
-from autoprune.errors import InputError, RunError
+from autoprune.errors import InputError, RunError, UnsupportedModelError
 from autoprune.models import save_weights
 
 QUICK = {"budget": "flops<=60%", "target": "torch", "agent": "random", "episodes": 3, "finalists": 2}
@@ -60,12 +60,19 @@ def relabelled(loaders, change):
     return {name: loader(part) for name, part in loaders.items()}
 
 
+class Asserts(nn.Module):
+    def forward(self, x):
+        assert x.shape[-1] == 224, "224 pixels are wanted"
+        return x
+
+
 MISFITS = {
     "a class more than outputs": (lambda m: m, lambda y: y + 1, "gives outputs of shape \\[1, 4\\].* has 5 classes"),
     "one logit": (lambda m: nn.Sequential(m, nn.Linear(4, 1)), lambda y: y % 2, "outputs of shape \\[1, 1\\]"),
     "no class numbers": (lambda m: m, lambda y: y.float(), "no class numbers"),
     "labels in columns": (lambda m: m, lambda y: y[:, None], "no class numbers"),
     "frozen": (lambda m: m.requires_grad_(False), lambda y: y, "requires_grad_"),
+    "a forward that asserts": (lambda m: nn.Sequential(Asserts(), m), lambda y: y, "AssertionError: 224"),
 }
 
 
@@ -75,6 +82,29 @@ def test_what_does_not_fit_is_told_before_the_run_begins(what, trained, loaders,
     with pytest.raises(InputError, match=told):
         compress(change(copy.deepcopy(trained)), relabelled(loaders, labels), run=tmp_path / "r")
     assert not (tmp_path / "r").exists()
+
+
+def test_a_network_that_cannot_take_its_images_is_one_that_cannot_be_analysed(trained, loaders):
+    with pytest.raises(UnsupportedModelError):
+        compress(nn.Sequential(Asserts(), trained), loaders)
+
+
+def test_progressive_needs_weights_that_its_steps_can_train(trained, loaders, tiny_job):
+    frozen = copy.deepcopy(trained).requires_grad_(False)
+    with pytest.raises(InputError, match="requires_grad_"):
+        gently(frozen, loaders, finetune_epochs=0)
+    assert gently(frozen, loaders, finetune_epochs=0, step_epochs=0).report["budget"]["met"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_a_policy_of_a_network_of_another_precision_is_loaded(dtype, trained, tmp_path):
+    other = copy.deepcopy(trained).to(dtype)
+    example = torch.zeros(1, 1, 8, 8, dtype=dtype)
+    policy = autoprune.search_space(other, example).uniform(0.5)
+    save_weights(trained.state_dict(), tmp_path / "dense.safetensors")
+    assert (
+        autoprune.load(policy, weights=tmp_path / "dense.safetensors", model=trained).fc.weight.dtype == torch.float32
+    )
 
 
 def test_a_frozen_network_need_not_be_fine_tuned(trained, loaders):
