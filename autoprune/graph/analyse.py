@@ -49,7 +49,8 @@ def analyse(model: nn.Module, example_input: Any, *, validate: bool = True) -> A
     Args:
         model: Any module; its mode does not matter.
         example_input: A tensor, a tuple of positional or a mapping of keyword arguments, with a batch dimension
-            in front. Values do not matter, nor does its device: it is moved to the model's.
+            in front. Values of floating-point numbers do not matter, nor does the device: it is moved to the model's.
+            Token ids should differ from each other: of equal ones attention cannot tell its queries and keys.
         validate: Prove the groups. Without, a group may be wrong; only for looking at.
 
     Returns:

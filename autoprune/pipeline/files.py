@@ -83,7 +83,11 @@ def _example(policy: Policy) -> Tensor | None:
     if not isinstance(shape, list) or not shape or not all(type(n) is int and n > 0 for n in shape):
         return None
     dtype = _DTYPES.get(str(policy.model.get("example_dtype", "float32")))
-    return None if dtype is None or math.prod(shape) > _MOST_NUMBERS else torch.zeros(shape, dtype=dtype)
+    if dtype is None or math.prod(shape) > _MOST_NUMBERS:
+        return None
+    if dtype.is_floating_point:
+        return torch.zeros(shape, dtype=dtype)
+    return (torch.arange(math.prod(shape)) % 2).reshape(shape).to(dtype)  # ids that differ, as `analyse` wants them
 
 
 def _as_read_by(model: nn.Module, example: Tensor) -> Tensor:

@@ -7,18 +7,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
+from autoprune._seeding import seeded
 from autoprune.budget import Budget
 from autoprune.cost import AdditiveCost, Wall
 from autoprune.cost.energy import EnergyCost
 from autoprune.cost.macs import macs_cost
 from autoprune.cost.params import params_cost
-from autoprune.errors import BudgetError, InputError
+from autoprune.errors import BudgetError, InputError, UnsupportedModelError
 from autoprune.experiment import Experiment
-from autoprune.graph import Analysis, analyse
+from autoprune.graph import Analysis, analyse, cut
+from autoprune.graph.copying import duplicate
 from autoprune.hardware import Target
 from autoprune.hardware.widths import Grid, grid_of
+from autoprune.models import device_of, in_mode
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.energy import energy_model, search_limit
 from autoprune.pipeline.talk import Talk
@@ -104,8 +108,6 @@ class Problem:
 
     def small(self, choices: Mapping[str, int]) -> nn.Module:
         """The raw cut of the dense network."""
-        from autoprune.graph import cut
-
         return cut(self.task.model, self.analysis, kept_units(self.order, self.space.units(choices)))
 
     def reprice(self, latency: AdditiveCost) -> None:
@@ -178,6 +180,7 @@ def _priced(
 ) -> Problem:
     """The problem on one grid of widths."""
     space = _space(analysis, task, experiment, target, granularity)
+    _require_training_forward(task, analysis, space)
     table = None
     if budget.kind == "latency":
         table = _table(task, run, target, analysis, space, granularity, coarser, talk)
@@ -187,6 +190,32 @@ def _priced(
         costs["latency"] = table.cost()
     limit = search_limit(budget, costs[budget.kind])
     return Problem(task, experiment, run, target, analysis, space, budget, costs, table, limit)
+
+
+def _require_training_forward(task: Task, analysis: Analysis, space: SearchSpace) -> None:
+    """Cut networks are trained, and what runs in training only was never traced: better told now than after the search.
+
+    Raises:
+        UnsupportedModelError: If the network runs in training mode, but not once it is cut.
+    """
+    narrow = space.units({d.name: d.options[0] for d in space.decisions})
+    small = cut(task.model, analysis, {name: range(units) for name, units in narrow.items()})
+    images = torch.cat([task.example] * 2).to(device_of(task.model))
+
+    def fault(model: nn.Module) -> Exception | None:
+        with in_mode(model, train=True), torch.no_grad(), seeded(0):
+            try:
+                model(images)
+            except Exception as error:  # noqa: BLE001 - a user's forward may raise anything
+                return error
+        return None
+
+    if fault(duplicate(task.model)) is None and (error := fault(small)) is not None:
+        reason = " ".join(str(error).split())[:200]
+        raise UnsupportedModelError(
+            f"{task.name} runs in training what it does not in evaluation, and that fails once the network is cut"
+            f" ({reason}); leave it out of the network, or --skip the layers that feed it"
+        )
 
 
 def space_for(

@@ -42,8 +42,24 @@ def importance(model: nn.Module, group: Group, criterion: str = "l1") -> Tensor:
         weights = tensors.get(member.tensor)
         if not member.makes or weights is None or weights.ndim < 2:  # biases follow their filters
             continue
-        total += _per_unit(weights.detach(), member.dim, member.positions, CRITERIA[criterion])
+        own = _computed_with(model, member.tensor, weights).detach()
+        total += _per_unit(own, member.dim, member.positions, CRITERIA[criterion])
     return total
+
+
+def _computed_with(model: nn.Module, name: str, weights: Tensor) -> Tensor:
+    """What a layer computes with: where weights are normed (`weight_norm`) the parameter is but their direction."""
+    if ".parametrizations." in f".{name}":
+        owner, _, rest = f".{name}".rpartition(".parametrizations.")
+        computed: Tensor = getattr(model.get_submodule(owner.lstrip(".")), rest.split(".")[0])
+        return computed if computed.shape == weights.shape else weights
+    owner, _, leaf = name.rpartition(".")
+    length = getattr(model.get_submodule(owner), f"{leaf.removesuffix('_v')}_g", None) if leaf.endswith("_v") else None
+    if not isinstance(length, Tensor) or length.ndim != weights.ndim:
+        return weights
+    over = [axis for axis, size in enumerate(length.shape) if size == 1]
+    scaled: Tensor = weights * (length / torch.linalg.vector_norm(weights, dim=over, keepdim=True).clamp_min(1e-12))
+    return scaled
 
 
 def _per_unit(weights: Tensor, dim: int, positions: Tensor, order: int) -> Tensor:

@@ -208,3 +208,26 @@ def test_progressive_calls_energy_what_it_is(target, how, trained, loaders, tmp_
     whole = energy_by_formula(copy.deepcopy(trained), torch.zeros(1, 1, 8, 8))
     assert (rows[0]["measured"] == pytest.approx(whole)) == (how == "measured")
     assert any(f", {how} " in line for line in talk.said)
+
+
+class Auxiliary(nn.Module):
+    """A head that is there in training only, as Inception's."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3)
+        self.aux, self.fc = nn.Conv2d(8, 4, 1), nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.a(x))
+        out = self.fc(torch.relu(self.b(x)).mean((2, 3)))
+        return (out, self.aux(x).mean((2, 3))) if self.training else out
+
+
+def test_a_branch_that_only_training_runs_is_told_before_the_search(loaders):
+    torch.manual_seed(0)
+    model = Auxiliary().eval()
+    with pytest.raises(UnsupportedModelError, match=r"in training what it does not in evaluation.*--skip"):
+        compress(model, loaders)
+    result = compress(model, loaders, skip=["a"], budget="flops<=80%")
+    assert result.model.a.weight.shape[0] == 8 > result.model.b.weight.shape[0]

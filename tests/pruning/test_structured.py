@@ -1,5 +1,7 @@
 """Spaces, rankings and policies on a network small enough to follow by hand."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -123,3 +125,19 @@ def test_skipping_keeps_a_layer_and_says_so():
 def test_an_unknown_criterion_names_the_nearest():
     with pytest.raises(InputError, match="l1"):
         ranking(network(), analyse(network(), EXAMPLE), "l11")
+
+
+@pytest.mark.parametrize("norm", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
+def test_filters_of_normed_weights_are_ranked_by_what_they_compute_with(norm) -> None:
+    """The length stands apart from the direction: a filter of length 0 is the last, whatever its direction."""
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one of them is the form of old
+        net = nn.Sequential(norm(nn.Conv2d(3, 6, 3)), nn.ReLU(), nn.Conv2d(6, 4, 1))
+    length, direction = (p for name, p in net[0].named_parameters() if name != "bias")
+    with torch.no_grad():
+        direction[2] *= 100
+        length[2] = 0
+        length[4] = 50
+    order = ranking(net, analyse(net, torch.zeros(1, 3, 8, 8)))["0"]
+    assert (order[0], order[-1]) == (4, 2)
