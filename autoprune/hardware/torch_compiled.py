@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -61,14 +62,13 @@ class TorchCompileTarget(TorchTarget):
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / "inductor")
         super().prepare()
 
-    def load(self, payload: bytes) -> Callable[[], object]:
-        """Inside the worker: the compiled network, called once."""
-        call = super().load(payload)
-        call()  # compiles
-        return call
-
     def _open(self, payload: bytes) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+        """The packed network, compiled: called once."""
         import torch
 
         module, example = super()._open(payload)
-        return torch.compile(module, dynamic=False, fullgraph=True), example
+        compiled = torch.compile(module, dynamic=False, fullgraph=True)
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # parts of torch that it loads warn of others
+            compiled(example)
+        return compiled, example
