@@ -53,7 +53,8 @@ def test_layers_alone(name) -> None:
     payloads = [target.pack_layer(layer, max(1, target.copies(layer))) for layer in layers]
     results = target.time([target.pack_layer(layers[0], 0), *payloads], _QUICK)
     empty, thin, wide, depthwise, *_ = (result.ms for result in results)
-    assert empty < min(result.ms for result in results[1:])
+    # A linear layer of 640 weights takes a few hundredths of what calling openvino does: other work hides them.
+    assert empty < min(thin, wide, depthwise) and all(result.ms > 0.8 * empty for result in results)
     assert wide > 3 * thin and depthwise < wide  # 16 times and a 64th of the multiply-accumulates
 
 
