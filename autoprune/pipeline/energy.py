@@ -26,9 +26,9 @@ __all__ = ["METERED_MARGIN", "energy_model", "energy_of", "measured_energy", "se
 
 _PROTOCOL = Protocol(meter=1.0)
 _FIT, _HELD_OUT = 10, 4  # networks whose energy is measured, the dense one among the first
-METERED_MARGIN = (
-    0.98  # share of a limit on measured energy that a search may plan with: predictions miss by a few percent
-)
+
+METERED_MARGIN = 0.98
+"""Share of a limit on measured energy that may be planned with: predictions miss by a few percent."""
 
 
 def energy_model(

@@ -122,9 +122,8 @@ def load(
     example = _example(policy)
     if example is None:
         raise InputError("the policy does not say its model's input shape")
-    return small_with_weights(
-        duplicate(model), _as_read_by(model, example), policy, path
-    )  # the caller's own stays as it is
+    dense = duplicate(model)  # the caller's own stays as it is
+    return small_with_weights(dense, _as_read_by(dense, example), policy, path)
 
 
 def _policy_and_weights(source: str | Path | Policy) -> tuple[Policy, Path | None]:

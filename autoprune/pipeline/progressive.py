@@ -87,9 +87,8 @@ def progressive_job(task: Task, run: RunDir, talk: Talk) -> Result:
         require_trainable(task)
     problem = prepare(task, run, talk)
     walk = Walk(problem, talk, Watch(talk, problem.target.sensors()))
-    goal = (
-        MARGIN if problem.budget.kind == "latency" else 1.0
-    )  # counts are exact, and a measured energy has its margin already
+    # Counts are exact, and a measured energy has its margin already.
+    goal = MARGIN if problem.budget.kind == "latency" else 1.0
     with walk.writer:
         for attempt in range(VERIFICATIONS):
             walk.until(goal)
