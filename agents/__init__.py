@@ -3,9 +3,10 @@
 if __name__ != "autoprune.agents":
     raise ImportError("import autoprune.agents; the folder agents/ is not a package of its own")
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from autoprune.agents.registry import NAMES, get
+from autoprune.foundations.lazy import lazy_names
 
 if TYPE_CHECKING:
     from autoprune.agents.base import Agent, EpisodeRecord, best, default_warmup
@@ -14,20 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "Agent", "AgentState", "EpisodeRecord", "best", "default_warmup", "get", "run_search"]
 
-_LAZY = {
-    "Agent": "base",
-    "AgentState": "state",
-    "EpisodeRecord": "base",
-    "best": "base",
-    "default_warmup": "base",
-    "run_search": "driver",
+_HOMES = {
+    "Agent": "autoprune.agents.base",
+    "AgentState": "autoprune.agents.state",
+    "EpisodeRecord": "autoprune.agents.base",
+    "best": "autoprune.agents.base",
+    "default_warmup": "autoprune.agents.base",
+    "run_search": "autoprune.agents.driver",
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import what needs torch and gymnasium when it is first asked for: the command line wants only the names."""
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from autoprune.agents.state import AgentState
 from autoprune.envs import PruningEnv, action_for, spend_budget
 from autoprune.errors import AutopruneError, InputError, RunError
-from autoprune.files import shortened
+from autoprune.foundations.files import shortened
 from autoprune.space import first_fault
 
 __all__ = ["Agent", "EpisodeRecord", "best", "default_warmup"]

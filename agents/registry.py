@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from autoprune.errors import InputError
-from autoprune.names import nearest_name
+from autoprune.foundations.names import nearest_name
 
 if TYPE_CHECKING:
     from autoprune.agents.base import Agent
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 __all__ = ["NAMES", "get"]
 
 _WHERE = {
-    "ddpg": ("autoprune.agents.ddpg_agent", "DDPGAgent"),
-    "optuna": ("autoprune.agents.optuna_agent", "OptunaAgent"),
-    "random": ("autoprune.agents.random_agent", "RandomAgent"),
-    "uniform": ("autoprune.agents.uniform_agent", "UniformAgent"),
+    "ddpg": ("autoprune.agents.ddpg.agent", "DDPGAgent"),
+    "optuna": ("autoprune.agents.optuna_search", "OptunaAgent"),
+    "random": ("autoprune.agents.random_search", "RandomAgent"),
+    "uniform": ("autoprune.agents.uniform", "UniformAgent"),
 }
 NAMES = tuple(sorted(_WHERE))
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 
 from autoprune.errors import RunError
-from autoprune.files import parse_json, replacing
+from autoprune.foundations.files import parse_json, replacing
 
 __all__ = ["AgentState"]
 

@@ -5,9 +5,9 @@ Names are imported when they are first used, so that `import autoprune` is cheap
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from autoprune.foundations.lazy import lazy_names
 from autoprune.registration import register
 
 if TYPE_CHECKING:
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
         TargetError,
         UnsupportedModelError,
     )
-    from autoprune.hardware.table import LatencyTable
+    from autoprune.hardware.tables.latency_table import LatencyTable
     from autoprune.pipeline.api import compress, measure, profile
-    from autoprune.pipeline.bench import bench
-    from autoprune.pipeline.files import load
-    from autoprune.pipeline.files import multiply_accumulates as flops
-    from autoprune.pipeline.files import parameters as params
+    from autoprune.pipeline.bench.compare import bench
+    from autoprune.pipeline.load import load
+    from autoprune.pipeline.load import multiply_accumulates as flops
+    from autoprune.pipeline.load import parameters as params
     from autoprune.pipeline.progressive_api import progressive
-    from autoprune.pruning.structured import apply, search_space
     from autoprune.space import Policy, SearchSpace
+    from autoprune.techniques.structured.space import apply, search_space
 
 __all__ = [
     "AutopruneError",
@@ -64,30 +64,20 @@ _HOMES = {
     "SearchSpace": "autoprune.space",
     "TargetError": "autoprune.errors",
     "UnsupportedModelError": "autoprune.errors",
-    "apply": "autoprune.pruning.structured",
-    "bench": "autoprune.pipeline.bench",
+    "apply": "autoprune.techniques.structured.space",
+    "bench": "autoprune.pipeline.bench.compare",
     "compress": "autoprune.pipeline.api",
-    "flops": "autoprune.pipeline.files:multiply_accumulates",
-    "load": "autoprune.pipeline.files",
+    "flops": "autoprune.pipeline.load:multiply_accumulates",
+    "load": "autoprune.pipeline.load",
     "measure": "autoprune.pipeline.api",
-    "params": "autoprune.pipeline.files:parameters",
+    "params": "autoprune.pipeline.load:parameters",
     "profile": "autoprune.pipeline.api",
     "progressive": "autoprune.pipeline.progressive_api",
-    "search_space": "autoprune.pruning.structured",
+    "search_space": "autoprune.techniques.structured.space",
 }
 
 
 register()  # gymnasium.make("autoprune/Pruning-v0", ...) needs nothing but `import autoprune`
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'autoprune' has no attribute {name!r}")
-    module, _, attribute = _HOMES[name].partition(":")
-    found = getattr(importlib.import_module(module), attribute or name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -14,7 +14,7 @@ import torch
 from autoprune.graph import analyse, cut
 from autoprune.hardware import ProfileSettings, get_target, measure, profile
 from autoprune.models import resnet20
-from autoprune.pruning.structured import space_of
+from autoprune.techniques.structured.space import space_of
 
 
 def main(name: str) -> None:

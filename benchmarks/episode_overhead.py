@@ -15,15 +15,15 @@ import time
 import torch
 
 from autoprune.cost.macs import macs_cost
+from autoprune.criteria.norm import kept_units, ranking
 from autoprune.data import load
 from autoprune.envs import PruningEnv, amc_features
 from autoprune.evaluation import accuracy
 from autoprune.graph import Selector, analyse
 from autoprune.models import load_weights, resnet20
 from autoprune.pipeline.task import deal, shipped_weights
-from autoprune.pruning.criteria import kept_units, ranking
-from autoprune.pruning.recalibrate import reestimate_batch_norm
-from autoprune.pruning.structured import space_of
+from autoprune.reconstruction.batch_norm import reestimate_batch_norm
+from autoprune.techniques.structured.space import space_of
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from autoprune.cost import AdditiveCost, Wall
 from autoprune.cost.macs import macs_cost
 from autoprune.graph import analyse
 from autoprune.models import ZOO
-from autoprune.pruning.structured import space_of
+from autoprune.techniques.structured.space import space_of
 
 _REPETITIONS = 7
 

@@ -30,7 +30,7 @@ import autoprune
 from autoprune.errors import AutopruneError, BudgetError
 from autoprune.hardware import get_target, measure
 from autoprune.models import ZOO
-from autoprune.pipeline.talk import Silent
+from autoprune.pipeline.reporter import Silent
 
 # Network, size of the image, channels, budgets, seeds: twenty searches.
 SEARCHES = (

@@ -27,14 +27,14 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from autoprune.cost.fitting import errors_of
 from autoprune.graph import Analysis, analyse, cut
 from autoprune.hardware import LatencyTable, ProfileSettings, Protocol, Target, check_fingerprint, get_target, profile
-from autoprune.hardware.correction import errors_of
-from autoprune.hardware.gaps import by_tiles
-from autoprune.hardware.profiling import spread_policies
+from autoprune.hardware.tables.estimation import by_tiles
+from autoprune.hardware.tables.profile import spread_policies
 from autoprune.models import ZOO
-from autoprune.pruning.structured import space_of
 from autoprune.space import SearchSpace
+from autoprune.techniques.structured.space import space_of
 
 
 def arguments() -> argparse.Namespace:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from autoprune.hardware import TARGETS, LocalTarget, Measurement, Protocol, get_target
-from autoprune.hardware.clocks import cpu_flags, cpu_model
+from autoprune.hardware.sensors.processor import cpu_flags, cpu_model
 from autoprune.models import ZOO
 
 _OPTIONS = ("torch@channels_last", "torch@bf16+channels_last", "openvino@bf16")

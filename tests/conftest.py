@@ -16,7 +16,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):  # pytest-xdist: the controller has done it, and its environment is inherited
         return
     from autoprune.hardware import TARGETS, get_target
-    from autoprune.hardware.probing import Probe, remember
+    from autoprune.hardware.grid.probing import Probe, remember
 
     folder = tempfile.TemporaryDirectory(prefix="autoprune-cache-")
     config.add_cleanup(folder.cleanup)

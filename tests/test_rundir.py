@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from autoprune.errors import InputError, RunError
-from autoprune.experiment import Experiment
-from autoprune.rundir import RunDir, read_settings
+from autoprune.run.directory import RunDir, read_settings
+from autoprune.run.experiment import Experiment
 
 
 @pytest.fixture
@@ -56,7 +56,9 @@ def test_overwrite_starts_anew(tmp_path, settings):
 
 def test_a_second_process_is_refused_and_a_dead_one_is_not_waited_for(tmp_path, settings):
     code = (
-        "import sys, pathlib; from autoprune.rundir import RunDir; from autoprune.experiment import Experiment\n"
+        "import sys, pathlib\n"
+        "from autoprune.run.directory import RunDir\n"
+        "from autoprune.run.experiment import Experiment\n"
         "try: RunDir(pathlib.Path(sys.argv[1]), Experiment(seed=3, latency='40%'), resume=True)\n"
         "except Exception as error: print(error)\n"
     )

@@ -9,21 +9,9 @@ from typing import Any
 
 import typer
 
-from autoprune.cli import (
-    apply,
-    bench,
-    compare,
-    compress,
-    export,
-    finetune,
-    inspect,
-    profile,
-    progressive,
-    report,
-    search,
-    targets,
-)
+from autoprune.cli.main_job import apply, compress, export, finetune, progressive, search
 from autoprune.cli.stopping import watched
+from autoprune.cli.tools import bench, compare, inspect, profile, report, targets
 from autoprune.errors import AutopruneError, Interrupted
 
 __all__ = ["app", "run"]

@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
-from autoprune._folder import SETTINGS
-from autoprune.cli.sweeps import SWEEP_FILE
-from autoprune.experiment import Experiment, option_group
+from autoprune.run.experiment import Experiment, option_group
+from autoprune.run.flags import Flags
+from autoprune.run.folder import SETTINGS
+from autoprune.run.sweep import SWEEP_FILE
 
-__all__ = ["Flags", "experiment_command", "resolve"]
+__all__ = ["experiment_command", "resolve"]
 
 _PROGRESSIVE = tuple(name for name in Experiment.model_fields if option_group(name) == "Progressive")
-
-
-@dataclass(frozen=True)
-class Flags:
-    """How a run's folder is treated.
-
-    Attributes:
-        resume: Go on with a run that exists.
-        overwrite: Replace a run that exists.
-        onnx: Also write model.onnx into the run.
-    """
-
-    resume: bool
-    overwrite: bool
-    onnx: bool = False
 
 
 def experiment_command(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
-from autoprune.pipeline.talk import Bar, Talk
+from autoprune.pipeline.reporter import Bar, Talk
 
 if TYPE_CHECKING:
-    from autoprune.pipeline.opening import Result
+    from autoprune.pipeline.jobs.lifecycle import Result
 
 __all__ = ["Screen", "print_report", "print_result"]
 

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from autoprune.cli.options import Flags
 from autoprune.cli.stopping import resumable
-from autoprune.cli.sweeps import Part, parts_of
-from autoprune.experiment import Experiment
+from autoprune.run.experiment import Experiment
+from autoprune.run.flags import Flags
+from autoprune.run.sweep import Part, parts_of
 
 if TYPE_CHECKING:
-    from autoprune.pipeline.opening import Result
-    from autoprune.pipeline.talk import Talk
+    from autoprune.pipeline.jobs.lifecycle import Result
+    from autoprune.pipeline.reporter import Talk
     from autoprune.pipeline.task import Task
-    from autoprune.rundir import RunDir
+    from autoprune.run.directory import RunDir
 
 __all__ = ["again", "checked_parts", "whole_runs"]
 
@@ -57,8 +57,8 @@ def checked_parts(experiment: Experiment, flags: Flags, check: Check) -> Iterato
 
 def _one(part: Part, flags: Flags, job: Job) -> None:
     from autoprune.cli.screen import Screen, print_result
-    from autoprune.pipeline.files import export_run
-    from autoprune.pipeline.opening import finished_result, opened_run, use_threads
+    from autoprune.pipeline.jobs.lifecycle import finished_result, opened_run, use_threads
+    from autoprune.pipeline.load import export_run
     from autoprune.pipeline.task import load_task
     from autoprune.reports import write_html
 

@@ -3,65 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from math import prod
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autoprune.cost.completion import Completions
+from autoprune.cost.terms import CostEntry, Costs, Term, Widths
 from autoprune.errors import InputError
 from autoprune.space import SearchSpace
 
-__all__ = ["AdditiveCost", "CostEntry", "Step"]
+__all__ = ["AdditiveCost", "Step"]
 
-Widths = NDArray[np.int64]
-Costs = NDArray[np.float64]
 
 _TABLE_LIMIT = 1 << 21  # larger joint option grids are priced by calling the entry
-
-
-@dataclass(frozen=True)
-class CostEntry:
-    """One part of a network's cost.
-
-    Attributes:
-        name: Which operator this is, for people.
-        scope: Names of the decisions that the price depends on; empty for a fixed part.
-        price: Kept units of shape (n, len(scope)), in the order of `scope`, to costs of shape (n,).
-    """
-
-    name: str
-    scope: tuple[str, ...]
-    price: Callable[[Widths], Costs]
-
-
-@dataclass(frozen=True)
-class Term:
-    """The sum of all entries of one scope: a table over the options, or the entries themselves if it were too large.
-
-    Attributes:
-        scope: Numbers of the decisions, ascending; axis k of `table` runs over the options of `scope[k]`.
-    """
-
-    scope: tuple[int, ...]
-    table: Costs | None
-    entries: tuple[CostEntry, ...] = ()
-
-    def at(self, indices: Widths, space: SearchSpace) -> Costs:
-        """Prices at option numbers of shape (n, decisions)."""
-        if self.table is not None:
-            prices: Costs = self.table[tuple(indices[:, d] for d in self.scope)]
-            return prices
-        widths = {d: np.asarray(space.decisions[d].options)[indices[:, d]] for d in self.scope}
-        named = {space.decisions[d].name: w for d, w in widths.items()}
-        columns = (np.stack([named[name] for name in entry.scope], axis=1) for entry in self.entries)
-        total = np.zeros(len(indices))
-        for entry, column in zip(self.entries, columns, strict=True):
-            total += entry.price(column)
-        return total
 
 
 class Step(NamedTuple):
@@ -99,7 +56,7 @@ class _LookUp:
 
 
 class AdditiveCost:
-    """A cost model that is a sum of entries; implements `autoprune.budget.CostModel`.
+    """A cost model that is a sum of entries; implements `autoprune.space.budget.CostModel`.
 
     Entries are tabulated over the options once, so that pricing is indexing.
 
@@ -245,7 +202,5 @@ class AdditiveCost:
 
     def least(self) -> tuple[float, dict[str, int]]:
         """The least cost that the search space reaches, and choices that reach it."""
-        from autoprune.cost.completion import Completions  # it builds on this module
-
         indices = Completions(self).best(np.empty(0, dtype=np.int64))
         return float(self.costs(indices[None])[0]), self.space.choices(indices)

@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.cost.additive import AdditiveCost, Term
+from autoprune.cost.terms import SumOfTerms, Term
 
 __all__ = ["Completions"]
 
@@ -30,7 +30,7 @@ class Completions:
         exact: Whether the answers are minima over all completions; if not, they are upper bounds of them.
     """
 
-    def __init__(self, cost: AdditiveCost) -> None:
+    def __init__(self, cost: SumOfTerms) -> None:
         self.cost = cost
         self.sizes = [len(decision.options) for decision in cost.space.decisions]
         self.exact = self._eliminate()

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.cost._products import ProductPrice, product_price
-from autoprune.cost.additive import AdditiveCost, CostEntry
+from autoprune.cost.additive import AdditiveCost
+from autoprune.cost.fitting import fit_factors
 from autoprune.cost.macs import mac_dimensions
+from autoprune.cost.terms import CostEntry
 from autoprune.errors import InputError
 from autoprune.graph import Analysis, Extent, Op, tied
-from autoprune.hardware.correction import fit_factors
-from autoprune.hardware.lowering import is_free
+from autoprune.graph.operators import is_free
 from autoprune.space import SearchSpace
 
 __all__ = ["CLASSES", "MODELLED", "Coefficients", "EnergyCost", "energy_cost", "fit_energy"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from autoprune.cost._products import product_price
-from autoprune.cost.additive import AdditiveCost, CostEntry
+from autoprune.cost.additive import AdditiveCost
+from autoprune.cost.terms import CostEntry
 from autoprune.graph import Analysis, Extent, Op, tied
 from autoprune.space import SearchSpace
 

@@ -3,10 +3,10 @@
 from autoprune.data._cifar import cifar
 from autoprune.data._digits import digits
 from autoprune.data._fashion_mnist import fashion_mnist
-from autoprune.data._folder import Manifest, folder, manifest_of
+from autoprune.data._image_folder import Manifest, folder, manifest_of
 from autoprune.data.base import Augmentation, DataSet, Normalisation, TensorBatches
-from autoprune.data.catalogue import NAMES, load
 from autoprune.data.loaders import from_loaders, from_reference
+from autoprune.data.registry import NAMES, load
 
 __all__ = [
     "NAMES",

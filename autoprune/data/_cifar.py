@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from autoprune.data._build import Images, from_images
 from autoprune.data._download import cache_dir, fetch, packed_sha256
-from autoprune.data._tame_pickle import read_pickle
+from autoprune.data._safe_pickle import read_pickle
 from autoprune.data.base import Augmentation, DataSet
 from autoprune.data.splits import split
 from autoprune.errors import InputError

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from autoprune._seeding import stream
 from autoprune.errors import InputError
+from autoprune.foundations.seeding import stream
 
 __all__ = ["Augmentation", "DataSet", "Normalisation", "TensorBatches"]
 

@@ -9,10 +9,10 @@ import psutil
 import torch
 from torch import Tensor
 
-from autoprune._reference import call, resolve
-from autoprune._seeding import reseed, seeded
 from autoprune.data.base import DataSet
 from autoprune.errors import InputError
+from autoprune.foundations.references import call, resolve
+from autoprune.foundations.seeding import reseed, seeded
 
 __all__ = ["from_loaders", "from_reference"]
 

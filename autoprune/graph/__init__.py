@@ -1,13 +1,13 @@
 """Couplings traced from the model, validated, and the physical cut."""
 
 from autoprune.graph.analyse import analyse
-from autoprune.graph.blocks import Block
+from autoprune.graph.analysis import Analysis, Extent, Group, Member, Op, Shape
+from autoprune.graph.block import Block
 from autoprune.graph.fingerprint import fingerprint, first_difference
-from autoprune.graph.selector import Selector
-from autoprune.graph.surgery import cut, index_map, zero
-from autoprune.graph.ties import tied
-from autoprune.graph.trace import tensors_of
-from autoprune.graph.values import Analysis, Extent, Group, Member, Op, Shape
+from autoprune.graph.surgery.cut import cut, index_map, zero
+from autoprune.graph.surgery.selector import Selector
+from autoprune.graph.tied import tied
+from autoprune.graph.trace.export import tensors_of
 
 __all__ = [
     "Analysis",

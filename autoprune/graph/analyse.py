@@ -7,28 +7,17 @@ from typing import Any
 
 from torch import nn
 
-from autoprune.graph import (  # noqa: F401 - importing them registers the rules
-    rules_attention,
-    rules_contract,
-    rules_dense,
-    rules_join,
-    rules_norm,
-    rules_pointwise,
-    rules_rearrange,
-    rules_recurrent,
-    rules_reduce,
-    rules_shape,
-)
-from autoprune.graph.blocks_proof import with_blocks
+import autoprune.graph.coupling.rules  # noqa: F401 - importing them registers the rules
+from autoprune.graph.analysis import Analysis, Extent
+from autoprune.graph.coupling.flow import holder
+from autoprune.graph.coupling.groups import Draft, draft
+from autoprune.graph.coupling.readings import first_readings
+from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.fingerprint import fingerprint
-from autoprune.graph.flow import holder
-from autoprune.graph.groups import Draft, draft
-from autoprune.graph.readings import first_readings
-from autoprune.graph.surgery import get_attribute
-from autoprune.graph.trace import Example, Trace, as_example, trace
-from autoprune.graph.validate import Proof
-from autoprune.graph.values import Analysis, Extent
-from autoprune.graph.walk import Walk
+from autoprune.graph.proof.branches import with_blocks
+from autoprune.graph.proof.groups import Proof
+from autoprune.graph.surgery.cut import get_attribute
+from autoprune.graph.trace.export import Example, Trace, as_example, trace
 from autoprune.models.precision import device_of
 
 __all__ = ["analyse"]

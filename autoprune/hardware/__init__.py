@@ -5,19 +5,21 @@ Names are imported when they are asked for: the worker process must not load tor
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from autoprune.foundations.lazy import lazy_names
+
 if TYPE_CHECKING:
-    from autoprune.hardware.base import TARGETS, LocalTarget, Target, Timer, get_target
-    from autoprune.hardware.device_table import DeviceTable, check_fingerprint
-    from autoprune.hardware.fold import fold_batch_norm
-    from autoprune.hardware.layers import Layer
-    from autoprune.hardware.measuring import measure
-    from autoprune.hardware.profiling import ProfileSettings, profile
-    from autoprune.hardware.protocol import Measurement, Protocol
-    from autoprune.hardware.table import LatencyTable
-    from autoprune.hardware.widths import grid, options
+    from autoprune.export.folding import fold_batch_norm
+    from autoprune.hardware.contract.layer import Layer
+    from autoprune.hardware.contract.protocol import Measurement, Protocol
+    from autoprune.hardware.contract.target import TARGETS, Target, Timer, get_target
+    from autoprune.hardware.grid.widths import grid, options
+    from autoprune.hardware.tables.device_table import DeviceTable, check_fingerprint
+    from autoprune.hardware.tables.latency_table import LatencyTable
+    from autoprune.hardware.tables.profile import ProfileSettings, profile
+    from autoprune.hardware.targets.local import LocalTarget
+    from autoprune.hardware.timing.measure import measure
 
 __all__ = [
     "TARGETS",
@@ -40,27 +42,24 @@ __all__ = [
 ]
 
 _HOMES = {
-    "TARGETS": "base",
-    "DeviceTable": "device_table",
-    "LatencyTable": "table",
-    "Layer": "layers",
-    "LocalTarget": "base",
-    "Measurement": "protocol",
-    "ProfileSettings": "profiling",
-    "Protocol": "protocol",
-    "Target": "base",
-    "Timer": "base",
-    "check_fingerprint": "device_table",
-    "fold_batch_norm": "fold",
-    "get_target": "base",
-    "grid": "widths",
-    "measure": "measuring",
-    "options": "widths",
-    "profile": "profiling",
+    "TARGETS": "autoprune.hardware.contract.target",
+    "DeviceTable": "autoprune.hardware.tables.device_table",
+    "LatencyTable": "autoprune.hardware.tables.latency_table",
+    "Layer": "autoprune.hardware.contract.layer",
+    "LocalTarget": "autoprune.hardware.targets.local",
+    "Measurement": "autoprune.hardware.contract.protocol",
+    "ProfileSettings": "autoprune.hardware.tables.profile",
+    "Protocol": "autoprune.hardware.contract.protocol",
+    "Target": "autoprune.hardware.contract.target",
+    "Timer": "autoprune.hardware.contract.target",
+    "check_fingerprint": "autoprune.hardware.tables.device_table",
+    "fold_batch_norm": "autoprune.export.folding",
+    "get_target": "autoprune.hardware.contract.target",
+    "grid": "autoprune.hardware.grid.widths",
+    "measure": "autoprune.hardware.timing.measure",
+    "options": "autoprune.hardware.grid.widths",
+    "profile": "autoprune.hardware.tables.profile",
 }
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

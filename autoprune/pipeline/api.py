@@ -12,13 +12,13 @@ from autoprune.evaluation import Evaluate
 from autoprune.graph import analyse
 from autoprune.hardware import Measurement, Protocol, get_target
 from autoprune.hardware import measure as measure_networks
-from autoprune.pipeline.accuracy_drop import accuracy_drop_job
 from autoprune.pipeline.from_python import budget_setting, run_of, without_folder
-from autoprune.pipeline.jobs import compress_job
-from autoprune.pipeline.opening import Result, check_settings
-from autoprune.pipeline.talk import Silent, Talk
+from autoprune.pipeline.jobs.accuracy_drop import accuracy_drop_job
+from autoprune.pipeline.jobs.compress import compress_job
+from autoprune.pipeline.jobs.lifecycle import Result, check_settings
+from autoprune.pipeline.reporter import Silent, Talk
 from autoprune.pipeline.task import Loss
-from autoprune.pruning.structured import space_of
+from autoprune.techniques.structured.space import space_of
 
 if TYPE_CHECKING:
     from autoprune.hardware import LatencyTable

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from autoprune.experiment import Experiment
 from autoprune.hardware import Target, get_target
+from autoprune.run.experiment import Experiment
 
 __all__ = ["target_of"]
 

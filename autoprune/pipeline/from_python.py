@@ -11,13 +11,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from autoprune.budget import Budget
 from autoprune.data import from_loaders
 from autoprune.evaluation import Evaluate, accuracy
-from autoprune.experiment import Experiment
-from autoprune.pipeline.opening import Result, opened_run
+from autoprune.pipeline.jobs.lifecycle import Result, opened_run
 from autoprune.pipeline.task import Loss, Task, check_task
-from autoprune.rundir import RunDir
+from autoprune.run.directory import RunDir
+from autoprune.run.experiment import Experiment
+from autoprune.space.budget import Budget
 
 __all__ = ["budget_setting", "run_of", "without_folder"]
 

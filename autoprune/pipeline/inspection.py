@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from autoprune._wishes import parsed_granularity
 from autoprune.data import load
 from autoprune.graph import Analysis, Block, Member, analyse
-from autoprune.graph.blocks import alive
+from autoprune.graph.block import alive
 from autoprune.models import build
 from autoprune.pipeline.task import example_of_shape, model_of_shape
-from autoprune.pruning.structured import space_of
 from autoprune.space import Decision, SearchSpace
+from autoprune.space.constraints import parsed_granularity
+from autoprune.techniques.structured.space import space_of
 
 __all__ = ["Wishes", "inspection", "model_and_example"]
 

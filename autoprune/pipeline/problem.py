@@ -10,31 +10,31 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from autoprune._seeding import seeded
-from autoprune.budget import Budget
 from autoprune.cost import AdditiveCost, Wall
 from autoprune.cost.energy import EnergyCost
 from autoprune.cost.macs import macs_cost
 from autoprune.cost.params import params_cost
+from autoprune.criteria.norm import kept_units, ranking
 from autoprune.errors import BudgetError, InputError, UnsupportedModelError
-from autoprune.experiment import Experiment
+from autoprune.foundations.seeding import seeded
 from autoprune.graph import Analysis, analyse, cut
-from autoprune.graph.copying import duplicate
+from autoprune.graph.trace.copying import duplicate
 from autoprune.hardware import Target
-from autoprune.hardware.widths import Grid, grid_of
+from autoprune.hardware.grid.widths import Grid, grid_of
 from autoprune.models import device_of, in_mode
 from autoprune.pipeline.device import target_of
-from autoprune.pipeline.energy import energy_model, search_limit
-from autoprune.pipeline.talk import Talk
+from autoprune.pipeline.pricing import energy_model, search_limit
+from autoprune.pipeline.reporter import Talk
 from autoprune.pipeline.task import Task
-from autoprune.pruning.criteria import kept_units, ranking
-from autoprune.pruning.structured import space_of
-from autoprune.rundir import RunDir
+from autoprune.run.directory import RunDir
+from autoprune.run.experiment import Experiment
 from autoprune.space import Policy, SearchSpace
+from autoprune.space.budget import Budget
+from autoprune.techniques.structured.space import space_of
 
 if TYPE_CHECKING:
     from autoprune.hardware import LatencyTable
-    from autoprune.hardware.table import Progress
+    from autoprune.hardware.tables.latency_table import Progress
 
 __all__ = ["MARGIN", "Problem", "build_problem", "figure", "profile_path", "profiled", "space_for"]
 
@@ -53,7 +53,7 @@ class Problem:
         margin: Share of the budget that a finalist may take as measured; less where a later session took longer.
         costs: Cost models by kind; latency only where a table was made.
         order: Units of every group, most important first; set once the dense network is trained.
-        timed: What every policy took that was timed on the way, by key; filled by `autoprune.pipeline.timing`.
+        timed: What every policy took that was timed on the way, by key; filled by `autoprune.pipeline.search.sessions`.
         sessions: Timing sessions so far, those read back from the run included.
     """
 
@@ -259,7 +259,7 @@ def _table(
     resumed run takes those timings up one after the other, as the whole run did.
     """
     from autoprune.hardware import LatencyTable
-    from autoprune.hardware.device_table import check_fingerprint
+    from autoprune.hardware.tables.device_table import check_fingerprint
 
     path = profile_path(run, granularity)
     known = LatencyTable.load(path) if path.exists() else coarser

@@ -9,12 +9,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from autoprune.evaluation import Evaluate
-from autoprune.experiment import PROGRESSIVE
 from autoprune.pipeline.from_python import budget_setting, run_of, without_folder
-from autoprune.pipeline.opening import Result
-from autoprune.pipeline.progressive import check_progressive, progressive_job
-from autoprune.pipeline.talk import Silent, Talk
+from autoprune.pipeline.jobs.lifecycle import Result
+from autoprune.pipeline.jobs.progressive.job import check_progressive, progressive_job
+from autoprune.pipeline.reporter import Silent, Talk
 from autoprune.pipeline.task import Loss
+from autoprune.run.experiment import PROGRESSIVE
 
 __all__ = ["progressive"]
 

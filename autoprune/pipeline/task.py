@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoprune._seeding import reseed, seeded
 from autoprune.data import DataSet, load
 from autoprune.errors import AutopruneError, InputError, UnsupportedModelError
 from autoprune.evaluation import Evaluate, accuracy
-from autoprune.experiment import Experiment
+from autoprune.foundations.seeding import reseed, seeded
 from autoprune.models import build, device_of, in_mode, load_weights, output_of
+from autoprune.run.experiment import Experiment
 
 __all__ = [
     "Loss",

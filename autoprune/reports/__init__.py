@@ -4,11 +4,11 @@ Reads a run's files and plain values. TensorBoard and matplotlib are imported wh
 """
 
 from autoprune.reports.compare import compare, pareto_picture
-from autoprune.reports.content import Report, read_report
-from autoprune.reports.html import write_html
+from autoprune.reports.html.run_page import write_html
 from autoprune.reports.progress import Progress
 from autoprune.reports.tables import summary_lines, summary_table
 from autoprune.reports.tensorboard import SearchWriter
+from autoprune.run.report import Report, read_report
 
 __all__ = [
     "Progress",

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoprune.errors import InputError, RunError
-from autoprune.reports import pictures
-from autoprune.reports._canvas import require_matplotlib, save
-from autoprune.reports._format import NONE, TIMES, count, duration, milliseconds, percent, points
-from autoprune.reports.content import Report, read_report
+from autoprune.reports.figures import search as pictures
+from autoprune.reports.figures._matplotlib import require_matplotlib, save
+from autoprune.reports.format import NONE, TIMES, count, duration, milliseconds, percent, points
+from autoprune.run.report import Report, read_report
 
 if TYPE_CHECKING:
     from rich.table import Table

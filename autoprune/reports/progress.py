@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from autoprune.reports._format import duration, figure
+from autoprune.reports.format import duration, figure
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,7 +84,7 @@ class Progress:
 
         Args:
             done: Units finished.
-            **figures: What to show beside; see `autoprune.reports._format.figure` for how names choose the unit.
+            **figures: What to show beside; see `autoprune.reports.format.figure` for how names choose the unit.
         """
         self._done, self._figures, self._shown = done, figures, False
         now = self._clock()

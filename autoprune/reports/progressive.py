@@ -10,12 +10,12 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from autoprune.errors import InputError
-from autoprune.files import parse_json
-from autoprune.reports._canvas import PAGE
-from autoprune.reports._format import cost, duration, percent
-from autoprune.reports._page import Html, element, section, table
-from autoprune.reports._picture import picture
-from autoprune.reports.progressive_pictures import how_known, signals_figure, trajectory_figure
+from autoprune.foundations.files import parse_json
+from autoprune.reports.figures._matplotlib import PAGE
+from autoprune.reports.figures.progressive import how_known, signals_figure, trajectory_figure
+from autoprune.reports.format import cost, duration, percent
+from autoprune.reports.html.elements import Html, element, section, table
+from autoprune.reports.html.picture import picture
 from autoprune.reports.tensorboard import close_log, open_log
 from autoprune.space import SearchSpace, first_fault
 

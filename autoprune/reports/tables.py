@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from autoprune.reports._format import (
+from autoprune.reports.format import (
     COST_NAMES,
     NONE,
     TIMES,
@@ -17,7 +17,7 @@ from autoprune.reports._format import (
     points,
     share,
 )
-from autoprune.reports.content import Figures, Report
+from autoprune.run.report import Figures, Report
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from autoprune.errors import InputError, MissingExtraError
-from autoprune.reports._format import cost, plain, share
-from autoprune.reports.content import episode_cost
+from autoprune.reports.format import cost, plain, share
+from autoprune.run.report import episode_cost
 from autoprune.space import SearchSpace
 
 __all__ = ["SearchWriter", "close_log", "open_log"]
@@ -118,7 +118,8 @@ class SearchWriter:
         Raises:
             InputError: If the choices do not fit the search space.
         """
-        from autoprune.reports import _canvas, pictures
+        from autoprune.reports.figures import _matplotlib as _canvas
+        from autoprune.reports.figures import search as pictures
 
         full = self._space.complete(choices)
         rows = [(d.name, d.width, full[d.name]) for d in self._space.decisions]

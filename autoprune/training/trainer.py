@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoprune._seeding import seeded, stream
 from autoprune.errors import InputError
+from autoprune.foundations.seeding import seeded, stream
 from autoprune.models.modes import in_mode
 from autoprune.models.outputs import in_float32, inputs_of, moved, output_of
 from autoprune.models.precision import autocast, device_of, uses_bf16

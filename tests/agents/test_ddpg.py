@@ -6,8 +6,8 @@ import torch
 from scipy import stats
 
 from autoprune.agents import AgentState, run_search
-from autoprune.agents.amc import AMCSettings, truncated_normal
-from autoprune.agents.ddpg_agent import DDPGAgent
+from autoprune.agents.ddpg.agent import DDPGAgent
+from autoprune.agents.ddpg.amc import AMCSettings, truncated_normal
 from autoprune.envs import action_for, toy
 from autoprune.errors import InputError, RunError
 

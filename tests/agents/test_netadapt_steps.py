@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoprune.agents.netadapt_steps import proposals, reduction_share
+from autoprune.agents.netadapt import proposals, reduction_share
 from autoprune.cost import AdditiveCost, CostEntry
 from autoprune.envs.toy import toy
 from autoprune.errors import InputError

@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from autoprune.agents import run_search
-from autoprune.agents.optuna_agent import SAMPLERS, OptunaAgent
+from autoprune.agents.optuna_search import SAMPLERS, OptunaAgent
 from autoprune.envs import toy
 from autoprune.errors import InputError
 

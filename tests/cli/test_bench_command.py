@@ -143,7 +143,7 @@ def test_a_run_whose_data_has_moved_is_scored_where_they_are_now(autoprune, done
         asked.append(data_dir)
         return real(spec, data_dir, **more)
 
-    from autoprune.pipeline import bench_subject
+    from autoprune.pipeline.bench.compare import subject as bench_subject
 
     real = bench_subject.load_data
     monkeypatch.setattr(bench_subject, "load_data", load)
@@ -155,7 +155,7 @@ def test_figures_that_cannot_be_written_are_shown(autoprune, folder, monkeypatch
     def full(content, out):
         raise InputError(f"cannot write {out}/bench.json: No space left on device")
 
-    monkeypatch.setattr("autoprune.reports.bench.write_bench", full)
+    monkeypatch.setattr("autoprune.reports.html.bench_page.write_bench", full)
     options = ["--keep", 0.5, "--shape", "1,8,8", *FORMULA, "--json"]
     outcome = autoprune("bench", "tiny_job:network", *options, "--out", "figures")
     assert (outcome.code, outcome.lines) == (2, 1) and "No space left" in outcome.error

@@ -105,7 +105,7 @@ def same(one, other):
 
 
 def test_several_agents_share_dense_weights_and_table_and_are_resumed_as_a_whole(autoprune, folder, monkeypatch):
-    from autoprune.hardware import profiling
+    from autoprune.hardware.tables import profile as profiling
 
     command = ["search", *TINY, *FAST, "--latency", "60%,80%", "--agent", "random,uniform", "--run", "both"]
     assert autoprune(*command).code == 0
@@ -191,7 +191,7 @@ def test_a_run_with_a_latency_table_of_another_device_does_not_go_on(autoprune, 
 
 
 def test_brackets_of_a_message_are_shown(autoprune, folder, monkeypatch):
-    monkeypatch.setattr("autoprune.hardware.openvino_cpu.OpenVinoTarget.available",
+    monkeypatch.setattr("autoprune.hardware.targets.openvino.cpu.OpenVinoTarget.available",
                         lambda self: "not installed; pip install 'autoprune[openvino]'")  # fmt: skip
     monkeypatch.setenv("COLUMNS", "200")
     assert "pip install 'autoprune[openvino]'" in autoprune("targets").out

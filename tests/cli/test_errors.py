@@ -254,7 +254,7 @@ def test_export_refuses_unknown_forms_and_folders(refused, done, folder):
 
 
 def test_an_onnx_export_whose_outputs_differ_writes_nothing(refused, done, folder, monkeypatch):
-    from autoprune.hardware import onnx_export
+    from autoprune.export import onnx as onnx_export
 
     right = onnx_export.to_onnx
 

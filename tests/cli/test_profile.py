@@ -115,7 +115,7 @@ def test_a_table_of_another_device_is_refused_before_any_work(autoprune, slow, m
 
 
 def test_what_a_job_measures_is_added_to_the_device_table(autoprune, slow, monkeypatch):
-    from autoprune.hardware import profiling
+    from autoprune.hardware.tables import profile as profiling
 
     monkeypatch.syspath_prepend(slow)
     few = functools.partial(profiling.ProfileSettings, most_entries=20)

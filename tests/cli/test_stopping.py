@@ -74,8 +74,8 @@ def test_an_interruption_that_is_swallowed_ends_the_process_all_the_same(tmp_pat
 
 
 def test_whoever_overwrites_is_told_to_leave_that_out():
-    from autoprune.cli.options import Flags
     from autoprune.cli.whole_run import again
+    from autoprune.run.flags import Flags
 
     assert again(Flags(resume=False, overwrite=True, onnx=False)).endswith("--resume in place of --overwrite")
 

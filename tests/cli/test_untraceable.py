@@ -9,8 +9,8 @@ import torch
 from autoprune import measure
 from autoprune.cli.main import run
 from autoprune.errors import UnsupportedModelError
+from autoprune.export.formats import export_onnx, export_pt2
 from autoprune.models import build
-from autoprune.pipeline.export import export_onnx, export_pt2
 
 NETS = """
 import torch

@@ -6,7 +6,7 @@ import pytest
 from conftest import FAST, TINY, tree
 
 import autoprune as package
-from autoprune.experiment import Experiment
+from autoprune.run.experiment import Experiment
 
 
 def test_a_job_whose_decisions_are_tied_and_capped(autoprune, folder):

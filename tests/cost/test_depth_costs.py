@@ -17,13 +17,13 @@ from autoprune.cost.completion import Completions
 from autoprune.cost.energy import energy_cost
 from autoprune.cost.macs import macs_cost
 from autoprune.cost.params import params_cost
+from autoprune.criteria.norm import kept_units, ranking
 from autoprune.envs import PruningEnv, ScoreMemory, amc_features, largest_uniform, spend_budget
 from autoprune.errors import InputError, PolicyMismatchError
 from autoprune.graph import analyse, cut
 from autoprune.models import ZOO
-from autoprune.pruning.criteria import kept_units, ranking
-from autoprune.pruning.structured import check_fit, space_of
 from autoprune.space import BLOCK, KINDS, Decision, Policy, SearchSpace
+from autoprune.techniques.structured.space import check_fit, space_of
 
 X = torch.zeros(1, 3, 16, 16)
 

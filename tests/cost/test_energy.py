@@ -12,8 +12,8 @@ from autoprune.cost.energy import MODELLED, Coefficients, energy_cost, fit_energ
 from autoprune.errors import InputError
 from autoprune.graph import Analysis, analyse, cut
 from autoprune.models import ZOO
-from autoprune.pruning.structured import space_of
 from autoprune.space import Decision, SearchSpace
+from autoprune.techniques.structured.space import space_of
 
 DISTINCT = Coefficients(macs=3.0, weight_bytes=50.0, input_bytes=7.0, output_bytes=11.0, number=2, constant=0.25)
 

@@ -15,7 +15,7 @@ import torch
 from autoprune import data
 from autoprune.data import _cifar
 from autoprune.data._download import cache_dir
-from autoprune.data._tame_pickle import read_pickle
+from autoprune.data._safe_pickle import read_pickle
 from autoprune.errors import InputError
 
 

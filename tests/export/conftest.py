@@ -8,8 +8,8 @@ import yaml
 from export_nets import stirred, tiny
 
 import autoprune
-from autoprune.experiment import Experiment
 from autoprune.models import save_weights
+from autoprune.run.experiment import Experiment
 
 
 @pytest.fixture(autouse=True)

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 import autoprune
 from autoprune.cli.main import app
 from autoprune.errors import AutopruneError, InputError, RunError, UnsupportedModelError
-from autoprune.hardware import onnx_export
+from autoprune.export import formats as export
+from autoprune.export import onnx as onnx_export
 from autoprune.models import read_weights
-from autoprune.pipeline import export
-from autoprune.pipeline.files import FORMATS, export_run
+from autoprune.pipeline.load import FORMATS, export_run
 
 EXAMPLE = torch.zeros(1, 3, 8, 8)
 WRITERS = {"onnx": export.export_onnx, "pt2": export.export_pt2}

@@ -9,8 +9,8 @@ import yaml
 import autoprune
 from autoprune.cli.main import run as command
 from autoprune.errors import InputError, PolicyMismatchError, RunError
-from autoprune.experiment import Experiment
-from autoprune.pipeline.files import export_run
+from autoprune.pipeline.load import export_run
+from autoprune.run.experiment import Experiment
 
 
 def same(model, other, images):

@@ -7,9 +7,9 @@ import torch
 from export_nets import AsDataclass, AsDict, stirred
 
 import autoprune
-from autoprune.hardware.onnx_export import to_onnx_for_timing
+from autoprune.export.formats import export_onnx, export_pt2
+from autoprune.export.onnx import to_onnx_for_timing
 from autoprune.models import output_of, with_tensor_output
-from autoprune.pipeline.export import export_onnx, export_pt2
 
 EXAMPLE = torch.zeros(1, 3, 8, 8)
 

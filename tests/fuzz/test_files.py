@@ -22,15 +22,15 @@ from safetensors.torch import load_file, save
 
 import autoprune
 from autoprune.agents import AgentState, EpisodeRecord
-from autoprune.budget import Budget
 from autoprune.errors import AutopruneError, MissingExtraError
-from autoprune.experiment import Experiment
 from autoprune.hardware import LatencyTable
 from autoprune.models import save_weights
 from autoprune.reports import compare, summary_lines, summary_table, write_html
-from autoprune.reports.content import read_episodes, read_report
-from autoprune.rundir import RunDir, read_settings
+from autoprune.run.directory import RunDir, read_settings
+from autoprune.run.experiment import Experiment
+from autoprune.run.report import read_episodes, read_report
 from autoprune.space import Policy
+from autoprune.space.budget import Budget
 
 INPUTS = {
     "policy": 200, "latency table": 200, "experiment": 150, "report": 200, "page": 100, "picture": 8,
@@ -238,9 +238,9 @@ def test_pages_without_pictures(valid, folder, data):
         raise MissingExtraError("matplotlib", "report")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("autoprune.reports._picture.inline_svg", not_here)
+        patch.setattr("autoprune.reports.html.picture.inline_svg", not_here)
         for name in ("policy_figure", "episodes_figure", "scatter_figure"):
-            patch.setattr(f"autoprune.reports.pictures.{name}", not_here)
+            patch.setattr(f"autoprune.reports.figures.search.{name}", not_here)
         attempt("page", lambda: use_page(run))
 
 

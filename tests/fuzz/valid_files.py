@@ -9,12 +9,12 @@ import autoprune
 from autoprune import agents
 from autoprune.agents import EpisodeRecord, run_search
 from autoprune.envs import toy
-from autoprune.experiment import Experiment
-from autoprune.files import write_json
+from autoprune.foundations.files import write_json
 from autoprune.hardware import LatencyTable, Layer
-from autoprune.hardware.correction import Run
-from autoprune.hardware.entries import Entry
-from autoprune.hardware.slots import Form, Slot
+from autoprune.hardware.tables.correction import Run
+from autoprune.hardware.tables.entries import Entry
+from autoprune.hardware.tables.operator import Form, Slot
+from autoprune.run.experiment import Experiment
 from autoprune.space import Decision, SearchSpace
 
 

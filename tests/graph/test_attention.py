@@ -10,7 +10,7 @@ from oracles import assert_only_silenced, drawn
 from torch import Tensor, nn
 
 from autoprune.graph import Analysis, Selector, analyse, cut, zero
-from autoprune.graph.multihead import PrunedAttention
+from autoprune.graph.surgery.multihead import PrunedAttention
 
 _built: dict[str, tuple[nn.Module, Tensor, Analysis]] = {}
 

@@ -19,7 +19,7 @@ from torch.fx import Interpreter, Node
 from autoprune import models
 from autoprune.errors import InputError
 from autoprune.graph import Analysis, Block, Selector, analyse, cut, fingerprint, index_map, zero
-from autoprune.graph.blocks import alive
+from autoprune.graph.block import alive
 
 X = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 Kept = Mapping[str, Sequence[int]]
@@ -160,7 +160,7 @@ def test_cut_networks_export_train_and_move() -> None:
 
 def test_a_cut_network_is_onnx(tmp_path: Any) -> None:
     pytest.importorskip("onnxruntime")
-    from autoprune.pipeline.export import export_onnx
+    from autoprune.export.formats import export_onnx
 
     net, analysis = analysed("loose")
     small = cut(net, analysis, {"conv2:block": []}).eval()

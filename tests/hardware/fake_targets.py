@@ -41,7 +41,7 @@ class MeteredTarget(SleepTarget):
         import tempfile
         from pathlib import Path
 
-        from autoprune.hardware.telemetry import Sensors
+        from autoprune.hardware.sensors.telemetry import Sensors
 
         self.root = Path(tempfile.mkdtemp())
         self.zone = self.root / "sys/class/powercap/intel-rapl:0"

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from autoprune.hardware import LocalTarget
-from autoprune.hardware.pipe import PipeTarget
+from autoprune.hardware.targets.pipe import PipeTarget
 
 
 class _Formula:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from autoprune.hardware import Layer, Protocol, get_target
-from autoprune.hardware.cuda import CudaClock, captured
-from autoprune.hardware.nvidia import Gpu, first_gpu
+from autoprune.hardware.sensors.nvidia import Gpu, first_gpu
+from autoprune.hardware.targets.torch.cuda import CudaClock, captured
 
 _QUICK = Protocol(block=0.01, warmup=2, least_blocks=3, most_blocks=10)
 
@@ -105,7 +105,7 @@ def test_why_there_is_no_cuda(monkeypatch) -> None:
 def test_why_onnxruntime_has_no_gpu(monkeypatch) -> None:
     import onnxruntime
 
-    import autoprune.hardware.onnx_cuda as module
+    import autoprune.hardware.targets.onnx.cuda as module
 
     cuda, tensorrt = get_target("onnxruntime-cuda"), get_target("onnxruntime-tensorrt")
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
@@ -166,7 +166,7 @@ def test_a_graph_keeps_alive_what_it_reads_and_what_it_writes() -> None:
 
 
 def test_the_version_is_that_of_whatever_distribution_brings_the_module(monkeypatch) -> None:
-    from autoprune.hardware import onnx_runtime
+    from autoprune.hardware.targets.onnx import cpu as onnx_runtime
 
     def there(brought, versions):
         onnx_runtime.installed_version.cache_clear()

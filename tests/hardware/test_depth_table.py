@@ -10,7 +10,7 @@ from autoprune.errors import InputError
 from autoprune.graph import analyse, cut
 from autoprune.hardware import LatencyTable, profile
 from autoprune.models import resnet20
-from autoprune.pruning.structured import space_of
+from autoprune.techniques.structured.space import space_of
 
 _X = torch.zeros(1, 3, 16, 16)
 

@@ -10,8 +10,8 @@ from test_table import _X, Case
 from autoprune.errors import InputError, TargetError
 from autoprune.graph import analyse
 from autoprune.hardware import DeviceTable, LatencyTable, ProfileSettings, profile
-from autoprune.hardware.device_table import better
-from autoprune.hardware.entries import Entry
+from autoprune.hardware.tables.device_table import better
+from autoprune.hardware.tables.entries import Entry
 from autoprune.models import plain20, resnet20
 
 _HERE = {"target": "made-up", "runtime": "formula 1"}

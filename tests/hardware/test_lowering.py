@@ -8,8 +8,8 @@ from torch import nn
 
 from autoprune.graph import analyse
 from autoprune.hardware import get_target
-from autoprune.hardware.lowering import slots_of
-from autoprune.hardware.slots import Form
+from autoprune.hardware.tables.lowering import slots_of
+from autoprune.hardware.tables.operator import Form
 from autoprune.models import resnet20
 from autoprune.space import Decision, SearchSpace
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from autoprune.errors import InputError
 from autoprune.hardware import Measurement, Target, measure
-from autoprune.hardware.measuring import least_of
+from autoprune.hardware.timing.measure import least_of
 
 
 class Script(Target):

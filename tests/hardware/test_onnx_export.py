@@ -5,7 +5,7 @@ import onnxruntime
 import pytest
 import torch
 
-from autoprune.hardware.onnx_export import to_onnx, to_onnx_for_timing
+from autoprune.export.onnx import to_onnx, to_onnx_for_timing
 from autoprune.models import mobilenet_v2, resnet20
 
 

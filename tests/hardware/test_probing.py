@@ -7,11 +7,12 @@ import pytest
 from made_up import MadeUpTarget
 
 from autoprune.errors import InputError, TargetError
-from autoprune.hardware import options, probing
-from autoprune.hardware.layers import Layer
-from autoprune.hardware.probing import Probe, cache_folder, probe
-from autoprune.hardware.protocol import Measurement
-from autoprune.hardware.widths import Grid, grid_of
+from autoprune.hardware import options
+from autoprune.hardware.contract.layer import Layer
+from autoprune.hardware.contract.protocol import Measurement
+from autoprune.hardware.grid import probing
+from autoprune.hardware.grid.probing import Probe, cache_folder, probe
+from autoprune.hardware.grid.widths import Grid, grid_of
 
 
 class Unnamed(MadeUpTarget):

@@ -6,9 +6,10 @@ import json
 import pytest
 
 from autoprune.errors import InputError, TargetError
-from autoprune.hardware import Measurement, Protocol, clocks
-from autoprune.hardware.protocol import settled, summarise
-from autoprune.hardware.timing import time_calls
+from autoprune.hardware import Measurement, Protocol
+from autoprune.hardware.contract.protocol import settled, summarise
+from autoprune.hardware.sensors import processor as clocks
+from autoprune.hardware.timing.loop import time_calls
 
 
 class _Script:

@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoprune.errors import InputError
-from autoprune.experiment import Experiment
 from autoprune.hardware import TARGETS, get_target
-from autoprune.hardware.base import load_class
-from autoprune.hardware.spec import MEMORY_FORMATS, PRECISIONS, Spec
+from autoprune.hardware.contract.target import load_class
+from autoprune.hardware.contract.target_spec import MEMORY_FORMATS, PRECISIONS, Spec
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.task import load_task
+from autoprune.run.experiment import Experiment
 
 
 @given(

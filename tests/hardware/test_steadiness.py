@@ -10,8 +10,8 @@ from torch import nn
 from autoprune.cli.main import run
 from autoprune.errors import InputError, TargetError
 from autoprune.hardware import Measurement, Target
-from autoprune.hardware.steadiness import Steadiness, check, judge, what_disturbs
-from autoprune.hardware.telemetry import Recorder, Sensors, Telemetry
+from autoprune.hardware.sensors.telemetry import Recorder, Sensors, Telemetry
+from autoprune.hardware.timing.repeatability import Steadiness, check, judge, what_disturbs
 
 
 def timing(ms: float, *, spread: float = 0.004, stable: bool = True, preemptions: int | None = 3) -> Measurement:
@@ -146,7 +146,7 @@ def test_the_command_fails_where_no_target_could_be_timed(
     def unplugged(self: Target, *_: object) -> None:
         raise TargetError("the cable was pulled")
 
-    monkeypatch.setattr("autoprune.hardware.base.LocalTarget.time", unplugged)
+    monkeypatch.setattr("autoprune.hardware.contract.target.LocalTarget.time", unplugged)
     assert run(["targets", "--target", "onnxruntime", "--processes", "2"]) == 4
     said = capsys.readouterr()
     assert "onnxruntime: the cable was pulled" in said.out and "none of the targets" in said.err

@@ -11,6 +11,7 @@ import pytest
 import torch
 from made_up import CONSTANT, GAIN, MadeUpTarget, WholeNetworksOnly, stairs
 
+from autoprune.cost.fitting import fit_factors
 from autoprune.errors import InputError, TargetError
 from autoprune.graph import analyse, cut
 from autoprune.hardware import (
@@ -23,10 +24,9 @@ from autoprune.hardware import (
     options,
     profile,
 )
-from autoprune.hardware.correction import fit_factors
-from autoprune.hardware.entries import measure_layers
-from autoprune.hardware.stairs import Stairs
-from autoprune.hardware.tiles import NO_TILE, Tile, executed, learn_tile
+from autoprune.hardware.tables.entries import measure_layers
+from autoprune.hardware.tables.step_function import Stairs
+from autoprune.hardware.tables.tiles import NO_TILE, Tile, executed, learn_tile
 from autoprune.models import mobilenet_v2, resnet20
 from autoprune.space import Decision, SearchSpace
 

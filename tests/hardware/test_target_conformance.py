@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from autoprune.hardware import TARGETS, LocalTarget, Protocol, get_target, measure
-from autoprune.hardware.base import load_class
+from autoprune.hardware.contract.target import load_class
 from autoprune.models import resnet20
 
 _FEW = Protocol(block=0.002, warmup=1, least_blocks=3, most_blocks=3)  # two threads on a busy machine crawl

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from autoprune.errors import InputError, TargetError
+from autoprune.export.onnx import to_onnx
 from autoprune.hardware import Layer, Protocol, get_target, measure
-from autoprune.hardware.onnx_export import to_onnx
 
 _NAMES = ("torch", "onnxruntime", "openvino")
 _CLOCKS = {"openvino": "process"}  # the others compute in the calling thread

@@ -8,8 +8,8 @@ import pytest
 from fake_machine import FakeNvml, put, rapl
 
 from autoprune.errors import InputError
-from autoprune.hardware.signals import WrappingCounter
-from autoprune.hardware.telemetry import Recorder, Sensors, bandwidth_from, read_signals, throttled
+from autoprune.hardware.sensors.reading import WrappingCounter
+from autoprune.hardware.sensors.telemetry import Recorder, Sensors, bandwidth_from, read_signals, throttled
 
 SIGNALS = {
     "energy_j",

@@ -9,9 +9,8 @@ import pytest
 
 from autoprune.errors import InputError, TargetError
 from autoprune.hardware import LocalTarget, Protocol, get_target
-from autoprune.hardware.client import Worker
-from autoprune.hardware.lines import LineProcess
-from autoprune.hardware.timing import time_calls
+from autoprune.hardware.timing.json_lines import LineProcess
+from autoprune.hardware.timing.loop import time_calls
 
 _QUICK = Protocol(block=0.002, warmup=1, least_blocks=3, most_blocks=6, agreement=0.1, meter=0.2)
 
@@ -57,7 +56,9 @@ def test_an_exception_is_one_line() -> None:
 
 def test_a_hanging_worker_is_stopped() -> None:
     start = time.monotonic()
-    with pytest.raises(TargetError, match="no sign of life"), Worker(_local("HangingTarget"), patience=2) as worker:
+    target = _local("HangingTarget")
+    target.patience = 2
+    with pytest.raises(TargetError, match="no sign of life"), target.session() as worker:
         worker.time([b"1"], _QUICK)
     assert time.monotonic() - start < 15
 
@@ -118,7 +119,7 @@ class SlowCounter:
 
     def __init__(self, monkeypatch, fails_at=math.inf) -> None:
         self.calls, self.fails_at = 7, fails_at  # the first tick comes early
-        monkeypatch.setattr("autoprune.hardware.timing.time.perf_counter", lambda: self.calls * 1e-3)
+        monkeypatch.setattr("autoprune.hardware.timing.loop.time.perf_counter", lambda: self.calls * 1e-3)
 
     def sample(self, call, loops):
         self.calls += loops

@@ -8,10 +8,10 @@ from torch import nn
 
 from autoprune import flops, models
 from autoprune.cost.macs import macs_cost
+from autoprune.criteria.norm import kept_units, ranking
 from autoprune.errors import InputError
 from autoprune.graph import analyse, cut
-from autoprune.pruning import kept_units, ranking
-from autoprune.pruning.structured import space_of
+from autoprune.techniques.structured.space import space_of
 
 
 def counted_macs(model: nn.Module, shape: tuple[int, ...]) -> int:

@@ -1,6 +1,6 @@
 """A listener that keeps what a job says."""
 
-from autoprune.pipeline.talk import Talk
+from autoprune.pipeline.reporter import Talk
 
 
 class Heard(Talk):

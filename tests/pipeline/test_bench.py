@@ -11,8 +11,8 @@ from torch import nn
 from autoprune import bench
 from autoprune.errors import InputError, TargetError
 from autoprune.hardware import TARGETS, Measurement, Target
-from autoprune.pipeline.bench import Subject, bench_subject, chosen_targets
-from autoprune.pipeline.talk import Silent
+from autoprune.pipeline.bench.compare import Subject, bench_subject, chosen_targets
+from autoprune.pipeline.reporter import Silent
 
 X = torch.zeros(1, 1, 8, 8)
 DRIFT = (1.0, 1.4, 0.9, 2.0, 1.2)  # of the machine, call by call

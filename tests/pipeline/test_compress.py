@@ -83,7 +83,7 @@ def test_one_seed_gives_one_result(trained, loaders, finished, tmp_path):
 
 def test_a_finished_search_is_resumed_without_evaluating_again(trained, loaders, finished, tmp_path, monkeypatch):
     _, folder = finished
-    monkeypatch.setattr("autoprune.pruning.scoring.Scorer.__call__", lambda *_: pytest.fail("evaluated again"))
+    monkeypatch.setattr("autoprune.techniques.scoring.Scorer.__call__", lambda *_: pytest.fail("evaluated again"))
     result = compress(trained, loaders, run=folder, agent="ddpg", resume=True)
     assert (
         json.loads((folder / "report.json").read_text())["finetuned"]["accuracy"]
@@ -197,7 +197,9 @@ def test_skipped_layers_stay(trained, loaders):
 
 
 def test_a_target_that_is_not_there_is_exit_4(trained, loaders, monkeypatch):
-    monkeypatch.setattr("autoprune.hardware.torch_eager.TorchTarget.available", lambda self: "no torch; install it")
+    monkeypatch.setattr(
+        "autoprune.hardware.targets.torch.eager.TorchTarget.available", lambda self: "no torch; install it"
+    )
     with pytest.raises(TargetError, match="no torch"):
         compress(trained, loaders)
 

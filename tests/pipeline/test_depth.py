@@ -117,7 +117,7 @@ def test_blocks_alone(deep, loaders, budget, tmp_path):
 
 
 def test_export_reads_the_run(finished, tmp_path):
-    from autoprune.pipeline.export import export_onnx
+    from autoprune.export.formats import export_onnx
 
     result, folder = finished
     small = autoprune.load(folder, model=Deep())

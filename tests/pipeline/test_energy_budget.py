@@ -9,12 +9,12 @@ from fake_meter import energy_by_formula
 from heard import Heard
 
 import autoprune
-from autoprune.budget import Budget
 from autoprune.cost.energy import MODELLED, Coefficients
 from autoprune.errors import BudgetError, InputError
 from autoprune.graph import analyse
-from autoprune.pipeline.energy import energy_of
+from autoprune.pipeline.pricing import energy_of
 from autoprune.reports.tables import summary_lines
+from autoprune.space.budget import Budget
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
 
@@ -88,7 +88,7 @@ def test_a_sensor_that_fails_at_the_end_leaves_a_figure_that_says_so(trained, lo
 
 
 def test_a_network_that_missed_does_not_come_back_as_the_uniform_baseline(trained, loaders, monkeypatch) -> None:
-    from autoprune.pipeline import jobs
+    from autoprune.pipeline.jobs.compress import compress as jobs
 
     real, timed = jobs.final_timing, []
 

@@ -7,7 +7,7 @@ from heard import Heard
 
 import autoprune
 from autoprune.errors import BudgetError
-from autoprune.pipeline import jobs
+from autoprune.pipeline.jobs.compress import compress as jobs
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_where_nothing_narrower_is_left_the_user_s_budget_and_what_was_measured_
 
 
 def test_when_no_finalist_passes_the_least_that_was_measured_is_told(compress, monkeypatch):
-    from autoprune.pipeline import jobs
+    from autoprune.pipeline.jobs.compress import compress as jobs
 
     real = jobs.prepare
 

@@ -13,7 +13,7 @@ from autoprune.errors import BudgetError, InputError, RunError
 from autoprune.evaluation import accuracy
 from autoprune.graph import analyse, cut
 from autoprune.models import read_weights
-from autoprune.pipeline.progressive_weights import embedded
+from autoprune.pipeline.jobs.progressive.current import embedded
 
 STILL = {"step": "25%", "finetune_epochs": 1, "target": "tiny_job:Formula"}
 
@@ -132,8 +132,8 @@ def test_counts_are_met_exactly_and_carried_weights_are_the_result_without_a_las
 
 def test_a_throttling_device_is_waited_for_and_the_step_says_so(trained, loaders, formula, tmp_path, monkeypatch):
     answers = iter(["the processor slows down for heat", "still hot", None])
-    monkeypatch.setattr("autoprune.hardware.telemetry.Sensors.throttled", lambda self: next(answers, None))
-    monkeypatch.setattr("autoprune.pipeline.progressive_watch._INTERVAL", 0.01)
+    monkeypatch.setattr("autoprune.hardware.sensors.telemetry.Sensors.throttled", lambda self: next(answers, None))
+    monkeypatch.setattr("autoprune.pipeline.jobs.progressive.device_watch._INTERVAL", 0.01)
     talk, folder = Heard(), tmp_path / "hot"
     result = progressive(trained, loaders, budget="flops<=75%", finetune_epochs=0, run=folder, talk=talk)
     rows = rows_of(folder)
@@ -149,16 +149,16 @@ def test_a_throttling_device_is_waited_for_and_the_step_says_so(trained, loaders
 
 
 def test_the_wait_is_bounded_and_the_measurement_taken_all_the_same(trained, loaders, formula, tmp_path, monkeypatch):
-    monkeypatch.setattr("autoprune.hardware.telemetry.Sensors.throttled", lambda self: "no cooling")
-    monkeypatch.setattr("autoprune.pipeline.progressive_watch._INTERVAL", 0.01)
-    monkeypatch.setattr("autoprune.pipeline.progressive_watch._PATIENCE", 0.03)
+    monkeypatch.setattr("autoprune.hardware.sensors.telemetry.Sensors.throttled", lambda self: "no cooling")
+    monkeypatch.setattr("autoprune.pipeline.jobs.progressive.device_watch._INTERVAL", 0.01)
+    monkeypatch.setattr("autoprune.pipeline.jobs.progressive.device_watch._PATIENCE", 0.03)
     result = progressive(trained, loaders, budget="flops<=75%", finetune_epochs=0, run=tmp_path / "hot")
     assert result.report["budget"]["met"]
     assert all(row["throttled"]["over"] is False for row in rows_of(tmp_path / "hot"))
 
 
 def test_a_finished_network_that_misses_the_budget_is_pruned_further(trained, loaders, formula, tmp_path, monkeypatch):
-    from autoprune.pipeline import progressive as job
+    from autoprune.pipeline.jobs.compress.progressive import job as job
 
     real = job.final_timing
 
@@ -241,11 +241,11 @@ def test_a_run_that_exists_is_refused(finished, trained, loaders, formula):
 
 
 def test_a_wait_in_an_earlier_turn_of_a_step_is_told(trained, loaders, formula, tmp_path, monkeypatch):
-    from autoprune.pipeline import progressive_steps as steps
+    from autoprune.pipeline.jobs.compress.progressive import steps as steps
 
     answers = iter([None, "hot", None])  # before the dense network, and in the first turn of the first step
-    monkeypatch.setattr("autoprune.hardware.telemetry.Sensors.throttled", lambda self: next(answers, None))
-    monkeypatch.setattr("autoprune.pipeline.progressive_watch._INTERVAL", 0.01)
+    monkeypatch.setattr("autoprune.hardware.sensors.telemetry.Sensors.throttled", lambda self: next(answers, None))
+    monkeypatch.setattr("autoprune.pipeline.jobs.progressive.device_watch._INTERVAL", 0.01)
     real, measured = steps.Walk._over, []
 
     def too_slow_at_first(self, choices, timing):
@@ -260,7 +260,7 @@ def test_a_wait_in_an_earlier_turn_of_a_step_is_told(trained, loaders, formula, 
 
 
 def test_this_machine_s_sensors_say_nothing_of_a_device_elsewhere(trained, loaders, formula, tmp_path, monkeypatch):
-    monkeypatch.setattr("autoprune.hardware.telemetry.Sensors.throttled", lambda self: "this machine is hot")
+    monkeypatch.setattr("autoprune.hardware.sensors.telemetry.Sensors.throttled", lambda self: "this machine is hot")
     progressive(trained, loaders, budget="flops<=75%", target="tiny_job:Elsewhere", run=tmp_path / "board")
     row = rows_of(tmp_path / "board")[0]
     assert row["throttled"] is None

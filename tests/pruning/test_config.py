@@ -5,8 +5,8 @@ import torch
 
 import autoprune
 from autoprune.errors import UnsupportedModelError
-from autoprune.models.stock import first_stock_difference
-from autoprune.pipeline.export import export_pretrained
+from autoprune.export.formats import export_pretrained
+from autoprune.models.pretrained import first_stock_difference
 
 transformers = pytest.importorskip("transformers")
 

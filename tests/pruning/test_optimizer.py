@@ -8,7 +8,7 @@ from torch import nn
 
 from autoprune.errors import InputError
 from autoprune.graph import analyse, cut, index_map, zero
-from autoprune.pruning import slice_optimizer
+from autoprune.techniques.structured.optimizer_state import slice_optimizer
 
 X = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 Y = torch.randint(0, 4, (6,), generator=torch.Generator().manual_seed(1))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from autoprune.errors import InputError
-from autoprune.pruning.recalibrate import reestimate_batch_norm
+from autoprune.reconstruction.batch_norm import reestimate_batch_norm
 
 
 def batches(count=4, size=32):

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import autoprune
+from autoprune.criteria.norm import importance, kept_units, ranking
 from autoprune.errors import InputError, PolicyMismatchError
 from autoprune.graph import analyse
-from autoprune.pruning import importance, kept_units, ranking
 
 
 def network():

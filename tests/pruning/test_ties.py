@@ -5,15 +5,15 @@ import torch
 from torch import nn
 
 import autoprune
-from autoprune._wishes import parsed_caps, parsed_granularity
 from autoprune.cost.energy import energy_cost
 from autoprune.cost.macs import macs_cost
 from autoprune.cost.params import params_cost
 from autoprune.errors import InputError
 from autoprune.graph import analyse, cut
-from autoprune.hardware.lowering import slots_of
-from autoprune.pruning import space_of
+from autoprune.hardware.tables.lowering import slots_of
 from autoprune.space import Decision, SearchSpace
+from autoprune.space.constraints import parsed_caps, parsed_granularity
+from autoprune.techniques.structured.space import space_of
 
 X = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -159,7 +159,7 @@ def test_kinds_are_checked_and_chosen(analysis):
 
 
 def test_decisions_of_other_kinds_are_tied_apart():
-    from autoprune.pruning.ties import tie_up
+    from autoprune.techniques.structured.ties import tie_up
 
     decisions = [Decision("a", 4, (2, 4)), Decision("b", 8, (4, 8), "heads"), Decision("c", 6, (3, 6))]
     left, ties = tie_up(decisions, ["*"], lambda name, pattern: True)

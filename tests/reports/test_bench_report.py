@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 from test_html import HOSTILE, Page
 
-from autoprune.reports.bench import bench_lines, bench_tables, write_bench
+from autoprune.reports.html.bench_page import bench_lines, bench_tables, write_bench
 
 
 def figures(accuracy, scale):

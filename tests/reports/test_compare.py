@@ -9,7 +9,7 @@ from rich.console import Console
 
 from autoprune.errors import InputError, MissingExtraError, RunError
 from autoprune.reports import compare, pareto_picture
-from autoprune.reports.pictures import front, thinned
+from autoprune.reports.figures.search import front, thinned
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 

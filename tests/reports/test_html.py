@@ -8,7 +8,7 @@ from fake_runs import report_of, rows_of, six_decisions, write_run
 
 from autoprune.errors import InputError, RunError
 from autoprune.reports import write_html
-from autoprune.reports.content import Report, dense_widths
+from autoprune.run.report import Report, dense_widths
 from autoprune.space import Decision, SearchSpace
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -269,7 +269,7 @@ def test_a_folder_that_is_not_there_is_no_run(tmp_path):
 
 def test_with_tied_layers_the_chosen_episode_is_marked_too(tmp_path):
     """A policy names every group, an episode the decision that they share."""
-    from autoprune.reports.html import _search
+    from autoprune.reports.html.run_page import _search
 
     episodes = [{"episode": k, "choices": {"a": k}, "cost": 1.0, "accuracy": 0.5, "reward": -k} for k in range(3)]
     policy = SearchSpace((Decision("a", 2, (1, 2)),)).policy({"a": 1}).model_copy(update={"choices": {"a": 7, "b": 9}})

@@ -7,8 +7,8 @@ from rich.console import Console
 
 from autoprune.errors import InputError
 from autoprune.reports import summary_lines, summary_table
-from autoprune.reports.content import Report
 from autoprune.reports.tables import COLUMNS, figure_rows
+from autoprune.run.report import Report
 
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 
@@ -105,7 +105,7 @@ def test_a_name_with_markup_is_shown_as_it_stands():
     ],
 )
 def test_counts_keep_three_digits(value, text):
-    from autoprune.reports._format import count
+    from autoprune.reports.format import count
 
     assert count(value) == text
 
@@ -114,6 +114,6 @@ def test_counts_keep_three_digits(value, text):
     ("seconds", "text"), [(4.21, "4.2 s"), (59.97, "1:00 min"), (200, "3:20 min"), (7300, "2:01 h")]
 )
 def test_durations(seconds, text):
-    from autoprune.reports._format import duration
+    from autoprune.reports.format import duration
 
     assert duration(seconds) == text

@@ -143,7 +143,7 @@ def test_the_policy_is_a_picture_that_shows_what_is_kept(tmp_path, space):
 
     from PIL import Image
 
-    from autoprune.reports._canvas import LIGHT
+    from autoprune.reports.figures._matplotlib import LIGHT
 
     areas = {}
     for name, keep in (("all", 1.0), ("half", 0.5)):

@@ -38,10 +38,12 @@ class Moments:
 
 
 def instrument(moment, margin, entries):
-    from autoprune.hardware import profiling
-    from autoprune.pipeline import fine_tuning, searching, verify
-    from autoprune.pruning.scoring import Scorer
-    from autoprune.rundir import RunDir
+    from autoprune.hardware.tables import profile as profiling
+    from autoprune.pipeline.finish import fine_tuning
+    from autoprune.pipeline.search import finalists as verify
+    from autoprune.pipeline.search import play as searching
+    from autoprune.run.directory import RunDir
+    from autoprune.techniques.scoring import Scorer
     from autoprune.training import Trainer
 
     fine_tuning._SAVE_EVERY = -1.0
@@ -115,11 +117,11 @@ def main():
     from torch.utils.tensorboard import SummaryWriter  # noqa: F401
 
     import autoprune.cli.main
-    import autoprune.hardware.profiling
-    import autoprune.hardware.table_file
-    import autoprune.pipeline.files
-    import autoprune.pipeline.jobs
-    import autoprune.reports.html  # noqa: F401 - so that no job imports anything
+    import autoprune.hardware.tables.file
+    import autoprune.hardware.tables.profile
+    import autoprune.pipeline.jobs.compress
+    import autoprune.pipeline.load
+    import autoprune.reports.html.run_page  # noqa: F401 - so that no job imports anything
     from autoprune import agents
     from autoprune.graph import analyse
 

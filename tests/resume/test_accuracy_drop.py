@@ -8,7 +8,7 @@ import pytest
 
 from autoprune.cli.main import run
 from autoprune.errors import TargetError
-from autoprune.reports.content import Report
+from autoprune.run.report import Report
 
 HERE = Path(__file__).parent
 JOB = ["compress", "--model", "tiny_job:network", "--data", "tiny_job:loaders", "--target", "tiny_job:Formula"]
@@ -48,9 +48,9 @@ def test_the_network_that_is_chosen_is_the_fastest_step_that_loses_no_more(folde
 
 
 def test_a_drop_that_no_faster_network_keeps_to_is_refused(folder, capsys, monkeypatch):
-    monkeypatch.setattr("autoprune.pipeline.accuracy_drop.STEPS", 1)
+    monkeypatch.setattr("autoprune.pipeline.jobs.accuracy_drop.STEPS", 1)
     monkeypatch.setattr(
-        "autoprune.pipeline.accuracy_drop._step", lambda *_: {"score": 0.5, "dense": 0.9, "reason": None}
+        "autoprune.pipeline.jobs.accuracy_drop._step", lambda *_: {"score": 0.5, "dense": 0.9, "reason": None}
     )
     assert run([*JOB, "--accuracy-drop", "0.5", "--run", "b"]) == 3
     assert "loses as little as 0.5 points" in capsys.readouterr().err
@@ -67,7 +67,7 @@ def test_from_python(folder, monkeypatch):
 
     import autoprune
 
-    monkeypatch.setattr("autoprune.pipeline.accuracy_drop.STEPS", 2)
+    monkeypatch.setattr("autoprune.pipeline.jobs.accuracy_drop.STEPS", 2)
     train, search, test = tiny_job.loaders()
     result = autoprune.compress(
         tiny_job.network(),
@@ -88,7 +88,7 @@ def test_from_python(folder, monkeypatch):
 
 
 def test_several_agents_share_dense_weights_and_table(folder, capsys, monkeypatch):
-    monkeypatch.setattr("autoprune.pipeline.accuracy_drop.STEPS", 1)
+    monkeypatch.setattr("autoprune.pipeline.jobs.accuracy_drop.STEPS", 1)
     assert run([*JOB, "--agent", "random,uniform", "--accuracy-drop", "90", "--run", "both"]) == 0
     assert capsys.readouterr().err.count("training tiny_job:network") <= 2  # a first and a last line of one training
     (first,), (second,) = (list((folder / "runs/both" / name).glob("steps/*")) for name in ("random", "uniform"))
@@ -104,7 +104,7 @@ def test_a_fault_in_the_first_step_costs_nothing_that_was_finished(folder, capsy
         raise TargetError("target 'formula': the cable was pulled")
 
     with monkeypatch.context() as patch:
-        patch.setattr("autoprune.pipeline.jobs.tournament", broken)
+        patch.setattr("autoprune.pipeline.jobs.compress.tournament", broken)
         assert run([*JOB, "--accuracy-drop", "5", "--run", "a"]) == 4
     step = folder / "runs/a/steps/latency-50"
     kept = (step / "episodes.jsonl").read_bytes(), (step / "dense.safetensors").read_bytes()

@@ -77,8 +77,8 @@ def test_a_read_only_disk_is_refused(shop, small_disk):
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, call):
     """Without a mount: the n-th write of a run's files fails as on a full disk; what was there can be read."""
     from autoprune.errors import InputError
-    from autoprune.experiment import Experiment
-    from autoprune.rundir import RunDir
+    from autoprune.run.directory import RunDir
+    from autoprune.run.experiment import Experiment
 
     flush, calls = os.fsync, 0
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from autoprune import _folder
 from autoprune.errors import RunError
-from autoprune.experiment import Experiment
-from autoprune.rundir import RunDir
+from autoprune.run import folder as _folder
+from autoprune.run.directory import RunDir
+from autoprune.run.experiment import Experiment
 
 
 class Killed(BaseException):

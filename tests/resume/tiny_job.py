@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from autoprune.hardware import Layer, Measurement, Target
-from autoprune.hardware.telemetry import Sensors
+from autoprune.hardware.sensors.telemetry import Sensors
 
 
 class Tiny(nn.Module):

@@ -1,0 +1,80 @@
+"""AMC's agent: deep deterministic policy gradients, on stable-baselines3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import gymnasium
+
+from autoprune.agents.base import Agent
+from autoprune.agents.ddpg.amc import AMC, AMCSettings
+from autoprune.agents.state import AgentState
+from autoprune.errors import RunError
+
+__all__ = ["DDPGAgent"]
+
+
+class DDPGAgent(Agent):
+    """Plays `AMC` one episode at a time. Solvers' answers and warm-up policies go into its replay first.
+
+    Args:
+        env: The environment.
+        episodes: How many rows it may log, warm-up included.
+        warmup: Episodes of exploration near the budget; a quarter, at most 100, if not given.
+        seed: Of everything that is drawn, the networks' weights included.
+        seed_policies: What the first episodes play.
+        settings: AMC's hyper-parameters.
+    """
+
+    name: ClassVar[str] = "ddpg"
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        *,
+        episodes: int,
+        warmup: int | None = None,
+        seed: int = 0,
+        seed_policies: Sequence[Mapping[str, int]] = (),
+        settings: AMCSettings | None = None,
+    ) -> None:
+        super().__init__(env, episodes=episodes, warmup=warmup, seed=seed, seed_policies=seed_policies)
+        self.model = AMC(
+            self.env,
+            AMCSettings() if settings is None else settings,
+            episodes=episodes,
+            warmup=self.warmup,
+            prescribed=self._prescribed,
+            seed=seed,
+        )
+
+    def _play(self, k: int) -> None:
+        self._sigma = self.model.sigma
+        self.model.learn(len(self.env.space), reset_num_timesteps=False)
+
+    def scalars(self) -> dict[str, float]:
+        """Noise of the episode just played, moving average of rewards, and after the warm-up the last losses."""
+        return {
+            "noise_sigma": getattr(self, "_sigma", 0.0),
+            "reward_average": self.model.replay_buffer.baseline,
+            **self.model.losses,
+        }
+
+    def state_dict(self) -> AgentState:
+        """Weights, targets, both optimisers, replay, counters, and the history."""
+        values = super().state_dict().values
+        tensors, amc = self.model.state()
+        return AgentState(tensors, values | {"amc": amc})
+
+    def load_state_dict(self, state: AgentState) -> None:
+        """Go on where `state` was taken.
+
+        Raises:
+            RunError: If it is the state of another agent, seed, search space or network.
+        """
+        super().load_state_dict(state)
+        try:
+            self.model.restore(state.tensors, state.values["amc"])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise RunError(f"the saved state does not fit this agent: {error}") from error

@@ -1,0 +1,247 @@
+"""AMC's DDPG (He et al., ECCV 2018, section 3.3) as a delta over stable-baselines3's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+from stable_baselines3 import DDPG
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.utils import polyak_update
+from stable_baselines3.common.vec_env import DummyVecEnv
+from torch.nn import functional
+
+from autoprune.agents.ddpg.replay import EpisodeReplay
+from autoprune.envs import PruningEnv, action_for
+from autoprune.errors import InputError
+from autoprune.foundations.seeding import seeded
+
+__all__ = ["AMC", "AMCSettings", "truncated_normal"]
+
+_FINAL_SIGMA = 0.02  # below this, noise no longer moves a rounded width
+_DECAY_SHARE = 0.75  # of the learning episodes, after which the noise is there
+
+
+@dataclass(frozen=True)
+class AMCSettings:
+    """AMC's hyper-parameters; where the paper and its code differ, the code's.
+
+    Attributes:
+        hidden: Units of the actor's and the critic's hidden layers.
+        actor_lr: Adam's step size for the actor.
+        critic_lr: Adam's step size for the critic.
+        tau: Share of the online networks that goes into the targets at each update, in (0, 1].
+        discount: 1: the reward comes at the end, and every transition carries it.
+        batch_size: Transitions an update.
+        replay_episodes: Episodes that the replay holds.
+        sigma: Noise at the end of the warm-up, in shares of units kept.
+        decay: Factor on the noise after each episode; None: so that it has come down to 0.02 after three quarters of
+            the learning episodes (the paper's 0.95 is there after 63 episodes, however many there are).
+        slack: Share of the budget that the agent's own actions may leave unspent; 1 leaves them to the wall alone.
+        baseline_rate: Weight of the newest reward in the moving average that is subtracted.
+    """
+
+    hidden: tuple[int, ...] = (300, 300)
+    actor_lr: float = 1e-4
+    critic_lr: float = 1e-3
+    tau: float = 0.01
+    discount: float = 1.0
+    batch_size: int = 64
+    replay_episodes: int = 100
+    sigma: float = 0.5
+    decay: float | None = None
+    slack: float = 0.05
+    baseline_rate: float = 0.05
+
+    def __post_init__(self) -> None:
+        rates = (self.actor_lr, self.critic_lr, self.tau, self.discount, self.baseline_rate, self.sigma)
+        counts = (self.batch_size, self.replay_episodes, *self.hidden)
+        if min(rates) <= 0 or min(counts) < 1 or max(self.tau, self.discount, self.baseline_rate) > 1:
+            raise InputError(f"rates must be positive, tau, discount and baseline_rate at most 1: {self}")
+        if not 0 <= self.slack <= 1 or (self.decay is not None and not 0 < self.decay <= 1):
+            raise InputError(f"slack must lie in [0, 1] and decay in (0, 1]: {self}")
+
+    def noise(self, learning: int, learning_episodes: int) -> float:
+        """Sigma in the learning episode number `learning` of `learning_episodes`, in shares of units kept."""
+        decay = self.decay
+        if decay is None:
+            span = max(1.0, _DECAY_SHARE * learning_episodes)
+            decay = min(1.0, (_FINAL_SIGMA / self.sigma) ** (1.0 / span))
+        return float(self.sigma * decay**learning)
+
+
+def truncated_normal(mean: float, sigma: float, rng: np.random.Generator) -> float:
+    """One draw from a normal distribution restricted to [0, 1], by inversion.
+
+    Args:
+        mean: Of the normal before it is cut, in [0, 1].
+        sigma: Its standard deviation, above 0.
+        rng: Where the randomness comes from.
+    """
+    low, high = ndtr((0.0 - mean) / sigma), ndtr((1.0 - mean) / sigma)
+    return float(np.clip(mean + sigma * ndtri(rng.uniform(low, high)), 0.0, 1.0))
+
+
+class AMC(DDPG):
+    """DDPG with what AMC changes: warm-up in episodes, truncated-normal noise, one reward an episode, a baseline.
+
+    `learn(decisions, reset_num_timesteps=False)` plays one episode and then, after the warm-up, makes one update a
+    transition. All randomness of episode k comes from generators seeded by (seed, k); no global one is touched.
+
+    Args:
+        env: The environment to learn from.
+        settings: Hyper-parameters.
+        episodes: How many there will be, warm-up included; sets the default decay of the noise.
+        warmup: Episodes before learning starts.
+        prescribed: What episode k plays instead of the actor's choice, kept units by decision, or None.
+        seed: Of the networks' weights and of everything drawn.
+    """
+
+    replay_buffer: EpisodeReplay
+
+    def __init__(
+        self,
+        env: PruningEnv,
+        settings: AMCSettings,
+        *,
+        episodes: int,
+        warmup: int,
+        prescribed: Callable[[int], Mapping[str, int] | None],
+        seed: int,
+    ) -> None:
+        self.pruning_env = env
+        self.settings = settings
+        self.warmup, self.episodes = warmup, episodes
+        self.prescribed = prescribed
+        self.losses: dict[str, float] = {}
+        self._stream = seed  # not `seed`: stable-baselines3 would seed the global generators with it
+        self._script: list[NDArray[np.float32]] | None = None
+        steps = len(env.space)
+        with seeded(seed):
+            super().__init__(
+                "MlpPolicy",
+                DummyVecEnv([lambda: env]),
+                learning_rate=settings.critic_lr,
+                buffer_size=settings.replay_episodes * steps,
+                learning_starts=warmup * steps,
+                batch_size=settings.batch_size,
+                tau=settings.tau,
+                gamma=settings.discount,
+                train_freq=(1, "episode"),
+                gradient_steps=-1,  # as many as there were transitions
+                replay_buffer_class=EpisodeReplay,
+                replay_buffer_kwargs={"baseline_rate": settings.baseline_rate},
+                policy_kwargs={"net_arch": list(settings.hidden)},
+                device="cpu",
+            )
+        for group in self.actor.optimizer.param_groups:
+            group["lr"] = settings.actor_lr
+        self.set_logger(Logger(folder=None, output_formats=[]))
+
+    @property
+    def sigma(self) -> float:
+        """Noise of the current episode, in shares of units kept; 0 in the warm-up, whose policies are prescribed."""
+        learning = self._episode_num - self.warmup
+        return self.settings.noise(learning, self.episodes - self.warmup) if learning >= 0 else 0.0
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The prescribed action, or the actor's with truncated-normal noise, kept near the budget's surface."""
+        step = self.pruning_env.wall.step
+        if step == 0:
+            self._begin(self._episode_num)
+        action = self._script[step] if self._script is not None else self._explore()
+        return action[None], action[None]
+
+    def _begin(self, k: int) -> None:
+        self.replay_buffer.generator = np.random.default_rng([self._stream, k, 1])
+        choices = self.prescribed(k)
+        decisions = self.pruning_env.space.decisions
+        self._script = None if choices is None else [action_for(d, choices[d.name]) for d in decisions]
+
+    def _explore(self) -> NDArray[np.float32]:
+        assert isinstance(self._last_obs, np.ndarray)  # not a dictionary of observations
+        with torch.no_grad():
+            mean = (float(self.actor(torch.as_tensor(self._last_obs))[0, 0]) + 1.0) / 2.0
+        share = truncated_normal(mean, self.sigma, self.replay_buffer.generator)
+        asked = np.array([2.0 * share - 1.0], dtype=np.float32)
+        return self.pruning_env.spend(asked, self.settings.slack)
+
+    def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+        """Make `gradient_steps` updates (AMC, equations 3 and 4; Lillicrap et al. 2015, algorithm 1)."""
+        self.policy.set_training_mode(True)
+        for _ in range(gradient_steps):
+            batch = self.replay_buffer.sample(batch_size)
+
+            # y = (r - b) + discount * Q'(s', mu'(s')); nothing is added behind the last decision
+            with torch.no_grad():
+                next_actions = self.actor_target(batch.next_observations)
+                next_values = self.critic_target.q1_forward(batch.next_observations, next_actions)
+                target = batch.rewards + (1.0 - batch.dones) * self.gamma * next_values
+
+            # The critic minimises the squared error to y
+            values = self.critic.q1_forward(batch.observations, batch.actions)
+            critic_loss = functional.mse_loss(values, target)
+            _descend(self.critic.optimizer, critic_loss)
+
+            # The actor maximises Q(s, mu(s))
+            actor_loss = -self.critic.q1_forward(batch.observations, self.actor(batch.observations)).mean()
+            _descend(self.actor.optimizer, actor_loss)
+
+            # The targets follow slowly
+            polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
+            polyak_update(self.actor.parameters(), self.actor_target.parameters(), self.tau)
+            self._n_updates += 1
+            self.losses = {"actor_loss": actor_loss.item(), "critic_loss": critic_loss.item()}
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Everything that the next episode depends on: tensors by name, and plain values."""
+        replay, replay_values = self.replay_buffer.state()
+        tensors = {f"policy/{name}": tensor for name, tensor in self.policy.state_dict().items()}
+        tensors |= {f"replay/{name}": tensor for name, tensor in replay.items()}
+        for owner, optimizer in self._optimizers().items():
+            for index, moments in optimizer.state_dict()["state"].items():
+                tensors |= {f"{owner}/{index}/{name}": tensor for name, tensor in moments.items()}
+        counters = {"timesteps": self.num_timesteps, "episode": self._episode_num, "updates": self._n_updates}
+        return tensors, {"counters": counters, "replay": replay_values, "losses": self.losses}
+
+    def restore(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
+        """Take over what `state` gave.
+
+        Raises:
+            KeyError, RuntimeError, ValueError: If it is the state of another network or incomplete.
+        """
+        self.policy.load_state_dict(_below(tensors, "policy/"))
+        self.replay_buffer.restore(_below(tensors, "replay/"), values["replay"])
+        for owner, optimizer in self._optimizers().items():
+            moments: dict[int, dict[str, torch.Tensor]] = {}
+            for name, tensor in _below(tensors, f"{owner}/").items():
+                index, _, moment = name.partition("/")
+                moments.setdefault(int(index), {})[moment] = tensor
+            optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        counters = values["counters"]
+        self.num_timesteps, self._episode_num = int(counters["timesteps"]), int(counters["episode"])
+        self._n_updates, self.losses = int(counters["updates"]), dict(values["losses"])
+        self._last_obs = None  # the next episode starts with a reset
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"actor_optimizer": self.actor.optimizer, "critic_optimizer": self.critic.optimizer}
+
+
+def _descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    """One step of `optimizer` on its own parameters only: the actor's loss goes through the critic, too."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    optimizer.zero_grad()
+    loss.backward(inputs=parameters)  # type: ignore[no-untyped-call]  # torch's own
+    optimizer.step()
+
+
+def _below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,44 @@
+"""`autoprune finetune`: from a searched run to the finished network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from autoprune.run.experiment import Experiment
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("finetune", epilog="Example: autoprune finetune runs/agents/ddpg")(finetune)
+
+
+def finetune(run: Annotated[Path, typer.Argument(help="folder of a run that has been searched")]) -> None:
+    """Fine-tune the run's best policies, choose one, verify it on the target, report."""
+    from autoprune.cli.stopping import resumable
+    from autoprune.pipeline.jobs.lifecycle import require_search
+
+    with resumable(run, "the same command"):
+        _finetune(require_search(run))
+
+
+def _finetune(experiment: Experiment) -> None:
+    from autoprune.cli.screen import Screen, print_result
+    from autoprune.pipeline.jobs.compress import compress_job
+    from autoprune.pipeline.jobs.lifecycle import check_settings, finished_result, opened_run, use_threads
+    from autoprune.pipeline.task import load_task
+    from autoprune.reports import write_html
+
+    check_settings(experiment)
+    with use_threads(experiment.train_threads):
+        task = load_task(experiment)
+        with opened_run(experiment, resume=True) as run:
+            result = finished_result(run) or compress_job(task, run, Screen())
+            if not run.file("report.html").exists():
+                write_html(run.path)
+    print_result(result)

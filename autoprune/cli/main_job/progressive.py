@@ -1,0 +1,47 @@
+"""`autoprune progressive`: prune a little, measure on the device, adjust, until the target is met."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from autoprune.cli.options import experiment_command
+from autoprune.cli.whole_run import whole_runs
+from autoprune.run.experiment import PROGRESSIVE, Experiment
+from autoprune.run.flags import Flags
+
+if TYPE_CHECKING:
+    from autoprune.pipeline.jobs.lifecycle import Result
+    from autoprune.pipeline.reporter import Talk
+    from autoprune.pipeline.task import Task
+    from autoprune.run.directory import RunDir
+
+__all__ = ["register"]
+
+_WITHOUT = ("agent", "episodes", "warmup", "finalists", "accuracy_drop")  # nobody searches here
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    example = "Example: autoprune progressive --model resnet20 --data fashion-mnist --latency 50% --run gentle"
+    app.command("progressive", epilog=example)(
+        experiment_command(progressive, onnx=True, without=_WITHOUT, fixed={"agent": PROGRESSIVE})
+    )
+
+
+def progressive(experiment: Experiment, flags: Flags) -> None:
+    """Prune a little, build, measure on the target, adjust, fine-tune; again and again until the budget is met."""
+    whole_runs(experiment, flags, _check, _job)
+
+
+def _check(experiment: Experiment) -> None:
+    from autoprune.pipeline.jobs.progressive.job import check_progressive
+
+    check_progressive(experiment)
+
+
+def _job(task: Task, run: RunDir, talk: Talk) -> Result:
+    from autoprune.pipeline.jobs.progressive.job import progressive_job
+
+    return progressive_job(task, run, talk)

@@ -1,0 +1,51 @@
+"""`autoprune search`: the search alone."""
+
+from __future__ import annotations
+
+import typer
+
+from autoprune.cli.options import experiment_command
+from autoprune.cli.stopping import resumable
+from autoprune.cli.whole_run import again, checked_parts
+from autoprune.errors import InputError
+from autoprune.run.experiment import Experiment
+from autoprune.run.flags import Flags
+from autoprune.run.sweep import Part
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    example = "Example: autoprune search --model resnet20 --data digits --flops 50% --agent ddpg,optuna --run agents"
+    app.command("search", epilog=example)(experiment_command(search))
+
+
+def search(experiment: Experiment, flags: Flags) -> None:
+    """Search only (training the dense network first when no weights are given); leaves policy.json."""
+    if experiment.accuracy_drop is not None:
+        raise InputError("--accuracy-drop needs fine-tuning to know what is lost; use autoprune compress")
+    with checked_parts(experiment, flags, _check) as parts:
+        for part in parts:
+            with resumable(part.experiment.run_dir, again(flags)):
+                _one(part, flags)
+
+
+def _check(experiment: Experiment) -> None:
+    from autoprune.pipeline.jobs.lifecycle import check_settings
+
+    check_settings(experiment)
+
+
+def _one(part: Part, flags: Flags) -> None:
+    from autoprune.cli.screen import Screen
+    from autoprune.pipeline.jobs.compress import search_job
+    from autoprune.pipeline.jobs.lifecycle import opened_run, use_threads
+    from autoprune.pipeline.task import load_task
+
+    experiment = part.experiment
+    with use_threads(experiment.train_threads):
+        task = load_task(experiment)
+        with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as run:
+            search_job(task, run, Screen())
+            typer.echo(f"policy: {run.file('policy.json')}   (autoprune finetune {run.path})")

@@ -1,0 +1,1 @@
+"""Importance criteria: which units a layer can spare."""

@@ -1,0 +1,136 @@
+"""Folding BatchNorm into the convolution before it, on an exported graph: what every deployed network has done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from autoprune.errors import UnsupportedModelError
+from autoprune.graph.trace.export import quiet
+from autoprune.models import with_tensor_output
+
+__all__ = ["fold_batch_norm"]
+
+_ATEN = torch.ops.aten
+_CONVOLUTIONS = {
+    _ATEN.conv1d.default,
+    _ATEN.conv2d.default,
+    _ATEN.conv3d.default,
+    _ATEN.conv1d.padding,
+    _ATEN.conv2d.padding,
+    _ATEN.conv3d.padding,
+    _ATEN.linear.default,
+}
+
+
+def fold_batch_norm(
+    model: nn.Module, example: Tensor | Sequence[Tensor], *, dynamic_shapes: Any = None
+) -> fx.GraphModule:
+    """A copy of the model in evaluation mode, as a graph, with every BatchNorm folded where that is exact.
+
+    A BatchNorm over running statistics that follows a convolution or a linear layer, and alone reads its output,
+    is y = s * (w x + b - mean) + beta with s = gamma / sqrt(var + eps): weight s * w, bias beta + s * (b - mean).
+
+    Args:
+        model: Any module that `torch.export` can trace; left as it was.
+        example: The input, or the inputs in order, with the batch dimension that is wanted.
+        dynamic_shapes: Dimensions that stay open, as `torch.export.export` takes them.
+
+    Returns:
+        A module that computes the same tensor as `output_of(model.eval()(...))` to float tolerance.
+
+    Raises:
+        UnsupportedModelError: If the model cannot be exported.
+    """
+    inputs = (example,) if isinstance(example, Tensor) else tuple(example)
+    frozen = with_tensor_output(model).to(inputs[0].device)  # it may have been trained elsewhere
+    try:
+        with quiet():
+            module = torch.export.export(frozen, inputs, dynamic_shapes=dynamic_shapes).module(check_guards=False)
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UnsupportedModelError(f"torch.export cannot trace this model: {first[:300]}") from error
+    if not isinstance(module, fx.GraphModule):
+        raise UnsupportedModelError("torch.export returned no graph for this model")
+    graph = module.graph
+    with torch.no_grad():
+        for node in list(graph.nodes):
+            if node.target is _ATEN.batch_norm.default and _foldable(node):
+                _fold(module, node)
+    graph.eliminate_dead_code()
+    _drop_unread(module)
+    module.recompile()
+    return module
+
+
+def _foldable(norm: fx.Node) -> bool:
+    producer, _, _, mean, variance, training = norm.args[:6]
+    return (
+        isinstance(producer, fx.Node)
+        and producer.target in _CONVOLUTIONS
+        and len(producer.users) == 1
+        and mean is not None
+        and variance is not None
+        and not training
+        and _is_constant(producer.args[1])
+        and (len(producer.args) < 3 or producer.args[2] is None or _is_constant(producer.args[2]))
+    )
+
+
+def _is_constant(argument: object) -> bool:
+    return isinstance(argument, fx.Node) and argument.op == "get_attr"
+
+
+def _fold(module: fx.GraphModule, norm: fx.Node) -> None:
+    producer = norm.args[0]
+    if not isinstance(producer, fx.Node):
+        raise TypeError("a BatchNorm without a producer cannot be folded")
+    gamma, beta, mean, variance = (_read(module, argument) for argument in norm.args[1:5])
+    epsilon = float(norm.args[7]) if len(norm.args) > 7 else 1e-5  # type: ignore[arg-type]
+    weight = _read(module, producer.args[1])
+    bias = _read(module, producer.args[2]) if len(producer.args) > 2 else None
+    if weight is None or mean is None or variance is None:
+        raise TypeError("a BatchNorm over running statistics has a mean and a variance")
+    scale = torch.rsqrt(variance + epsilon)
+    if gamma is not None:
+        scale = scale * gamma
+    shift = -mean * scale if bias is None else (bias - mean) * scale
+    if beta is not None:
+        shift = shift + beta
+    folded = weight * scale.reshape(-1, *[1] * (weight.dim() - 1))
+    with module.graph.inserting_before(producer):
+        new_weight = module.graph.get_attr(_store(module, f"{norm.name}_weight", folded))
+        new_bias = module.graph.get_attr(_store(module, f"{norm.name}_bias", shift))
+    # The rest of a convolution's arguments (stride, padding, ...) stay; a linear layer has none.
+    producer.args = (producer.args[0], new_weight, new_bias, *producer.args[3:])
+    producer.kwargs = {key: value for key, value in producer.kwargs.items() if key != "bias"}
+    norm.replace_all_uses_with(producer)
+    module.graph.erase_node(norm)
+
+
+def _read(module: fx.GraphModule, argument: object) -> Tensor | None:
+    """The tensor behind a `get_attr` node; None for an argument that was None."""
+    if not isinstance(argument, fx.Node):
+        return None
+    found: object = module
+    for part in str(argument.target).split("."):
+        found = getattr(found, part)
+    return found if isinstance(found, Tensor) else None
+
+
+def _store(module: fx.GraphModule, name: str, value: Tensor) -> str:
+    name = f"folded_{name}"
+    module.register_parameter(name, nn.Parameter(value.detach().clone(), requires_grad=False))
+    return name
+
+
+def _drop_unread(module: fx.GraphModule) -> None:
+    """Remove parameters that nothing reads any more, so that nobody loads or looks them up."""
+    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    for owner_name, owner in module.named_modules():
+        prefix = f"{owner_name}." if owner_name else ""
+        for name in [n for n in (*owner._parameters, *owner._buffers) if prefix + n not in read]:
+            delattr(owner, name)

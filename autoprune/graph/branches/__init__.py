@@ -1,0 +1,1 @@
+"""Residual branches that can be dropped: found in the graph."""

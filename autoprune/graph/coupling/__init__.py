@@ -1,0 +1,1 @@
+"""Which units must be removed together, read off the traced graph."""

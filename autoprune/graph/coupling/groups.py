@@ -1,0 +1,281 @@
+"""From tied atoms to groups: classes with equal members form one decision."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from autoprune.graph.analysis import Extent, Group, Member, Op, Shape
+from autoprune.graph.coupling.atoms import Atoms, Classes
+from autoprune.graph.coupling.flow import Flow, Slot, holder
+from autoprune.graph.coupling.kinds import Kinds
+from autoprune.graph.coupling.norms import NormLine
+from autoprune.graph.coupling.walk import OpRecord, Walk
+from autoprune.graph.trace.export import where
+
+__all__ = ["Draft", "draft"]
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """The groups that one solution of the walk's ties gives.
+
+    Attributes:
+        walk: The walk.
+        classes: Its solution.
+        groups: The groups, in forward order.
+        labels: For each group, its classes in unit order.
+    """
+
+    walk: Walk
+    classes: Classes
+    groups: tuple[Group, ...]
+    labels: tuple[Atoms, ...]
+
+    def extents(self) -> Extents:
+        """What turns atoms into sizes."""
+        return Extents(self)
+
+    def refuse(self, failures: dict[str, str]) -> Draft:
+        """The groups that are left when those named are frozen for a reason."""
+        for group, labels in zip(self.groups, self.labels, strict=True):
+            if group.name in failures:
+                self.classes.freeze(labels, failures[group.name])
+        return draft(self.walk, self.classes)
+
+    def norms(self) -> list[NormLine]:
+        """The operators that normalise over groups' units."""
+        found = []
+        unit = np.zeros(self.classes.count, np.int64)
+        owner = np.full(self.classes.count, -1, np.int64)
+        for index, labels in enumerate(self.labels):
+            unit[labels], owner[labels] = np.arange(len(labels)), index
+        for norm in self.walk.norms:
+            labels = self.classes.label[norm.atoms]
+            parts = []
+            for index in np.unique(owner[labels][owner[labels] >= 0]).tolist():
+                units = np.where(owner[labels] == index, unit[labels], -1)
+                parts.append((self.groups[index].name, _places(units, self.groups[index].width)))
+            if parts:
+                found.append(NormLine(norm, len(labels), tuple(parts)))
+        return found
+
+    def next_readings(self, names: set[str]) -> dict[str, int]:
+        """The nodes whose reading decides about the groups of these names, with the next reading to try."""
+        wanted = [labels for g, labels in zip(self.groups, self.labels, strict=True) if g.name in names]
+        inside = np.unique(np.concatenate(wanted or [np.zeros(0, np.int64)]))
+        label = self.classes.label
+        return {
+            node: self.walk.readings.get(node, 0) + 1
+            for node, (atoms, count) in self.walk.forks.items()
+            if self.walk.readings.get(node, 0) + 1 < count and np.isin(label[atoms], inside).any()
+        }
+
+
+def draft(walk: Walk, classes: Classes) -> Draft:
+    """Group the classes that can be removed."""
+    rank = _forward_order(walk)
+    slots = sorted(walk.slots, key=lambda slot: rank.get(slot.tensor, len(walk.ops)))
+    _freeze_leaks(classes, walk)
+    _freeze_loose(classes, slots)
+    members: dict[tuple[tuple[int, int], ...], list[int]] = defaultdict(list)
+    for label, signature in _signatures(walk, classes, slots).items():
+        members[signature].append(label)
+    found = []
+    for signature, labels in members.items():
+        places = [k for k, _ in signature if k < len(slots)]
+        if len(labels) == 1:
+            classes.freeze(np.array(labels), "all of its channels live and die together")
+            continue
+        found.append(_ordered(classes, [slots[k] for k in places], np.array(labels)))
+    found.sort(key=lambda entry: rank.get(entry[1][0].tensor, len(walk.ops)))
+    names: dict[str, int] = defaultdict(int)
+    normalised = np.zeros(classes.count, np.bool_)
+    for norm in walk.norms:
+        normalised[classes.label[norm.atoms]] = True
+    kinds = Kinds(walk, classes)
+    groups = tuple(_group(classes, owned, labels, names, normalised, kinds.of(labels)) for labels, owned in found)
+    return Draft(walk, classes, groups, tuple(labels for labels, _ in found))
+
+
+def _forward_order(walk: Walk) -> dict[str, int]:
+    """Tensor -> place of the first operator that reads it."""
+    rank: dict[str, int] = {}
+    for place, op in enumerate(walk.ops):
+        for flow in op.params:
+            rank.setdefault(flow.tensor or "", place)
+    return rank
+
+
+def _freeze_leaks(classes: Classes, walk: Walk) -> None:
+    """A figure over a width may scale that width alone; elsewhere it makes something depend on what is kept."""
+    for figure, scaled in walk.scaled:
+        one, other = classes.label[figure.atoms], classes.label[scaled]
+        if not np.array_equal(one, other):
+            classes.freeze(one, f"summed over by {where(figure.node)}")
+
+
+def _freeze_loose(classes: Classes, slots: list[Slot]) -> None:
+    """Only what some layer makes and some layer reads can be cut and be silenced for the proof."""
+    made, read = np.zeros(classes.count, np.bool_), np.zeros(classes.count, np.bool_)
+    for slot in slots:
+        made[classes.label[slot.atoms[classes.made[slot.atoms]]]] = True
+        read[classes.label[slot.atoms[classes.read[slot.atoms]]]] = True
+    read[classes.label[classes.contracted]] = True
+    classes.freeze(np.flatnonzero(~made), "no layer makes it")
+    classes.freeze(np.flatnonzero(~read), "no layer reads it")
+
+
+def _signatures(walk: Walk, classes: Classes, slots: list[Slot]) -> dict[int, tuple[tuple[int, int], ...]]:
+    """Class -> (dimension, positions in it) for all parameters' and activations' dimensions it stands in.
+
+    Activations count too: where a tensor holds only some units of a would-be group, its size would depend on
+    which units are kept and not only on how many.
+    """
+    lines = [slot.atoms for slot in slots]
+    flows = [flow for op in walk.ops for flow in (*op.inputs, op.output, *op.params)]
+    lines += {id(atoms): atoms for flow in flows for atoms in flow.atoms()}.values()
+    lines += [atoms for _, _, atoms in walk.attributes]
+    found: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    frozen = classes.frozen
+    for place, atoms in enumerate(lines):
+        labels, counts = np.unique(classes.label[atoms], return_counts=True)
+        free = ~frozen[labels]
+        for label, count in zip(labels[free].tolist(), counts[free].tolist(), strict=True):
+            found[label].append((place, count))
+    return {label: tuple(signature) for label, signature in found.items()}
+
+
+def _ordered(classes: Classes, owned: list[Slot], labels: Atoms) -> tuple[Atoms, list[Slot]]:
+    """The classes in the order of the first producer's rows, and the slots with that producer first."""
+    roles = [_role(classes, slot, labels) for slot in owned]
+    first = next(place for place, role in enumerate(roles) if role in ("producer", "both"))
+    owned = [owned[first], *owned[:first], *owned[first + 1 :]]
+    line = classes.label[owned[0].atoms]
+    line = line[np.isin(line, labels)]
+    _, places = np.unique(line, return_index=True)
+    return line[np.sort(places)], owned
+
+
+def _role(classes: Classes, slot: Slot, labels: Atoms) -> str:
+    own = slot.atoms[np.isin(classes.label[slot.atoms], labels)]
+    makes, reads = classes.made[own].any(), classes.read[own].any()
+    if makes:
+        return "both" if reads else "producer"
+    return "consumer" if reads else "carrier"
+
+
+def _group(
+    classes: Classes,
+    owned: list[Slot],
+    labels: Atoms,
+    names: dict[str, int],
+    normalised: NDArray[np.bool_],
+    kind: str,
+) -> Group:
+    unit = np.full(classes.count, -1, np.int64)
+    unit[labels] = np.arange(len(labels))
+    members = []
+    for slot in owned:
+        units = unit[classes.label[slot.atoms]]
+        module = holder(slot.tensor)
+        role = _role(classes, slot, labels)
+        grid = torch.from_numpy(_places(units, len(labels)))
+        members.append(Member(slot.tensor, slot.dim, grid, role, module))
+    base = members[0].module or members[0].tensor
+    names[base] += 1
+    name = base if names[base] == 1 else f"{base}:{names[base] - 1}"
+    oracle = "normalised" if normalised[labels].any() else "zero"
+    summed = bool(np.isin(classes.label[classes.contracted], labels).any())
+    return Group(name, len(labels), tuple(members), kind, oracle, summed)
+
+
+def _places(units: Atoms, count: int) -> Atoms:
+    """(count, m): where each unit stands in a line of units (-1: none of them)."""
+    return np.argsort(units, kind="stable")[np.count_nonzero(units < 0) :].reshape(count, -1).copy()
+
+
+class Extents:
+    """Sizes of dimensions as functions of the groups' widths."""
+
+    def __init__(self, drafted: Draft) -> None:
+        self._label = drafted.classes.label
+        self._groups = drafted.groups
+        self._group = np.full(drafted.classes.count, -1, np.int64)
+        for index, labels in enumerate(drafted.labels):
+            self._group[labels] = index
+        self._slots = {(slot.tensor, slot.dim): slot.atoms for slot in drafted.walk.slots}
+        self._batch = drafted.walk.trace.batch
+        self._known: dict[int, Extent | int] = {}
+
+    def of(self, atoms: Atoms | None, size: int) -> Extent | int:
+        """The size of one dimension."""
+        if atoms is None:
+            return size
+        known = self._known.get(id(atoms))
+        if known is None:
+            known = self._known[id(atoms)] = self._count(atoms)
+        return known
+
+    def _count(self, atoms: Atoms) -> Extent | int:
+        counts = np.bincount(self._group[self._label[atoms]] + 1, minlength=1)
+        found = np.flatnonzero(counts[1:])
+        if not len(found):
+            return len(atoms)
+        terms = tuple((self._groups[g].name, int(counts[g + 1]) // self._groups[g].width) for g in found)
+        return Extent(int(counts[0]), terms, len(atoms))
+
+    def shape(self, flow: Flow) -> Shape:
+        """The shape of a parameter, or of an activation at batch size 1.
+
+        The batch is the first dimension or folded into it; `nn.MultiheadAttention` has it second, behind the positions.
+        """
+        sizes = list(flow.shape)
+        for axis in range(min(2, len(sizes) - 1) or len(sizes)) if flow.tensor is None else ():
+            if flow.dims[axis] is None and sizes[axis] % self._batch == 0:
+                sizes[axis] //= self._batch
+                break
+        return tuple(self.of(atoms, size) for atoms, size in zip(flow.dims, sizes, strict=True))
+
+    def tensor(self, name: str, shape: tuple[int, ...]) -> Shape:
+        """The shape of a parameter by its name."""
+        return tuple(self.of(self._slots.get((name, dim)), size) for dim, size in enumerate(shape))
+
+    def op(self, record: OpRecord) -> Op:
+        """An operator with its shapes."""
+        settings = dict(record.settings)
+        if isinstance(groups := settings.get("groups"), np.ndarray):
+            settings["groups"] = self.of(groups, len(groups))
+        return Op(
+            name=record.name,
+            node=record.node.name,
+            kind=record.kind,
+            operator=str(record.node.target),
+            inputs=tuple(map(self.shape, record.inputs)),
+            output=self.shape(record.output),
+            params=tuple(map(self.shape, record.params)),
+            **settings,
+        )
+
+    def frozen(self, drafted: Draft) -> dict[str, str]:
+        """Module -> why its output rows, or some of them, cannot be pruned."""
+        found: dict[str, str] = {}
+        for op in drafted.walk.ops:
+            for flow in op.params:
+                for atoms in flow.atoms():
+                    self._explain(drafted.classes, atoms, flow.tensor or where(op.node), found)
+        return found
+
+    def _explain(self, classes: Classes, atoms: Atoms, tensor: str, found: dict[str, str]) -> None:
+        labels = classes.label[atoms]
+        stuck = labels[classes.made[atoms] & (self._group[labels] < 0)]
+        if not len(stuck):
+            return
+        reason = classes.reason(int(stuck[0])) or "not understood"
+        if len(stuck) < len(atoms):
+            reason = f"{len(stuck)} of its {len(atoms)} units: {reason}"
+        found.setdefault(holder(tensor) or tensor, reason)

@@ -1,0 +1,251 @@
+"""The proof of every group: the user's own forward on a cut copy against the dense network with those units silent.
+
+It runs on a copy in double precision with random weights and BatchNorm statistics, so that a unit that happens to
+be dead in the user's weights, or a BatchNorm that maps 0 to 0, cannot hide a mistake.
+"""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from autoprune.errors import UnsupportedModelError
+from autoprune.graph.analysis import Analysis, Index
+from autoprune.graph.coupling.norms import NormLine
+from autoprune.graph.proof.reference import Reference
+from autoprune.graph.surgery.cut import Slicer
+from autoprune.graph.surgery.selector import Selector
+from autoprune.graph.trace.copying import duplicate
+from autoprune.graph.trace.export import Example, Trace, quiet, tensors_of
+from autoprune.graph.trace.source_lines import first_line, user_line
+
+__all__ = ["Proof"]
+
+_TOGETHER = 4  # groups tried in one run; a set that fails is halved
+_SEED = 20180910
+
+
+class Proof:
+    """Tries the groups of one analysis.
+
+    Args:
+        model: The dense model; not changed.
+        analysis: Its groups, not yet proven.
+        example: An example input.
+        traced: The trace that the analysis was read off.
+        norms: Its operators that normalise over groups' units.
+
+    Attributes:
+        reasons: Group name -> why it must not be used.
+    """
+
+    def __init__(
+        self, model: nn.Module, analysis: Analysis, example: Example, traced: Trace, norms: Sequence[NormLine]
+    ) -> None:
+        self.reasons: dict[str, str] = {}
+        self._names = [group.name for group in analysis.groups]
+        self._rng = np.random.default_rng(_SEED)
+        self._width = {group.name: group.width for group in analysis.groups}
+        self._slicer = Slicer(analysis)
+        self._dense, self._example, self._tolerance = _prepared(
+            model, example.with_batch(traced.batch if norms else 1), example, traced.casts
+        )
+        self._selector = Selector(self._dense, analysis)
+        self._tensors = {**dict(self._dense.named_parameters()), **dict(self._dense.named_buffers())}
+        self._normalised = {group.name for group in analysis.groups if group.oracle == "normalised"}
+        self._reference = Reference(traced, norms, self._tensors)
+
+    def run(self) -> dict[str, str]:
+        """Prove every group at its least and at a random width, then all together; name those that fail."""
+        with quiet(), torch.no_grad():
+            self._trust_the_trace()
+            for narrowest in (False, True):
+                parts = math.ceil(len(self._names) / _TOGETHER)
+                for start in range(parts):  # strided, as neighbours are the likeliest to hide each other
+                    names = [n for n in self._names[start::parts] if n not in self.reasons]
+                    self._search(names, self._draw(names, narrowest))
+            for _ in range(3):
+                names = [n for n in self._names if n not in self.reasons]
+                self._search(names, self._draw(names, False))
+        return self.reasons
+
+    def _trust_the_trace(self) -> None:
+        """Refuse the normalised widths where the reference does not give what the user's own forward gives."""
+        if not self._normalised:
+            return
+        torch.manual_seed(_SEED)
+        try:
+            got = self._reference.run(self._example, {})
+        except Exception as error:  # noqa: BLE001 - traced for one precision and run in another
+            why = f"its norms cannot be run over some units only: {first_line(error)}"
+        else:
+            why = self._difference(got, tensors_of(_call(self._dense, self._example))) or ""
+            why = why and "its norms cannot be checked: the traced graph differs from the model's forward"
+        if why:
+            self.reasons.update(dict.fromkeys(self._normalised, why))
+            self._names = [name for name in self._names if name not in self._normalised]
+
+    def _draw(self, names: Sequence[str], narrowest: bool) -> dict[str, Index]:
+        """Random units for each group: one of them, or a random number."""
+        drawn = {}
+        for name in names:
+            width = self._width[name]
+            size = 1 if narrowest else int(self._rng.integers(1, width))
+            drawn[name] = np.sort(self._rng.permutation(width)[:size])
+        return drawn
+
+    def _search(self, names: Sequence[str], policy: Mapping[str, Index]) -> None:
+        """Find what fails among ``names``: single groups by halving; if only the union fails, who completes it."""
+        if not names or self._try(names, policy) is None:
+            return
+        if len(names) == 1:
+            self.reasons[names[0]] = str(self._try(names, policy))
+            return
+        half = len(names) // 2
+        before = len(self.reasons)
+        self._search(names[:half], policy)
+        self._search(names[half:], policy)
+        rest = [name for name in names if name not in self.reasons]
+        if len(self.reasons) == before:
+            self._blame(rest, policy)
+            rest = [name for name in rest if name not in self.reasons]
+        self._search(rest, policy)
+
+    def _blame(self, names: Sequence[str], policy: Mapping[str, Index]) -> None:
+        """Refuse the last group of the shortest failing prefix."""
+        good, bad = 0, len(names)
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            if self._try(names[:middle], policy) is None:
+                good = middle
+            else:
+                bad = middle
+        why = self._try(names[:bad], policy)
+        self.reasons[names[bad - 1]] = f"together with other groups, {why}"
+
+    def _try(self, names: Sequence[str], policy: Mapping[str, Index]) -> str | None:
+        """None when the cut network equals the silenced one; else what went wrong."""
+        kept = {name: policy[name] for name in names}
+        with self._silenced(kept):
+            wanted = self._wanted(kept)
+        try:
+            got = tensors_of(_call(self._selector.select({k: v.tolist() for k, v in kept.items()}), self._example))
+        except Exception as error:  # noqa: BLE001 - the user's forward may raise anything on a cut network
+            return f"its forward fails once cut: {_raised(error)}"
+        return self._difference(got, wanted)
+
+    def _wanted(self, kept: Mapping[str, Index]) -> list[torch.Tensor]:
+        """The dense network's outputs, its readers being silenced; norms over a width see what is kept of it."""
+        if self._normalised.isdisjoint(kept):
+            return tensors_of(_call(self._dense, self._example))
+        torch.manual_seed(_SEED)
+        return self._reference.run(self._example, kept)
+
+    def _difference(self, got: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> str | None:
+        if len(got) != len(wanted):
+            return "the cut network returns another number of tensors"
+        for one, other in zip(got, wanted, strict=True):
+            if one.shape != other.shape:
+                return f"the cut network returns {list(one.shape)} in place of {list(other.shape)}"
+            if one.is_floating_point() and not one.isfinite().all():
+                return "the cut network's output is not finite (one unit alone has no deviation)"
+            if not _close(one, other, self._tolerance):
+                return "the cut network differs from the one with those units silenced"
+        return None
+
+    @contextmanager
+    def _silenced(self, kept: Mapping[str, Index]) -> Iterator[None]:
+        """The dense network with the dropped units' readers at 0, put back afterwards."""
+        touched = {name for name, _, _ in self._slicer.silenced(kept)}
+        saved = {name: self._tensors[name].clone() for name in touched}
+        for name, dim, positions in self._slicer.silenced(kept):
+            self._tensors[name].index_fill_(dim, torch.from_numpy(positions).to(self._tensors[name].device), 0)
+        try:
+            yield
+        finally:
+            for name, tensor in saved.items():
+                self._tensors[name].copy_(tensor)
+
+
+def _call(model: nn.Module, example: Example) -> Any:
+    torch.manual_seed(_SEED)  # inside quiet(), which puts the global state back
+    return model(*example.args, **example.kwargs)
+
+
+def _raised(error: BaseException) -> str:
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    line = user_line(frames)
+    return f"{first_line(error)}{f' at {line}' if line else ''}"
+
+
+def _close(one: torch.Tensor, other: torch.Tensor, tolerance: float) -> bool:
+    if not one.is_floating_point():
+        return torch.equal(one, other)
+    if not other.numel():
+        return True
+    scale = float(other.abs().max()) or 1.0
+    return bool(((one - other).abs() <= tolerance * scale).all())
+
+
+def _prepared(model: nn.Module, sized: Example, example: Example, casts: bool) -> tuple[nn.Module, Example, float]:
+    """A copy to experiment on, a random input like ``sized`` and a tolerance (relative to the largest output).
+
+    Doubles with random weights where the model can run so; else its own precision, else its own weights.
+    """
+    generator = torch.Generator().manual_seed(_SEED)
+
+    def drawn(tensor: torch.Tensor) -> torch.Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        return torch.randn(tensor.shape, generator=generator).to(tensor.device, tensor.dtype)
+
+    random = sized.map(drawn)
+    own = next((t.dtype for t in model.parameters() if t.is_floating_point()), torch.float32)
+    exact = 1e-4 if casts else 1e-7
+    loose = 1e-3 if own in (torch.float32, torch.float64) else 3e-2
+    tries = [(torch.float64, exact, True), (torch.float64, exact, False), (own, loose, True), (own, loose, False)]
+    for dtype, tolerance, shuffle in tries:
+        shadow = duplicate(model).eval().to(dtype)
+        if shuffle:
+            _randomise(shadow, generator)
+        for candidate in (random, example):  # the example itself where one sample alone does not do
+            cast = candidate.map(lambda t, dtype=dtype: t.to(dtype) if t.is_floating_point() else t)
+            if _runs(shadow, cast):
+                return shadow, cast, tolerance
+    raise UnsupportedModelError("the model returns no finite output for the example input; hand over a real sample")
+
+
+def _runs(model: nn.Module, example: Example) -> bool:
+    with quiet(), torch.no_grad():
+        try:
+            outputs = tensors_of(_call(model, example))
+        except Exception:  # noqa: BLE001 - the user's forward may not run in this precision
+            return False
+    return all(bool(torch.isfinite(t).all()) for t in outputs if t.is_floating_point())
+
+
+def _randomise(model: nn.Module, generator: torch.Generator) -> None:
+    """Random weights that keep the size of activations, and random statistics: every f(0) is different from 0."""
+    variances = {f"{name}.running_var".lstrip(".") for name, m in model.named_modules() if hasattr(m, "running_var")}
+    with torch.no_grad():
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            leaf = name.rpartition(".")[2]
+            is_buffer = not isinstance(tensor, nn.Parameter)
+            if not tensor.is_floating_point() or (is_buffer and not leaf.startswith("running_")):
+                continue
+            normal = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+            uniform = torch.rand(tensor.shape, generator=generator, dtype=torch.float64) + 0.5
+            if name in variances or (tensor.dim() < 2 and "bias" not in leaf and "mean" not in leaf):
+                drawn = uniform
+            elif tensor.dim() < 2:
+                drawn = 0.3 * normal
+            else:
+                drawn = normal * math.sqrt(2.0 / max(1, tensor[0].numel()))
+            tensor.copy_(drawn)

@@ -1,0 +1,1 @@
+"""The physical cut: smaller tensors, slices of the same weights, dropped branches."""

@@ -1,0 +1,276 @@
+"""One trace of the user's model by ``torch.export``, and what its graph says about names and source lines."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export.graph_signature import InputKind, OutputKind
+
+from autoprune.errors import UnsupportedModelError
+from autoprune.graph.trace.copying import duplicate
+from autoprune.graph.trace.inlining import inline
+from autoprune.graph.trace.refusal import cannot_trace
+from autoprune.graph.trace.size_origins import Notes, Origin, noted
+from autoprune.graph.trace.source_lines import first_line, user_line
+
+__all__ = ["Example", "Trace", "as_example", "tensors_of", "trace"]
+
+BATCH = 2  # traced with two images: a batch of one cannot be told from a dimension that is always 1
+
+_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in')
+
+
+@dataclass(frozen=True)
+class Example:
+    """An example input as the call ``model(*args, **kwargs)``."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    def tensors(self) -> list[torch.Tensor]:
+        """The tensors among the arguments."""
+        leaves = torch.utils._pytree.tree_leaves((self.args, dict(self.kwargs)))
+        return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+    def kind(self) -> tuple[str, ...]:
+        """What of it decides an analysis: how it is called, shapes and types of tensors, and all that is none."""
+        leaves, spec = torch.utils._pytree.tree_flatten((self.args, dict(self.kwargs)))
+        told = (f"{tuple(x.shape)} {x.dtype}" if isinstance(x, torch.Tensor) else repr(x) for x in leaves)
+        return (repr(spec), *told)
+
+    def map(self, change: Any) -> Example:
+        """The example with ``change`` applied to each tensor."""
+        tree = torch.utils._pytree.tree_map_only(torch.Tensor, change, (self.args, dict(self.kwargs)))
+        return Example(tree[0], tree[1])
+
+    def with_batch(self, size: int) -> Example:
+        """The example with ``size`` copies of its first sample; tensors of another first dimension stay."""
+        tensors = [t for t in self.tensors() if t.dim() > 0]
+        if not tensors:
+            return self
+        batch = tensors[0].shape[0]
+
+        def resize(tensor: torch.Tensor) -> torch.Tensor:
+            if tensor.dim() == 0 or tensor.shape[0] != batch:
+                return tensor
+            return tensor[:1].detach().expand(size, *tensor.shape[1:]).contiguous()
+
+        return self.map(resize)
+
+
+def tensors_of(output: Any) -> list[torch.Tensor]:
+    """All tensors of a model's output, in order: nested tuples, mappings, dataclasses."""
+    if isinstance(output, torch.Tensor):
+        return [output]
+    if isinstance(output, Mapping):
+        return [tensor for part in output.values() for tensor in tensors_of(part)]
+    if isinstance(output, list | tuple):
+        return [tensor for part in output for tensor in tensors_of(part)]
+    if is_dataclass(output) and not isinstance(output, type):
+        return [tensor for part in fields(output) for tensor in tensors_of(getattr(output, part.name))]
+    return []
+
+
+def as_example(example_input: Any) -> Example:
+    """A tensor, a tuple of arguments or a mapping of keyword arguments, as one kind of value."""
+    if isinstance(example_input, Example):
+        return example_input
+    if isinstance(example_input, Mapping):
+        return Example((), dict(example_input))
+    if isinstance(example_input, tuple | list):
+        return Example(tuple(example_input), {})
+    return Example((example_input,), {})
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """The exported graph with the names of its parameters.
+
+    Attributes:
+        module: The exported graph with its sub-graphs.
+        tensors: Placeholder name -> qualified name of the parameter or buffer (shared tensors by one name).
+        parameters: Canonical names that are parameters, not buffers.
+        batch: First dimension of the traced inputs.
+        leaves: Every qualified name of the modules that have no children -> the first of them.
+        constants: Placeholder name -> tensor that the forward makes and the exporter lifted.
+        outputs: Which of the graph's outputs are the model's.
+        lower: Whether a region of it asks for a lower precision.
+        compared: Origins of sizes that the forward compares with each other.
+    """
+
+    module: torch.fx.GraphModule
+    tensors: Mapping[str, str]
+    parameters: frozenset[str]
+    batch: int
+    leaves: Mapping[str, str]
+    constants: Mapping[str, torch.Tensor]
+    outputs: tuple[int, ...]
+    lower: bool
+    compared: tuple[tuple[Origin, Origin], ...] = ()
+
+    @property
+    def graph(self) -> torch.fx.Graph:
+        """ATen operators, in forward order."""
+        return self.module.graph
+
+    @property
+    def casts(self) -> bool:
+        """Whether the forward itself goes to single or lower precision in places."""
+        if self.lower:
+            return True
+        low = {torch.float32, torch.float16, torch.bfloat16}
+        calls = (node for node in self.graph.nodes if node.op == "call_function")
+        return any(arg in low for n in calls for arg in (*n.args, *n.kwargs.values()) if isinstance(arg, torch.dtype))
+
+    def module_of(self, node: torch.fx.Node) -> str | None:
+        """The module that is this operator, or None for an operator in the body of a larger module."""
+        return self.leaves.get(self.around(node))
+
+    def around(self, node: torch.fx.Node) -> str:
+        """The innermost module in whose forward this operator stands."""
+        stack = node.meta.get("nn_module_stack") or {}
+        return next((str(entry[0]) for entry in reversed(list(stack.values()))), "").removeprefix(_PREFIX)
+
+
+def where(node: torch.fx.Node) -> str:
+    """The operator with the user's own source line, as in "aten.add.Tensor at net.py:41"."""
+    line = user_line(_FRAME.findall(node.meta.get("stack_trace") or ""))
+    return f"{node.target} at {line}" if line else str(node.target)
+
+
+def canonical_names(model: nn.Module) -> dict[str, str]:
+    """Every qualified name of a parameter or buffer -> the first name of that same tensor."""
+    first: dict[int, str] = {}
+    names: dict[str, str] = {}
+    for source in (model.named_parameters, model.named_buffers):
+        for name, tensor in source(remove_duplicate=False):
+            names[name] = first.setdefault(id(tensor), name)
+    return names
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Neither warnings, log lines, what exporters print nor the global random state escape from what runs inside."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.ERROR)  # torch logs a traceback of what it also raises
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng():
+            warnings.simplefilter("ignore")
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                yield
+    finally:
+        logging.disable(previous)
+
+
+def trace(model: nn.Module, example: Example) -> Trace:
+    """Export a copy of the model in evaluation mode.
+
+    Raises:
+        UnsupportedModelError: The model cannot be copied, run or exported.
+    """
+    try:
+        shadow = duplicate(model).eval()
+    except Exception as error:
+        raise UnsupportedModelError(f"the model cannot be copied: {first_line(error)}") from error
+    with quiet(), torch.no_grad():  # so that regions without gradients are nothing special
+        try:
+            program, batch = _export(shadow, example.with_batch(BATCH)), BATCH
+        except Exception:  # noqa: BLE001 - exporting runs the user's code; a fixed batch size is one cause
+            _require_forward(model, example)
+            program, batch = _export_as_given(shadow, example)
+    names = canonical_names(model)
+    lower = inline(program.graph_module)
+    program.graph_module.graph.eliminate_dead_code()
+    kinds = (InputKind.PARAMETER, InputKind.BUFFER)
+    tensors = {
+        spec.arg.name: names[spec.target.removeprefix(_PREFIX)]
+        for spec in program.graph_signature.input_specs
+        if spec.kind in kinds and spec.target is not None
+    }
+    return Trace(
+        module=program.graph_module,
+        tensors=tensors,
+        parameters=frozenset(name for name, _ in model.named_parameters()),
+        batch=batch,
+        lower=lower,
+        compared=program.graph_module.meta.get(_COMPARED, ()),
+        leaves=_leaves(model),
+        constants=_constants(program),
+        outputs=tuple(
+            place
+            for place, spec in enumerate(program.graph_signature.output_specs)
+            if spec.kind is OutputKind.USER_OUTPUT
+        ),
+    )
+
+
+def _leaves(model: nn.Module) -> dict[str, str]:
+    first: dict[int, str] = {}
+    everything = model.named_modules(remove_duplicate=False)
+    return {name: first.setdefault(id(child), name) for name, child in everything if not any(child.children())}
+
+
+def _constants(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:
+    found = {}
+    for spec in program.graph_signature.input_specs:
+        if spec.kind is InputKind.CONSTANT_TENSOR and isinstance(value := program.constants[spec.target], torch.Tensor):
+            found[spec.arg.name] = value
+    return found
+
+
+class _OnlyTensors(nn.Module):
+    """The model with its output as plain tensors: exporting knows few other kinds of output."""
+
+    def __init__(self, model: nn.Module, notes: AbstractContextManager[Any]) -> None:
+        super().__init__()
+        self.model = model
+        self.notes = notes
+
+    def forward(self, *args: Any, **kwargs: Any) -> list[torch.Tensor]:
+        """All tensors of the model's output."""
+        with self.notes:
+            return tensors_of(self.model(*args, **kwargs))
+
+
+_PREFIX = "model."  # of the names inside _OnlyTensors
+_COMPARED = "autoprune.compared"
+
+
+def _export(shadow: nn.Module, example: Example) -> torch.export.ExportedProgram:
+    try:
+        notes = Notes()
+        with noted(shadow, notes):
+            program = torch.export.export(_OnlyTensors(shadow, notes), example.args, dict(example.kwargs))
+        program.graph_module.meta[_COMPARED] = tuple(notes.compared)
+        return program
+    except Exception:  # noqa: BLE001 - the user's code may want plain numbers; what else fails, fails again
+        return torch.export.export(_OnlyTensors(shadow, nullcontext()), example.args, dict(example.kwargs))
+
+
+def _export_as_given(shadow: nn.Module, example: Example) -> tuple[torch.export.ExportedProgram, int]:
+    try:
+        program = _export(shadow, example)
+    except Exception as error:
+        raise UnsupportedModelError(cannot_trace(error)) from error
+    return program, next((t.shape[0] for t in example.tensors() if t.dim() > 0), 1)
+
+
+def _require_forward(model: nn.Module, example: Example) -> None:
+    """Run a copy of the model on the example itself: what fails there is no matter of exporting."""
+    try:
+        with torch.no_grad():
+            duplicate(model).eval()(*example.args, **example.kwargs)
+    except Exception as error:
+        shapes = " and ".join(str(list(t.shape)) for t in example.tensors()) or "none"
+        raise UnsupportedModelError(
+            f"the model's forward fails on an input of shape {shapes}: {first_line(error)}"
+        ) from error

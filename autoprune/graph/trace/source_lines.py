@@ -1,0 +1,26 @@
+"""Exceptions and stack frames in one line."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from pathlib import PurePath
+
+__all__ = ["first_line", "user_line"]
+
+
+def user_line(frames: Iterable[tuple[str, str | int | None]]) -> str | None:
+    """The innermost of (file, line) frames, outermost first, that is neither torch's nor ours: "net.py:41"."""
+    files = [(PurePath(file), line) for file, line in frames]
+    own = [(f.name, line) for f, line in files if "torch" not in f.parts and not _is_ours(f)]
+    return f"{own[-1][0]}:{own[-1][1]}" if own else None
+
+
+def _is_ours(file: PurePath) -> bool:
+    return ("autoprune", "graph") in itertools.pairwise(file.parts)
+
+
+def first_line(error: BaseException) -> str:
+    """An exception in one line."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:160] if text else 'no message'}"

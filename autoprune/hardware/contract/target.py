@@ -1,0 +1,251 @@
+"""The contract of a target: a runtime on a device, something that turns a network into milliseconds.
+
+A new runtime on this machine is a subclass of `LocalTarget` with four methods (`available`, `versions`, `pack`,
+`load`); its timing happens in a fresh worker process. A device elsewhere (a phone, a board) is a subclass of
+`Target` that also does its own `time`. Either is named on the command line as `package.module:Class`.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, ClassVar
+from typing import Protocol as Interface
+
+from autoprune.errors import AutopruneError, InputError, TargetError
+from autoprune.foundations.names import nearest_name
+from autoprune.foundations.references import in_one_line
+from autoprune.hardware.contract.layer import Layer
+from autoprune.hardware.contract.protocol import Measurement, Protocol
+from autoprune.hardware.contract.target_spec import MEMORY_FORMATS, PRECISIONS, Spec, check_option
+from autoprune.hardware.sensors.processor import cpu_flags, cpu_model
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from autoprune.hardware.sensors.telemetry import Sensors
+
+__all__ = ["TARGETS", "Progress", "Target", "Timer", "get_target"]
+
+Progress = Callable[[int, int], None]  # (done, all)
+
+# Name -> where the class lies. Imported when asked for, so that a missing runtime costs nothing.
+TARGETS: dict[str, str] = {
+    "torch": "autoprune.hardware.targets.torch.eager:TorchTarget",
+    "torch-compile": "autoprune.hardware.targets.torch.compiled:TorchCompileTarget",
+    "onnxruntime": "autoprune.hardware.targets.onnx.cpu:OnnxRuntimeTarget",
+    "openvino": "autoprune.hardware.targets.openvino.cpu:OpenVinoTarget",
+    "executorch": "autoprune.hardware.targets.executorch:ExecuTorchTarget",
+    "cuda": "autoprune.hardware.targets.torch.cuda:CudaTarget",
+    "cuda-graphs": "autoprune.hardware.targets.torch.cuda:CudaGraphsTarget",
+    "onnxruntime-cuda": "autoprune.hardware.targets.onnx.cuda:OnnxRuntimeCudaTarget",
+    "onnxruntime-tensorrt": "autoprune.hardware.targets.onnx.cuda:OnnxRuntimeTensorRtTarget",
+}
+
+
+class Timer(Interface):
+    """Something that times packed networks, all of one call interleaved."""
+
+    def time(
+        self, payloads: Sequence[bytes], protocol: Protocol, progress: Progress | None = None
+    ) -> list[Measurement]:
+        """One measurement a payload, in order."""
+
+
+class Target(abc.ABC):
+    """A runtime on a device.
+
+    Attributes:
+        name: What users call it.
+        granule: Widths in multiples of this many units run without waste here.
+        granule_reason: Why, in one line, for people.
+        fused: ATen operators that cost nothing when they directly follow a convolution or linear layer.
+        precisions: Number formats that it can compute in; the first is the default.
+        memory_formats: Orders in which it can be handed images; the first is the default.
+        compiles_long: Whether it takes ten seconds and more to make a network ready: networks are then timed once, in
+            pairs, and kept as they come.
+
+    Args:
+        threads: How many threads a network may use.
+        precision: One of `precisions`.
+        memory_format: One of `memory_formats`.
+
+    Raises:
+        InputError: If it has no such option.
+    """
+
+    name: ClassVar[str] = "target"
+    granule: ClassVar[int] = 8
+    granule_reason: ClassVar[str] = "a safe guess: most runtimes vectorise over 8 channels"
+    fused: ClassVar[frozenset[str]] = frozenset({"batch_norm"})
+    precisions: ClassVar[tuple[str, ...]] = PRECISIONS[:1]
+    memory_formats: ClassVar[tuple[str, ...]] = MEMORY_FORMATS[:1]
+    compiles_long: ClassVar[bool] = False
+
+    def __init__(self, *, threads: int = 1, precision: str | None = None, memory_format: str | None = None) -> None:
+        if threads < 1:
+            raise InputError(f"a target needs at least 1 thread, not {threads}")
+        self.threads = threads
+        self.precision = check_option(self.name, "precision", precision or self.precisions[0], self.precisions)
+        self.memory_format = check_option(
+            self.name, "memory format", memory_format or self.memory_formats[0], self.memory_formats
+        )
+
+    @classmethod
+    def path(cls) -> str:
+        """Where the class lies: `package.module:Class`."""
+        return f"{cls.__module__}:{cls.__qualname__}"
+
+    @property
+    def spec(self) -> str:
+        """What `get_target` makes this target of: its name or path, and the options that are not the default."""
+        threads = None if self.threads == 1 else self.threads
+        return str(Spec(self.spec_name, threads, **self.options()))
+
+    @property
+    def spec_name(self) -> str:
+        """The name in `TARGETS`; `package.module:Class` for a class that has none there."""
+        names = {path: name for name, path in TARGETS.items()}
+        return names.get(self.path(), self.path())
+
+    def options(self) -> dict[str, str]:
+        """Precision and memory format where they are not the default: what a class without options is never told."""
+        chosen = {"precision": self.precision, "memory_format": self.memory_format}
+        first = (self.precisions[0], self.memory_formats[0])
+        return {name: value for (name, value), default in zip(chosen.items(), first, strict=True) if value != default}
+
+    @abc.abstractmethod
+    def available(self) -> str | None:
+        """None where the target works, else what is missing and how to get it."""
+
+    @abc.abstractmethod
+    def versions(self) -> dict[str, str]:
+        """The runtime's name and version: what the fingerprint says beside the device."""
+
+    @abc.abstractmethod
+    def pack(self, model: nn.Module, example: Tensor) -> bytes:
+        """Turn a network into what travels to the device. The network is left as it was.
+
+        Args:
+            model: The network; it is timed in evaluation mode.
+            example: An input of the shape that is timed, batch dimension included.
+        """
+
+    @abc.abstractmethod
+    def time(
+        self, payloads: Sequence[bytes], protocol: Protocol, progress: Progress | None = None
+    ) -> list[Measurement]:
+        """Time packed networks on the device, interleaved.
+
+        Raises:
+            TargetError: If the device failed, did not answer, or answered nonsense.
+        """
+
+    def pack_layer(self, layer: Layer, copies: int) -> bytes | None:
+        """What travels to the device to time one layer, `copies` times over in one graph.
+
+        Zero copies is an empty graph, whose latency is the call overhead. None says that this runtime cannot run
+        such a layer alone. Where it says so of one kind of layer, or does not override this, networks are priced by
+        multiply-accumulates alone, fitted on end-to-end runs.
+        """
+        return None
+
+    def copies(self, layer: Layer) -> int:
+        """How many copies of a layer to time: 1 and the call overhead is subtracted, n > 1 and (T_n - T_1) / (n - 1).
+
+        More than one is for runtimes with a layout of their own that a graph's input does not have.
+        """
+        return 1
+
+    def sensors(self) -> Sensors:
+        """What watches the device while it is measured; of one that is not this machine, nothing is known."""
+        from autoprune.hardware.sensors.telemetry import Elsewhere
+
+        return Elsewhere()
+
+    def session(self) -> AbstractContextManager[Timer]:
+        """A timer for several batches in a row; a worker that is started once lives as long."""
+        return contextlib.nullcontext(self)
+
+    def fingerprint(self) -> dict[str, str]:
+        """What must be equal for two latencies to be comparable."""
+        return {
+            "target": self.name,
+            **self.versions(),
+            "cpu": cpu_model(),
+            "cpu_flags": cpu_flags(),
+            "threads": str(self.threads),
+            "precision": self.precision,
+            "memory_format": self.memory_format,
+        }
+
+    def require(self) -> None:
+        """Raise a TargetError unless the target works here."""
+        missing = self.available()
+        if missing is not None:
+            raise TargetError(f"target {self.name!r} is not available here: {missing}")
+
+
+def get_target(
+    spec: str, *, threads: int = 1, precision: str | None = None, memory_format: str | None = None
+) -> Target:
+    """The target of a name, whether or not it works on this machine (ask `available`).
+
+    Args:
+        spec: One of `TARGETS`, or `package.module:Class` for a subclass of `Target` of the user's own; then options
+            behind an `@`, joined by `+`: `openvino@bf16`, `torch@channels_last+threads=2`.
+        threads: How many threads a network may use, if the spec does not say.
+        precision: Number format, if the spec does not say: `f32`, `bf16`, `f16`; default what the target does first.
+        memory_format: `contiguous` or `channels_last`, likewise.
+
+    Raises:
+        InputError: If the name is unknown, the class cannot be imported, or the target has no such option.
+
+    >>> get_target("torch@channels_last").memory_format
+    'channels_last'
+    """
+    wanted = Spec.parse(spec).saying("threads", None if threads == 1 else threads)
+    wanted = wanted.saying("precision", precision).saying("memory_format", memory_format)
+    if ":" not in wanted.base and wanted.base not in TARGETS:
+        nearest = nearest_name(wanted.base, TARGETS)
+        raise InputError(f"no target is named {wanted.base!r} (your own is package.module:Class); {nearest}")
+    kind = load_class(TARGETS.get(wanted.base, wanted.base))
+    # A class without options is not told of any: its `__init__` may take the threads only.
+    asked = {
+        "precision": (wanted.precision, kind.precisions),
+        "memory_format": (wanted.memory_format, kind.memory_formats),
+    }
+    options = {
+        name: check_option(kind.name, name.replace("_", " "), value, known)
+        for name, (value, known) in asked.items()
+        if value is not None
+    }
+    return kind(threads=wanted.threads or threads, **{k: v for k, v in options.items() if v != asked[k][1][0]})
+
+
+def load_class(path: str) -> type[Target]:
+    """The class at `package.module:Class`; the working directory is importable.
+
+    Raises:
+        InputError: If there is no such module, or no subclass of `Target` in it.
+    """
+    module_name, _, class_name = path.partition(":")
+    if os.getcwd() not in sys.path and "" not in sys.path:  # noqa: PTH109 - sys.path holds strings
+        sys.path.append(os.getcwd())  # noqa: PTH109
+    try:
+        found: object = importlib.import_module(module_name)
+        for part in class_name.split("."):
+            found = getattr(found, part)
+    except AutopruneError:
+        raise
+    except Exception as error:  # the user's module may raise anything
+        raise InputError(f"target {path!r} cannot be imported: {in_one_line(error)}") from error
+    if not (isinstance(found, type) and issubclass(found, Target)) or inspect.isabstract(found):
+        raise InputError(f"target {path!r} is not a subclass of autoprune.hardware.Target")
+    return found

@@ -1,0 +1,1 @@
+"""Which widths run fast on a target."""

@@ -1,0 +1,1 @@
+"""Latency tables: measuring layers, predicting networks, files."""

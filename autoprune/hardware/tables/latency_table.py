@@ -1,0 +1,318 @@
+"""The latency table of a model on a target: entries a layer, a correction, and how wrong its predictions are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoprune.cost.additive import AdditiveCost, Step
+from autoprune.cost.fitting import Errors, errors_of, fit_factors, fit_macs
+from autoprune.errors import InputError
+from autoprune.hardware.contract.layer import Layer
+from autoprune.hardware.contract.protocol import Measurement, Protocol
+from autoprune.hardware.contract.target import Target
+from autoprune.hardware.tables.correction import GROUPS, LOADS, Run, loads_of
+from autoprune.hardware.tables.device_table import DeviceTable, better, check_fingerprint
+from autoprune.hardware.tables.entries import Entry, call_overhead, measure_layers, times_layers
+from autoprune.hardware.tables.errors import error_figures, summary
+from autoprune.hardware.tables.operator import Slot
+from autoprune.hardware.tables.pricing import latency_cost
+from autoprune.space import Policy, SearchSpace
+
+__all__ = ["LatencyTable"]
+
+_FIT = ("fit", "search")
+_ROLES = (*_FIT, "held-out")
+
+Choices = Mapping[str, int]
+Progress = Callable[[int, int, str], None]  # (done, all, what)
+
+
+def _silent(done: int, total: int, what: str) -> None:
+    return None
+
+
+@dataclass
+class LatencyTable:
+    """Prices policies of one model on one target.
+
+    Attributes:
+        space: The decisions and their options.
+        slots: Where the model uses which layers.
+        fingerprint: Device and runtime.
+        entries: Layer key -> latency, call overhead and layout changes taken off.
+        runs: Networks that were timed end to end.
+        overhead: Milliseconds of an empty call.
+        protocols: How entries and networks were timed.
+        planned: Networks that are to be timed before the table is finished.
+    """
+
+    space: SearchSpace
+    slots: tuple[Slot, ...]
+    fingerprint: Mapping[str, str]
+    entries: dict[str, Entry] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list)
+    overhead: float = 0.0
+    protocols: Mapping[str, Protocol] = field(
+        default_factory=lambda: {"entries": Protocol.entries(), "networks": Protocol()}
+    )
+
+    planned: int = 1
+
+    def __post_init__(self) -> None:
+        self._raw: dict[int, NDArray[np.float64]] = {}  # see `latency_cost`
+        self._cost: AdditiveCost | None = None
+
+    # What there is to know.
+
+    def layers(self) -> dict[str, Layer]:
+        """Every layer that the options can produce, by key."""
+        found: dict[str, Layer] = {}
+        for slot in self.slots:
+            for inputs, outputs in slot.pairs(self.space):
+                layer = slot.of_widths(inputs, outputs)
+                found.setdefault(layer.key, layer)
+        return found
+
+    def visited(self, choices: Iterable[Choices]) -> dict[str, Layer]:
+        """The layers of given policies, by key."""
+        full = [self.space.complete(each) for each in choices]
+        return {
+            layer.key: layer for kept in full for slot in self.slots if slot.runs(kept) for layer in [slot.at(kept)]
+        }
+
+    @property
+    def complete(self) -> bool:
+        """Whether every layer has an entry, and every network that was planned has been timed."""
+        timed = len(self.runs_of("fit", "held-out"))
+        return timed >= max(1, self.planned) and all(key in self.entries for key in self.layers())
+
+    @property
+    def estimated(self) -> int:
+        """Entries that were estimated by the learned step function and never measured."""
+        return sum(entry.source == "estimated" for entry in self.entries.values())
+
+    # Filling it.
+
+    def add(self, entries: Mapping[str, Entry]) -> None:
+        """Take entries in, in place of what was known of the same layers."""
+        self.entries.update(entries)
+        self._forget()
+
+    def merge(self, known: DeviceTable | LatencyTable) -> int:
+        """Take over what another table has measured of these layers on the same device.
+
+        Networks that were timed end to end are taken over from a table of the same model and space only.
+
+        Returns:
+            How many layers were not measured before.
+
+        Raises:
+            InputError: If it was measured elsewhere; names the difference.
+        """
+        check_fingerprint(known.fingerprint, self.fingerprint)
+        wanted = self.layers()
+        found = {key: each for key, each in known.entries.items() if key in wanted and each.source == "measured"}
+        new = sum(self.source(key) != "measured" for key in found)
+        self.add({key: better(self.entries.get(key), each) for key, each in found.items()})
+        self.overhead = self.overhead or known.overhead
+        if isinstance(known, LatencyTable) and known.slots == self.slots:
+            same = (known.space.model, known.space.decisions) == (self.space.model, self.space.decisions)
+            mine = list(self.runs)
+            for run in known.runs if same else ():  # equal ones may be two: a small space has one policy twice
+                if run in mine:
+                    mine.remove(run)
+                else:
+                    self.runs.append(run)
+        return new
+
+    def measure_missing(self, choices: Iterable[Choices], target: Target, progress: Progress = _silent) -> int:
+        """Measure exactly those layers of given policies that were only estimated.
+
+        Args:
+            choices: The policies that matter: what a search visits.
+            target: The target of this table.
+            progress: Called with (measured layers, all layers, what).
+
+        Returns:
+            How many layers were measured.
+
+        Raises:
+            InputError: If the target has another fingerprint.
+            TargetError: If the target failed.
+        """
+        check_fingerprint(self.fingerprint, target.fingerprint())
+        layers = self.visited(choices)
+        missing = [layer for key, layer in layers.items() if self.source(key) != "measured"]
+        if not missing or not times_layers(target, self.layers().values()):
+            return 0
+        protocol = self.protocols["entries"]
+        with target.session() as timer:
+            overhead = call_overhead(timer, target, missing[0], protocol)
+            batches = measure_layers(
+                missing, target, timer, overhead, protocol, lambda done, total: progress(done, total, "layers")
+            )
+            for batch in batches:
+                self.add(batch)
+        return len(missing)
+
+    def refit(self, pairs: Sequence[tuple[Choices | Policy, float | Measurement]]) -> None:
+        """Fit the correction again with further networks that were timed end to end.
+
+        Args:
+            pairs: Policy (or its choices) and what it was measured to take: a measurement, or bare milliseconds.
+
+        Raises:
+            InputError: If a policy does not fit the space or a latency is not positive.
+        """
+        for policy, taken in pairs:
+            ms, spread, told = (
+                (taken.ms, taken.spread, taken.told()) if isinstance(taken, Measurement) else (taken, 0.0, {})
+            )
+            if not (np.isfinite(ms) and ms > 0):
+                raise InputError(f"a measured latency must be positive, not {ms} ms")
+            self.runs.append(Run(self.space.complete(_choices(policy)), float(ms), spread, "search", told))
+        self._forget()
+
+    # What it says.
+
+    def cost(self) -> AdditiveCost:
+        """The cost model in milliseconds; look-ups in arrays, so that pricing takes microseconds.
+
+        Raises:
+            InputError: If the table is not finished.
+        """
+        if self._cost is None:
+            self._cost = latency_cost(self, self._raw)
+        return self._cost
+
+    def predict(self, policy: Choices | Policy) -> float:
+        """Predicted milliseconds of a policy; decisions that are not named are dense."""
+        return self.cost().cost(_choices(policy))
+
+    def marginal(self, choices: Choices | Policy) -> dict[str, Step]:
+        """Milliseconds that one granule less, and one more, of every decision would change; see `AdditiveCost`."""
+        return self.cost().marginal(_choices(choices))
+
+    @property
+    def factors(self) -> dict[str, float]:
+        """The correction: a factor for every class of layers, milliseconds a million weights fetched, and a `constant`.
+
+        Fitted on every network that was timed end to end. Those that the errors are told of are among them, but not
+        in the fit whose errors are told.
+        """
+        return self._fitted(*_ROLES)
+
+    @property
+    def error(self) -> Errors | None:
+        """Error of the predictions on networks that the correction never saw; None without such networks."""
+        runs = self.runs_of("held-out")
+        if not runs or not self.runs_of(*_FIT):
+            return None
+        prices = np.array([self._fitted(*_FIT)[name] for name in (*GROUPS, *LOADS, "constant")])
+        sums = np.concatenate([self._sums(runs), self._loads(runs), np.ones((len(runs), 1))], axis=1)
+        return errors_of(sums @ prices, _ms(runs))
+
+    @property
+    def macs_error(self) -> Errors | None:
+        """The same error for a fit on multiply-accumulates alone, from the same runs by the same procedure."""
+        held_out = self.runs_of("held-out")
+        if not held_out or not self.runs_of(*_FIT):
+            return None
+        return errors_of(self.by_macs([run.choices for run in held_out], _FIT), _ms(held_out))
+
+    def by_macs(self, choices: Sequence[Choices], roles: Sequence[str] = _ROLES) -> NDArray[np.float64]:
+        """Milliseconds of full sets of choices, predicted by multiply-accumulates alone: the baseline."""
+        fit = self.runs_of(*roles)
+        slope, constant = fit_macs(self._macs([run.choices for run in fit]), _ms(fit))
+        return np.asarray(slope * self._macs(choices) + constant, dtype=np.float64)
+
+    def _fitted(self, *roles: str) -> dict[str, float]:
+        """The correction from networks in some roles."""
+        runs = self.runs_of(*roles)
+        if not runs:
+            raise InputError("the latency table is not finished: no network was timed end to end; profile again")
+        fitted = fit_factors(self._sums(runs), _ms(runs), self._loads(runs))
+        return {name: float(value) for name, value in zip((*GROUPS, *LOADS, "constant"), fitted, strict=True)}
+
+    def error_figures(self) -> dict[str, Any]:
+        """The errors as JSON values: shares, not percent; None where there is nothing to compare with."""
+        return error_figures(self)
+
+    def summary(self) -> str:
+        """One line for people: how much was measured and how far predictions are from measurements."""
+        return summary(self)
+
+    # The file.
+
+    def save(self, path: str | Path) -> None:
+        """Write the table as JSON, atomically."""
+        from autoprune.hardware.tables.file import write_table
+
+        write_table(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> LatencyTable:
+        """Read a table.
+
+        Raises:
+            InputError: If the file is missing or is not a latency table.
+        """
+        from autoprune.hardware.tables.file import read_table
+
+        return cls(**read_table(path))
+
+    # Inside.
+
+    def source(self, key: str) -> str | None:
+        """How a layer's entry was come by, by key; None without one."""
+        entry = self.entries.get(key)
+        return entry.source if entry is not None else None
+
+    def runs_of(self, *roles: str) -> list[Run]:
+        """The networks that were timed in some roles; see `Run`."""
+        return [run for run in self.runs if run.role in roles]
+
+    def _forget(self) -> None:
+        self._raw.clear()
+        self._cost = None
+
+    def ms_of(self, layer: Layer) -> float:
+        """Milliseconds of a layer's entry, before the correction.
+
+        Raises:
+            InputError: If there is none.
+        """
+        entry = self.entries.get(layer.key)
+        if entry is None:
+            raise InputError(f"the latency table is not finished: {layer.key!r} was not measured; profile again")
+        return entry.ms
+
+    def _sums(self, runs: Sequence[Run]) -> NDArray[np.float64]:
+        """Milliseconds of the entries by class, shape (runs, classes)."""
+        sums = np.zeros((len(runs), len(GROUPS)))
+        for row, run in enumerate(runs):
+            for slot in (slot for slot in self.slots if slot.runs(run.choices)):
+                sums[row, GROUPS.index(slot.layer.group)] += self.ms_of(slot.at(run.choices))
+        return sums
+
+    def _loads(self, runs: Sequence[Run]) -> NDArray[np.float64]:
+        """Millions of weights fetched, shape (runs, loads)."""
+        rows = [[loads_of(slot.at(run.choices)) for slot in self.slots if slot.runs(run.choices)] for run in runs]
+        return np.array([np.sum(row, axis=0) if row else np.zeros(len(LOADS)) for row in rows]).reshape(-1, len(LOADS))
+
+    def _macs(self, choices: Sequence[Choices]) -> NDArray[np.float64]:
+        return np.array([float(sum(slot.at(each).macs for slot in self.slots if slot.runs(each))) for each in choices])
+
+
+def _choices(policy: Choices | Policy) -> Choices:
+    return policy.choices if isinstance(policy, Policy) else policy
+
+
+def _ms(runs: Sequence[Run]) -> NDArray[np.float64]:
+    return np.array([run.ms for run in runs])

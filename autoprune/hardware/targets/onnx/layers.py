@@ -1,0 +1,122 @@
+"""ONNX graphs of single layers, for timing. A few hundred bytes each: weights are filled in by the runtime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onnx import TensorProto, helper
+
+from autoprune.hardware.contract.layer import Layer
+
+__all__ = ["layer_graph"]
+
+_FLOAT = TensorProto.FLOAT
+_IR_VERSION = 10
+
+
+def layer_graph(layer: Layer, copies: int, opset: int) -> bytes:
+    """A serialised model that executes a layer `copies` times.
+
+    Convolutions and linear layers run side by side on one input, each with weights of its own (equal ones would be
+    merged), and are summed, which the runtime does inside them. Elementwise layers follow one another.
+
+    Args:
+        layer: What to execute.
+        copies: How often; 0 gives a graph that only copies one number.
+        opset: Version of the operator set.
+    """
+    if copies == 0:
+        return _model([helper.make_node("Identity", ["x"], ["y"])], (1,), (1,), [], opset)
+    if layer.kind == "elementwise":
+        return _chain(layer, copies, opset)
+    if layer.kind == "pool":
+        return _pool(layer, opset)
+    nodes: list[Any] = []
+    constants = [_constant("weight_shape", _weight_shape(layer)), _constant("bias_shape", (layer.outputs,))]
+    total = ""
+    for copy in range(copies):
+        nodes += [_filled(f"w{copy}", "weight_shape", 0.01 + 0.001 * copy)]
+        names = ["x", f"w{copy}"]
+        if layer.bias:
+            nodes += [_filled(f"b{copy}", "bias_shape", 0.1 + 0.01 * copy)]
+            names += [f"b{copy}"]
+        nodes += [_weighted(layer, names, f"y{copy}")]
+        if total:
+            nodes += [helper.make_node("Add", [total, f"y{copy}"], [f"s{copy}"])]
+        total = f"s{copy}" if total else f"y{copy}"
+    shape = (layer.batch, layer.outputs, *layer.out_size)
+    return _model(nodes, layer.input_shape, shape, constants, opset, output=total)
+
+
+def _weight_shape(layer: Layer) -> tuple[int, ...]:
+    return layer.weight_shape if layer.kind == "conv" else (layer.inputs, layer.outputs)
+
+
+def _weighted(layer: Layer, names: list[str], output: str) -> Any:
+    if layer.kind == "linear":
+        return helper.make_node("Gemm" if layer.bias else "MatMul", names, [output])
+    return helper.make_node(
+        "Conv",
+        names,
+        [output],
+        kernel_shape=list(layer.kernel),
+        strides=list(layer.stride),
+        pads=list(layer.padding) * 2,
+        dilations=list(layer.dilation),
+        group=layer.groups,
+    )
+
+
+def _chain(layer: Layer, copies: int, opset: int) -> bytes:
+    nodes, constants, last = [], [], "x"
+    for copy in range(copies):
+        constants.append(helper.make_tensor(f"c{copy}", _FLOAT, [], [1.0 + 0.01 * (-1) ** copy]))
+        nodes.append(helper.make_node("Mul", [last, f"c{copy}"], [f"y{copy}"]))
+        last = f"y{copy}"
+    return _model(nodes, layer.input_shape, layer.input_shape, constants, opset, output=last)
+
+
+def _pool(layer: Layer, opset: int) -> bytes:
+    shape = (layer.batch, layer.outputs, *layer.out_size)
+    if not layer.kernel:
+        node = helper.make_node("GlobalAveragePool", ["x"], ["y"])
+        shape = (layer.batch, layer.outputs, *[1] * len(layer.size))
+    else:
+        node = helper.make_node(
+            "MaxPool",
+            ["x"],
+            ["y"],
+            kernel_shape=list(layer.kernel),
+            strides=list(layer.stride),
+            pads=list(layer.padding) * 2,
+        )
+    return _model([node], layer.input_shape, shape, [], opset)
+
+
+def _constant(name: str, numbers: tuple[int, ...]) -> Any:
+    return helper.make_tensor(name, TensorProto.INT64, [len(numbers)], list(numbers))
+
+
+def _filled(name: str, shape: str, value: float) -> Any:
+    """A weight that the runtime fills in when it loads the graph; latency does not depend on the numbers."""
+    return helper.make_node("ConstantOfShape", [shape], [name], value=helper.make_tensor("v", _FLOAT, [1], [value]))
+
+
+def _model(
+    nodes: list[Any],
+    input_shape: tuple[int, ...],
+    output_shape: tuple[int, ...],
+    constants: list[Any],
+    opset: int,
+    output: str = "y",
+) -> bytes:
+    graph = helper.make_graph(
+        nodes,
+        "layer",
+        [helper.make_tensor_value_info("x", _FLOAT, list(input_shape))],
+        [helper.make_tensor_value_info(output, _FLOAT, list(output_shape))],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=_IR_VERSION)
+    content: bytes = model.SerializeToString()
+    return content

@@ -1,0 +1,1 @@
+"""How calls are timed, and how repeatable that is here."""

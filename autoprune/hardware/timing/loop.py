@@ -1,0 +1,182 @@
+"""The measuring loop: interleaved blocks with a stopping rule. Runs inside the worker process; no torch."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from autoprune.hardware.contract.protocol import Measurement, Protocol, settled, summarise
+from autoprune.hardware.sensors.processor import Clock, counters, load_average
+
+__all__ = ["time_calls"]
+
+_LEAST_SAMPLES = 5  # in a block, however long one call takes
+_MOST_DISTURBED = 100  # in a block; a machine that is never quiet still gets a value, flagged by the count
+_BETWEEN_READINGS = 0.01  # seconds of calls before the counter of energy is looked at again
+_TICK = 2.0  # seconds after which a counter of energy that has not moved is given up
+
+
+@dataclass
+class _Candidate:
+    """One call under measurement."""
+
+    call: Callable[[], object]
+    loops: int = 1
+    blocks: list[float] = field(default_factory=list)
+    samples: int = 0
+    disturbed: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    joules: float | None = None
+
+
+def time_calls(
+    calls: Sequence[Callable[[], object]],
+    clock: Clock,
+    protocol: Protocol,
+    alive: Callable[[int, int], None] = lambda done, total: None,
+    energy: Callable[[], float | None] | None = None,
+) -> list[Measurement]:
+    """Time several calls, block by block in turn, so that a drift of the machine hits all of them alike.
+
+    Args:
+        calls: What to time; each is called without arguments.
+        clock: The clock for one sample.
+        protocol: Blocks, warm-up and stopping rule.
+        alive: Called with (settled candidates, all candidates) after every block.
+        energy: The device's running counter of energy in joules, where it has one; it is read once all have been timed,
+            in a stretch of `protocol.meter` seconds for each.
+
+    Returns:
+        One measurement a call, in order.
+    """
+    candidates = [_Candidate(call) for call in calls]
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        for candidate in candidates:
+            _warm_up(candidate, clock, protocol)
+            alive(0, len(candidates))
+        _settle(candidates, clock, protocol, alive)
+        for candidate in candidates * protocol.closing:
+            _block(candidate, clock, protocol)
+            alive(len(candidates), len(candidates))
+        _settle(candidates, clock, protocol, alive)
+        if energy is not None and protocol.meter:
+            for candidate in candidates:
+                candidate.joules = _joules_a_call(candidate, clock, protocol, energy)
+                alive(len(candidates), len(candidates))
+                if candidate.joules is None:
+                    break  # a counter that fails or stands still is not waited for again
+    finally:
+        if collecting:
+            gc.enable()
+    return [_measurement(candidate, clock, protocol) for candidate in candidates]
+
+
+def _settle(
+    candidates: Sequence[_Candidate],
+    clock: Clock,
+    protocol: Protocol,
+    alive: Callable[[int, int], None],
+) -> None:
+    """Rounds of one block each, until every candidate has settled or been given up."""
+    while pending := [c for c in candidates if not _done(c, protocol)]:
+        for candidate in pending:
+            _block(candidate, clock, protocol)
+            alive(len(candidates) - len(pending), len(candidates))
+
+
+def _done(candidate: _Candidate, protocol: Protocol) -> bool:
+    return settled(candidate.blocks, protocol) or len(candidate.blocks) >= protocol.most_blocks
+
+
+def _warm_up(candidate: _Candidate, clock: Clock, protocol: Protocol) -> None:
+    """Call it a few times, and find how many calls make one sample."""
+    shortest = min(clock.sample(candidate.call, 1)[0] for _ in range(protocol.warmup))
+    if shortest < protocol.sample:
+        candidate.loops = max(1, min(10_000, math.ceil(protocol.sample / max(shortest, 1e-7))))
+
+
+def _block(candidate: _Candidate, clock: Clock, protocol: Protocol) -> None:
+    """Take samples until the block is long enough; keep the low percentile of the undisturbed ones."""
+    before = counters()
+    samples: list[float] = []
+    disturbed: list[float] = []
+    spent = 0.0
+    while (spent < protocol.block or len(samples) < _LEAST_SAMPLES) and len(disturbed) < _MOST_DISTURBED:
+        taken, clean = clock.sample(candidate.call, candidate.loops)
+        (samples if clean else disturbed).append(taken / candidate.loops)
+        spent += taken
+    candidate.blocks.append(_percentile(samples or disturbed, protocol.percentile))
+    candidate.samples += len(samples or disturbed)
+    candidate.disturbed += len(disturbed)
+    for name, value in counters().items():
+        was = before[name]
+        if value is not None and was is not None:
+            candidate.counts[name] = candidate.counts.get(name, 0) + value - was
+
+
+def _joules_a_call(
+    candidate: _Candidate, clock: Clock, protocol: Protocol, energy: Callable[[], float | None]
+) -> float | None:
+    """Energy of the calls between two ticks of the counter that are at least `protocol.meter` seconds apart.
+
+    A processor's counter ticks a thousand times a second, a GPU's ten times: readings between ticks would be off by
+    up to one of them. In between nobody looks: NVML takes 2.5 ms for an answer, in which the GPU has nothing to do.
+
+    Returns:
+        Joules; None if the counter failed, went back, or did not move for two seconds.
+    """
+    some = max(candidate.loops, math.ceil(_BETWEEN_READINGS / max(min(candidate.blocks), 1e-7)))
+
+    def until_tick() -> tuple[float | None, int]:
+        calls, start, was = 0, time.perf_counter(), energy()
+        while was is not None and time.perf_counter() - start < _TICK:
+            clock.sample(candidate.call, some)
+            calls += some
+            if (now := energy()) != was:
+                return now, calls
+        return None, calls
+
+    first, _ = until_tick()
+    if first is None:
+        return None
+    calls, start = 0, time.perf_counter()
+    while time.perf_counter() - start < protocol.meter:
+        clock.sample(candidate.call, some)
+        calls += some
+    last, more = until_tick()
+    return (last - first) / (calls + more) if last is not None and last > first else None
+
+
+def _percentile(samples: Sequence[float], percent: float) -> float:
+    """Nearest-rank percentile; with few samples a low one is their minimum."""
+    ordered = sorted(samples)
+    return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
+
+
+def _measurement(candidate: _Candidate, clock: Clock, protocol: Protocol) -> Measurement:
+    value, spread, stable = summarise(candidate.blocks, protocol)
+    conditions: dict[str, object] = {
+        "blocks": len(candidate.blocks),
+        "loops": candidate.loops,
+        "disturbed": candidate.disturbed,
+        "preemptions": None,
+        "page_faults": None,
+        "stolen_ticks": None,
+        "load": load_average(),
+        "energy_mj": None if candidate.joules is None else candidate.joules * 1e3,
+    }
+    conditions.update(candidate.counts)
+    return Measurement(
+        ms=value * 1e3,
+        spread=round(spread, 5),
+        n=candidate.samples,
+        clock=clock.name,
+        stable=stable,
+        conditions=conditions,
+    )

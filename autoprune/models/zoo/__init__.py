@@ -1,0 +1,1 @@
+"""Networks that ship: residual, plain, MobileNet and VGG."""

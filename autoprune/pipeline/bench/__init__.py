@@ -1,0 +1,1 @@
+"""Dense against pruned on every target."""

@@ -1,0 +1,237 @@
+"""Two networks side by side on every target: latency in pairs, accuracy, sizes on disk, memory."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor, nn
+
+from autoprune.errors import InputError, MissingExtraError, TargetError, UnsupportedModelError
+from autoprune.evaluation import Evaluate, accuracy
+from autoprune.export.formats import onnx_bytes
+from autoprune.graph import analyse
+from autoprune.hardware import TARGETS, Measurement, Protocol, Target, get_target
+from autoprune.hardware.contract.target import Timer
+from autoprune.pipeline.reporter import Silent, Talk
+
+__all__ = ["BENCH_SCHEMA", "EVERY", "Subject", "bench", "bench_subject", "chosen_targets"]
+
+BENCH_SCHEMA = "autoprune.bench/1"
+
+EVERY = "all"
+"""In place of targets' names: every one that works on this machine."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is compared.
+
+    Attributes:
+        name: For people.
+        dense: The network with nothing pruned.
+        small: The pruned one; None to time the dense network alone.
+        example: An input of the shape that is timed, (N, ...).
+        test: Batches on which both are scored; None if they cannot be.
+        unscored: Why `test` is None.
+        evaluate: The score; higher is better.
+        facts: Where the networks come from: run, policy, weights, data.
+    """
+
+    name: str
+    dense: nn.Module
+    small: nn.Module | None
+    example: Tensor
+    test: Iterable[Any] | None = None
+    unscored: str | None = None
+    evaluate: Evaluate = accuracy
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """`dense`, and `pruned` where there is one."""
+        return {"dense": self.dense} | ({} if self.small is None else {"pruned": self.small})
+
+
+def bench(
+    dense: nn.Module,
+    small: nn.Module | None,
+    example_input: Tensor,
+    targets: str | Sequence[str] = EVERY,
+    *,
+    repetitions: int = 5,
+    threads: int = 1,
+    test: Iterable[Any] | None = None,
+    evaluate: Evaluate | None = None,
+    talk: Talk | None = None,
+) -> dict[str, Any]:
+    """Compare a dense and a pruned network on several targets.
+
+    Args:
+        dense: The network with nothing pruned; left as it is.
+        small: The pruned one; None to time the dense network alone.
+        example_input: An input of the shape that is timed, (N, ...).
+        targets: Names or specs such as `openvino@bf16`; `all` for every one that works on this machine.
+        repetitions: Pairs of timings on each target; their ratios give the spread.
+        threads: Threads that a target may use.
+        test: Batches on which both are scored.
+        evaluate: Own score of (model, batches); default top-1 accuracy.
+        talk: Hears what happens.
+
+    Returns:
+        What `bench.json` holds; docs/bench.md says what that is.
+
+    Raises:
+        InputError: If a target is unknown or there are no repetitions.
+        TargetError: If none of the targets is available here.
+    """
+    names = [targets] if isinstance(targets, str) else list(targets)
+    name = type(dense).__qualname__
+    unscored = None if test is not None else "no test batches were given"
+    subject = Subject(name, dense, small, example_input, test, unscored, evaluate or accuracy)
+    return bench_subject(subject, chosen_targets(names, threads), repetitions, talk or Silent())
+
+
+def chosen_targets(names: Sequence[str], threads: int) -> list[Target]:
+    """Targets by name, each once; `all` stands for every known one.
+
+    Raises:
+        InputError: If there is no name, or one is unknown.
+    """
+    listed = [one for name in names for one in (list(TARGETS) if name == EVERY else [name])]
+    if not listed:
+        raise InputError(f"name a target, or {EVERY}")
+    targets = [get_target(name, threads=threads) for name in listed]
+    return list({target.spec: target for target in targets}.values())
+
+
+def bench_subject(subject: Subject, targets: Sequence[Target], repetitions: int, talk: Talk) -> dict[str, Any]:
+    """Everything that can be said about a subject, as JSON values.
+
+    Raises:
+        InputError: If there are no repetitions.
+        TargetError: If none of the targets could time it; every reason is named.
+    """
+    if repetitions < 1:
+        raise InputError(f"a comparison needs at least 1 repetition, not {repetitions}")
+    missing = {target.spec: target.available() for target in targets}
+    if all(missing.values()):
+        raise TargetError("none of the targets is available here: " + _listed(missing))
+    rows: dict[str, dict[str, Any]] = {}
+    for target in targets:
+        spec = target.spec
+        if missing[spec] is not None:
+            rows[spec] = {"available": False, "reason": missing[spec]}
+            continue
+        with talk.stage("bench", f"timing on {spec}", repetitions) as bar:
+            rows[spec] = _timed(subject, target, repetitions, bar)
+    if not any("dense" in row for row in rows.values()):
+        raise TargetError("none of the targets could time it: " + _listed({n: r["reason"] for n, r in rows.items()}))
+    with talk.stage("score", "scoring and weighing the networks"):
+        networks = {name: _figures(subject, network) for name, network in subject.networks.items()}
+    return {
+        "schema": BENCH_SCHEMA,
+        "subject": {"name": subject.name, "example": list(subject.example.shape), **subject.facts},
+        "unscored": subject.unscored,
+        "repetitions": repetitions,
+        "networks": networks,
+        "targets": rows,
+    }
+
+
+def _listed(reasons: Mapping[str, str | None]) -> str:
+    return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+
+
+def _timed(subject: Subject, target: Target, repetitions: int, bar: Any) -> dict[str, Any]:
+    """Latencies and memory on one target; the reason where it cannot run the networks."""
+    try:
+        payloads = [target.pack(network, subject.example) for network in subject.networks.values()]
+        with target.session() as timer:
+            rounds = []
+            for number in range(repetitions):
+                rounds.append(_round(timer, payloads, backwards=number % 2 == 1))
+                bar(number + 1, repetitions)
+        memory = _memory(target, payloads, rounds[0])
+    except (TargetError, UnsupportedModelError, MissingExtraError, InputError) as error:
+        return {"available": True, "reason": " ".join(str(error).split())}
+    columns = dict(zip(subject.networks, zip(*rounds, strict=True), strict=True))
+    peaks = dict(zip(subject.networks, memory, strict=True))
+    row: dict[str, Any] = {"available": True, "reason": None, "device": target.fingerprint()}
+    row |= {name: _summary(measured, peaks[name]) for name, measured in columns.items()}
+    if "pruned" in columns:
+        pairs = zip(columns["dense"], columns["pruned"], strict=True)
+        row["ratio"] = _spread([small.ms / dense.ms for dense, small in pairs])
+    return row
+
+
+def _round(timer: Timer, payloads: Sequence[bytes], *, backwards: bool) -> list[Measurement]:
+    """Every network timed once, interleaved; each other round in the opposite order, so that no place is favoured."""
+    if not backwards:
+        return timer.time(payloads, Protocol())
+    return timer.time(payloads[::-1], Protocol())[::-1]
+
+
+def _memory(target: Target, payloads: Sequence[bytes], first: Sequence[Measurement]) -> list[float | None]:
+    """Peak memory of each network in MB, in a worker of its own; None where the target cannot tell."""
+    if any(m.conditions.get("peak_memory_mb") is None for m in first):
+        return [None] * len(payloads)
+    found: list[float | None] = []
+    for payload in payloads:
+        with target.session() as timer:
+            found.append(timer.time([payload], Protocol.entries())[0].conditions.get("peak_memory_mb"))
+    return found
+
+
+def _summary(measured: Sequence[Measurement], memory: float | None) -> dict[str, Any]:
+    latency = _spread([m.ms for m in measured])
+    return {
+        "latency_ms": latency["median"],
+        "latency_least_ms": latency["least"],
+        "latency_most_ms": latency["most"],
+        "stable": all(m.stable for m in measured),
+        "clock": measured[0].clock,
+        "peak_memory_mb": memory,
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    """Median and range over the repetitions, and the values themselves."""
+    return {"median": statistics.median(values), "least": min(values), "most": max(values), "values": list(values)}
+
+
+def _figures(subject: Subject, network: nn.Module) -> dict[str, Any]:
+    """What does not depend on a target; None where it cannot be had."""
+    example = subject.example[:1]
+    return {
+        "accuracy": _score(subject, network),
+        "flops": _or_none(lambda: analyse(network, example, validate=False).macs()),
+        "params": sum(p.numel() for p in network.parameters()),
+        "safetensors_bytes": _safetensors_bytes(network),
+        "onnx_bytes": _or_none(lambda: len(onnx_bytes(network, example))),
+    }
+
+
+def _score(subject: Subject, network: nn.Module) -> float | None:
+    if subject.test is None:
+        return None
+    if subject.evaluate is accuracy:  # a figure that is reported wants float32
+        return accuracy(network, subject.test, bf16=False)
+    return float(subject.evaluate(network, subject.test))
+
+
+def _or_none(figure: Callable[[], int]) -> int | None:
+    """A figure that not every network has, or not every machine can tell."""
+    try:
+        return figure()
+    except (UnsupportedModelError, MissingExtraError):
+        return None
+
+
+def _safetensors_bytes(network: nn.Module) -> int:
+    """Size of the file that `save_weights` writes."""
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in network.state_dict().items()}
+    return len(safetensors.torch.save(tensors))

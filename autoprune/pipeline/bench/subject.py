@@ -1,0 +1,168 @@
+"""What `autoprune bench` is given, a run or a model, as two networks and the images to score them on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from autoprune.data import load as load_data
+from autoprune.errors import InputError, RunError
+from autoprune.foundations.references import is_reference
+from autoprune.graph import analyse
+from autoprune.models import ZOO, load_weights
+from autoprune.pipeline.bench.compare import Subject
+from autoprune.pipeline.jobs.lifecycle import has_data_of_python
+from autoprune.pipeline.load import dense_model
+from autoprune.pipeline.load import load as load_small
+from autoprune.pipeline.task import example_of_shape, load_task, model_of_shape
+from autoprune.run.directory import is_run, read_settings
+from autoprune.run.experiment import Experiment
+from autoprune.space import Policy
+from autoprune.techniques.structured.space import apply, space_of
+
+__all__ = ["ModelChoice", "in_batches_of", "is_model", "subject_of_model", "subject_of_run"]
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model that is no run's: how it is pruned, whose images it takes.
+
+    Attributes:
+        name: Zoo name, or `package.module:factory`.
+        policy: The policy file that says what is pruned.
+        keep: Instead: the share of every decision's units that stays, in (0, 1].
+        granularity: With `keep`: kept widths are multiples of this.
+        weights: The dense network's weights.
+        data: Whose test split scores, and whose images are fed.
+        data_dir: Where data sets lie.
+        shape: Shape of one input instead, such as `3,224,224`; nothing is scored then.
+    """
+
+    name: str
+    policy: Path | None = None
+    keep: float | None = None
+    granularity: int | None = None
+    weights: str | None = None
+    data: str | None = None
+    data_dir: str | None = None
+    shape: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.policy is not None and self.keep is not None:
+            raise InputError("--policy and --keep both say what is pruned; give one of them")
+        if self.data is not None and self.shape is not None:
+            raise InputError("--data and --shape both say what is fed; give one of them")
+        if self.granularity is not None and self.keep is None:
+            raise InputError("--granularity goes with --keep: a policy file says its widths itself")
+
+
+def is_model(name: str) -> bool:
+    """Whether this names a model and not a run.
+
+    Raises:
+        InputError: If it can be neither.
+    """
+    if is_run(Path(name)):
+        return False
+    if name in ZOO or is_reference(name):
+        return True
+    if Path(name).is_dir() or "/" in name:
+        return False
+    hint = f"; did you mean runs/{name}?" if is_run(Path("runs") / name) else ""
+    raise InputError(
+        f"{name!r} is neither a run's folder nor a model: name one of the zoo, or package.module:factory{hint}"
+    )
+
+
+def subject_of_run(run: Path, *, data_dir: str | None = None, scored: bool = True) -> Subject:
+    """A finished run's dense and fine-tuned networks.
+
+    Args:
+        run: Its folder.
+        data_dir: Where data sets lie, if not where the run found them.
+        scored: Whether both are scored on the run's test split.
+
+    Raises:
+        RunError: If there is no run, or it is not finished.
+        InputError: If a file is damaged, or the data cannot be loaded.
+    """
+    experiment, _ = read_settings(run)
+    unfinished = [n for n in ("policy.json", "dense.safetensors", "finetuned.safetensors") if not (run / n).exists()]
+    if unfinished:
+        raise RunError(f"{run} holds no {unfinished[0]}; the run is not finished, go on with --resume")
+    policy = Policy.load(run / "policy.json")
+    dense, example = dense_model(policy)
+    load_weights(dense, run / "dense.safetensors")
+    small = load_small(run)
+    subject = Subject(str(run), dense.eval(), small, example, facts={"run": str(run), "model": experiment.model})
+    if not scored:
+        return replace(subject, unscored="it was not asked for")
+    if has_data_of_python(experiment):
+        return replace(subject, unscored="the run's data was handed over in Python")
+    place = data_dir or experiment.data_dir
+    data = load_data(
+        experiment.data, Path(place) if place else None, batch_size=experiment.batch_size, seed=experiment.seed
+    )
+    return replace(subject, test=data.test, facts={**subject.facts, "data": experiment.data})
+
+
+def subject_of_model(choice: ModelChoice, *, scored: bool = True) -> Subject:
+    """A model and what a policy, or one share for every decision, makes of it.
+
+    Raises:
+        InputError: If the model, its weights, its data or its policy cannot be found, or do not fit.
+        UnsupportedModelError: If the model cannot be analysed.
+    """
+    policy = None if choice.policy is None else Policy.load(choice.policy)
+    subject = _dense(choice, policy)
+    if not scored:
+        subject = replace(subject, test=None, unscored="it was not asked for")
+    if choice.keep is not None:
+        analysis = analyse(subject.dense, subject.example)
+        policy = space_of(analysis, granularity=choice.granularity, name=choice.name).uniform(choice.keep)
+    if policy is None:
+        return subject
+    return replace(subject, small=apply(subject.dense, policy, subject.example).eval())
+
+
+def _dense(choice: ModelChoice, policy: Policy | None) -> Subject:
+    """The dense network, what it is fed, and the test split where there are weights and data."""
+    facts = _facts(choice)
+    if choice.shape is not None:
+        example = example_of_shape(choice.shape)
+        return _unscored(choice, model_of_shape(choice.name, example), example, facts)
+    if choice.data is None and policy is not None and "example" in policy.model:
+        return _unscored(choice, *dense_model(policy, choice.name), facts)
+    settings = {"model": choice.name, "weights": choice.weights, "data": choice.data, "data_dir": choice.data_dir}
+    task = load_task(Experiment.build({name: value for name, value in settings.items() if value is not None}))
+    facts |= {"data": task.data.name, "weights": task.weights_origin if task.trained else None}
+    subject = Subject(choice.name, task.model.eval(), None, task.example, facts=facts)
+    if not task.trained:
+        return replace(subject, unscored="the network came without weights")
+    return replace(subject, test=task.data.test)
+
+
+def _unscored(choice: ModelChoice, dense: nn.Module, example: Tensor, facts: Mapping[str, Any]) -> Subject:
+    if choice.weights is not None:
+        load_weights(dense, Path(choice.weights))
+    return Subject(choice.name, dense.eval(), None, example, unscored="no data was named", facts=facts)
+
+
+def _facts(choice: ModelChoice) -> dict[str, Any]:
+    """Where the networks come from, as JSON values."""
+    pruned: Mapping[str, Any] = {}
+    if choice.policy is not None:
+        pruned = {"policy": str(choice.policy)}
+    elif choice.keep is not None:
+        pruned = {"keep": choice.keep}
+    return {"model": choice.name, "weights": choice.weights, **pruned}
+
+
+def in_batches_of(subject: Subject, size: int) -> Subject:
+    """The same subject, timed on so many images at once."""
+    one = subject.example[:1]
+    return replace(subject, example=one.expand(size, *one.shape[1:]).clone())

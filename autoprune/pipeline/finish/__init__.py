@@ -1,0 +1,1 @@
+"""From finalists to a finished network: fine-tuning and report."""

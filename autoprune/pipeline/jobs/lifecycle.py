@@ -1,0 +1,152 @@
+"""What stands around a job: settings that are refused, the run's folder, threads, what a finished run gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from autoprune import agents
+from autoprune.errors import BudgetError, Interrupted, RunError
+from autoprune.foundations.files import read_json, replacing
+from autoprune.pipeline.device import target_of
+from autoprune.run.directory import RunDir, read_settings
+from autoprune.run.experiment import PROGRESSIVE, Experiment
+from autoprune.space import Policy
+from autoprune.space.budget import Budget
+
+__all__ = [
+    "Result",
+    "check_settings",
+    "finished_result",
+    "has_data_of_python",
+    "opened_run",
+    "require_search",
+    "use_threads",
+]
+
+_LOADERS = "loaders"  # how a run calls the data that `autoprune.compress` was given; no command knows such a name
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a compression gives back.
+
+    Attributes:
+        model: The small, fine-tuned network in evaluation mode.
+        policy: What was cut, with what it was predicted and measured to do.
+        report: The content of report.json.
+        run: The run's folder; None if nothing was kept.
+    """
+
+    model: nn.Module
+    policy: Policy
+    report: dict[str, Any]
+    run: Path | None = None
+
+
+def check_settings(experiment: Experiment) -> None:
+    """Refuse, before anything is written, what can be told from the settings alone.
+
+    Raises:
+        InputError: If the agent, the budget or the target cannot be what is meant.
+        TargetError: If the target is not available on this machine.
+    """
+    agents.get(experiment.agent)
+    Budget.parse(*experiment.budget)
+    target_of(experiment).require()
+
+
+@contextmanager
+def opened_run(
+    experiment: Experiment, *, resume: bool = False, overwrite: bool = False, like: Path | None = None
+) -> Iterator[RunDir]:
+    """The run's folder, locked; a run that is refused before it has finished anything leaves no folder.
+
+    Args:
+        experiment: The settings; they name the folder.
+        resume: Go on with a run that exists.
+        overwrite: Replace a run that exists.
+        like: A run of the same model on the same target, whose dense weights and latency table are taken over.
+    """
+    device = target_of(experiment).fingerprint()
+    run = RunDir(experiment.run_dir, experiment, resume=resume, overwrite=overwrite, device=device)
+    try:
+        if like is not None:
+            _inherit(run, like)
+        yield run
+    except Interrupted:
+        raise
+    except Exception as error:
+        if isinstance(error, BudgetError) or not run.started:
+            run.discard()
+        raise
+    finally:
+        run.close()
+
+
+def _inherit(run: RunDir, like: Path) -> None:
+    """Copy what costs time and does not depend on agent or budget; what the run has already stays."""
+    tables = [*sorted(like.glob("checkpoint/profile-*.json")), *sorted(like.glob("steps/*/checkpoint/profile-*.json"))]
+    for source in (like / "dense.safetensors", *tables):
+        goal = run.file(source.name if source.suffix != ".json" else f"checkpoint/{source.name}")
+        if source.exists() and not goal.exists():
+            with replacing(goal) as temporary:
+                temporary.write_bytes(source.read_bytes())
+
+
+@contextmanager
+def use_threads(count: int | None) -> Iterator[None]:
+    """Train and score with so many threads; all of them if not given."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def finished_result(run: RunDir) -> Result | None:
+    """The result of a run that is done; None if it is not."""
+    report = run.file("report.json")  # written last
+    if not report.exists():
+        return None
+    from autoprune.pipeline.load import load
+
+    return Result(load(run.path), Policy.load(run.file("policy.json")), read_json(report, "report"), run.path)
+
+
+def has_data_of_python(experiment: Experiment) -> bool:
+    """Whether a run's data was handed over in Python, so that no command has it."""
+    return experiment.data == _LOADERS
+
+
+def require_search(path: Path) -> Experiment:
+    """The settings of a run that has finished its search.
+
+    Raises:
+        RunError: If there is no run or no policy, or its data was handed over in Python.
+    """
+    name = f"{path.parent}/{path.name}" if path.name else str(path.resolve())
+    experiment = read_settings(path)[0].replace(run=name)
+    if has_data_of_python(experiment):
+        raise RunError(
+            f"{path} was made from Python, with data that no command has;"
+            " go on with autoprune.compress(..., run=..., resume=True)"
+        )
+    if experiment.agent == PROGRESSIVE:
+        raise RunError(
+            f"{path} was fine-tuned on its way; `autoprune progressive --run {name} --resume` goes on with it"
+        )
+    if experiment.accuracy_drop is not None and not (path / "report.json").exists():
+        raise RunError(
+            f"{path} looks for an accuracy, step by step; `autoprune compress --run {name} --resume` goes on with it"
+        )
+    if not (path / "policy.json").exists():
+        raise RunError(f"{path} has no policy.json yet; run `autoprune search --run {name} --resume` first")
+    return experiment

@@ -1,0 +1,1 @@
+"""Progressive pruning: prune a little, measure on the device, adjust."""

@@ -1,0 +1,120 @@
+"""The current network of a stepwise pruning: small, already fine-tuned, and yet described against the dense one."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.criteria.norm import kept_units
+from autoprune.graph import Analysis, cut, index_map
+from autoprune.pipeline.problem import Problem
+
+__all__ = ["Carried", "embedded", "using_order"]
+
+Kept = Mapping[str, Sequence[int]]
+
+
+def embedded(dense: nn.Module, analysis: Analysis, kept: Kept, small: nn.Module) -> nn.Module:
+    """The small network in the dense one's shapes: its values at the kept positions, zero elsewhere; undoes `cut`.
+
+    So a network that was cut and trained can be cut again by the dense network's analysis, and every policy of it
+    names the dense network's units: `cut(embedded(dense, analysis, kept, small), analysis, kept)` is `small`.
+
+    Args:
+        dense: Gives the shapes; left as it is.
+        analysis: Of `dense`.
+        kept: What `small` was cut by.
+        small: The cut network; any values.
+    """
+    values = dict((*small.named_parameters(), *small.named_buffers()))
+    places = index_map(analysis, kept)
+    big = copy.deepcopy(dense)
+    with torch.no_grad():
+        for name, tensor in (*big.named_parameters(), *big.named_buffers()):
+            tensor.zero_()
+            if name in values:  # a layer that was dropped whole has none
+                _put(tensor, places.get(name, []), values[name])
+    return big
+
+
+def _put(tensor: Tensor, places: Sequence[tuple[int, Tensor]], values: Tensor) -> None:
+    """Write values of shape (kept, ...) at kept positions of some dimensions; all of the other dimensions."""
+    if not places:
+        tensor.copy_(values)
+        return
+    at = [torch.arange(size, device=tensor.device) for size in tensor.shape]
+    for dim, index in places:
+        at[dim] = index.to(tensor.device)
+    tensor[torch.meshgrid(*at, indexing="ij")] = values
+
+
+@dataclass(frozen=True)
+class Carried:
+    """Where a stepwise pruning stands.
+
+    Attributes:
+        choices: What is kept, by decision.
+        kept: Indices of the dense network's units that stay, by coupled group and block.
+        order: Units of every group of the dense network: those that stay first, the most important foremost, by the
+            current weights. The first units of a narrower policy therefore are among those that were kept before.
+        network: The current network, small.
+    """
+
+    choices: dict[str, int]
+    kept: dict[str, list[int]]
+    order: dict[str, list[int]]
+    network: nn.Module
+
+    @classmethod
+    def dense(cls, problem: Problem) -> Carried:
+        """The start: nothing is pruned."""
+        choices = problem.space.dense
+        kept = kept_units(problem.order, problem.space.units(choices))
+        return cls(choices, kept, dict(problem.order), copy.deepcopy(problem.task.model))
+
+    @classmethod
+    def standing(
+        cls, problem: Problem, choices: Mapping[str, int], kept: Mapping[str, list[int]], network: nn.Module
+    ) -> Carried:
+        """A small network under any weights, its units ranked by these.
+
+        Args:
+            problem: Its criterion ranks.
+            choices: The policy.
+            kept: The units that `network` keeps.
+            network: Cut by `kept`.
+        """
+        whole = embedded(problem.task.model, problem.analysis, kept, network)
+        ranked = dataclasses.replace(problem, task=dataclasses.replace(problem.task, model=whole))
+        ranked.rank_units()
+        order = {}
+        for name, units in ranked.order.items():
+            stays = set(kept.get(name, units))
+            order[name] = [u for u in units if u in stays] + [u for u in units if u not in stays]
+        return cls(dict(choices), dict(kept), order, network)
+
+    def whole(self, problem: Problem) -> nn.Module:
+        """The current network in the dense one's shapes."""
+        return embedded(problem.task.model, problem.analysis, self.kept, self.network)
+
+    def narrowed(self, problem: Problem, choices: Mapping[str, int]) -> Carried:
+        """Cut further: the most important units of the current network stay, with its weights."""
+        kept = kept_units(self.order, problem.space.units(choices))
+        network = cut(self.whole(problem), problem.analysis, kept)
+        return Carried(problem.space.complete(choices), kept, self.order, network)
+
+
+@contextmanager
+def using_order(problem: Problem, order: Mapping[str, list[int]]) -> Iterator[None]:
+    """Let policies and cuts of a problem keep the units that this order has foremost."""
+    before, problem.order = problem.order, dict(order)
+    try:
+        yield
+    finally:
+        problem.order = before

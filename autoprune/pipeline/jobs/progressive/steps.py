@@ -1,0 +1,327 @@
+"""The steps of progressive pruning: propose, score, measure on the target, fine-tune a little; a row each."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from autoprune.agents.netadapt import Proposal, proposals, reduction_share
+from autoprune.criteria.norm import kept_units
+from autoprune.errors import BudgetError
+from autoprune.foundations.seeding import stream
+from autoprune.graph import cut
+from autoprune.models import load_weights, save_weights
+from autoprune.pipeline.finish.fine_tuning import InEpochs, merit, train_small
+from autoprune.pipeline.jobs.progressive.current import Carried, using_order
+from autoprune.pipeline.jobs.progressive.device_watch import Watch, in_all
+from autoprune.pipeline.pricing import METERED_MARGIN
+from autoprune.pipeline.problem import Problem, figure
+from autoprune.pipeline.reporter import Talk
+from autoprune.pipeline.search.sessions import Timing, least_timed, policy_key, time_policies
+from autoprune.reconstruction.batch_norm import reestimate_batch_norm
+from autoprune.reports.progressive import StepWriter
+from autoprune.techniques.scoring import Scorer
+from autoprune.training import TrainSettings
+
+__all__ = ["STEPS", "Walk"]
+
+STEPS = "steps.jsonl"
+"""A line a finished step, on disk before the next one starts; line 0 is the dense network."""
+
+_ENOUGH = 0.75  # share of a step's reduction that the measurement must confirm: the rest is within its noise
+_ROUNDS = 3  # times that a step is shrunk further when it measures too slow; what then remains is the next step's
+_RATE = 0.02  # learning rate at the start of a step's fine-tuning; falls to 0 on a cosine
+_EPOCHS_APART = 50_000  # steps learn from other orders of the images than the final fine-tuning
+
+
+class Walk:
+    """A network on its way to the budget; everything that is decided stands in the run before the next step starts.
+
+    Costs are shares of the limit: a share of the dense latency is always one of the dense network as timed in the same
+    session.
+
+    Args:
+        problem: Its latency model is refined by every measurement.
+        talk: Who watches.
+        watch: Minds the device while it is measured.
+
+    Attributes:
+        rows: The finished steps, the dense network first.
+        taken: How many of them have been taken in this process.
+        over: What the current network costs as measured, as a share of the limit.
+    """
+
+    def __init__(self, problem: Problem, talk: Talk, watch: Watch) -> None:
+        self.problem, self.talk, self.watch = problem, talk, watch
+        self.run, self.experiment = problem.run, problem.experiment
+        self.rows = self.run.rows(STEPS)
+        self.taken = 0
+        self.over = 0.0
+        self._at: Carried | None = None
+        self._forget_earlier()  # a kill may have come before they went
+        self.writer = StepWriter(self.run.file("tensorboard"), problem.space, first_step=len(self.rows))
+
+    @property
+    def at(self) -> Carried:
+        """Where the walk stands; read back from the run if this process has not walked there."""
+        if self._at is None:
+            self._at = self._standing_at(self.rows[self.taken - 1])
+        return self._at
+
+    def until(self, goal: float) -> None:
+        """Take steps until the network costs at most `goal`, a share of the limit, as measured.
+
+        Raises:
+            BudgetError: If nothing narrower is left.
+        """
+        if not self.taken:
+            self._take(goal)
+        while self.over > goal:
+            self._take(goal)
+
+    def _take(self, goal: float) -> None:
+        """The next step: read back if the run has it, else taken."""
+        if self.taken < len(self.rows):
+            self._replay(self.rows[self.taken])
+        else:
+            row = self._step(goal) if self.taken else self._start()
+            self.run.append_row(STEPS, row)
+            self.rows.append(row)
+            self._forget_earlier()
+            self.writer.step(row)
+            self._tell(row)
+        self.over = float(self.rows[self.taken]["over"])
+        self.taken += 1
+
+    # What is done in a step.
+
+    def _start(self) -> dict[str, Any]:
+        """Row 0: the dense network."""
+        begun = time.perf_counter()
+        self._at = Carried.dense(self.problem)
+        scoring, fresh = self.problem.task.search_parts
+        judge, network = self.problem.task.judge, self._at.network
+        timing, watched = self._measured(self._at, self._at.choices, "step 0 watch")
+        return {
+            **self._figures(self._at.choices, timing, self.problem.cost.dense),
+            "goal": None,
+            "shrunk": [],
+            "timed": [self._at.choices],
+            "proposals": 0,
+            "accuracy_cut": judge(network, scoring),
+            "accuracy": judge(network, fresh),
+            **watched,
+            "seconds": time.perf_counter() - begun,
+        }
+
+    def _step(self, goal: float) -> dict[str, Any]:
+        """One step of Algorithm 1: the constraint, the proposals, the most accurate one, measured and fine-tuned."""
+        begun, number, before = time.perf_counter(), self.taken, self.at
+        share = reduction_share(number - 1, self.experiment.step_share, self.experiment.step_decay)
+        wanted = max(goal, self.over - share * float(self.rows[0]["over"]))
+        enough = wanted if wanted == goal else self.over - _ENOUGH * (self.over - wanted)
+        choices, over, scored, timed, waits = before.choices, self.over, 0, [], []
+        for turn in range(_ROUNDS):
+            key = f"step {number} turn {turn}"
+            chosen = self._chosen(before, choices, over - wanted, key)
+            timing, watched = self._measured(before, chosen["choices"], f"{key} watch")
+            choices, scored = chosen["choices"], scored + chosen["proposals"]
+            timed.append(choices)
+            waits.append(watched["throttled"])
+            over = self._over(choices, timing)
+            if over <= enough:
+                break
+            self.talk.say(f"step {number} measures {over:.1%} of the limit instead of {wanted:.1%}: it shrinks further")
+        after = self._tuned(before, choices, number)
+        row = {
+            **self._figures(choices, timing, chosen["cost"]),
+            "goal": wanted,
+            "shrunk": [name for name, units in choices.items() if units < before.choices[name]],
+            "timed": timed,
+            "proposals": scored,
+            "accuracy_cut": chosen["accuracy"],
+            "accuracy": self.problem.task.judge(after.network, self.problem.task.search_parts[1]),
+            **watched,
+            "throttled": in_all(waits),
+            "seconds": time.perf_counter() - begun,
+        }
+        self._at = after
+        return row
+
+    def _chosen(self, at: Carried, choices: Mapping[str, int], reduction: float, key: str) -> dict[str, Any]:
+        """The most accurate proposal, its score and price, and how many there were; read back if it was chosen before.
+
+        Raises:
+            BudgetError: If no narrower policy is predicted to cost less.
+        """
+
+        def choose() -> dict[str, Any]:
+            offered = self._offered(choices, reduction * self.problem.limit)
+            best, accuracy = self._most_accurate(at, offered, key)
+            return {"choices": best.choices, "cost": best.cost, "accuracy": accuracy, "proposals": len(offered)}
+
+        chosen: dict[str, Any] = self.run.once(key, choose)
+        return chosen
+
+    def _offered(self, choices: Mapping[str, int], reduction: float) -> list[Proposal]:
+        """The step's proposals; those of a smaller step where the whole one is out of reach."""
+        for part in (1.0, 0.5, 0.25, 0.1):
+            offered = proposals(self.problem.cost, choices, part * reduction)
+            if offered:
+                return offered
+        timed = least_timed(self.problem) if self.problem.budget.kind == "latency" else None
+        least = self.problem.cost.cost(choices) if timed is None else timed
+        raise BudgetError(
+            f"the budget {self.problem.budget} could not be met as measured on {self.problem.target.name}: the least"
+            f" reached is {figure(least)} {self.problem.cost.unit}; raise the budget, or lower --granularity",
+            least,
+        )
+
+    def _most_accurate(self, at: Carried, offered: Sequence[Proposal], key: str) -> tuple[Proposal, float]:
+        """The proposal that scores best under the current weights; what they are trained by decides between equals."""
+        task, whole = self.problem.task, at.whole(self.problem)
+        scoring = task.search_parts[0]
+        pieces = (whole, self.problem.analysis, at.order, task.data.calibration, scoring)
+        scorer = Scorer(*pieces, task.judge)
+        scores = []
+        with self.talk.stage("propose", key.split(" turn")[0] + ", proposals", len(offered)) as bar:
+            for number, proposal in enumerate(offered, start=1):
+                scores.append(scorer(self.problem.space.units(proposal.choices)))
+                bar.update(number, best=f"{max(scores):.2%}", cost=f"{self.over:.1%} of the limit")
+        best = max(scores)
+        equal = [proposal for proposal, score in zip(offered, scores, strict=True) if score == best]
+        if len(equal) > 1:
+            by_loss = Scorer(*pieces, lambda network, batches: merit(self.problem, network, batches))
+            equal.sort(key=lambda proposal: -by_loss(self.problem.space.units(proposal.choices)))
+        return equal[0], best
+
+    def _measured(self, at: Carried, choices: Mapping[str, int], key: str) -> tuple[Timing, dict[str, Any]]:
+        """Time a policy on the target when the device is fit for it, refine the latency model, and note the signals."""
+        known = policy_key(choices) in self.problem.timed
+        with using_order(self.problem, at.order):
+            if known or self.run.noted(f"timing session {self.problem.sessions}") is not None:
+                (timing,) = time_policies(self.problem, [choices])
+                return timing, self.run.noted(key) or {"throttled": None, "signals": None}
+            with self.talk.stage("measure", f"measuring on {self.problem.target.name}"):
+                pause = self.watch.wait()
+                with self.watch.recorder() as recorder:
+                    (timing,) = time_policies(self.problem, [choices])
+        signals = self.watch.signals(recorder.result(), self.problem, choices, timing)
+        watched = {"throttled": pause and pause.to_json(), "signals": signals}
+        self.run.note(key, watched)
+        return timing, watched
+
+    def _tuned(self, before: Carried, choices: Mapping[str, int], number: int) -> Carried:
+        """The current network, cut further and fine-tuned for a moment; its weights lie in the run."""
+        after, experiment, data = before.narrowed(self.problem, choices), self.experiment, self.problem.task.data
+        reestimate_batch_norm(after.network, data.calibration)
+        epochs = experiment.step_epochs if experiment.step_batches is None else 1
+        seed = stream(experiment.seed, number)  # a loader that shuffles gives every step batches of its own
+        settings = TrainSettings(epochs=epochs, lr=_RATE, warmup_epochs=0, weight_decay=5e-4, seed=seed)
+        first = (experiment.seed + 1) * 100_003 + _EPOCHS_APART + number * max(1, epochs)
+        batches: Iterable[Any] = InEpochs(data.train, first)
+        if experiment.step_batches is not None:
+            batches = _First(InEpochs(data.train, first), experiment.step_batches)
+        path = self._weights(number)
+        train_small(self.problem, after.network, path.stem, settings, batches, self.talk, f"fine-tuning, step {number}")
+        if not path.exists():  # no epochs, no training
+            save_weights(after.network.state_dict(), path)
+        return Carried.standing(self.problem, after.choices, after.kept, after.network)
+
+    # What stands in the run.
+
+    def _figures(self, choices: Mapping[str, int], timing: Timing, predicted: float) -> dict[str, Any]:
+        """What a network costs, as predicted before and as measured."""
+        over, limit = self._over(choices, timing), self._allowed(timing)
+        return {
+            "step": self.taken,
+            "choices": dict(choices),
+            "kept": kept_units(self.at.order, self.problem.space.units(choices)),
+            "predicted": predicted,
+            "measured": over * limit,
+            "how": self._how(timing),
+            "limit": limit,
+            "over": over,
+            "latency_ms": timing.ms,
+            "dense_ms": timing.dense_ms,
+            "spread": timing.spread,
+            "stable": timing.stable,
+        }
+
+    def _over(self, choices: Mapping[str, int], timing: Timing) -> float:
+        """Cost as a share of what is allowed, by the best word that there is on it (`_how`)."""
+        if timing.limit_ms is not None:
+            return timing.over
+        metered = timing.energy_mj if self._is_metered(timing) else None
+        return (self.problem.cost.cost(choices) if metered is None else metered) / self._allowed(timing)
+
+    def _allowed(self, timing: Timing) -> float:
+        """What the budget allows in a session: a share is a share of what the dense network took in it."""
+        if timing.limit_ms is not None:
+            return timing.limit_ms
+        if self._is_metered(timing) and timing.dense_energy_mj is not None:
+            return METERED_MARGIN * self.problem.budget.limit(timing.dense_energy_mj)
+        return self.problem.limit
+
+    def _is_metered(self, timing: Timing) -> bool:
+        known = timing.energy_mj is not None and timing.dense_energy_mj is not None
+        return self.problem.budget.kind == "energy" and self.problem.energy.measured and known
+
+    def _how(self, timing: Timing) -> str:
+        """Whether the cost of a step's network was measured, counted, or is modelled."""
+        kind = self.problem.budget.kind
+        if kind == "energy":
+            return "measured" if self._is_metered(timing) else "modelled"
+        return "measured" if kind == "latency" else "counted"
+
+    def _replay(self, row: Mapping[str, Any]) -> None:
+        """Read a step's timings back, in order, so that the latency model is what it was."""
+        for choices in row["timed"]:
+            time_policies(self.problem, [choices])
+        self._at = None
+
+    def _standing_at(self, row: Mapping[str, Any]) -> Carried:
+        """Where a finished step left the network."""
+        network = cut(self.problem.task.model, self.problem.analysis, row["kept"])
+        path = self._weights(int(row["step"]))
+        if path.exists():  # the last step's; earlier ones live on in what was fine-tuned from them
+            load_weights(network, path)
+        return Carried.standing(self.problem, row["choices"], row["kept"], network)
+
+    def _weights(self, number: int) -> Any:
+        return self.run.file(f"checkpoint/step-{number:04d}.safetensors")
+
+    def _forget_earlier(self) -> None:
+        """Keep the weights of the last step alone."""
+        last = self._weights(len(self.rows) - 1)
+        for path in last.parent.glob("step-*.safetensors"):
+            if path.name < last.name:
+                path.unlink()
+
+    def _tell(self, row: Mapping[str, Any]) -> None:
+        earlier = self.rows[self.taken - 1]["choices"] if self.taken else row["choices"]
+        changes = ", ".join(f"{name} {earlier[name]} to {row['choices'][name]}" for name in row["shrunk"])
+        unit = self.problem.cost.unit
+        self.talk.say(
+            f"step {row['step']}: {changes or 'the dense network'}; predicted {figure(row['predicted'])}, {row['how']}"
+            f" {figure(row['measured'])} {unit} of {figure(row['limit'])}; accuracy {row['accuracy_cut']:.2%} cut,"
+            f" {row['accuracy']:.2%} fine-tuned"
+        )
+
+
+class _First:
+    """The first so many batches of every epoch."""
+
+    def __init__(self, batches: InEpochs, count: int) -> None:
+        self.batches, self.count = batches, count
+
+    def set_epoch(self, epoch: int) -> None:
+        self.batches.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.islice(iter(self.batches), self.count)
+
+    def __len__(self) -> int:
+        return min(self.count, len(self.batches))

@@ -1,0 +1,202 @@
+"""From files back to networks, and from networks to files that other programs read."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.errors import InputError, RunError
+from autoprune.export.formats import export_onnx, export_pretrained, export_pt2
+from autoprune.foundations.files import shortened
+from autoprune.foundations.references import is_reference
+from autoprune.graph import analyse
+from autoprune.graph.trace.copying import duplicate
+from autoprune.models import build, load_weights, read_weights, save_weights
+from autoprune.run.directory import is_run, read_settings
+from autoprune.space import Policy
+from autoprune.techniques.structured.space import apply
+
+__all__ = ["FORMATS", "apply_files", "dense_model", "export_onnx", "export_run", "load"]
+
+FORMATS = ("onnx", "pt2", "safetensors", "policy", "pretrained")
+
+_LARGEST = 10**5  # of channels and classes that a policy names: more would only fill the memory
+_MOST_NUMBERS = 2**28  # in an example input: one GiB in float32
+_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        *(torch.float32, torch.float64, torch.float16, torch.bfloat16),
+        *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+    )
+}
+
+
+def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, Tensor]:
+    """The dense network that a policy was made for, with fresh weights, and an input of its shape.
+
+    Args:
+        policy: Names the model, its arguments and its input's shape.
+        model: A zoo name or `package.module:factory` instead of the one named.
+
+    Raises:
+        InputError: If the policy does not say, and nobody else does, or the model cannot be made by its name.
+    """
+    name = model or policy.model.get("name")
+    example = _example(policy)
+    if not isinstance(name, str) or example is None:
+        lacks = "the input shape" if isinstance(name, str) else "the model; give it"
+        raise InputError(f"the policy does not name its model and input shape: it lacks {lacks}")
+    arguments = policy.model.get("arguments") or _arguments(name, example)
+    if not isinstance(arguments, dict) or not all(_is_argument(*each) for each in arguments.items()):
+        raise InputError(f"the policy's arguments of its model are none: {shortened(repr(arguments))}")
+    try:
+        made = build(name, **arguments, seed=0).eval()
+        return made, _as_read_by(made, example)
+    except InputError as error:
+        if arguments or model is not None or not is_reference(name):
+            raise
+        # `autoprune.compress` knows its network's class only, not what it was called with
+        raise InputError(
+            "this run's network was handed over in Python; give it: autoprune.load(run, model=...)"
+            f" ({name} cannot be made by its name: {str(error).splitlines()[0]})"
+        ) from error
+
+
+def _arguments(name: str, example: Tensor) -> dict[str, int]:
+    """What a network of the zoo is made with for inputs like this one, where a policy does not say."""
+    if is_reference(name) or example.ndim < 3:
+        return {}
+    return {"in_channels": example.shape[1], "image_size": example.shape[-1]}
+
+
+def _is_argument(name: str, value: object) -> bool:
+    most = {"in_channels": _LARGEST, "classes": _LARGEST, "image_size": _MOST_NUMBERS}.get(name, 0)
+    return type(value) is int and 0 < value <= most
+
+
+def _example(policy: Policy) -> Tensor | None:
+    """An input of the shape that a policy names; None if it names none."""
+    shape = policy.model.get("example")
+    if not isinstance(shape, list) or not shape or not all(type(n) is int and n > 0 for n in shape):
+        return None
+    dtype = _DTYPES.get(str(policy.model.get("example_dtype", "float32")))
+    if dtype is None or math.prod(shape) > _MOST_NUMBERS:
+        return None
+    if dtype.is_floating_point:
+        return torch.zeros(shape, dtype=dtype)
+    return (torch.arange(math.prod(shape)) % 2).reshape(shape).to(dtype)  # ids that differ, as `analyse` wants them
+
+
+def _as_read_by(model: nn.Module, example: Tensor) -> Tensor:
+    """The example in the model's own floating-point type: a network may have been made double or half since."""
+    own = next((p.dtype for p in model.parameters() if p.is_floating_point()), example.dtype)
+    return example.to(own) if example.is_floating_point() else example
+
+
+def load(
+    run_or_policy: str | Path | Policy, weights: str | Path | None = None, *, model: nn.Module | None = None
+) -> nn.Module:
+    """The small network, ready to use.
+
+    Args:
+        run_or_policy: A run's folder, a policy or its file.
+        weights: Dense weights, which are then cut, or the small network's own. Default: the run's `finetuned`
+            weights, or its `pruned` ones where it was not fine-tuned.
+        model: The dense network, where it is neither of the zoo nor a `package.module:factory`.
+
+    Returns:
+        A module in evaluation mode.
+
+    Raises:
+        InputError: If a file is missing or does not fit.
+    """
+    policy, found = _policy_and_weights(run_or_policy)
+    path = Path(weights) if weights is not None else found
+    if path is None:
+        raise InputError("a policy alone is not enough: give the weights, dense or fine-tuned")
+    if model is None:
+        return small_with_weights(*dense_model(policy), policy, path)
+    example = _example(policy)
+    if example is None:
+        raise InputError("the policy does not say its model's input shape")
+    dense = duplicate(model)  # the caller's own stays as it is
+    return small_with_weights(dense, _as_read_by(dense, example), policy, path)
+
+
+def _policy_and_weights(source: str | Path | Policy) -> tuple[Policy, Path | None]:
+    if isinstance(source, Policy):
+        return source, None
+    path = Path(source)
+    if not path.is_dir():
+        return Policy.load(path), None
+    if not is_run(path):
+        raise RunError(f"there is no run at {path}")
+    weights = [path / name for name in ("finetuned.safetensors", "pruned.safetensors")]
+    return Policy.load(path / "policy.json"), next((w for w in weights if w.exists()), None)
+
+
+def small_with_weights(dense: nn.Module, example: Tensor, policy: Policy, path: Path) -> nn.Module:
+    """The small network of a policy with weights from a file, whether these are the dense ones or its own."""
+    weights = read_weights(path)
+    own = dense.state_dict()
+    if weights.keys() == own.keys() and all(weights[k].shape == own[k].shape for k in own):
+        load_weights(dense, path)
+        return apply(dense, policy, example).eval()
+    small = apply(dense, policy, example)
+    load_weights(small, path)
+    return small.eval()
+
+
+def apply_files(policy_path: Path, model: str | None, weights: Path, out: Path) -> nn.Module:
+    """Rebuild a pruned network from dense weights and a policy, and write its weights."""
+    policy = Policy.load(policy_path)
+    small = small_with_weights(*dense_model(policy, model), policy, weights)
+    save_weights(small.state_dict(), out)
+    return small
+
+
+def export_run(run: Path, form: str, out: Path) -> None:
+    """Write a run's small network in a form that other programs read.
+
+    Args:
+        run: A run that has been searched; fine-tuned unless `form` is `policy`.
+        form: One of `FORMATS`.
+        out: The file; replaced atomically. For `pretrained` a folder that is not there yet.
+
+    Raises:
+        InputError: If the form is unknown or the run lacks what is needed.
+    """
+    if form not in FORMATS:
+        raise InputError(f"unknown format {form!r}; known: {', '.join(FORMATS)}")
+    read_settings(run)
+    if form == "policy":
+        Policy.load(run / "policy.json").save(out)
+        return
+    if not (run / "finetuned.safetensors").exists():
+        raise RunError(f"{run} has not been fine-tuned yet; run `autoprune finetune {run}` first")
+    small = load(run)
+    if form == "safetensors":
+        save_weights(small.state_dict(), out)
+        return
+    example = _example(Policy.load(run / "policy.json"))
+    if example is None:  # `load` would have refused it
+        raise InputError(f"{run / 'policy.json'} does not say its model's input shape")
+    {"pt2": export_pt2, "onnx": export_onnx, "pretrained": export_pretrained}[form](small, example, out)
+
+
+def multiply_accumulates(model: nn.Module, example_input: Tensor) -> int:
+    """Multiply-accumulates of convolutions and linear layers for one input.
+
+    Args:
+        model: Any module that `torch.export` can trace.
+        example_input: What its forward takes, (1, ...).
+    """
+    return int(analyse(model, example_input, validate=False).macs({}))
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of parameters; a shared one counts once."""
+    return sum(p.numel() for p in model.parameters())

@@ -1,0 +1,1 @@
+"""The search: episodes, finalists, sessions on the target."""

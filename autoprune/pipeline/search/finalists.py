@@ -1,0 +1,192 @@
+"""The budget as measured: candidates timed on the target, beside the dense network, in one session."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from autoprune.agents import EpisodeRecord, best
+from autoprune.envs import ScoreMemory, largest_uniform, top_up
+from autoprune.errors import BudgetError
+from autoprune.pipeline.problem import MARGIN, Problem, figure
+from autoprune.pipeline.reporter import Talk
+from autoprune.pipeline.search.play import project, uniform_choices
+from autoprune.pipeline.search.sessions import Timing, least_timed, policy_key, time_policies
+
+__all__ = ["Candidate", "uniform_within", "within_budget"]
+
+_BATCH = 6  # policies timed together before the next are looked at
+_ROUNDS = 6  # times that the limit is tightened before the budget is given up
+_ROOM = 0.05  # share of the limit below which what a candidate leaves unspent is not worth another timing
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A policy in the running: its score before fine-tuning, and its timing where the budget needs one."""
+
+    choices: dict[str, int]
+    score: float
+    timing: Timing | None
+
+
+def within_budget(
+    problem: Problem, records: Sequence[EpisodeRecord], score: ScoreMemory, talk: Talk, *, without: Sequence[str] = ()
+) -> list[Candidate]:
+    """The best policies by score that meet the budget as measured, best first.
+
+    Only a latency budget needs measuring. Policies are timed in the order of their scores until enough have met it.
+    If none does, the limit is tightened by the measured error and the best policies are moved behind the new wall.
+
+    Args:
+        problem: Its limit is tightened in place.
+        records: The search's episodes.
+        score: Scores policies that the search has not seen.
+        talk: Who watches.
+        without: Keys of policies that are out of the running.
+
+    Raises:
+        BudgetError: If no policy meets the budget as measured, after several rounds.
+    """
+    wanted = problem.experiment.finalists
+    pool = _unlike_first([(dict(r.choices), r.accuracy) for r in best(records, len(records))])
+    ranked = [(c, s) for c, s in pool if policy_key(c) not in without]
+    for turn in range(_ROUNDS):
+        predicted = [(c, s) for c, s in ranked if problem.cost.cost(c) <= problem.limit]
+        passed, timings = _first_that_pass(problem, predicted, wanted)
+        if passed:
+            return _filled(problem, passed, score, talk, without)
+        if timings or turn:  # else the limit was tightened before, and nothing has been tried behind it yet
+            over = sorted(t.over for t in timings)[len(timings) // 2] if timings else 1.0
+            limit = _tightened(problem, over)
+            talk.say(
+                f"none of {len(timings)} finalists meets the budget as measured (median {over:.1%} of it);"
+                f" limit tightened from {figure(problem.limit)} to {figure(limit)} {problem.cost.unit}"
+            )
+            if limit < problem.cost.least()[0]:
+                break
+            problem.tighten(limit)
+        moved = _moved(problem, [c for c, _ in (ranked or pool)[: 4 * wanted]])
+        ranked = sorted(((c, score(c)) for c in moved if policy_key(c) not in without), key=lambda pair: -pair[1])
+    least = least_timed(problem)
+    raise BudgetError(
+        f"the budget {problem.budget} could not be met as measured on {problem.target.name}; the least measured is"
+        f" {figure(least) if least is not None else 'unknown'} ms. Raise the budget, or lower --granularity",
+        least,
+    )
+
+
+def _moved(problem: Problem, policies: Sequence[dict[str, int]]) -> list[dict[str, int]]:
+    """Policies moved behind the wall of the limit, each once; in a run of the uniform agent, the uniform one there."""
+    if problem.experiment.agent == "uniform":
+        return [uniform_choices(problem)]
+    return list({policy_key(c): c for c in (project(problem, c) for c in policies)}.values())
+
+
+def _tightened(problem: Problem, over: float) -> float:
+    """The limit less the measured error; the least that can be reached is tried before a noisy session ends the job."""
+    limit = problem.limit * min(0.99, problem.margin / max(over, 1e-9))
+    least = problem.cost.least()[0]
+    return max(limit, least) if problem.limit > 1.001 * least else limit
+
+
+def _unlike_first(ranked: list[tuple[dict[str, int], float]]) -> list[tuple[dict[str, int], float]]:
+    """The same policies, those first that differ from every better one in a quarter of the decisions or more.
+
+    An agent that has converged fills the top with near copies; fine-tuning those would compare nothing.
+    """
+    leaders: list[tuple[dict[str, int], float]] = []
+    copies: list[tuple[dict[str, int], float]] = []
+    for choices, score in ranked:
+        least = max(1, len(choices) // 4)
+        near = any(sum(choices[n] != other[n] for n in choices) < least for other, _ in leaders)
+        (copies if near else leaders).append((choices, score))
+    return leaders + copies
+
+
+def _first_that_pass(
+    problem: Problem, ranked: Sequence[tuple[dict[str, int], float]], wanted: int
+) -> tuple[list[Candidate], list[Timing]]:
+    """Up to `wanted` candidates within the budget, timing the best-scored first, and all timings taken.
+
+    Batch by batch; the first batch of which none passes is the last.
+    """
+    if problem.budget.kind != "latency":
+        return [Candidate(c, s, None) for c, s in ranked[:wanted]], []  # counts are exact
+    passed: list[Candidate] = []
+    timings = []
+    size = max(_BATCH, wanted)
+    for start in range(0, min(len(ranked), 4 * size), size):
+        batch = ranked[start : start + size]
+        timed = time_policies(problem, [c for c, _ in batch])
+        timings += timed
+        passed += [Candidate(c, s, t) for (c, s), t in zip(batch, timed, strict=True) if t.over <= problem.margin]
+        if len(passed) >= wanted or not passed:
+            break  # where none of a batch passes, the predictions are too low for the others as well
+    return passed[:wanted], timings
+
+
+def _filled(
+    problem: Problem, passed: Sequence[Candidate], score: ScoreMemory, talk: Talk, without: Sequence[str]
+) -> list[Candidate]:
+    """The candidates, those that leave much of the limit unspent grown until it is spent, where that scores better.
+
+    A policy is priced by prediction and admitted by measurement: where it measures faster than predicted, and where
+    an agent stopped short, the difference is accuracy given away. What is grown has to pass the measurement as well,
+    and may be grown again, since that measurement has corrected the prediction. The uniform baseline stays what its
+    name says. Every attempt goes another way, a little less far: the last may have measured too slow.
+    """
+    if problem.experiment.agent == "uniform":
+        return list(passed)
+    left, tried, widened = list(passed), {*(policy_key(c.choices) for c in passed), *without}, 0
+    for attempt in range(_ROUNDS):
+        grown = {policy_key(c.choices): _grown(problem, c, attempt) for c in left}
+        wider = [c for c in grown.values() if c is not None and policy_key(c) not in tried]
+        if not wider:
+            continue
+        tried |= {policy_key(choices) for choices in wider}
+        fits, _ = _first_that_pass(problem, [(choices, score(choices)) for choices in wider], len(wider))
+        better = {policy_key(c.choices): c for c in fits}
+        for place, candidate in enumerate(left):
+            choices = grown[policy_key(candidate.choices)]
+            after = better.get(policy_key(choices)) if choices is not None else None
+            if after is not None and after.score >= candidate.score:
+                left[place] = after
+                widened += 1
+    if widened:
+        talk.say(f"finalists that left more than {_ROOM:.0%} of the budget unspent were widened, {widened} times")
+    unlike = {policy_key(candidate.choices): candidate for candidate in left}
+    return sorted(unlike.values(), key=lambda candidate: -candidate.score)
+
+
+def _grown(problem: Problem, candidate: Candidate, attempt: int) -> dict[str, int] | None:
+    """The candidate widened in random order up to what its own measurement says the limit is; None if it is full."""
+    predicted = problem.cost.cost(candidate.choices)
+    over = candidate.timing.over if candidate.timing is not None else predicted / problem.limit
+    if over >= problem.margin / MARGIN * (1 - _ROOM):
+        return None
+    margin = problem.margin * MARGIN**attempt if candidate.timing is not None else 1.0  # counts are exact
+    indices = problem.space.indices(candidate.choices)
+    draw = np.random.default_rng((int(policy_key(candidate.choices), 16), attempt))
+    wider = problem.space.choices(top_up(problem.cost, margin * predicted / over, indices, draw))
+    return wider if wider != candidate.choices else None
+
+
+def uniform_within(problem: Problem, without: Sequence[str] = ()) -> dict[str, int] | None:
+    """The largest uniform policy that meets the budget as measured; None if no uniform policy does.
+
+    Args:
+        problem: What it is searched on.
+        without: Keys of policies that are out of the running.
+    """
+    limit = problem.limit
+    for _ in range(_ROUNDS):
+        choices = largest_uniform(problem.cost, limit)
+        if choices is None:
+            return None
+        over = time_policies(problem, [choices])[0].over if problem.budget.kind == "latency" else 0.0
+        if over <= problem.margin and policy_key(choices) not in without:
+            return choices
+        limit = min(problem.cost.cost(choices) * 0.999, limit * problem.margin / max(over, problem.margin))
+    return None

@@ -1,0 +1,142 @@
+"""The search: an agent plays episodes on a problem, and every one of them is on disk before the next starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from autoprune import agents
+from autoprune.agents import Agent, AgentState, EpisodeRecord, run_search
+from autoprune.cost import Wall
+from autoprune.envs import PruningEnv, ScoreMemory, amc_features, largest_uniform
+from autoprune.pipeline.problem import Problem, figure
+from autoprune.pipeline.reporter import Talk
+from autoprune.reports.tensorboard import SearchWriter
+from autoprune.techniques.scoring import Scorer
+
+__all__ = ["Search", "play", "project", "start_search", "uniform_choices"]
+
+_CHECKPOINT_EVERY = 20  # episodes; those after it are replayed from their stored scores
+
+
+@dataclass
+class Search:
+    """A search under way.
+
+    Attributes:
+        records: The finished episodes.
+        score: Scores any policy as the episodes were scored, each once.
+    """
+
+    problem: Problem
+    agent: Agent
+    score: ScoreMemory
+    records: list[EpisodeRecord]
+
+
+def start_search(problem: Problem) -> Search:
+    """The environment, the agent and the score on a problem, with what an earlier part of the run left.
+
+    Raises:
+        InputError: If the agent is unknown.
+        BudgetError: If nothing meets the budget.
+    """
+    experiment = problem.experiment
+    kind = agents.get(experiment.agent)
+    episode_batches, _ = problem.task.search_parts
+    scorer = Scorer(
+        problem.task.model,
+        problem.analysis,
+        problem.order,
+        problem.task.data.calibration,
+        episode_batches,
+        problem.task.judge,
+    )
+    score = ScoreMemory(lambda choices: scorer(problem.space.units(choices)))
+    limit = problem.run.once("first search limit", lambda: problem.limit)
+    env = PruningEnv(problem.space, problem.cost, limit, score, amc_features(problem.analysis, problem.space))
+    agent = kind(
+        env,
+        episodes=experiment.episodes,
+        warmup=experiment.warmup_episodes,
+        seed=experiment.seed,
+        seed_policies=_solver_answers(problem, limit) if experiment.agent in ("ddpg", "optuna") else (),
+    )
+    return Search(problem, agent, score, [])
+
+
+def _solver_answers(problem: Problem, limit: float) -> list[dict[str, int]]:
+    """What the search starts from, so that it never ends below it."""
+    uniform = largest_uniform(problem.cost, limit)
+    return [] if uniform is None else [uniform]
+
+
+def play(search: Search, talk: Talk) -> list[EpisodeRecord]:
+    """Play the experiment's episodes, going on where the run stopped."""
+    problem, run = search.problem, search.problem.run
+    rows = [EpisodeRecord.from_row(row) for row in run.episodes()]
+    checkpoint = run.file("checkpoint/agent.safetensors")
+    if checkpoint.exists():
+        search.agent.load_state_dict(AgentState.load(checkpoint))
+    total = problem.experiment.episodes
+    writer = SearchWriter(
+        run.file("tensorboard"),
+        problem.space,
+        kind=problem.cost.kind,
+        unit=problem.cost.unit,
+        limit=search.agent.env.limit,
+        dense_cost=problem.cost.dense,
+        first_episode=len(rows),
+        earlier=[row.to_row() for row in rows],
+    )
+    what = f"search with {search.agent.name}, {problem.budget}"
+    with writer, talk.stage("search", what, total, len(rows)) as bar:
+        known = list(rows)
+
+        def finished(record: EpisodeRecord) -> None:
+            run.append_episode(record.to_row())
+            known.append(record)
+            if record.episode % _CHECKPOINT_EVERY == _CHECKPOINT_EVERY - 1:
+                search.agent.state_dict().save(checkpoint)
+            writer.episode(record.to_row(), search.agent.scalars())
+            _show(bar, known, problem)
+
+        search.records = run_search(search.agent, total, finished, rows=rows)
+        leader = agents.best(search.records)[0]
+        writer.policy_picture(leader.choices)
+        writer.hparams(
+            {k: v for k, v in problem.experiment.model_dump(mode="json").items() if isinstance(v, int | float | str)},
+            {"best_accuracy": leader.accuracy, "best_cost": leader.predicted_cost},
+        )
+    talk.say(
+        f"best of {len(search.records)} episodes: {leader.accuracy:.2%} on the search split before fine-tuning,"
+        f" {figure(leader.predicted_cost)} of {figure(search.agent.env.limit)} {problem.cost.unit} (predicted)"
+    )
+    return search.records
+
+
+def _show(bar: object, known: Sequence[EpisodeRecord], problem: Problem) -> None:
+    leader = agents.best(known)[0]
+    bar.update(  # type: ignore[attr-defined]
+        len(known),
+        best=f"{leader.accuracy:.2%}",
+        cost=f"{figure(leader.predicted_cost)}/{figure(problem.limit)} {problem.cost.unit}",
+    )
+
+
+def uniform_choices(problem: Problem) -> dict[str, int]:
+    """The uniform policy with the largest ratio within the limit; through the wall where none is."""
+    uniform = largest_uniform(problem.cost, problem.limit)
+    if uniform is not None:
+        return uniform
+    return project(problem, {d.name: d.options[0] for d in problem.space.decisions})
+
+
+def project(problem: Problem, choices: Mapping[str, int]) -> dict[str, int]:
+    """The policy that results when `choices` are asked for, decision by decision, behind the wall of the limit."""
+    wall = Wall(problem.cost, problem.limit)
+    for decision in problem.space.decisions:
+        allowed = [o for o, ok in zip(range(len(decision.options)), wall.allowed(), strict=True) if ok]
+        wanted = choices[decision.name]
+        wall.take(min(allowed, key=lambda o: (abs(decision.options[o] - wanted), -o)))
+    return wall.witness

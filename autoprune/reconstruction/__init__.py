@@ -1,0 +1,1 @@
+"""Repairing a cut network without training."""

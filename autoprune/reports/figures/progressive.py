@@ -1,0 +1,127 @@
+"""Pictures of a progressive run: the way to the budget, and the signals of the machine on that way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autoprune.reports.figures._matplotlib import LIGHT, Figure, Palette, legend, new_figure
+from autoprune.reports.format import COST_NAMES
+
+__all__ = ["how_known", "signals_figure", "trajectory_figure"]
+
+_UNIT_ENDINGS = ("c", "gbs", "j", "mhz", "mj", "s", "w")  # of signals' names; the unit stands beside
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def how_known(rows: Rows, kind: str) -> str:
+    """How the costs of the steps' networks are known: `measured` on the target, `counted`, or `modelled`."""
+    before = {"latency": "measured", "energy": "modelled"}.get(kind, "counted")  # of rows that do not say
+    return " or ".join(dict.fromkeys(str(row.get("how", before)) for row in rows))
+
+
+def trajectory_figure(rows: Rows, kind: str, palette: Palette = LIGHT) -> Figure:
+    """Cost, predicted and found, and accuracy, step by step; steps that waited for the device are marked.
+
+    Args:
+        rows: Rows of `steps.jsonl`.
+        kind: What the budget limits.
+        palette: The colours.
+
+    Raises:
+        MissingExtraError: If matplotlib is not installed.
+    """
+    figure, (above, below) = new_figure(8.4, 4.8, palette, rows=2)
+    steps = [row["step"] for row in rows]
+    above.plot(steps, [row["limit"] for row in rows], "--", color=palette.limit, linewidth=1.2, label="limit")
+    goals = [(row["step"], row["goal"] * row["limit"]) for row in rows if row.get("goal") is not None]
+    _line(above, goals, "_", palette.ink, "goal of the step", linestyle="none", markersize=9)
+    _line(
+        above,
+        [(row["step"], row["predicted"]) for row in rows],
+        "x",
+        palette.ink,
+        "predicted",
+        linestyle="none",
+        zorder=4,
+    )
+    _line(above, [(row["step"], row["measured"]) for row in rows], "o", palette.kept, how_known(rows, kind))
+    waited = [(row["step"], row["measured"]) for row in rows if row.get("throttled")]
+    _line(above, waited, "D", palette.limit, "device throttled", linestyle="none", markersize=7, fillstyle="none")
+    above.set_ylabel(COST_NAMES.get(kind, kind))
+    above.set_ylim(bottom=0)
+    _line(below, [(row["step"], _percent(row, "accuracy_cut")) for row in rows], "x", palette.dense, "cut")
+    _line(below, [(row["step"], _percent(row, "accuracy")) for row in rows], "o", palette.chosen, "fine-tuned a little")
+    below.set_ylabel("accuracy, %")
+    below.set_xlabel("step (0: the dense network)")
+    _whole_numbers(below)
+    figure.align_ylabels()
+    for axes in (above, below):
+        legend(axes, palette, loc="lower right", bbox_to_anchor=(1, 1), ncols=5)
+    return figure
+
+
+def signals_figure(rows: Rows, names: Sequence[str], palette: Palette = LIGHT) -> Figure:
+    """A panel for each signal, step by step; what is modelled says so.
+
+    Args:
+        rows: Rows of `steps.jsonl`.
+        names: Signals that at least one step has a value of.
+        palette: The colours.
+
+    Raises:
+        MissingExtraError: If matplotlib is not installed.
+    """
+    columns = min(3, len(names))
+    lines = math.ceil(len(names) / columns)
+    figure, panels = new_figure(8.4, 0.5 + 1.5 * lines, palette, rows=lines, columns=columns)
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    for axes, name in zip(panels, names, strict=False):
+        known = [(row["step"], row["signals"][name]) for row in rows if name in (row.get("signals") or {})]
+        known = [(step, reading) for step, reading in known if reading["value"] is not None]
+        _line(axes, [(step, reading["value"]) for step, reading in known], "o", palette.kept, "")
+        axes.set_title(_title(name, known[-1][1]), size=8.5, color=palette.ink, parse_math=False)
+        axes.margins(y=0.25)
+        if all(reading["value"] >= 0 for _, reading in known):
+            axes.set_ylim(bottom=0)
+        _whole_numbers(axes)
+    return figure
+
+
+def _title(name: str, reading: Mapping[str, Any]) -> str:
+    """A signal's name in words, its unit, and whether it is modelled."""
+    words = name.split("_")
+    words = words[:-1] if words[-1] in _UNIT_ENDINGS else words
+    kind = " (modelled)" if str(reading["source"]).startswith("modelled") else ""
+    return ", ".join(filter(None, [" ".join(words), str(reading["unit"])])) + kind
+
+
+def _line(
+    axes: Any,
+    points: Sequence[tuple[float, float | None]],
+    marker: str,
+    color: str,
+    label: str,
+    linestyle: str = "-",
+    **style: Any,
+) -> None:
+    """Points of what is known, in order, joined unless told otherwise."""
+    known = [(x, y) for x, y in points if y is not None]
+    if known:
+        x, y = zip(*known, strict=True)
+        style = {"markersize": 4, **style}
+        axes.plot(x, y, marker, color=color, linestyle=linestyle, linewidth=1.2, label=label or None, **style)
+
+
+def _percent(row: Mapping[str, Any], name: str) -> float | None:
+    value = row.get(name)
+    return None if value is None else 100 * float(value)
+
+
+def _whole_numbers(axes: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))

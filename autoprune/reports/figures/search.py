@@ -1,0 +1,210 @@
+"""What the pictures show: policies, searches, fronts.
+
+matplotlib is an optional extra; every function here raises `MissingExtraError` without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from autoprune.reports.figures._matplotlib import LIGHT, Figure, Palette, legend, new_figure
+from autoprune.reports.format import COST_NAMES
+
+__all__ = ["episodes_figure", "front", "front_figure", "policy_figure", "scatter_figure", "thinned"]
+
+_MOST_POINTS = 2000  # of one picture; a page of a long search stays small
+
+
+def policy_figure(rows: Sequence[tuple[str, int | None, int]], palette: Palette = LIGHT) -> Figure:
+    """A policy as bars: the dense width behind, what is kept in front.
+
+    Args:
+        rows: Decision, dense units (None if unknown) and kept units, in forward order.
+        palette: The colours.
+
+    Raises:
+        MissingExtraError: If matplotlib is not installed.
+    """
+    height = min(0.9 + 0.24 * max(len(rows), 1), 60)
+    figure, (axes,) = new_figure(8.4, height, palette)
+    places = np.arange(len(rows))
+    widest = max([max(dense or 0, kept) for _, dense, kept in rows], default=1)
+    axes.barh(places, [dense or 0 for _, dense, _ in rows], height=0.72, color=palette.dense, label="dense")
+    axes.barh(places, [kept for _, _, kept in rows], height=0.72, color=palette.kept, label="kept")
+    for place, (_, dense, kept) in zip(places, rows, strict=True):
+        text = f"{kept} of {dense}" if dense is not None else str(kept)
+        axes.text(
+            max(dense or 0, kept) + 0.01 * widest, place, text, va="center", size=7.5, color=palette.ink,
+            parse_math=False,
+        )  # fmt: skip
+    axes.set_yticks(places, [name for name, _, _ in rows])
+    for label in axes.get_yticklabels():
+        label.set_parse_math(False)  # a name is no formula, whatever it holds
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(0, 1.14 * widest)
+    axes.set_xlabel("units")
+    axes.grid(visible=False, axis="y")
+    legend(axes, palette, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+    return figure
+
+
+def episodes_figure(
+    episodes: Sequence[Mapping[str, Any]], *, kind: str, limit: float | None, palette: Palette = LIGHT
+) -> Figure:
+    """Accuracy and cost over the episodes of a search, with the best accuracy so far and the limit.
+
+    Args:
+        episodes: Rows of `episodes.jsonl`.
+        kind: What the budget limits.
+        limit: The budget's limit, None if unknown.
+        palette: The colours.
+
+    Raises:
+        MissingExtraError: If matplotlib is not installed.
+    """
+    figure, (above, below) = new_figure(8.4, 4.6, palette, rows=2)
+    shown = thinned([row for row in episodes if row.get("accuracy") is not None])
+    _points(above, shown, "episode", "accuracy", palette)
+    scored = [row for row in episodes if row.get("accuracy") is not None]
+    if scored:
+        best = np.maximum.accumulate([100 * row["accuracy"] for row in scored])
+        at = [row["episode"] for row in scored]
+        above.step(at, best, where="post", color=palette.chosen, linewidth=1.5, label="best so far")
+    above.set_ylabel("accuracy, %")
+    _points(below, thinned([row for row in episodes if row.get("cost") is not None]), "episode", "cost", palette)
+    if limit is not None:
+        below.axhline(limit, color=palette.limit, linewidth=1.2, linestyle="--", label="limit")
+    below.set_ylabel(f"predicted {_axis(kind)}")
+    below.set_xlabel("episode")
+    _plain_numbers(below.yaxis, kind)
+    figure.align_ylabels()
+    for axes in (above, below):
+        legend(axes, palette, loc="lower right", bbox_to_anchor=(1, 1), ncols=4)
+    return figure
+
+
+def scatter_figure(
+    episodes: Sequence[Mapping[str, Any]],
+    *,
+    kind: str,
+    limit: float | None,
+    chosen: Mapping[str, int] | None = None,
+    palette: Palette = LIGHT,
+) -> Figure:
+    """Accuracy against predicted cost, an episode a point, the chosen policy marked.
+
+    Args:
+        episodes: Rows of `episodes.jsonl`.
+        kind: What the budget limits.
+        limit: The budget's limit, None if unknown.
+        chosen: The chosen policy's choices; marked if an episode made them.
+        palette: The colours.
+
+    Raises:
+        MissingExtraError: If matplotlib is not installed.
+    """
+    figure, (axes,) = new_figure(8.4, 3.8, palette)
+    known = [row for row in episodes if row.get("accuracy") is not None and row.get("cost") is not None]
+    _points(axes, thinned(known), "cost", "accuracy", palette)
+    if limit is not None:
+        axes.axvline(limit, color=palette.limit, linewidth=1.2, linestyle="--", label="limit")
+    marked = next((row for row in known if chosen and row.get("choices") == dict(chosen)), None)
+    if marked is not None:
+        axes.plot(
+            marked["cost"], 100 * marked["accuracy"], "*", color=palette.chosen, markersize=15, label="chosen",
+            markeredgecolor=palette.ink, markeredgewidth=0.6, linestyle="none",
+        )  # fmt: skip
+    axes.set_xlabel(f"predicted {_axis(kind)}")
+    axes.set_ylabel("accuracy, %")
+    _plain_numbers(axes.xaxis, kind)
+    legend(axes, palette, loc="lower right", bbox_to_anchor=(1, 1), ncols=4)
+    return figure
+
+
+def front_figure(
+    names: Sequence[str],
+    panels: Mapping[str, Sequence[Mapping[str, tuple[float, float]]]],
+    palette: Palette = LIGHT,
+) -> Figure:
+    """Accuracy against cost of several runs' networks, with the front of the fine-tuned ones.
+
+    Args:
+        names: The runs.
+        panels: For each cost, by its label, one mapping a run: network -> (cost, accuracy).
+        palette: The colours.
+
+    Raises:
+        MissingExtraError: If matplotlib is not installed.
+    """
+    figure, axes_list = new_figure(5.2 * len(panels), 4.2, palette, columns=len(panels))
+    for axes, (label, groups) in zip(axes_list, panels.items(), strict=True):
+        small = [
+            (name, *group["fine-tuned"]) for name, group in zip(names, groups, strict=True) if "fine-tuned" in group
+        ]
+        baselines = [at for group in groups for name, at in group.items() if name not in ("dense", "fine-tuned")]
+        dense = [group["dense"] for group in groups if "dense" in group]
+        _marks(axes, dense, "s", palette.dense, "dense")
+        _marks(axes, baselines, "x", palette.limit, "baseline")
+        best = front([(x, y) for _, x, y in small])
+        if len(best) > 1:
+            axes.step(*zip(*[(x, 100 * y) for x, y in best], strict=True), where="post", color=palette.kept, alpha=0.5)
+        _marks(axes, [(x, y) for _, x, y in small], "o", palette.kept, "fine-tuned")
+        for name, x, y in small:
+            axes.annotate(
+                name, (x, 100 * y), xytext=(5, 5), textcoords="offset points", size=7.5, color=palette.ink,
+                parse_math=False,
+            )  # fmt: skip
+        axes.set_xlabel(label)
+        axes.set_ylabel("accuracy, %")
+        axes.margins(0.12)
+        _plain_numbers(axes.xaxis, "latency" if "ms" in label else "flops")
+        legend(axes, palette, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
+    return figure
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The (cost, accuracy) points that no other beats in both, by rising cost."""
+    best: list[tuple[float, float]] = []
+    for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not best or y > best[-1][1]:
+            best.append((x, y))
+    return best
+
+
+def thinned(rows: Sequence[Mapping[str, Any]], most: int = _MOST_POINTS) -> list[Mapping[str, Any]]:
+    """At most `most` rows, evenly spread, first and last among them."""
+    if len(rows) <= most:
+        return list(rows)
+    return [rows[int(i)] for i in np.linspace(0, len(rows) - 1, most).round()]
+
+
+def _points(axes: Any, rows: Sequence[Mapping[str, Any]], x: str, y: str, palette: Palette) -> None:
+    """Episodes as points: warm-up apart from the rest; accuracies in percent."""
+    groups = (
+        ("warm-up", [row for row in rows if row.get("warmup")], palette.dense),
+        ("episodes", [row for row in rows if not row.get("warmup")], palette.kept),
+    )
+    for label, group, color in groups:
+        if group:
+            at = [[row[key] * (100 if key == "accuracy" else 1) for row in group] for key in (x, y)]
+            axes.plot(*at, "o", color=color, markersize=3.2, linestyle="none", label=label)
+
+
+def _marks(axes: Any, at: Sequence[tuple[float, float]], marker: str, color: str, label: str) -> None:
+    if at:
+        x, y = zip(*at, strict=True)
+        axes.plot(x, [100 * v for v in y], marker, color=color, markersize=6, linestyle="none", label=label)
+
+
+def _axis(kind: str) -> str:
+    return COST_NAMES.get(kind, kind)
+
+
+def _plain_numbers(axis: Any, kind: str) -> None:
+    """Operations and parameters with k, M, G; milliseconds and millijoules as they are."""
+    from matplotlib.ticker import EngFormatter, ScalarFormatter
+
+    axis.set_major_formatter(ScalarFormatter(useOffset=False) if kind in ("latency", "energy") else EngFormatter())

@@ -1,0 +1,1 @@
+"""One run: its settings, its folder, its rows and its report."""

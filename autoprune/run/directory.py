@@ -1,0 +1,277 @@
+"""The directory of a run: settings, journal, episodes; written so that a kill at any moment loses nothing finished."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self, TypeVar
+
+import yaml
+
+from autoprune.errors import InputError, RunError
+from autoprune.foundations.files import read_json, read_yaml, write_json, write_text
+from autoprune.run import folder as _folder
+from autoprune.run.environment import environment
+from autoprune.run.experiment import Experiment
+from autoprune.run.folder import is_run, refuse_existing
+
+__all__ = ["RunDir", "environment", "is_run", "read_settings", "refuse_existing", "refuse_other_settings"]
+
+Value = TypeVar("Value")
+
+_open: set[Path] = set()  # by this process, which the kernel's lock does not keep from its own runs
+
+_MAY_DIFFER = ("run", "data_dir", "table")  # where things lie says nothing about what comes out
+
+
+class RunDir:
+    """A run's folder, locked for this process while it is open.
+
+    The lock is the kernel's: it goes when the process goes, however it goes, and child processes do not hold it.
+
+    Args:
+        path: The folder; made if it is missing.
+        experiment: The resolved settings.
+        resume: Go on with a run that exists; its settings must be the same.
+        overwrite: Replace a run that exists. The old one goes when the new one `stands`.
+        device: Fingerprint of the target, recorded beside the environment.
+
+    Attributes:
+        path: The folder.
+        experiment: The resolved settings.
+        created: Whether this process made the folder.
+        notices: What differs from the machine that started the run, a line each.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        experiment: Experiment,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        device: Mapping[str, str] | None = None,
+    ) -> None:
+        self.path = path
+        self.notices: list[str] = []
+        self.created = not path.exists()
+        refuse_existing(path, resume=resume, overwrite=overwrite)
+        self._lock = self._acquire()
+        self._fresh = False  # whether this process began the run, and nothing stands yet
+        self._journal: dict[str, Any] = {}
+        try:
+            with _folder.told(f"cannot write to {path}"):
+                self._open(experiment, resume, overwrite, dict(device or {}))
+        except BaseException:
+            self.discard()
+            raise
+
+    def _open(self, experiment: Experiment, resume: bool, overwrite: bool, device: dict[str, str]) -> None:
+        _folder.recover(self.path)
+        _folder.sweep(self.path)
+        refuse_existing(self.path, resume=resume, overwrite=overwrite)  # again, now that nobody else can change it
+        here = environment() | {f"device {key}": value for key, value in device.items()}
+        if is_run(self.path) and not overwrite:
+            self.experiment = self._resumed(experiment, here)
+            self._journal = self._read_journal()
+            return
+        if is_run(self.path):
+            _folder.set_aside(self.path)
+        self._fresh = True
+        self.experiment = experiment
+        content = {"settings": experiment.model_dump(mode="json"), "environment": here}
+        write_text(self.path / _folder.SETTINGS, yaml.safe_dump(content, sort_keys=False))
+
+    def _acquire(self) -> IO[str]:
+        if self.path.resolve() in _open:
+            raise RunError(f"{self.path} is in use by this process already")
+        with _folder.told(f"cannot write to {self.path}"):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / _folder.LOCK).open("a")
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise RunError(f"{self.path} is in use by another process") from None
+            raise RunError(f"cannot lock {self.path}: {error.strerror}") from error
+        self._place = self.path.resolve()
+        _open.add(self._place)
+        return lock
+
+    def _resumed(self, experiment: Experiment, here: Mapping[str, Any]) -> Experiment:
+        stored, recorded = read_settings(self.path)
+        refuse_other_settings(self.path, stored, experiment)
+        for key in (*recorded, *(key for key in here if key not in recorded)):
+            was, now = recorded.get(key), here.get(key)
+            if was != now:
+                self.notices.append(f"{key} was {was} when the run started, now {now}: results may differ")
+        return stored.replace(**{name: getattr(experiment, name) for name in _MAY_DIFFER})
+
+    def _read_journal(self) -> dict[str, Any]:
+        path = self.path / "checkpoint" / "journal.json"
+        return read_json(path, "run journal") if path.exists() else {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the lock back."""
+        if not self._lock.closed:
+            self._lock.close()
+            _open.discard(self._place)
+
+    def stands(self) -> None:
+        """The run is under way: from now on it is kept whatever happens, and what it replaced is let go."""
+        self._fresh = False
+        _folder.drop_replaced(self.path)
+
+    @property
+    def started(self) -> bool:
+        """Whether something is there that took time: a profile, a training's checkpoint, weights, episodes."""
+        worth = ("checkpoint/profile-*.json", "checkpoint/*.pt", "dense.safetensors", "episodes.jsonl")
+        places = ("", "steps/*/")  # a job of several jobs keeps each in a run of its own
+        return any(True for place in places for pattern in worth for _ in self.path.glob(place + pattern))
+
+    def discard(self) -> None:
+        """Remove what this process began, and put back what it replaced: a run refused at the start leaves nothing."""
+        if self._fresh and not _folder.restore(self.path):
+            _folder.clear(self.path)
+            if self.created:
+                self.file(_folder.LOCK).unlink(missing_ok=True)
+                _folder.remove_empty(self.path)
+        elif self.created and not is_run(self.path):
+            self.file(_folder.LOCK).unlink(missing_ok=True)
+            _folder.remove_empty(self.path)
+        self._fresh = False
+        self.close()
+
+    def file(self, name: str) -> Path:
+        """Path of a file in the run."""
+        return self.path / name
+
+    def once(self, key: str, compute: Callable[[], Value]) -> Value:
+        """A value that decided something: computed the first time, read back ever after.
+
+        Args:
+            key: Name in the journal.
+            compute: Returns JSON-able content; called only if the journal lacks the key.
+        """
+        if key not in self._journal:
+            self.note(key, compute())
+        value: Value = self._journal[key]
+        return value
+
+    def noted(self, key: str) -> Any:
+        """What the journal holds under a key; None if nothing."""
+        return self._journal.get(key)
+
+    def note(self, key: str, value: Any) -> None:
+        """Write a value into the journal, atomically."""
+        journal = {**self._journal, key: json.loads(json.dumps(value, allow_nan=False))}
+        write_json(self.path / "checkpoint" / "journal.json", journal)
+        self._journal = journal
+
+    # Rows: files that grow line by line --------------------------------------------------------------------------
+
+    def episodes(self) -> list[dict[str, Any]]:
+        """Every finished episode, in order; see `rows`."""
+        return self.rows("episodes.jsonl")
+
+    def append_episode(self, row: dict[str, Any]) -> None:
+        """Add a finished episode; it is on disk when this returns."""
+        self.append_row("episodes.jsonl", row)
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """Every whole line of a file of rows, in order; a torn last line is dropped, and cut off the file.
+
+        Raises:
+            InputError: If a line that is not the last is damaged.
+        """
+        path = self.file(name)
+        if not path.exists():
+            return []
+        rows, good = [], 0
+        content = path.read_bytes()
+        lines = content.splitlines(keepends=True)
+        for number, line in enumerate(lines):
+            row = _parsed(line)
+            if row is None:
+                if number == len(lines) - 1:
+                    break
+                raise InputError(f"{path}: line {number + 1} is damaged")
+            rows.append(row)
+            good += len(line)
+        if good < len(content):
+            os.truncate(path, good)
+        return rows
+
+    def append_row(self, name: str, row: dict[str, Any]) -> None:
+        """Add a line to a file of rows; it is on disk when this returns."""
+        path = self.file(name)
+        line = json.dumps(row, allow_nan=False) + "\n"
+        try:
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write(line)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise InputError(
+                f"cannot write {path}: {error.strerror}; finished {path.stem} are safe, --resume goes on"
+            ) from error
+
+
+def refuse_other_settings(path: Path, stored: Experiment, now: Experiment) -> None:
+    """Refuse to go on with a run under other settings than it was started with, but for where things lie.
+
+    Args:
+        path: The run, for the message.
+        stored: What it was started with.
+        now: What is asked for.
+
+    Raises:
+        RunError: Names the first setting that differs.
+    """
+    for name in Experiment.model_fields:
+        was, wanted = getattr(stored, name), getattr(now, name)
+        if was != wanted and name not in _MAY_DIFFER:
+            raise RunError(
+                f"{path} was started with {name} = {was}, not {wanted}; leave it out, or choose another --run"
+            )
+
+
+def read_settings(path: Path) -> tuple[Experiment, dict[str, Any]]:
+    """The settings of a run and the environment that it was started in.
+
+    Raises:
+        RunError: If the folder holds no run.
+    """
+    if not is_run(path):
+        inside = sorted(p.parent.name for p in path.glob(f"*/{_folder.SETTINGS}")) if path.is_dir() else []
+        hint = f"; it holds {', '.join(inside[:4])}: name one of them" if inside else ""
+        raise RunError(f"there is no run at {path}{hint}")
+    experiment = Experiment.read(path / "experiment.yaml", {})
+    content = read_yaml(path / "experiment.yaml", "experiment file")
+    recorded = content.get("environment", {})
+    return experiment, recorded if isinstance(recorded, dict) else {}
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """A row's line as a mapping; None if it is torn."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None

@@ -1,0 +1,22 @@
+"""How a command treats the folder of its run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Flags"]
+
+
+@dataclass(frozen=True)
+class Flags:
+    """How a run's folder is treated.
+
+    Attributes:
+        resume: Go on with a run that exists.
+        overwrite: Replace a run that exists.
+        onnx: Also write model.onnx into the run.
+    """
+
+    resume: bool
+    overwrite: bool
+    onnx: bool = False

@@ -1,0 +1,260 @@
+"""What a run's files hold, read without locking or changing them: a page can be made while the run goes on."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from autoprune.errors import InputError, RunError
+from autoprune.foundations.files import read_json, read_yaml, require_plain, shortened
+from autoprune.space import Policy, first_fault
+
+__all__ = [
+    "REPORT_SCHEMA",
+    "Figures",
+    "Outcome",
+    "Report",
+    "dense_widths",
+    "episode_cost",
+    "read_episodes",
+    "read_report",
+    "read_settings_file",
+]
+
+REPORT_SCHEMA = "autoprune.report/1"
+
+_CONFIG = ConfigDict(frozen=True, extra="allow", populate_by_name=True, allow_inf_nan=False)
+
+
+class Figures(BaseModel):
+    """What one network does; None is "not measured", never 0."""
+
+    model_config = _CONFIG
+
+    accuracy: float | None = Field(default=None, description="top-1 on the test split, a fraction")
+    accuracy_seeds: list[float] | None = Field(default=None, description="the same, one a fine-tuning seed")
+    latency_ms: float | None = Field(default=None, description="measured on the target")
+    latency_ms_predicted: float | None = Field(default=None, description="by the latency table")
+    flops: float | None = Field(default=None, description="multiply-accumulates of one input")
+    params: float | None = Field(default=None, description="parameters")
+    energy_mj: float | None = Field(default=None, description="of one call, in millijoules")
+    energy_label: str | None = Field(default=None, description="`modelled (...)` or `measured (...)`")
+
+    @property
+    def mean(self) -> float | None:
+        """Mean accuracy over fine-tuning seeds, or the one accuracy there is."""
+        return statistics.fmean(self.accuracy_seeds) if self.accuracy_seeds else self.accuracy
+
+    @property
+    def spread(self) -> float | None:
+        """Sample standard deviation of the accuracy over fine-tuning seeds; None for fewer than two."""
+        seeds = self.accuracy_seeds or []
+        return statistics.stdev(seeds) if len(seeds) > 1 else None
+
+
+class Outcome(BaseModel):
+    """The budget, and whether it was met; limit and measured in the budget's unit."""
+
+    model_config = _CONFIG
+
+    kind: str = "latency"
+    requested: str | None = None
+    limit: float | None = None
+    measured: float | None = None
+    met: bool | None = None
+    latency: Outcome | None = Field(default=None, description="of a bisection by accuracy: its last job's budget")
+
+    @property
+    def in_search(self) -> Outcome:
+        """The budget that the episodes were searched under, in the unit of their costs."""
+        return self.latency or self
+
+
+class Report(BaseModel):
+    """`report.json`: what came out of a run."""
+
+    model_config = _CONFIG
+
+    schema_: Literal["autoprune.report/1"] = Field(default="autoprune.report/1", alias="schema")
+    dense: Figures = Figures()
+    pruned: Figures = Figures()
+    finetuned: Figures = Figures()
+    baselines: dict[str, Figures] = Field(default_factory=dict)
+    budget: Outcome = Outcome()
+    seconds: dict[str, float | None] = Field(default_factory=dict)
+    target: Any = None
+    agent: str | None = None
+    seed: int | None = None
+    episodes: int | None = None
+
+    @field_validator("dense", "pruned", "finetuned", "budget", "baselines", "seconds", mode="before")
+    @classmethod
+    def _nothing_is_empty(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+    @field_validator("baselines", mode="before")
+    @classmethod
+    def _no_figures_are_empty(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {name: {} if figures is None else figures for name, figures in value.items()}
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any], where: str = "the report") -> Report:
+        """A report from `report.json`'s content.
+
+        Raises:
+            InputError: If a value is of the wrong kind; the first fault is named.
+        """
+        if isinstance(content, Report):
+            return content
+        try:
+            return cls.model_validate(dict(content))
+        except ValidationError as error:
+            raise InputError(f"{where} is not a report: {first_fault(error)}") from error
+
+    @property
+    def networks(self) -> list[tuple[str, Figures]]:
+        """The networks that the report knows, named for people, the dense one first."""
+        own = [("dense", self.dense), ("pruned", self.pruned), ("fine-tuned", self.finetuned)]
+        return own + [(f"{name} baseline", figures) for name, figures in self.baselines.items()]
+
+    @property
+    def speedup(self) -> float | None:
+        """Dense over small latency, both measured; fine-tuning changes no shape, so either small network serves."""
+        small = self.finetuned.latency_ms if self.finetuned.latency_ms is not None else self.pruned.latency_ms
+        return None if self.dense.latency_ms is None or not small else self.dense.latency_ms / small
+
+    @property
+    def gain(self) -> float | None:
+        """Accuracy after fine-tuning minus the dense network's, a difference of fractions."""
+        small, dense = self.finetuned.mean, self.dense.mean
+        return None if small is None or dense is None else small - dense
+
+    @property
+    def total_seconds(self) -> float | None:
+        """How long the run took: the stage `total` if there is one, else the sum of the stages."""
+        if self.seconds.get("total") is not None:
+            return self.seconds["total"]
+        known = [value for value in self.seconds.values() if value is not None]
+        return sum(known) if known else None
+
+
+def read_report(run: str | Path) -> Report:
+    """The report of a finished run.
+
+    Raises:
+        RunError: If there is no such folder or no report in it.
+        InputError: If the report is damaged.
+    """
+    run = Path(run)
+    path = run / "report.json"
+    if not run.is_dir():
+        raise RunError(f"there is no run at {run}")
+    if not path.is_file():
+        raise RunError(f"{run} holds no report.json; the run is not finished, go on with --resume")
+    content = read_json(path, "report")
+    if content.get("schema") != REPORT_SCHEMA:
+        schema = shortened(repr(content.get("schema")))
+        raise InputError(f"{path} is not a report: its schema is {schema}, not {REPORT_SCHEMA!r}")
+    return Report.of(content, str(path))
+
+
+def read_episodes(run: str | Path) -> list[dict[str, Any]]:
+    """The finished episodes of a run, in order, each with its `cost`; none if there is no file.
+
+    A torn last line is left out.
+
+    Raises:
+        InputError: If the file cannot be read, or a line that is not the last is damaged.
+    """
+    path = Path(run) / "episodes.jsonl"
+    if not path.exists():
+        return []
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    rows = []
+    for number, line in enumerate(lines[:-1], start=1):  # what follows the last line end is empty or torn
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            if number == len(lines) - 1:
+                break
+            raise InputError(f"{path}: line {number} is damaged")
+        for name in ("episode", "accuracy", "predicted_cost", "cost", "reward", "seconds"):
+            if not _is_figure(row.get(name)):
+                told = shortened(repr(row[name]))
+                raise InputError(f"{path}: line {number} is damaged: {name} is {told}, not a number")
+        try:
+            require_plain(row)
+        except ValueError as error:
+            raise InputError(f"{path}: line {number} is damaged: {error}") from error
+        rows.append({"episode": number - 1, **row, "cost": episode_cost(row)})
+    return rows
+
+
+def _is_figure(value: object) -> bool:
+    """Whether a value can be drawn: a finite number, or nothing."""
+    return value is None or (isinstance(value, int | float) and math.isfinite(value))
+
+
+def episode_cost(row: Mapping[str, Any]) -> float | None:
+    """An episode's cost as the search knew it, in the budget's unit; None if the row has none."""
+    value = row.get("predicted_cost", row.get("cost"))
+    return None if value is None else float(value)
+
+
+def read_settings_file(run: str | Path) -> dict[str, Any]:
+    """`experiment.yaml` as it stands (`settings`, `environment`, ...), not validated; empty if there is none.
+
+    A report is made of old runs too, whose settings this version may no longer know.
+
+    Raises:
+        InputError: If the file is not YAML.
+    """
+    path = Path(run) / "experiment.yaml"
+    if not path.exists():
+        return {}
+    content = read_yaml(path, "experiment file")
+    if not isinstance(content, dict):
+        return {}
+    return content if "settings" in content else {"settings": content}
+
+
+def dense_widths(report: Report, policy: Policy | None, latency_table: Mapping[str, Any]) -> dict[str, int]:
+    """Dense units by decision, as far as a run's files tell.
+
+    Taken from the report's own `decisions` (name -> units), else the latency table's search space, else the weights'
+    shapes in the policy's fingerprint of the model (a decision is named by its first producer).
+    """
+    told = (report.model_extra or {}).get("decisions")
+    if isinstance(told, Mapping):
+        return {str(name): width for name, width in told.items() if isinstance(width, int)}
+    space = latency_table.get("space")
+    if isinstance(space, Mapping) and isinstance(space.get("decisions"), list):
+        found = [entry for entry in space["decisions"] if isinstance(entry, Mapping)]
+        return {str(e["name"]): e["width"] for e in found if "name" in e and isinstance(e.get("width"), int)}
+    return _widths_of(policy) if policy is not None else {}
+
+
+def _widths_of(policy: Policy) -> dict[str, int]:
+    """Rows of the weight of every decision's first producer; left out where they cannot be its units."""
+    known = policy.model.get("fingerprint", policy.model)
+    layers = known.get("layers") if isinstance(known, Mapping) else None
+    widths = {}
+    for layer in layers if isinstance(layers, list) else []:
+        match layer:
+            case [str(name), str(_), {"weight": [int(rows), *_]}] if name in policy.choices:
+                if rows >= max(policy.choices[name], *(1 + i for i in (policy.kept or {}).get(name, [0]))):
+                    widths[name] = rows
+    return widths

@@ -1,0 +1,107 @@
+"""What a network may cost: a budget as the user asks for it, and the contract of whatever prices a policy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoprune.errors import InputError
+from autoprune.space.search_space import SearchSpace
+
+__all__ = ["BUDGET_KINDS", "Budget", "BudgetKind", "CostModel"]
+
+BudgetKind = Literal["latency", "flops", "params", "energy"]
+BUDGET_KINDS: tuple[BudgetKind, ...] = ("latency", "flops", "params", "energy")
+
+# Everything is kept in the cost model's unit: milliseconds, multiply-accumulates, parameters, millijoules.
+_UNITS: dict[str, dict[str, float]] = {
+    "latency": {"ms": 1.0, "us": 1e-3, "s": 1e3},
+    "flops": {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9},
+    "params": {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9},
+    "energy": {"mj": 1.0, "uj": 1e-3, "j": 1e3},
+}
+_EXAMPLES = {"latency": "50% or 2.5ms", "energy": "50% or 3mJ"}
+
+
+class CostModel(Protocol):
+    """Prices policies of one search space; additive over entries, so that one decision re-prices quickly."""
+
+    kind: str
+    unit: str
+    space: SearchSpace
+
+    @property
+    def dense(self) -> float:
+        """Cost of the network with nothing pruned."""
+
+    def cost(self, choices: Mapping[str, int]) -> float:
+        """Cost of one policy; decisions that are not named are dense."""
+
+    def costs(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Costs of many policies, given as option numbers of shape (policies, decisions)."""
+
+    def least(self) -> tuple[float, dict[str, int]]:
+        """The least cost that the search space reaches, and choices that reach it."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A limit on one cost, as a share of the dense network's or in absolute terms.
+
+    Attributes:
+        kind: Which cost is limited.
+        requested: The user's own words, such as `50%` or `2.5ms`.
+        amount: A share in (0, 1] if `relative`, else the limit in the cost's unit
+            (milliseconds, multiply-accumulates, parameters, millijoules).
+        relative: Whether `amount` is a share of the dense network's cost.
+    """
+
+    kind: BudgetKind
+    requested: str
+    amount: float
+    relative: bool
+
+    @classmethod
+    def parse(cls, kind: str, text: str) -> Budget:
+        """A budget from its kind and amount.
+
+        >>> Budget.parse("latency", "50%").limit(dense=3.0)
+        1.5
+        >>> Budget.parse("flops", "1.2G").limit(dense=0.0)
+        1200000000.0
+
+        Raises:
+            InputError: If the kind is unknown or the amount cannot be read or is not positive.
+        """
+        if kind not in _UNITS:
+            raise InputError(f"unknown budget {kind!r}; known: {', '.join(_UNITS)}")
+        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z%]*)\s*", text.lower())
+        units = _UNITS[kind]
+        if match is None or (match[2] != "%" and match[2] not in units):
+            example = _EXAMPLES.get(kind, "50% or 20M")
+            raise InputError(f"cannot read the {kind} budget {text!r}; write for example {example}")
+        number, unit = float(match[1]), match[2]
+        if not np.isfinite(number) or number <= 0 or (unit == "%" and number > 100):
+            raise InputError(f"the {kind} budget must be above 0 and at most 100%, not {text!r}")
+        amount = number / 100 if unit == "%" else number * units[unit]
+        return cls(kind, text.strip(), amount, unit == "%")  # type: ignore[arg-type]  # checked against _UNITS
+
+    @classmethod
+    def from_text(cls, text: str) -> Budget:
+        """A budget written as one string, such as `latency<=50%`."""
+        kind, sign, amount = text.partition("<=")
+        if not sign:
+            raise InputError(f"cannot read the budget {text!r}; write for example 'latency<=50%'")
+        return cls.parse(kind.strip().lower(), amount)
+
+    def limit(self, dense: float) -> float:
+        """The limit in the cost's unit, given the dense network's cost."""
+        return self.amount * dense if self.relative else self.amount
+
+    def __str__(self) -> str:
+        return f"{self.kind}<={self.requested}"

@@ -1,0 +1,1 @@
+"""Techniques: a model and a policy in, a smaller or sparser network out."""
