@@ -5,7 +5,7 @@ if __name__ != "autoprune.agents":
 
 from typing import TYPE_CHECKING
 
-from autoprune.agents.registry import NAMES, get
+from autoprune.agents.registry import AGENTS, get
 from autoprune.foundations.lazy import lazy_names
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from autoprune.agents.driver import run_search
     from autoprune.agents.state import AgentState
 
-__all__ = ["NAMES", "Agent", "AgentState", "EpisodeRecord", "best", "default_warmup", "get", "run_search"]
+__all__ = ["AGENTS", "Agent", "AgentState", "EpisodeRecord", "best", "default_warmup", "get", "run_search"]
 
 _HOMES = {
     "Agent": "autoprune.agents.base",

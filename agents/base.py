@@ -83,6 +83,11 @@ class Agent(ABC):
     a generator of its own, seeded by (seed, episode). So a search resumes exactly from a saved state, or from the
     stored scores alone.
 
+    Life cycle: `__init__` on an environment; perhaps `load_state_dict`; then `episode(0)`, `episode(1)`, ... until
+    `finished`, with `state_dict` between any two of them. A subclass writes `_play` (one whole episode, through
+    `_execute` or step by step), and `_learn` where it learns. It is named on the command line once it is in
+    `autoprune.agents.AGENTS`, and is proved by `autoprune.testing.agent`.
+
     Args:
         env: The environment; wrappers around it are taken off.
         episodes: How many rows the agent may log: solvers' answers, warm-up and repeated policies included.
@@ -92,10 +97,16 @@ class Agent(ABC):
             grows to hold them. The search then never ends below them.
 
     Attributes:
+        name: What `--agent` calls it, and what every episode's row says.
+        uses_seed_policies: Whether a search hands it the solvers' answers to begin with.
+        is_baseline: Whether its one policy is what others are compared with: finalists of such a search are not
+            widened, and under a tighter limit the same rule gives the next policy.
         history: Every episode played so far.
     """
 
     name: ClassVar[str]
+    uses_seed_policies: ClassVar[bool] = False
+    is_baseline: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -139,7 +150,7 @@ class Agent(ABC):
             InputError: If `k` is not the next episode.
         """
         if k != self.played:
-            raise InputError(f"the agent stands at episode {self.played}, not {k}")
+            raise InputError(f"the agent's next episode is {self.played}, not {k}")
         start = perf_counter()
         self._playing = True
         self._play(k)

@@ -43,6 +43,7 @@ class OptunaAgent(Agent):
     """
 
     name: ClassVar[str] = "optuna"
+    uses_seed_policies: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
-from autoprune.errors import InputError
-from autoprune.foundations.names import nearest_name
+from autoprune.foundations.registry import Registry
 
 if TYPE_CHECKING:
     from autoprune.agents.base import Agent
 
-__all__ = ["NAMES", "get"]
+__all__ = ["AGENTS", "get"]
 
-_WHERE = {
-    "ddpg": ("autoprune.agents.ddpg.agent", "DDPGAgent"),
-    "optuna": ("autoprune.agents.optuna_search", "OptunaAgent"),
-    "random": ("autoprune.agents.random_search", "RandomAgent"),
-    "uniform": ("autoprune.agents.uniform", "UniformAgent"),
-}
-NAMES = tuple(sorted(_WHERE))
+AGENTS: Registry[type[Agent]] = Registry(
+    "agent",
+    {
+        "ddpg": "autoprune.agents.ddpg.agent:DDPGAgent",
+        "optuna": "autoprune.agents.optuna_search:OptunaAgent",
+        "random": "autoprune.agents.random_search:RandomAgent",
+        "uniform": "autoprune.agents.uniform:UniformAgent",
+    },
+    "autoprune.agents",
+)
+"""Every agent that `--agent` knows; another package adds its own by an entry point of the group `autoprune.agents`."""
 
 
 def get(name: str) -> type[Agent]:
@@ -28,8 +30,4 @@ def get(name: str) -> type[Agent]:
     Raises:
         InputError: If there is no such agent; names the nearest.
     """
-    if name not in _WHERE:
-        raise InputError(f"unknown agent {name!r}; {nearest_name(name, NAMES)}")
-    module, attribute = _WHERE[name]
-    agent: type[Agent] = getattr(importlib.import_module(module), attribute)
-    return agent
+    return AGENTS.get(name)

@@ -18,6 +18,7 @@ class UniformAgent(Agent):
     """
 
     name: ClassVar[str] = "uniform"
+    is_baseline: ClassVar[bool] = True
 
     @property
     def finished(self) -> bool:

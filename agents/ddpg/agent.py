@@ -28,6 +28,7 @@ class DDPGAgent(Agent):
     """
 
     name: ClassVar[str] = "ddpg"
+    uses_seed_policies: ClassVar[bool] = True
 
     def __init__(
         self,

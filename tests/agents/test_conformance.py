@@ -13,7 +13,7 @@ from autoprune.envs import AccuracyGuaranteed, PruningEnv, largest_uniform, toy
 from autoprune.errors import AutopruneError, InputError, RunError
 
 EPISODES, WARMUP = 14, 5
-STOCHASTIC = [name for name in agents.NAMES if name != "uniform"]
+STOCHASTIC = [name for name in agents.AGENTS if name != "uniform"]
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def plain(records):
     return [EpisodeRecord.from_row(record.to_row()) for record in records]
 
 
-@pytest.mark.parametrize("name", agents.NAMES)
+@pytest.mark.parametrize("name", agents.AGENTS)
 def test_every_episode_is_within_the_limit_and_priced_as_logged(name):
     t = toy(4)
     records, logged = play(make(name, env=t.env()))
@@ -57,7 +57,7 @@ def test_every_episode_is_within_the_limit_and_priced_as_logged(name):
         assert record.warmup == (record.episode < min(WARMUP, len(records)))
 
 
-@pytest.mark.parametrize("name", agents.NAMES)
+@pytest.mark.parametrize("name", agents.AGENTS)
 @pytest.mark.parametrize("keep", [0.1, 0.95])
 def test_tight_and_loose_budgets(name, keep):
     t = toy(4, keep=max(keep, toy(4).cost.least()[0] / toy(4).cost.dense + 1e-9))
@@ -65,14 +65,14 @@ def test_tight_and_loose_budgets(name, keep):
     assert all(t.cost.cost(record.choices) <= t.limit for record in records)
 
 
-@pytest.mark.parametrize("name", agents.NAMES)
+@pytest.mark.parametrize("name", agents.AGENTS)
 def test_a_single_decision_is_enough(name):
     t = toy(1)
     records, _ = play(make(name, env=t.env()))
     assert best(records)[0].accuracy <= t.optimum()[0]
 
 
-@pytest.mark.parametrize("name", agents.NAMES)
+@pytest.mark.parametrize("name", agents.AGENTS)
 def test_one_seed_one_search(name):
     first, second = play(make(name, seed=3))[0], play(make(name, seed=3))[0]
     assert rows_of(first) == rows_of(second)
@@ -84,7 +84,7 @@ def test_another_seed_another_search(name):
     assert [r.choices for r in first] != [r.choices for r in second]
 
 
-@pytest.mark.parametrize("name", agents.NAMES)
+@pytest.mark.parametrize("name", agents.AGENTS)
 def test_global_generators_are_left_alone(name):
     torch.manual_seed(7)
     random.seed(7)
@@ -96,7 +96,7 @@ def test_global_generators_are_left_alone(name):
     np.testing.assert_array_equal(np.random.get_state()[1], before[2])  # noqa: NPY002
 
 
-@pytest.mark.parametrize("name", agents.NAMES)
+@pytest.mark.parametrize("name", agents.AGENTS)
 def test_global_generators_make_no_difference(name):
     reference, _ = play(make(name, seed=1))
     agent = make(name, seed=1)
@@ -109,7 +109,7 @@ def test_global_generators_make_no_difference(name):
     assert rows_of(run_search(agent, EPISODES, disturb)) == rows_of(reference)
 
 
-@pytest.mark.parametrize("name", agents.NAMES)
+@pytest.mark.parametrize("name", agents.AGENTS)
 @pytest.mark.parametrize("stop", [0, 1, 5, 6, 9, 13])
 def test_a_resumed_search_is_the_uninterrupted_one(name, stop, tmp_path):
     """Stopped after `stop` episodes and restored from a file, in a fresh environment that knows nothing."""
@@ -125,7 +125,7 @@ def test_a_resumed_search_is_the_uninterrupted_one(name, stop, tmp_path):
     assert second.env.memory.evaluations == sum(not record.cached for record in logged)
 
 
-@pytest.mark.parametrize("name", agents.NAMES)
+@pytest.mark.parametrize("name", agents.AGENTS)
 @pytest.mark.parametrize(("saved", "stop"), [(None, 9), (4, 11), (7, 9)])
 def test_rows_after_the_checkpoint_are_replayed_and_never_evaluated_again(name, saved, stop):
     whole, _ = play(make(name))
@@ -142,7 +142,7 @@ def test_rows_after_the_checkpoint_are_replayed_and_never_evaluated_again(name, 
     assert second.env.memory.evaluations == sum(not record.cached for record in whole[stop:])
 
 
-@pytest.mark.parametrize("name", agents.NAMES)
+@pytest.mark.parametrize("name", agents.AGENTS)
 def test_a_lost_row_is_logged_again_from_the_state(name):
     first = make(name)
     head = run_search(first, min(6, EPISODES), lambda _: None)
@@ -152,7 +152,7 @@ def test_a_lost_row_is_logged_again_from_the_state(name):
     assert logged[0] == head[-1]
 
 
-@pytest.mark.parametrize("name", agents.NAMES)
+@pytest.mark.parametrize("name", agents.AGENTS)
 def test_a_search_that_comes_out_differently_is_refused(name):
     whole, _ = play(make(name))
     wrong = whole[0].model_copy(update={"predicted_cost": whole[0].predicted_cost + 1})
@@ -160,7 +160,7 @@ def test_a_search_that_comes_out_differently_is_refused(name):
         play(make(name), rows=[wrong])
 
 
-@pytest.mark.parametrize("name", agents.NAMES)
+@pytest.mark.parametrize("name", agents.AGENTS)
 def test_repeated_policies_are_scored_once(name):
     t = toy(2, options=3)
     calls = []
@@ -174,7 +174,7 @@ def test_repeated_policies_are_scored_once(name):
     assert [r.cached for r in records].count(False) == len(calls)
 
 
-@pytest.mark.parametrize("name", agents.NAMES)
+@pytest.mark.parametrize("name", agents.AGENTS)
 def test_the_search_never_ends_below_what_it_was_given(name):
     t = toy(6, seed=5)
     uniform, optimum = largest_uniform(t.cost, t.limit), t.optimum()
@@ -186,7 +186,7 @@ def test_the_search_never_ends_below_what_it_was_given(name):
         assert best(records)[0].accuracy == pytest.approx(optimum[0])
 
 
-@pytest.mark.parametrize("name", agents.NAMES)
+@pytest.mark.parametrize("name", agents.AGENTS)
 def test_states_of_others_are_refused(name):
     state = make(name).state_dict()
     with pytest.raises(RunError, match="seed"):
@@ -197,26 +197,26 @@ def test_states_of_others_are_refused(name):
         make("random" if name == "uniform" else "uniform").load_state_dict(state)
 
 
-@pytest.mark.parametrize("name", agents.NAMES)
+@pytest.mark.parametrize("name", agents.AGENTS)
 def test_scalars_are_finite_numbers(name):
     agent = make(name)
     play(agent)
     assert all(np.isfinite(value) and isinstance(value, float) for value in agent.scalars().values())
 
 
-@pytest.mark.parametrize("name", agents.NAMES)
+@pytest.mark.parametrize("name", agents.AGENTS)
 def test_bad_settings_and_wrong_episodes_are_refused(name):
     env = toy(2).env()
     for bad in ({"episodes": 0}, {"episodes": 5, "seed": -1}, {"episodes": 5, "warmup": -1}):
         with pytest.raises(InputError):
             agents.get(name)(env, **bad)
-    with pytest.raises(InputError, match="stands at episode 0"):
+    with pytest.raises(InputError, match="next episode is 0"):
         agents.get(name)(env, episodes=5).episode(3)
     with pytest.raises(InputError, match="no decision"):
         agents.get(name)(env, episodes=5, seed_policies=[{"nowhere": 1}])
 
 
-@pytest.mark.parametrize("name", agents.NAMES)
+@pytest.mark.parametrize("name", agents.AGENTS)
 def test_costs_without_order_are_kept_too(name):
     t = toy(4)
     rng = np.random.default_rng(0)
@@ -228,7 +228,7 @@ def test_costs_without_order_are_kept_too(name):
     assert all(cost.cost(record.choices) <= limit for record in records)
 
 
-@pytest.mark.parametrize("name", agents.NAMES)
+@pytest.mark.parametrize("name", agents.AGENTS)
 def test_an_interrupted_episode_leaves_no_half_state(name):
     t = toy(4)
     interrupted = []

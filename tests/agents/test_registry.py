@@ -25,8 +25,8 @@ def record(episode, choices, reward, cost=1.0):
 
 
 def test_names_are_sorted_and_each_class_knows_its_own():
-    assert list(agents.NAMES) == sorted(agents.NAMES)
-    assert all(agents.get(name).name == name for name in agents.NAMES)
+    assert list(agents.AGENTS) == sorted(agents.AGENTS)
+    assert all(agents.get(name).name == name for name in agents.AGENTS)
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():

@@ -2,14 +2,13 @@
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 import autoprune
-from autoprune.agents import Agent, registry
+from autoprune.agents import AGENTS, Agent
 from autoprune.errors import BudgetError, InputError, RunError, TargetError
 from autoprune.evaluation import accuracy
 from autoprune.models import read_weights
@@ -147,10 +146,10 @@ class Timid(Agent):
 
 
 @pytest.mark.parametrize("budget", ["flops<=60%", "latency<=80%"])
-def test_what_a_search_leaves_of_the_budget_is_spent(trained, loaders, monkeypatch, budget):
+def test_what_a_search_leaves_of_the_budget_is_spent(trained, loaders, monkeypatch, request, budget):
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "resume")
-    monkeypatch.setitem(registry._WHERE, "timid", (__name__, "Timid"))
-    monkeypatch.setitem(sys.modules, __name__, sys.modules[Timid.__module__])
+    AGENTS.register("timid", Timid)
+    request.addfinalizer(lambda: AGENTS.unregister("timid"))
     monkeypatch.setattr("tiny_job._chance", lambda _: 0.0)  # layers add up
     settings = {"agent": "timid", "episodes": 2, "target": "tiny_job:Formula", "granularity": 1}
 
