@@ -233,7 +233,7 @@ class Agent(ABC):
         return spend_budget(self.env.cost, self.env.limit, self._generator(k), fallback=self.env.fallback)
 
     def _execute(self, choices: Mapping[str, int]) -> None:
-        """Play one episode that asks for `choices`; the wall has the last word."""
+        """Play one episode that asks for `choices`; the nearest feasible ones are executed."""
         self.env.reset()
         for decision in self.env.space.decisions:
             self.env.step(action_for(decision, choices[decision.name]))

@@ -24,7 +24,7 @@ SAMPLERS = ("gp", "tpe")
 
 
 class OptunaAgent(Agent):
-    """Asks an Optuna sampler for a policy, plays it through the wall, tells the study what was executed.
+    """Asks an Optuna sampler for a policy, plays it behind the action mask, and reports to the study what was executed.
 
     The study lives in memory and is rebuilt from the history. A sampler that is seeded once does not resume to the
     same trials, so every episode has a fresh one, seeded by (seed, episode).
@@ -36,7 +36,7 @@ class OptunaAgent(Agent):
         seed: Of everything that is drawn.
         seed_policies: What the first episodes play.
         sampler: `tpe` (tree-structured Parzen estimator) or `gp` (Gaussian process).
-        slack: Share of the budget that the sampler's choices may leave unspent; 1 leaves them to the wall alone.
+        slack: Share of the budget that the sampler's choices may leave unspent; 1 leaves them to the action mask alone.
 
     Raises:
         InputError: If the sampler is unknown or `slack` is not in [0, 1].

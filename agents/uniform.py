@@ -13,8 +13,8 @@ __all__ = ["UniformAgent"]
 class UniformAgent(Agent):
     """Plays the uniform policy with the largest ratio that meets the budget, once.
 
-    Where no uniform policy meets it (some layers cannot shrink as far as others), the least one goes through the
-    wall. A second episode would be the same, so the agent is finished after one.
+    Where no uniform policy meets it (some layers cannot shrink as far as others), the least one is asked for, and
+    the nearest feasible policy is played. A second episode would be the same, so the agent is finished after one.
     """
 
     name: ClassVar[str] = "uniform"

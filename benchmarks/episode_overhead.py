@@ -1,4 +1,4 @@
-"""What one episode costs beside its evaluation: act, wall, price, select, as a share of the evaluation's time.
+"""What one episode costs beside its evaluation: act, mask, price, select, as a share of the evaluation's time.
 
     python benchmarks/episode_overhead.py
 
@@ -70,7 +70,7 @@ def main() -> None:
     rest = [e - v for e, v in zip(timed["episode"], timed["evaluate"], strict=True)]
     shares = sorted(r / v for r, v in zip(rest, timed["evaluate"], strict=True))
     print(f"evaluation: median {evaluation * 1e3:.0f} ms of processor time, {episodes} episodes")
-    print(f"act, wall, price, select: median {statistics.median(rest) * 1e3:.1f} ms")
+    print(f"act, mask, price, select: median {statistics.median(rest) * 1e3:.1f} ms")
     print(f"select alone: median {statistics.median(timed['select']) * 1e3:.2f} ms")
     print(f"share of the evaluation: {statistics.median(shares):.2%} (from {shares[0]:.2%} to {shares[-1]:.2%})")
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from autoprune.cost import AdditiveCost, Wall
+from autoprune.cost import AdditiveCost, FeasibleActions
 from autoprune.cost.macs import macs_cost
 from autoprune.graph import analyse
 from autoprune.models import ZOO
@@ -71,13 +71,13 @@ def together(cost: AdditiveCost) -> float:
 
 
 def bounds(cost: AdditiveCost) -> float:
-    """One step of a walk behind the wall: which options can still meet half the cost, and taking one of them."""
-    wall = Wall(cost, 0.5 * cost.dense)
+    """One step of an episode: which options can still meet half the cost, and taking one of them."""
+    feasible = FeasibleActions(cost, 0.5 * cost.dense)
 
     def walk() -> None:
-        wall.reset()
-        while wall.step < len(cost.space):
-            wall.take(int(np.flatnonzero(wall.allowed())[0]))
+        feasible.reset()
+        while feasible.step < len(cost.space):
+            feasible.take(int(np.flatnonzero(feasible.allowed())[0]))
 
     return microseconds(walk) / len(cost.space)
 

@@ -9,7 +9,8 @@ measured again. `cross` searches one network under one budget for several target
 target, all of one target interleaved in one session.
 
 The evaluation scores a network by its widths alone (the sum of the logarithms of its layers' parameters), so that a
-search takes seconds; the budget, the table, the wall, the finalists and their verification are those of every search.
+search takes seconds; the budget, the table, the action mask, the finalists and their verification are those of every
+search.
 """
 
 from __future__ import annotations

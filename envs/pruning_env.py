@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.cost import AdditiveCost, Wall
+from autoprune.cost import AdditiveCost, FeasibleActions
 from autoprune.envs.memory import Score, ScoreMemory
 from autoprune.envs.observation import static_columns, width_features
 from autoprune.envs.rewards import ResourceConstrained, Reward
@@ -115,8 +115,8 @@ class PruningEnv(gymnasium.Env[Array, Array]):
             raise InputError("the cost model prices another search space than the environment's")
         self.space = space
         self.cost = cost
-        self.wall = Wall(cost, limit)
-        self.fallback = self.wall.witness
+        self.feasible = FeasibleActions(cost, limit)
+        self.fallback = self.feasible.known_policy
         self.memory = score if isinstance(score, ScoreMemory) else ScoreMemory(score)
         self.reward = ResourceConstrained() if reward is None else reward
         self.reward.check(cost)
@@ -132,12 +132,12 @@ class PruningEnv(gymnasium.Env[Array, Array]):
     @property
     def limit(self) -> float:
         """What a policy may cost at most, in the cost's unit."""
-        return self.wall.limit
+        return self.feasible.limit
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Start an episode: nothing is decided yet. There is no randomness and there are no options."""
         super().reset(seed=seed, options=options)
-        self.wall.reset()
+        self.feasible.reset()
         self._share = 1.0
         return self._observe(), self._info()
 
@@ -152,12 +152,12 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         """
         decision = self._current()
         option = self._nearest(action, self._allowed())
-        self.wall.take(option)
+        self.feasible.take(option)
         kept = decision.options[option]
         self._share = kept / decision.width
         info = self._info()
         info |= {"decision": decision.name, "kept": kept, "executed_action": action_for(decision, kept)}
-        done = self.wall.step == len(self.space)
+        done = self.feasible.step == len(self.space)
         reward = self._finish(info) if done else 0.0
         return self._observe(), reward, done, False, info
 
@@ -170,7 +170,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
 
         Args:
             action: Shape (1,), in [-1, 1], for the current decision.
-            slack: Share of the limit that may be left unspent; 1 leaves the action to the wall alone.
+            slack: Share of the limit that may be left unspent; 1 leaves the action to the action mask alone.
 
         Returns:
             The action that asks for exactly the option chosen, shape (1,).
@@ -184,9 +184,9 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         return action_for(decision, decision.options[option])
 
     def _current(self) -> Decision:
-        if self.wall.step >= len(self.space):
+        if self.feasible.step >= len(self.space):
             raise InputError("the episode is over; call reset() before the next step()")
-        return self.space.decisions[self.wall.step]
+        return self.space.decisions[self.feasible.step]
 
     def _nearest(self, action: Array, among: NDArray[np.bool_]) -> int:
         """Number of the option of the current decision, of those allowed, that is nearest to what is asked for."""
@@ -201,7 +201,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
 
     def _allowed(self) -> NDArray[np.bool_]:
         """Which options may be taken: those that can end within the limit, or the dense one if it changes nothing."""
-        allowed, decision = self.wall.allowed(), self._current()
+        allowed, decision = self.feasible.allowed(), self._current()
         if not decision.matters(self._choices()) and allowed[-1]:
             allowed[:-1] = False
         return allowed
@@ -210,7 +210,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         """Cost after each option of the current decision if all later ones stay whole, shape (options,)."""
         taken = self.space.indices(self._choices())
         rows = np.repeat(taken[None], len(self._current().options), axis=0)
-        rows[:, self.wall.step] = np.arange(len(rows))
+        rows[:, self.feasible.step] = np.arange(len(rows))
         return self.cost.costs(rows)
 
     def _finish(self, info: dict[str, Any]) -> float:
@@ -224,16 +224,16 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         return reward
 
     def _choices(self) -> dict[str, int]:
-        taken = zip(self.space.decisions, self.wall.taken, strict=False)
+        taken = zip(self.space.decisions, self.feasible.taken, strict=False)
         return {decision.name: decision.options[option] for decision, option in taken}
 
     def _info(self) -> dict[str, Any]:
-        accounting = self.wall.accounting
+        accounting = self.feasible.accounting
         names = ("removed", "kept", "current", "rest")
         return {"choices": self._choices(), "accounting": {name: getattr(accounting, name) for name in names}}
 
     def _observe(self) -> Array:
-        accounting, step = self.wall.accounting, self.wall.step
+        accounting, step = self.feasible.accounting, self.feasible.step
         static = self._static[step] if step < len(self.space) else np.zeros_like(self._static[0])
         dense = self.cost.dense or 1.0
         dynamic = [accounting.removed / dense, accounting.rest / dense, self._share]

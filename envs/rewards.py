@@ -37,7 +37,7 @@ class ResourceConstrained(Reward):
     """`-error`, for searches under a hard budget (AMC, section 3.3, `R_err`)."""
 
     def __call__(self, accuracy: float, cost: float) -> float:
-        """`accuracy - 1`, whatever the cost: the wall takes care of it."""
+        """`accuracy - 1`, whatever the cost: the action mask takes care of it."""
         return accuracy - 1.0
 
 

@@ -43,7 +43,8 @@ class AMCSettings:
         sigma: Noise at the end of the warm-up, in shares of units kept.
         decay: Factor on the noise after each episode; None: so that it has come down to 0.02 after three quarters of
             the learning episodes (the paper's 0.95 is there after 63 episodes, however many there are).
-        slack: Share of the budget that the agent's own actions may leave unspent; 1 leaves them to the wall alone.
+        slack: Share of the budget that the agent's own actions may leave unspent; 1 leaves them to the action mask
+            alone.
         baseline_rate: Weight of the newest reward in the moving average that is subtracted.
     """
 
@@ -154,7 +155,7 @@ class AMC(DDPG):
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The prescribed action, or the actor's with truncated-normal noise, kept near the budget's surface."""
-        step = self.pruning_env.wall.step
+        step = self.pruning_env.feasible.step
         if step == 0:
             self._begin(self._episode_num)
         action = self._script[step] if self._script is not None else self._explore()

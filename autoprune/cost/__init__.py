@@ -1,7 +1,12 @@
-"""Cost models: what a policy costs in multiply-accumulates, parameters, milliseconds; and the wall at a limit."""
+"""Cost models: what a policy costs, in multiply-accumulates, parameters or milliseconds; what a limit leaves feasible.
+
+`Wall` is an older name of `FeasibleActions`.
+"""
 
 from autoprune.cost.additive import AdditiveCost, Step
+from autoprune.cost.feasible import Accounting, FeasibleActions
 from autoprune.cost.terms import CostEntry
-from autoprune.cost.wall import Accounting, Wall
 
-__all__ = ["Accounting", "AdditiveCost", "CostEntry", "Step", "Wall"]
+__all__ = ["Accounting", "AdditiveCost", "CostEntry", "FeasibleActions", "Step", "Wall"]
+
+Wall = FeasibleActions

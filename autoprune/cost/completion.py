@@ -60,12 +60,12 @@ class Completions:
                 pending[message.scope[-1]].append(message)
         return True
 
-    def ahead(self, prefix: Indices, witness: Indices, limit: float) -> tuple[Costs, Indices | None]:
+    def ahead(self, prefix: Indices, known: Indices, limit: float) -> tuple[Costs, Indices | None]:
         """What each option of the next decision can still come to.
 
         Args:
             prefix: Option numbers of the decisions taken so far, shape (t,) with t below the number of decisions.
-            witness: A full policy that starts with `prefix`, shape (decisions,); its tail is one completion.
+            known: A full policy that starts with `prefix`, shape (decisions,); its tail is one completion.
             limit: Where not exact, no cheaper completion is looked for than one that costs this much.
 
         Returns:
@@ -77,7 +77,7 @@ class Completions:
             return self._before(prefix) + self._line(t, prefix), None
         options = np.arange(self.sizes[t])[:, None]
         policies, costs = self._finish(
-            np.hstack([np.repeat(prefix[None], len(options), axis=0), options]), witness, limit
+            np.hstack([np.repeat(prefix[None], len(options), axis=0), options]), known, limit
         )
         return costs, policies
 
@@ -99,28 +99,28 @@ class Completions:
         assert table is not None  # elimination succeeded
         return np.asarray(table[tuple(taken[s] for s in self._buckets[d].scope[:-1])])
 
-    def best(self, prefix: Indices, witness: Indices | None = None) -> Indices:
+    def best(self, prefix: Indices, known: Indices | None = None) -> Indices:
         """The cheapest known full policy that starts with `prefix`, as option numbers of shape (decisions,)."""
         if not self.exact:
-            return np.asarray(self._finish(prefix[None], witness, -np.inf)[0][0])
+            return np.asarray(self._finish(prefix[None], known, -np.inf)[0][0])
         full = list(prefix)
         for d in range(len(prefix), len(self.sizes)):
             full.append(int(np.argmin(self._line(d, np.asarray(full, dtype=np.int64)))))
         return np.asarray(full, dtype=np.int64)
 
-    def _finish(self, prefixes: Indices, witness: Indices | None, limit: float) -> tuple[Indices, Costs]:
-        """The best of the witness's own tail and the cheapest policy's, and of descent where both exceed the limit.
+    def _finish(self, prefixes: Indices, known: Indices | None, limit: float) -> tuple[Indices, Costs]:
+        """The best of the known's own tail and the cheapest policy's, and of descent where both exceed the limit.
 
         Args:
             prefixes: Shape (n, t).
-            witness: Shape (decisions,), or None.
+            known: Shape (decisions,), or None.
             limit: Descent takes hundreds of prices, so what costs no more than this is left as it is.
 
         Returns:
             Policies of shape (n, decisions) and their costs, shape (n,).
         """
         n, t = prefixes.shape
-        tails = np.stack([tail[t:] for tail in (witness, self._cheap) if tail is not None])
+        tails = np.stack([tail[t:] for tail in (known, self._cheap) if tail is not None])
         starts = np.concatenate(
             [np.repeat(prefixes[None], len(tails), axis=0), np.repeat(tails[:, None], n, axis=1)], axis=2
         ).astype(np.int64)

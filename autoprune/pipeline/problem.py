@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from autoprune.cost import AdditiveCost, Wall
+from autoprune.cost import AdditiveCost, FeasibleActions
 from autoprune.cost.energy import EnergyCost
 from autoprune.cost.macs import macs_cost
 from autoprune.cost.params import params_cost
@@ -123,7 +123,7 @@ class Problem:
         Raises:
             BudgetError: If nothing in the space is predicted to meet it.
         """
-        Wall(self.cost, limit)  # refuses an impossible one
+        FeasibleActions(self.cost, limit)  # refuses an impossible one
         self.limit = limit
 
 

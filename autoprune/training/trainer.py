@@ -29,7 +29,7 @@ class EpochResult:
         epoch: Epochs done, from 1.
         loss: Mean training loss over the epoch's steps.
         lr: Learning rate of its last step.
-        seconds: Wall time.
+        seconds: FeasibleActions time.
     """
 
     epoch: int

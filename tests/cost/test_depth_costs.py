@@ -1,4 +1,4 @@
-"""Dropped blocks in costs, wall and environment: priced as the network that is really cut, never decided twice."""
+"""Dropped blocks in costs, action mask and environment: priced as the network that is really cut, decided once."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ from torch import nn
 
 from autoprune import agents
 from autoprune.agents import run_search
-from autoprune.cost import AdditiveCost, CostEntry, Wall
+from autoprune.cost import AdditiveCost, CostEntry, FeasibleActions
 from autoprune.cost.completion import Completions
 from autoprune.cost.energy import energy_cost
 from autoprune.cost.macs import macs_cost
@@ -154,7 +154,7 @@ def test_both_checkers_accept_a_space_with_blocks(analysis, space) -> None:
     check_env_sb3(env)
 
 
-@pytest.mark.parametrize("name", agents.NAMES)
+@pytest.mark.parametrize("name", agents.AGENTS)
 def test_every_agent_plays_and_resumes_with_blocks(name, analysis, space) -> None:
     cost = macs_cost(analysis, space)
 
@@ -189,7 +189,7 @@ def test_random_policies_spend_the_budget_and_drop_blocks(analysis, space) -> No
 def test_the_cheapest_network_has_no_block_left(space, analysis) -> None:
     least, choices = macs_cost(analysis, space).least()
     assert all(choices[d.name] == 0 for d in space.decisions if d.is_block)
-    assert Wall(macs_cost(analysis, space), least).witness == choices
+    assert FeasibleActions(macs_cost(analysis, space), least).known_policy == choices
 
 
 def test_policies_with_blocks_are_files_that_are_checked(analysis, space, tmp_path, model) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_wall import random_cost
+from test_feasible import random_cost
 
 from autoprune.cost import additive
 

@@ -73,7 +73,7 @@ class ProcessClock:
 
 
 class WallClock:
-    """Wall-clock time; a sample in which the process was preempted counts as disturbed."""
+    """FeasibleActions-clock time; a sample in which the process was preempted counts as disturbed."""
 
     name = "wall"
 

@@ -37,7 +37,7 @@ def within_budget(
     """The best policies by score that meet the budget as measured, best first.
 
     Only a latency budget needs measuring. Policies are timed in the order of their scores until enough have met it.
-    If none does, the limit is tightened by the measured error and the best policies are moved behind the new wall.
+    If none does, the limit is tightened by the measured error and the best policies are narrowed until they fit it.
 
     Args:
         problem: Its limit is tightened in place.
@@ -78,7 +78,7 @@ def within_budget(
 
 
 def _moved(problem: Problem, policies: Sequence[dict[str, int]]) -> list[dict[str, int]]:
-    """Policies moved behind the wall of the limit, each once; in a run of the uniform agent, the uniform one there."""
+    """Policies narrowed until they fit the limit, each once; in a run of the baseline, the baseline's policy there."""
     if problem.experiment.agent == "uniform":
         return [uniform_choices(problem)]
     return list({policy_key(c): c for c in (project(problem, c) for c in policies)}.values())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from autoprune import agents
 from autoprune.agents import Agent, AgentState, EpisodeRecord, run_search
-from autoprune.cost import Wall
+from autoprune.cost import FeasibleActions
 from autoprune.envs import PruningEnv, ScoreMemory, amc_features, largest_uniform
 from autoprune.pipeline.problem import Problem, figure
 from autoprune.pipeline.reporter import Talk
@@ -125,7 +125,7 @@ def _show(bar: object, known: Sequence[EpisodeRecord], problem: Problem) -> None
 
 
 def uniform_choices(problem: Problem) -> dict[str, int]:
-    """The uniform policy with the largest ratio within the limit; through the wall where none is."""
+    """The uniform policy with the largest ratio within the limit; where none is, the nearest feasible one."""
     uniform = largest_uniform(problem.cost, problem.limit)
     if uniform is not None:
         return uniform
@@ -133,10 +133,10 @@ def uniform_choices(problem: Problem) -> dict[str, int]:
 
 
 def project(problem: Problem, choices: Mapping[str, int]) -> dict[str, int]:
-    """The policy that results when `choices` are asked for, decision by decision, behind the wall of the limit."""
-    wall = Wall(problem.cost, problem.limit)
+    """The feasible policy nearest to `choices`, decision by decision in forward order."""
+    feasible = FeasibleActions(problem.cost, problem.limit)
     for decision in problem.space.decisions:
-        allowed = [o for o, ok in zip(range(len(decision.options)), wall.allowed(), strict=True) if ok]
+        allowed = [o for o, ok in zip(range(len(decision.options)), feasible.allowed(), strict=True) if ok]
         wanted = choices[decision.name]
-        wall.take(min(allowed, key=lambda o: (abs(decision.options[o] - wanted), -o)))
-    return wall.witness
+        feasible.take(min(allowed, key=lambda o: (abs(decision.options[o] - wanted), -o)))
+    return feasible.known_policy

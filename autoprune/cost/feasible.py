@@ -1,4 +1,4 @@
-"""The wall that keeps every episode inside the budget, after rounding, on any table of costs."""
+"""The action mask that keeps every episode inside the budget, after rounding, on any table of costs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autoprune.cost.additive import AdditiveCost
 from autoprune.cost.completion import Completions
 from autoprune.errors import BudgetError, InputError
 
-__all__ = ["Accounting", "Wall"]
+__all__ = ["Accounting", "FeasibleActions"]
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class _Outlook:
     policies: NDArray[np.int64] | None  # completions that were found with the totals, shape (options, decisions)
 
 
-class Wall:
+class FeasibleActions:
     """Walks the decisions in order and allows only options from which the limit can still be met.
 
     The order of widths is not the order of costs (hardware runs 64 channels faster than 63), and a layer's cost
-    depends on two decisions, so "the rest at its minimum" is no bound. The wall therefore keeps a *witness*: a full
-    policy within the limit that starts with the decisions taken. An option is allowed only if some completion meets
-    the limit, and that completion is the new witness; feasibility holds by induction, on any table.
+    depends on two decisions, so "the rest at its minimum" is no bound. So a full policy within the limit is
+    kept that starts with the decisions taken, the *known policy*. An option is allowed only if some completion meets
+    the limit, and that completion is the next known policy; feasibility holds by induction, on any table.
 
     Args:
         cost: Prices policies.
@@ -94,7 +94,7 @@ class Wall:
         return tuple(self._taken)
 
     @property
-    def witness(self) -> dict[str, int]:
+    def known_policy(self) -> dict[str, int]:
         """Choices within the limit that start with the decisions taken; at the end, the policy itself."""
         return self.cost.space.choices(self._witness)
 
