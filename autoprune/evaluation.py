@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.errors import InputError
+from autoprune.models.layout import computing
 from autoprune.models.modes import in_mode
 from autoprune.models.outputs import inputs_of, moved, output_of
-from autoprune.models.precision import autocast, device_of
+from autoprune.models.precision import device_of
 
 __all__ = ["Evaluate", "accuracy", "output_of"]
 
@@ -37,7 +38,7 @@ def accuracy(model: nn.Module, batches: Iterable[Any], *, bf16: bool | None = No
     device = device_of(model)
     right, count = torch.zeros((), dtype=torch.int64, device=device), 0
     # Not inference_mode: what a loader keeps of its batches must still be good for training.
-    with in_mode(model), torch.no_grad(), autocast(device, bf16):
+    with in_mode(model), torch.no_grad(), computing(device, bf16):
         for batch in batches:
             batch = moved(batch, device)
             labels, scores = _labels_of(batch), output_of(model(inputs_of(batch)))

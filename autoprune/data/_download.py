@@ -14,19 +14,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from autoprune.errors import InputError
+from autoprune.foundations.files import cache_folder
 
 __all__ = ["cache_dir", "fetch", "packed_sha256", "unpacked", "unpacked_sha256"]
 
 TIMEOUT_S = 30
 
 
-def cache_dir() -> Path:
-    """Where downloaded data sets stay: $AUTOPRUNE_CACHE, else autoprune/ in $XDG_CACHE_HOME, else in ~/.cache."""
-    own = os.environ.get("AUTOPRUNE_CACHE")
-    if own:
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "autoprune"
+cache_dir = cache_folder
+"""Where downloaded data sets stay."""
 
 
 def unpacked(path: Path) -> bytes:

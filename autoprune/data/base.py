@@ -75,7 +75,9 @@ class Augmentation:
         padded = F.pad(images, [self.pad] * 4)
         which = torch.arange(count)[:, None, None]
         # Advanced indices around the channel slice put the channels last: (N, H, W, C).
-        return padded[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+        cropped = padded[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+        # Not contiguous(), which leaves one channel's strides as they are; they would decide the network's layout.
+        return cropped.clone(memory_format=torch.contiguous_format)
 
 
 class TensorBatches:

@@ -14,6 +14,7 @@ from typing import Any
 from autoprune.errors import InputError
 
 __all__ = [
+    "cache_folder",
     "parse_json",
     "read_json",
     "read_yaml",
@@ -27,6 +28,18 @@ __all__ = [
 
 _DEEPEST = 64  # lists and objects inside each other; our own files have five
 _MOST = 100_000  # values of a YAML file; a few aliases of aliases stand for thousands of millions
+
+
+def cache_folder() -> Path:
+    """Where downloads and what was found out about this machine are kept.
+
+    $AUTOPRUNE_CACHE, else autoprune/ in $XDG_CACHE_HOME, else in ~/.cache.
+    """
+    own = os.environ.get("AUTOPRUNE_CACHE")
+    if own:
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "autoprune"
 
 
 @contextlib.contextmanager

@@ -8,12 +8,16 @@ and slower than float32, so the default asks the processor. On CUDA the answer i
 from __future__ import annotations
 
 import contextlib
+import os
 from contextlib import AbstractContextManager
 
 import torch
 from torch import nn
 
 __all__ = ["autocast", "bf16_is_fast", "device_of", "uses_bf16"]
+
+_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
+"""Values of oneDNN's ONEDNN_MAX_CPU_ISA that leave it without instructions for bfloat16's products."""
 
 
 def bf16_is_fast(device: torch.device) -> bool:
@@ -22,9 +26,17 @@ def bf16_is_fast(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
+    if _held_back():
+        return False
     # torch has no public question for this flag; a build without the private one answers no.
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)
+
+
+def _held_back() -> bool:
+    """Whether the user keeps oneDNN, which multiplies in bfloat16, from the processor's newer instructions."""
+    given = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    return given.upper() in _WITHOUT_BF16
 
 
 def autocast(device: torch.device, bf16: bool | None) -> AbstractContextManager[object]:

@@ -16,6 +16,7 @@ from autoprune.errors import AutopruneError, InputError, UnsupportedModelError
 from autoprune.evaluation import Evaluate, accuracy
 from autoprune.foundations.seeding import reseed, seeded
 from autoprune.models import build, device_of, in_mode, load_weights, output_of
+from autoprune.models.layout import chosen_layout, in_layout
 from autoprune.run.experiment import Experiment
 
 __all__ = [
@@ -71,7 +72,7 @@ class Task:
 
     def judge(self, model: nn.Module, batches: Iterable[Any]) -> float:
         """Score of a network in evaluation mode; every module's own mode is put back."""
-        with in_mode(model):
+        with in_mode(model), in_layout(chosen_layout(device_of(model), bf16=None)):  # a user's own score may train
             return float(self.evaluate(model, batches))
 
     @cached_property

@@ -10,9 +10,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from autoprune.errors import InputError
+from autoprune.models.layout import computing
 from autoprune.models.modes import in_mode
 from autoprune.models.outputs import inputs_of
-from autoprune.models.precision import autocast, device_of
+from autoprune.models.precision import device_of
 
 __all__ = ["reestimate_batch_norm"]
 
@@ -39,7 +40,7 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any], *, bf16: boo
     momenta = [norm.momentum for norm in norms]
     device, count = device_of(model), 0
     try:
-        with in_mode(model), torch.no_grad(), autocast(device, bf16):
+        with in_mode(model), torch.no_grad(), computing(device, bf16):
             for norm in norms:
                 norm.reset_running_stats()
                 norm.train()

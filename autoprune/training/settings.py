@@ -37,7 +37,8 @@ class TrainSettings:
         distil_weight: Share of the distillation loss in [0, 1]; counts only with a teacher.
         temperature: Of the distillation's soft targets.
         bf16: Compute in bfloat16; None where the processor has instructions for it.
-        channels_last: Keep image tensors as NHWC in memory; None where it computes in bfloat16.
+        channels_last: Keep image tensors as NHWC in memory; None where bfloat16 is native. In float32 on a CPU only
+            where that is sound (`autoprune.models.layout`).
         seed: Of whatever the model itself draws (dropout); the batches have their own.
 
     Raises:

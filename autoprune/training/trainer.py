@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from autoprune.errors import InputError
 from autoprune.foundations.seeding import seeded, stream
+from autoprune.models.layout import arranged, chosen_layout, in_layout
 from autoprune.models.modes import in_mode
 from autoprune.models.outputs import in_float32, inputs_of, moved, output_of
-from autoprune.models.precision import autocast, device_of, uses_bf16
+from autoprune.models.precision import autocast, device_of
 from autoprune.training.losses import Loss, cross_entropy, distillation
 from autoprune.training.settings import TrainSettings, learning_rate
 
@@ -78,21 +79,25 @@ class Trainer:
             nesterov=settings.momentum > 0,
             weight_decay=settings.weight_decay,
         )
-        layout = settings.channels_last
-        # ResNet-20, 28 x 28, batch 128, AVX-512, bfloat16, two threads: 103 ms a step in NCHW, 73 ms in NHWC. On one
-        # thread, and in float32, there is no difference.
-        self.channels_last = uses_bf16(self.device, settings.bf16) if layout is None else layout
+        self.layout = chosen_layout(self.device, settings.bf16, settings.channels_last)
         self.epoch = 0
         self._steps = count_batches(batches)
         if not self._steps:
             raise InputError("there is no training batch; lower --batch-size or give more images")
 
-    def run(self, epochs: int | None = None, *, on_epoch: Callable[[EpochResult], None] | None = None) -> nn.Module:
+    def run(
+        self,
+        epochs: int | None = None,
+        *,
+        on_epoch: Callable[[EpochResult], None] | None = None,
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> nn.Module:
         """Trains for so many more epochs, or to the end of the settings' epochs, whichever comes first.
 
         Args:
             epochs: None goes on to the end.
             on_epoch: Called after each epoch, with the model in the mode that it had before.
+            on_step: Called after each step with its number in the epoch, from 1, and the steps of an epoch.
 
         Returns:
             The model.
@@ -102,7 +107,7 @@ class Trainer:
         """
         last = self.settings.epochs if epochs is None else min(self.settings.epochs, self.epoch + epochs)
         while self.epoch < last:
-            result = self._one_epoch()
+            result = self._one_epoch(on_step)
             if on_epoch is not None:
                 on_epoch(result)
         return self.model
@@ -132,7 +137,7 @@ class Trainer:
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(f"the training state does not fit this model: {str(error).splitlines()[0]}") from error
 
-    def _one_epoch(self) -> EpochResult:
+    def _one_epoch(self, on_step: Callable[[int, int], None] | None = None) -> EpochResult:
         start = time.perf_counter()
         if hasattr(self.batches, "set_epoch"):
             self.batches.set_epoch(self.epoch)
@@ -140,7 +145,7 @@ class Trainer:
         # Dropout can draw from torch's global generators only: they get a stream of this epoch's own.
         own_stream = seeded(stream(self.settings.seed, self.epoch))
         teachers = () if self.teacher is None else (self.teacher,)
-        with in_mode(self.model, train=True), in_mode(*teachers), own_stream:
+        with in_mode(self.model, train=True), in_mode(*teachers), own_stream, in_layout(self.layout):
             for steps, batch in enumerate(self.batches, start=1):
                 rate = learning_rate(self.settings, self.epoch * self._steps + steps - 1, self._steps)
                 loss = self._step(batch, rate)
@@ -150,6 +155,8 @@ class Trainer:
                         "lower the learning rate, and check the images for values that are not finite"
                     )
                 total += loss
+                if on_step is not None:
+                    on_step(steps, self._steps)
         if not steps:
             raise InputError("the training batches can be iterated only once; give a loader, not a generator")
         self.epoch += 1
@@ -160,9 +167,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         batch = moved(batch, self.device)
-        images = inputs_of(batch)
-        if self.channels_last and images.ndim == 4:
-            images = images.contiguous(memory_format=torch.channels_last)
+        images = arranged(inputs_of(batch), self.layout)
         with autocast(self.device, self.settings.bf16):
             output = self.model(images)
         loss = self._loss(output, batch, images)

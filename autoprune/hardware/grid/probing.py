@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from autoprune.errors import InputError, TargetError
-from autoprune.foundations.files import read_json, write_json
+from autoprune.foundations.files import cache_folder, read_json, write_json
 from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.contract.protocol import Protocol
 from autoprune.hardware.contract.target import Target
@@ -103,15 +102,6 @@ def _path(device: Mapping[str, str]) -> Path:
 def _named_by_user(kind: type[Target]) -> bool:
     """Whether a class from outside this package says itself which widths suit it."""
     return any("granule" in each.__dict__ for each in kind.__mro__ if not each.__module__.startswith("autoprune."))
-
-
-def cache_folder() -> Path:
-    """Where what was found out about this machine is kept: $AUTOPRUNE_CACHE, else a folder of the user's cache."""
-    given = os.environ.get("AUTOPRUNE_CACHE")
-    if given:
-        return Path(given)
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "autoprune"
 
 
 def _stored(target: Target, device: Mapping[str, str], path: Path) -> Probe:

@@ -16,7 +16,16 @@ from autoprune.errors import InputError, RunError
 from autoprune.evaluation import accuracy
 from autoprune.foundations.files import replacing
 from autoprune.foundations.seeding import reseed
-from autoprune.models import device_of, in_mode, inputs_of, load_weights, output_of, read_weights, save_weights
+from autoprune.models import (
+    computing,
+    device_of,
+    in_mode,
+    inputs_of,
+    load_weights,
+    output_of,
+    read_weights,
+    save_weights,
+)
 from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.reporter import Talk
 from autoprune.pipeline.search.finalists import Candidate
@@ -233,7 +242,7 @@ def merit(problem: Problem, tuned: nn.Module, batches: Iterable[Any]) -> float:
         return task.judge(tuned, batches)
     settings, device = TrainSettings(), device_of(tuned)
     total, count = 0.0, 0
-    with in_mode(tuned, task.model), torch.no_grad():
+    with in_mode(tuned, task.model), torch.no_grad(), computing(device, bf16=False):
         for batch in batches:
             images, labels = inputs_of(batch).to(device), batch[1].to(device)
             own, teacher = output_of(tuned(images)), output_of(task.model(images))
