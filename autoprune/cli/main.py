@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from autoprune.cli.main_job import apply, compress, export, finetune, progressive, search
+from autoprune.cli.sentinel import guarding
 from autoprune.cli.stopping import watched
 from autoprune.cli.tools import bench, compare, inspect, profile, report, targets
 from autoprune.errors import AutopruneError, Interrupted
@@ -57,7 +58,7 @@ def run(arguments: list[str]) -> int:
     """
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    with watched():
+    with watched(), guarding():
         return _run(arguments, debug)
 
 

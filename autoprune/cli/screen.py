@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
+from autoprune.cli import sentinel
+from autoprune.cli.stopping import killed
 from autoprune.pipeline.reporter import Bar, Talk
 
 if TYPE_CHECKING:
@@ -27,6 +29,12 @@ class Screen(Talk):
     def say(self, sentence: str) -> None:
         """One line."""
         self.console.print(sentence, markup=False)
+
+    @contextmanager
+    def stage(self, name: str, what: str, total: int | None = None, done: int = 0) -> Iterator[Bar]:
+        """A stage of the job; the process does not die in it without a word."""
+        with sentinel.at(killed(what)), super().stage(name, what, total, done) as bar:
+            yield bar
 
     @contextmanager
     def open_bar(self, what: str, total: int | None) -> Iterator[Bar]:

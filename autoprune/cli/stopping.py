@@ -16,9 +16,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from autoprune.cli.sentinel import dismiss
 from autoprune.errors import Interrupted
 
-__all__ = ["resumable", "saying", "watched"]
+__all__ = ["killed", "resumable", "saying", "watched"]
 
 _PATIENCE = 2.5  # seconds to end in good order; native code may not let go, a destructor may swallow the exception
 
@@ -110,7 +111,14 @@ def _watch(reading: int, ended: threading.Event) -> None:
                 _end()
 
 
+def killed(stage: str) -> str:
+    """What is said of a process that dies in a stage: how to go on where an interruption would say that."""
+    told = _sentences[-1]() if _sentences else _NOTHING
+    return f'autoprune: killed in the stage "{stage}"' + ("" if told == _NOTHING else told.removeprefix("interrupted"))
+
+
 def _end() -> None:
+    dismiss()
     sentence = _sentences[-1]() if _sentences else _NOTHING
     cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar hides it
     with contextlib.suppress(OSError):

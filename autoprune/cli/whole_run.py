@@ -64,7 +64,8 @@ def _one(part: Part, flags: Flags, job: Job) -> None:
 
     experiment, screen = part.experiment, Screen()
     with use_threads(experiment.train_threads):
-        task = load_task(experiment)
+        with screen.stage("load", "loading the network and its data"):
+            task = load_task(experiment)
         with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as run:
             result = finished_result(run)
             if result is None:
@@ -74,5 +75,6 @@ def _one(part: Part, flags: Flags, job: Job) -> None:
             if not run.file("report.html").exists():
                 write_html(run.path)
             if flags.onnx:
-                export_run(run.path, "onnx", run.file("model.onnx"))
+                with screen.stage("export", "writing model.onnx"):
+                    export_run(run.path, "onnx", run.file("model.onnx"))
     print_result(result)

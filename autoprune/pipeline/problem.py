@@ -138,16 +138,22 @@ def build_problem(task: Task, experiment: Experiment, run: RunDir, talk: Talk) -
     budget = Budget.parse(*experiment.budget)
     target = target_of(experiment)
     target.require()
-    analysis = analyse(task.model, task.example)
+    with talk.stage("analyse", f"analysing {task.name}"):
+        analysis = analyse(task.model, task.example)
+    with talk.stage("profile", f"probing widths on {target.name}"):
+        grids = _grids(experiment, target, run)
     problem = None
-    for granularity in _grids(experiment, target, run):
+    for granularity in grids:
         coarser = None if problem is None else problem.table
         problem = _priced(task, experiment, run, target, analysis, budget, granularity, coarser, talk)
         least = problem.cost.least()[0]
         if least <= problem.limit or least > _HOPELESS * problem.limit:
             break
     assert problem is not None  # there is always a grid
-    _ladder(problem, talk)
+    with talk.stage("analyse", "finding the least that can be reached"):
+        ladder = _ladder(problem)
+    talk.say(ladder)
+    _refuse_out_of_reach(problem)
     run.note("granularity", list(granularity))
     public = run.file("latency_table.json")
     if problem.table is not None and not public.exists():
@@ -179,8 +185,9 @@ def _priced(
     talk: Talk,
 ) -> Problem:
     """The problem on one grid of widths."""
-    space = _space(analysis, task, experiment, target, granularity)
-    _require_training_forward(task, analysis, space)
+    with talk.stage("analyse", f"laying out what may go in {task.name}"):
+        space = _space(analysis, task, experiment, target, granularity)
+        _require_training_forward(task, analysis, space)
     table = None
     if budget.kind == "latency":
         table = _table(task, run, target, analysis, space, granularity, coarser, talk)
@@ -321,15 +328,20 @@ def profile_path(run: RunDir, granularity: Grid) -> Path:
     return run.file(f"checkpoint/profile-{granularity}.json")
 
 
-def _ladder(problem: Problem, talk: Talk) -> None:
-    """Say what is reachable before any search, and refuse what is not."""
+def _ladder(problem: Problem) -> str:
+    """What is reachable, told before any search."""
     cost, limit = problem.cost, problem.limit
     least, _ = cost.least()
     half = cost.cost({d.name: d.nearest(d.width / 2) for d in problem.space.decisions})
-    talk.say(
+    return (
         f"{problem.budget.kind} in {cost.unit}: dense {figure(cost.dense)}, half of every width {figure(half)}"
         f" ({half / cost.dense:.0%}), least reachable {figure(least)} ({least / cost.dense:.0%}); limit {figure(limit)}"
     )
+
+
+def _refuse_out_of_reach(problem: Problem) -> None:
+    cost, limit = problem.cost, problem.limit
+    least, _ = cost.least()
     if least > limit:
         raise BudgetError(
             f"the budget {problem.budget} ({figure(limit)} {cost.unit}) cannot be met: the least reachable is"

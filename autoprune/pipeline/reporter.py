@@ -32,11 +32,13 @@ class Talk:
     Attributes:
         seconds: By stage.
         keep_seconds: Called with them after every stage; writes them down for a run that is resumed later.
+        keep_stage: Called with a stage's name for people when it begins, with None when it ends, however it does.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.keep_seconds: Callable[[dict[str, float]], None] | None = None
+        self.keep_stage: Callable[[str | None], None] | None = None
 
     def say(self, sentence: str) -> None:
         """One line for whoever watches."""
@@ -49,16 +51,22 @@ class Talk:
     def stage(self, name: str, what: str, total: int | None = None, done: int = 0) -> Iterator[Bar]:
         """A stage of the job: its time counts under `name`; `done` of its `total` were finished in earlier sessions."""
         start = time.perf_counter()
+        self._in_stage(what)
         try:
             with self.open_bar(what, total) as bar:
                 if done:
                     bar.begin(done)
                 yield bar
         finally:
+            self._in_stage(None)
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
             if self.keep_seconds is not None:
                 with contextlib.suppress(AutopruneError):  # the next file that cannot be written says so
                     self.keep_seconds(self.seconds)
+
+    def _in_stage(self, what: str | None) -> None:
+        if self.keep_stage is not None:
+            self.keep_stage(what)
 
 
 class Silent(Talk):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -19,6 +20,7 @@ __all__ = ["Progress"]
 
 _LINE_SECONDS = 15.0
 _BAR_SECONDS = 0.1
+_SILENT_SECONDS = 60.0  # after which work that reports nothing is said to go on
 
 
 class Progress:
@@ -31,7 +33,8 @@ class Progress:
             progress.update(k + 1, best_accuracy=0.913, latency="0.341 of 0.358 ms")
     ```
 
-    Updates come as often as the work likes; what is shown is throttled. The last state is always shown.
+    Updates come as often as the work likes; what is shown is throttled. The last state is always shown. Without a
+    terminal a line comes at least once a minute, from a thread of its own, whether the work reports or not.
 
     Args:
         what: The work's name.
@@ -65,7 +68,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         self._started = self._clock()
-        self._display.start()
+        self._display.start(lambda: self._text(self._clock(), still=True))
         return self
 
     def __exit__(
@@ -110,9 +113,12 @@ class Progress:
         self._due, self._shown = now + self._display.every, True
         self._display.show(self._done, self._total, self._text(now))
 
-    def _text(self, now: float) -> str:
+    def _text(self, now: float, *, still: bool = False) -> str:
         done = f"{self._done}/{self._total}" if self._total is not None else str(self._done)
         figures = [figure(name, value) for name, value in self._figures.items()]
+        if still:
+            begun = [done, *figures] if self._done or figures else []
+            return ", ".join([*begun, "still at it", f"{duration(now - self._started)} so far"])
         return ", ".join([done, *figures, self._time(now)])
 
     def _time(self, now: float) -> str:
@@ -131,7 +137,7 @@ class _Display(Protocol):
 
     every: float
 
-    def start(self) -> None: ...
+    def start(self, still: Callable[[], str]) -> None: ...
     def show(self, done: int, total: int | None, text: str) -> None: ...
     def say(self, line: str) -> None: ...
     def stop(self) -> None: ...
@@ -144,22 +150,58 @@ class _Lines:
 
     def __init__(self, what: str, console: Console) -> None:
         self._what, self._console = what, console
+        self._heartbeat: _Heartbeat | None = None
 
-    def start(self) -> None:
-        """A line needs no preparation."""
+    def start(self, still: Callable[[], str]) -> None:
+        """Watch over silence, unless nothing is shown at all."""
+        if not self._console.quiet:
+            self._heartbeat = _Heartbeat(lambda: self.say(f"{self._what}: {still()}"))
 
     def stop(self) -> None:
-        """A line needs no end."""
+        """Watch no longer."""
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
 
     def show(self, done: int, total: int | None, text: str) -> None:
         self.say(f"{self._what}: {text}")
 
     def say(self, line: str) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.put_off()
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+class _Heartbeat:
+    """Speaks after every minute of silence.
+
+    Args:
+        speak: Called from another thread.
+    """
+
+    def __init__(self, speak: Callable[[], None]) -> None:
+        self._speak, self._last, self._ended = speak, time.monotonic(), threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread.start()
+
+    def put_off(self) -> None:
+        """Something was said just now."""
+        self._last = time.monotonic()
+
+    def stop(self) -> None:
+        """Speak no more; returns when the thread has ended."""
+        self._ended.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(max(0.0, self._last + _SILENT_SECONDS - time.monotonic())):
+            if time.monotonic() >= self._last + _SILENT_SECONDS:
+                self.put_off()
+                self._speak()
+
+
 class _Bar(_Lines):
-    """A bar that stays when the work is done."""
+    """A bar that stays when the work is done, if the work has reported anything."""
 
     every = _BAR_SECONDS
 
@@ -176,16 +218,19 @@ class _Bar(_Lines):
         self._total = total
         self._bars = RichProgress(name, BarColumn(bar_width=24), text, console=console, transient=False, expand=True)
         self._task: TaskID | None = None
+        self._reported = False
 
-    def start(self) -> None:
+    def start(self, still: Callable[[], str]) -> None:
         self._task = self._bars.add_task(self._what, total=self._total, text="")
         self._bars.start()
 
     def show(self, done: int, total: int | None, text: str) -> None:
+        self._reported = True
         if self._task is not None:
             self._bars.update(self._task, completed=done, total=total, text=text)
 
     def stop(self) -> None:
+        self._bars.live.transient = not self._reported
         self._bars.stop()
 
 

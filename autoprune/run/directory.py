@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -26,6 +27,8 @@ Value = TypeVar("Value")
 
 _open: set[Path] = set()  # by this process, which the kernel's lock does not keep from its own runs
 
+_STAGE = "checkpoint/stage"  # what a process is at; one that was killed leaves it behind
+
 _MAY_DIFFER = ("run", "data_dir", "table")  # where things lie says nothing about what comes out
 
 
@@ -45,7 +48,7 @@ class RunDir:
         path: The folder.
         experiment: The resolved settings.
         created: Whether this process made the folder.
-        notices: What differs from the machine that started the run, a line each.
+        notices: What differs from the machine that started the run, and where a killed process ended; a line each.
     """
 
     def __init__(
@@ -111,6 +114,9 @@ class RunDir:
             was, now = recorded.get(key), here.get(key)
             if was != now:
                 self.notices.append(f"{key} was {was} when the run started, now {now}: results may differ")
+        with contextlib.suppress(OSError):
+            died = self.file(_STAGE).read_text(encoding="utf-8", errors="replace").strip()
+            self.notices += [f'the last process ended in the stage "{died}"; going on there'] if died else []
         return stored.replace(**{name: getattr(experiment, name) for name in _MAY_DIFFER})
 
     def _read_journal(self) -> dict[str, Any]:
@@ -159,6 +165,21 @@ class RunDir:
     def file(self, name: str) -> Path:
         """Path of a file in the run."""
         return self.path / name
+
+    def in_stage(self, what: str | None) -> None:
+        """Keep what this process is at, so that one that goes on after it was killed can say so; None at its end.
+
+        A note for people: where it cannot be written, it is left out.
+        """
+        path = self.file(_STAGE)
+        with contextlib.suppress(OSError):
+            if what is None:
+                path.unlink(missing_ok=True)
+                return
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = path.with_suffix(".tmp")
+            fresh.write_text(what, encoding="utf-8")
+            fresh.replace(path)
 
     def once(self, key: str, compute: Callable[[], Value]) -> Value:
         """A value that decided something: computed the first time, read back ever after.

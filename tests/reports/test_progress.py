@@ -128,3 +128,34 @@ def test_a_throttled_update_takes_less_than_50_microseconds(terminal):
             progress.update(done, best_accuracy=0.9, latency="0.34 of 0.36 ms")
         taken = time.thread_time() - start
     assert taken / 5000 < 50e-6
+
+
+def test_without_a_terminal_silent_work_is_said_to_go_on(log, monkeypatch):
+    monkeypatch.setattr("autoprune.reports.progress._SILENT_SECONDS", 0.05)
+    clock = Clock()
+    with Progress("verify", None, log, clock=clock):
+        clock.now += 60
+        end = time.monotonic() + 10
+        while len(lines(log)) < 2 and time.monotonic() < end:
+            time.sleep(0.005)
+    said = len(lines(log))
+    assert lines(log)[:2] == ["verify: still at it, 1:00 min so far"] * 2
+    time.sleep(0.2)
+    assert len(lines(log)) == said  # nothing after the end
+
+
+def test_what_is_known_stands_in_the_line_that_breaks_a_silence(log, monkeypatch):
+    monkeypatch.setattr("autoprune.reports.progress._SILENT_SECONDS", 0.05)
+    with Progress("search", 40, log, clock=Clock()) as progress:
+        progress.update(3, best="91.0%")
+        end = time.monotonic() + 10
+        while len(lines(log)) < 2 and time.monotonic() < end:
+            time.sleep(0.005)
+    assert lines(log)[1] == "search: 3/40, best 91.0%, still at it, 0.0 s so far"
+
+
+def test_a_bar_that_was_told_nothing_does_not_stay():
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, legacy_windows=False, _environ={})
+    with Progress("loading", None, console):
+        pass
+    assert console.file.getvalue().endswith("\x1b[1A\x1b[2K")  # its line is wiped

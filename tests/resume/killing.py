@@ -75,9 +75,9 @@ def instrument(moment, margin, entries):
         moment("scoring")
         return score(self, choices)
 
-    def one_epoch(self):
+    def one_epoch(self, *given):
         moment("epoch")
-        return epoch(self)
+        return epoch(self, *given)
 
     tempfile.mkstemp, Path.replace, RunDir.append_row = mkstemp, replace, append_row
     Scorer.__call__, Trainer._one_epoch = scored, one_epoch

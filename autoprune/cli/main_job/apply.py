@@ -27,7 +27,9 @@ def apply(
     ] = None,
 ) -> None:
     """Rebuild a pruned network from dense weights and a policy."""
+    from autoprune.cli.screen import Screen
     from autoprune.pipeline.load import apply_files, parameters
 
-    small = apply_files(policy, model, weights, out)
+    with Screen().stage("apply", "rebuilding the pruned network"):
+        small = apply_files(policy, model, weights, out)
     typer.echo(f"weights: {out} ({parameters(small):,} parameters)")

@@ -27,8 +27,10 @@ def export(
     out: Annotated[Path, typer.Option(help="the file to write; for pretrained a folder")],
 ) -> None:
     """Write the small network of a run; ONNX, pt2 and pretrained are checked against its outputs first."""
+    from autoprune.cli.screen import Screen
     from autoprune.pipeline.load import export_run
 
-    export_run(run, form, out)
+    with Screen().stage("export", f"writing {form}"):
+        export_run(run, form, out)
     size = sum(path.stat().st_size for path in (out.iterdir() if out.is_dir() else [out]))
     typer.echo(f"{form}: {out} ({size:,} bytes)")

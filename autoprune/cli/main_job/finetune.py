@@ -36,9 +36,11 @@ def _finetune(experiment: Experiment) -> None:
 
     check_settings(experiment)
     with use_threads(experiment.train_threads):
-        task = load_task(experiment)
+        screen = Screen()
+        with screen.stage("load", "loading the network and its data"):
+            task = load_task(experiment)
         with opened_run(experiment, resume=True) as run:
-            result = finished_result(run) or compress_job(task, run, Screen())
+            result = finished_result(run) or compress_job(task, run, screen)
             if not run.file("report.html").exists():
                 write_html(run.path)
     print_result(result)

@@ -45,7 +45,9 @@ def _one(part: Part, flags: Flags) -> None:
 
     experiment = part.experiment
     with use_threads(experiment.train_threads):
-        task = load_task(experiment)
+        screen = Screen()
+        with screen.stage("load", "loading the network and its data"):
+            task = load_task(experiment)
         with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as run:
-            search_job(task, run, Screen())
+            search_job(task, run, screen)
             typer.echo(f"policy: {run.file('policy.json')}   (autoprune finetune {run.path})")

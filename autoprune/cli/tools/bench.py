@@ -64,15 +64,17 @@ def bench(
         raise InputError(f"--out {out} is a file; name a folder")
     devices = chosen_targets([name.strip() for name in targets.split(",") if name.strip()], threads)
     choice = ModelChoice(subject, policy, keep, granularity, weights, data, data_dir, shape)
-    if is_model(subject):
-        compared = subject_of_model(choice, scored=not no_accuracy)
-    else:
-        _refuse_options_of_models(choice)
-        compared = subject_of_run(Path(subject), data_dir=data_dir, scored=not no_accuracy)
-        out = out or Path(subject)
+    screen = Screen()
+    with screen.stage("load", "loading the networks and their data"):
+        if is_model(subject):
+            compared = subject_of_model(choice, scored=not no_accuracy)
+        else:
+            _refuse_options_of_models(choice)
+            compared = subject_of_run(Path(subject), data_dir=data_dir, scored=not no_accuracy)
+            out = out or Path(subject)
     if out is not None:
         require_writable(out)
-    content = bench_subject(in_batches_of(compared, target_batch), devices, repetitions, Screen())
+    content = bench_subject(in_batches_of(compared, target_batch), devices, repetitions, screen)
     _print(content, as_json)  # first: a disk that is full by now takes nothing of it away
     written = [] if out is None else write_bench(content, out)
     if not as_json:

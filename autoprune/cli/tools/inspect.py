@@ -36,11 +36,13 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
 ) -> None:
     """Show the coupled groups of a model: members, widths, what is frozen and why, and what can be dropped whole."""
+    from autoprune.cli.screen import Screen
     from autoprune.pipeline.inspection import Wishes, inspection, model_and_example
 
-    network, example = model_and_example(model, data, data_dir, shape)
     wishes = Wishes(target, granularity, tuple(skip or ()), kinds, tuple(cap or ()), tuple(tie or ()))
-    content = inspection(model, network, example, wishes)
+    with Screen().stage("analyse", f"analysing {model}"):
+        network, example = model_and_example(model, data, data_dir, shape)
+        content = inspection(model, network, example, wishes)
     if as_json:
         typer.echo(json.dumps(content, indent=1))
         return

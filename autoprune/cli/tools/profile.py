@@ -71,9 +71,11 @@ def profile(
     if experiment.table is not None:
         known = DeviceTable.open(experiment.table, device.fingerprint())  # refused before minutes of work
         typer.echo(f"{len(known.entries)} layers of this device are known from {experiment.table}", err=True)
-    task = load_task(experiment)
-    analysis = analyse(task.model, task.example)
     screen = Screen()
+    with screen.stage("load", "loading the network and its data"):
+        task = load_task(experiment)
+    with screen.stage("analyse", f"analysing {task.name}"):
+        analysis = analyse(task.model, task.example)
     part = out.with_name(f"{out.name}.part")
     begun = LatencyTable.load(part) if part.exists() else None
     if begun is not None:
@@ -86,9 +88,11 @@ def profile(
             ) from error
     with saying(lambda: _interrupted(part)):
         if experiment.granule is None:
-            found = probe(device)
+            with screen.stage("profile", f"probing widths on {device.name}"):
+                found = probe(device)
             screen.say(f"granule of {device.name}: {found.granule} channels ({found.reason})")
-        space = space_for(experiment, analysis, device, experiment.granule, task.name)
+        with screen.stage("analyse", f"laying out what may go in {task.name}"):
+            space = space_for(experiment, analysis, device, experiment.granule, task.name)
         with screen.stage("profile", f"measuring layers on {device.name}") as bar:
             result = profiled(task, experiment, device, analysis, space, part, begun, bar)
         result.save(out)

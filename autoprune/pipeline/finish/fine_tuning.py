@@ -30,6 +30,7 @@ from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.reporter import Talk
 from autoprune.pipeline.search.finalists import Candidate
 from autoprune.pipeline.search.sessions import policy_key
+from autoprune.pipeline.stalls import StepWatch
 from autoprune.pipeline.task import Task
 from autoprune.reconstruction.batch_norm import reestimate_batch_norm
 from autoprune.run.directory import RunDir
@@ -55,7 +56,7 @@ def train_dense(task: Task, run: RunDir, epochs: int | None, seed: int, talk: Ta
         settings = TrainSettings(epochs=epochs or task.data.dense_epochs, seed=seed)
         trainer = Trainer(task.model, InEpochs(task.data.train), settings, loss=task.loss)
         with talk.stage("train", f"training {task.name} on {task.data.name}", settings.epochs) as bar:
-            _run(trainer, unfinished, bar)
+            _run(trainer, unfinished, bar, StepWatch(f"training {task.name}", talk.say))
         task.trained = True
     save_weights(task.model.state_dict(), path)
     unfinished.unlink(missing_ok=True)
@@ -96,9 +97,10 @@ def fine_tune(
         what: What this training is for, for people.
         start: The policy's network with weights of its own, left as it is; by default it is cut from the dense ones.
     """
-    small = problem.small(choices) if start is None else copy.deepcopy(start)
-    # The dense statistics are wrong for the cut, and a short fine-tuning would keep much of them.
-    reestimate_batch_norm(small, problem.task.data.calibration)
+    with talk.stage("finetune", f"before {what}: cutting, recalibrating"):
+        small = problem.small(choices) if start is None else copy.deepcopy(start)
+        # The dense statistics are wrong for the cut, and a short fine-tuning would keep much of them.
+        reestimate_batch_norm(small, problem.task.data.calibration)
     name = f"{'tuned' if start is None else 'carried'}-{policy_key(choices)}-{epochs}-{seed}"
     settings = TrainSettings(epochs=epochs, lr=0.05, warmup_epochs=0.5, weight_decay=5e-4, seed=seed)
     batches = InEpochs(problem.task.data.train, first=(seed + 1) * 100_003)
@@ -136,30 +138,39 @@ def train_small(
     teacher = None if task.loss is not None else task.model
     trainer = Trainer(small, batches, settings, teacher=teacher, loss=task.loss)
     with talk.stage("finetune", what, settings.epochs) as bar:
-        _run(trainer, unfinished, bar)
+        _run(trainer, unfinished, bar, StepWatch(what, talk.say))
     save_weights(small.state_dict(), path)
     unfinished.unlink(missing_ok=True)
     return small
 
 
-def _run(trainer: Trainer, checkpoint: Path, bar: Any) -> None:
+def _run(trainer: Trainer, checkpoint: Path, bar: Any, watch: StepWatch) -> None:
     """Train to the end, from the checkpoint if there is one; who saves the weights then removes it."""
     if checkpoint.exists():
         trainer.load_state_dict(_read(checkpoint))
         bar.begin(trainer.epoch)
     saved = time.monotonic()
+    figures: dict[str, str] = {}
+
+    def stepped(number: int, steps: int) -> None:
+        watch.step(number, steps)
+        bar.update(trainer.epoch, **figures, step=f"{number}/{steps}")
 
     def after(result: EpochResult) -> None:
         nonlocal saved
-        bar.update(result.epoch, loss=f"{result.loss:.3f}")
+        figures["loss"] = f"{result.loss:.3f}"
+        bar.update(result.epoch, **figures)
         if time.monotonic() - saved > _SAVE_EVERY:
             content = io.BytesIO()  # torch's own writer tells of a full disk by a RuntimeError
             torch.save(trainer.state_dict(), content)
             with replacing(checkpoint) as temporary:
                 temporary.write_bytes(content.getbuffer())
             saved = time.monotonic()
+        watch.epoch(result.epoch)
 
-    trainer.run(on_epoch=after)
+    watch.epoch(trainer.epoch)
+    with watch:
+        trainer.run(on_epoch=after, on_step=stepped)
 
 
 def _read(checkpoint: Path) -> dict[str, Any]:
@@ -221,7 +232,9 @@ def tournament(
             what = f"fine-tuning finalist {number} of {len(left)}, epochs"
 
             def play(c: Candidate = candidate, what: str = what, length: int = short) -> float:
-                return merit(problem, fine_tune(problem, c.choices, length, seed, talk, what), batches)
+                tuned = fine_tune(problem, c.choices, length, seed, talk, what)
+                with talk.stage("finetune", f"after {what}: comparing"):
+                    return merit(problem, tuned, batches)
 
             scored.append((problem.run.once(f"finalist {policy_key(candidate.choices)} {short}", play), candidate))
         if not pairs:

@@ -105,7 +105,8 @@ def _step(
 ) -> dict[str, Any]:
     """One job, whose report's accuracies are those on the search split."""
     step = _experiment(experiment, run, share)
-    task = load(step)
+    with talk.stage("load", f"loading the network and its data for latency {share}%"):
+        task = load(step)
     task.data = dataclasses.replace(task.data, test=task.data.search)
     try:
         with opened_run(step, resume=True, like=_like(run)) as opened:

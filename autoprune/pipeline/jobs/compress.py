@@ -55,6 +55,7 @@ def prepare(task: Task, run: RunDir, talk: Talk) -> Problem:
     for notice in run.notices:
         talk.say(notice)
     talk.seconds = dict(run.noted("seconds") or {})  # of earlier sessions
+    talk.keep_stage = run.in_stage
     talk.keep_seconds = lambda seconds: run.note("seconds", seconds)
     problem = build_problem(task, experiment, run, talk)
     run.stands()
@@ -70,7 +71,8 @@ def search_job(task: Task, run: RunDir, talk: Talk) -> Search:
         BudgetError: If nothing meets the budget.
     """
     problem = prepare(task, run, talk)
-    search = start_search(problem)
+    with talk.stage("search", "reading the search split"):
+        search = start_search(problem)
     play(search, talk)
     leader = agents.best(search.records)[0]
     if not run.file("policy.json").exists():
@@ -223,7 +225,9 @@ def final_timing(
         return timings, *metered
     if problem.budget.kind == "energy" and problem.energy.measured:
         talk.say("the sensor gave no energy for the finished network: the budget is judged by the fitted model")
-    return timings, _counted(problem, network), problem.limit
+    with talk.stage("verify", "counting what the finished network costs"):
+        counted = _counted(problem, network)
+    return timings, counted, problem.limit
 
 
 def _measured_energy(problem: Problem, timings: Mapping[str, Timing]) -> tuple[float, float] | None:

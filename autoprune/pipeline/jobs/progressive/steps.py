@@ -101,8 +101,10 @@ class Walk:
         """Row 0: the dense network."""
         begun = time.perf_counter()
         self._at = Carried.dense(self.problem)
-        scoring, fresh = self.problem.task.search_parts
-        judge, network = self.problem.task.judge, self._at.network
+        network = self._at.network
+        with self.talk.stage("score", "scoring the dense network"):
+            scoring, fresh = self.problem.task.search_parts
+            cut_score, score = (self.problem.task.judge(network, batches) for batches in (scoring, fresh))
         timing, watched = self._measured(self._at, self._at.choices, "step 0 watch")
         return {
             **self._figures(self._at.choices, timing, self.problem.cost.dense),
@@ -110,8 +112,8 @@ class Walk:
             "shrunk": [],
             "timed": [self._at.choices],
             "proposals": 0,
-            "accuracy_cut": judge(network, scoring),
-            "accuracy": judge(network, fresh),
+            "accuracy_cut": cut_score,
+            "accuracy": score,
             **watched,
             "seconds": time.perf_counter() - begun,
         }
@@ -135,6 +137,8 @@ class Walk:
                 break
             self.talk.say(f"step {number} measures {over:.1%} of the limit instead of {wanted:.1%}: it shrinks further")
         after = self._tuned(before, choices, number)
+        with self.talk.stage("score", f"scoring step {number}"):
+            score = self.problem.task.judge(after.network, self.problem.task.search_parts[1])
         row = {
             **self._figures(choices, timing, chosen["cost"]),
             "goal": wanted,
@@ -142,7 +146,7 @@ class Walk:
             "timed": timed,
             "proposals": scored,
             "accuracy_cut": chosen["accuracy"],
-            "accuracy": self.problem.task.judge(after.network, self.problem.task.search_parts[1]),
+            "accuracy": score,
             **watched,
             "throttled": in_all(waits),
             "seconds": time.perf_counter() - begun,
@@ -193,8 +197,9 @@ class Walk:
         best = max(scores)
         equal = [proposal for proposal, score in zip(offered, scores, strict=True) if score == best]
         if len(equal) > 1:
-            by_loss = Scorer(*pieces, lambda network, batches: merit(self.problem, network, batches))
-            equal.sort(key=lambda proposal: -by_loss(self.problem.space.units(proposal.choices)))
+            with self.talk.stage("propose", "comparing the best proposals"):
+                by_loss = Scorer(*pieces, lambda network, batches: merit(self.problem, network, batches))
+                equal.sort(key=lambda proposal: -by_loss(self.problem.space.units(proposal.choices)))
         return equal[0], best
 
     def _measured(self, at: Carried, choices: Mapping[str, int], key: str) -> tuple[Timing, dict[str, Any]]:
@@ -215,8 +220,10 @@ class Walk:
 
     def _tuned(self, before: Carried, choices: Mapping[str, int], number: int) -> Carried:
         """The current network, cut further and fine-tuned for a moment; its weights lie in the run."""
-        after, experiment, data = before.narrowed(self.problem, choices), self.experiment, self.problem.task.data
-        reestimate_batch_norm(after.network, data.calibration)
+        experiment, data = self.experiment, self.problem.task.data
+        with self.talk.stage("finetune", f"cutting, recalibrating step {number}"):
+            after = before.narrowed(self.problem, choices)
+            reestimate_batch_norm(after.network, data.calibration)
         epochs = experiment.step_epochs if experiment.step_batches is None else 1
         seed = stream(experiment.seed, number)  # a loader that shuffles gives every step batches of its own
         settings = TrainSettings(epochs=epochs, lr=_RATE, warmup_epochs=0, weight_decay=5e-4, seed=seed)
