@@ -1,15 +1,14 @@
 """Models: a small zoo, any `package.module:factory`, and weights in files."""
 
 from autoprune.models.build import ZOO, build
-from autoprune.models.build.mobilenet import mobilenet_v1, mobilenet_v2
-from autoprune.models.build.resnet import plain20, resnet20, resnet32, resnet56
-from autoprune.models.build.vgg import vgg16_bn
 from autoprune.models.layout import canonical, canonical_convolutions, computing
 from autoprune.models.modes import in_mode
 from autoprune.models.outputs import inputs_of, output_of, with_tensor_output
 from autoprune.models.precision import autocast, bf16_is_fast, device_of, uses_bf16
 from autoprune.models.weights import load_weights, read_weights, save_weights
 from autoprune.models.zoo.mobilenet import mobilenet_v1, mobilenet_v2
+from autoprune.models.zoo.resnet import plain20, resnet20, resnet32, resnet56
+from autoprune.models.zoo.vgg import vgg16_bn
 
 __all__ = [
     "ZOO",

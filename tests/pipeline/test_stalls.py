@@ -2,7 +2,7 @@
 
 import time
 
-from autoprune.pipeline.stalls import StepWatch
+from autoprune.pipeline.finish.stalls import StepWatch
 
 
 def wait_for(said, count):

@@ -26,11 +26,11 @@ from autoprune.models import (
     read_weights,
     save_weights,
 )
+from autoprune.pipeline.finish.stalls import StepWatch
 from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.reporter import Talk
 from autoprune.pipeline.search.finalists import Candidate
 from autoprune.pipeline.search.sessions import policy_key
-from autoprune.pipeline.stalls import StepWatch
 from autoprune.pipeline.task import Task
 from autoprune.reconstruction.batch_norm import reestimate_batch_norm
 from autoprune.run.directory import RunDir
