@@ -7,7 +7,7 @@ from autoprune.reports.compare import compare, pareto_picture
 from autoprune.reports.html.run_page import write_html
 from autoprune.reports.progress import Progress
 from autoprune.reports.tables import summary_lines, summary_table
-from autoprune.reports.tensorboard import SearchWriter
+from autoprune.reports.tensorboard.search import SearchWriter
 from autoprune.run.report import Report, read_report
 
 __all__ = [

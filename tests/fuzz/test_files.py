@@ -238,7 +238,7 @@ def test_pages_without_pictures(valid, folder, data):
         raise MissingExtraError("matplotlib", "report")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("autoprune.reports.html.picture.inline_svg", not_here)
+        patch.setattr("autoprune.reports.html.rendering.svg_address", not_here)
         for name in ("policy_figure", "episodes_figure", "scatter_figure"):
             patch.setattr(f"autoprune.reports.figures.search.{name}", not_here)
         attempt("page", lambda: use_page(run))

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import yaml
 
+from autoprune.agents import EpisodeRecord
+from autoprune.hardware.tables.latency_table import LatencyTable
 from autoprune.space import Decision, SearchSpace
 
 LIMIT, DENSE_MS = 0.3575, 0.715
@@ -30,19 +32,18 @@ def rows_of(space, count, seed=0, warmup=10):
         keep = np.mean([choices[d.name] / d.width for d in space.decisions])
         cost = float(min(LIMIT, DENSE_MS * (0.1 + 0.8 * keep) * draw.uniform(0.95, 1.05) * 0.9))
         accuracy = float(np.clip(0.55 + 0.5 * keep * draw.uniform(0.8, 1.1) + 0.1 * k / count, 0, 0.95))
-        rows.append(
-            {
-                "episode": k,
-                "agent": "ddpg",
-                "choices": choices,
-                "accuracy": accuracy,
-                "predicted_cost": cost,
-                "reward": accuracy - 1,
-                "seconds": 0.8,
-                "cached": k % 7 == 6,
-                "warmup": k < warmup,
-            }
+        record = EpisodeRecord(
+            episode=k,
+            agent="ddpg",
+            choices=choices,
+            accuracy=accuracy,
+            predicted_cost=cost,
+            reward=accuracy - 1,
+            seconds=0.8,
+            cached=k % 7 == 6,
+            warmup=k < warmup,
         )
+        rows.append(record.to_row())
     return rows
 
 
@@ -69,9 +70,12 @@ def report_of(**changes):
         "baselines": {"uniform": {**pruned, "accuracy": 0.912, "latency_ms": 0.351}},
         "budget": {"kind": "latency", "requested": "50%", "limit": 0.3575, "measured": 0.343, "met": True},
         "latency_table": {
-            "table": {"mean": 0.012, "worst": 0.034, "n": 12},
-            "macs_only": {"mean": 0.085, "worst": 0.17, "n": 12},
-            "call_overhead_ms": 0.003,
+            "target": "onnxruntime",
+            "entries": 692,
+            "estimated": 0,
+            "fitted_on": 28,
+            "error": {"mean": 0.012, "worst": 0.034, "networks": 12},
+            "error_of_macs_alone": {"mean": 0.085, "worst": 0.17, "networks": 12},
         },
         "seconds": {"profile": 61.2, "search": 241.0, "finetune": 380.5},
         "agent": "ddpg",
@@ -85,7 +89,7 @@ def write_run(folder, space, *, report=None, rows=None, policy=True, settings=Tr
     """A finished run's files, as many of them as asked for."""
     folder.mkdir(parents=True)
     rows = rows_of(space, 60) if rows is None else rows
-    (folder / "report.json").write_text(json.dumps(report_of() if report is None else report))
+    (folder / "report.json").write_text(json.dumps(report_of(decisions=space.units({})) if report is None else report))
     (folder / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     if policy:
         best = max(rows, key=lambda row: row["reward"])["choices"] if rows else space.dense
@@ -97,7 +101,5 @@ def write_run(folder, space, *, report=None, rows=None, policy=True, settings=Tr
         }
         (folder / "experiment.yaml").write_text(yaml.safe_dump(content))
     if table:
-        decisions = [{"name": d.name, "width": d.width, "options": list(d.options)} for d in space.decisions]
-        content = {"schema": "autoprune.latency_table/1", "unit": "ms", "space": {"decisions": decisions}}
-        (folder / "latency_table.json").write_text(json.dumps(content))
+        LatencyTable(space, (), {"target": "onnxruntime"}).save(folder / "latency_table.json")
     return folder

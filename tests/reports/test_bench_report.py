@@ -5,7 +5,8 @@ import sys
 from rich.console import Console
 from test_html import HOSTILE, Page
 
-from autoprune.reports.html.bench_page import bench_lines, bench_tables, write_bench
+from autoprune.reports.bench import bench_lines, bench_tables
+from autoprune.reports.html.bench_page import write_bench
 
 
 def figures(accuracy, scale):
@@ -73,7 +74,7 @@ def test_the_page_holds_the_same_and_escapes_names(tmp_path):
     ]  # fmt: skip
     assert page.table("target")[HOSTILE][-1] == "not measured"
     assert "script" not in page.tags
-    assert page.tags.count("svg") == 1
+    assert len(page.pictures) == 1
     assert written[2].read_bytes().startswith(b"\x89PNG")
 
 
@@ -91,4 +92,4 @@ def test_a_network_alone(tmp_path):
         row.pop("pruned", None), row.pop("ratio", None)
     text = printed(content)
     assert "0.348" in text
-    assert Page(write_bench(content, tmp_path)[1]).tags.count("svg") == 1
+    assert len(Page(write_bench(content, tmp_path)[1]).pictures) == 1

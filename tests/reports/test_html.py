@@ -1,18 +1,35 @@
+import base64
+import dataclasses
 import json
 import re
 import sys
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import pytest
 from fake_runs import report_of, rows_of, six_decisions, write_run
 
 from autoprune.errors import InputError, RunError
 from autoprune.reports import write_html
+from autoprune.reports.figures._matplotlib import DARK, LIGHT
+from autoprune.reports.html.search import search_of
 from autoprune.run.report import Report, dense_widths
 from autoprune.space import Decision, SearchSpace
 
-VOID = {"meta", "br", "hr", "img", "link", "input"}
+VOID = {"meta", "br", "hr", "img", "source", "link", "input"}
+INSIDE = "data:image/svg+xml;base64,"
 HOSTILE = "<script>alert(1)</script>\"' & $x$ --> [b]"
+
+
+def svg_within(address):
+    """The SVG that an address holds, well-formed and without anything from elsewhere."""
+    assert address.startswith(INSIDE)
+    text = base64.b64decode(address.removeprefix(INSIDE), validate=True).decode()
+    names = [element.tag.rpartition("}")[2] for element in ElementTree.fromstring(text).iter()]
+    assert not {"script", "foreignObject", "a"} & set(names)
+    for reference in re.findall(r'href="([^"]*)"', text):
+        assert reference.startswith(("#", "data:image/png;base64,")), reference
+    return text
 
 
 class Page(HTMLParser):
@@ -22,6 +39,7 @@ class Page(HTMLParser):
         super().__init__()
         self.path, self.open, self.tags, self.attributes, self.ids = path, [], [], [], []
         self.tables, self.words = [], []
+        self.pictures = []  # of each the SVG for light pages, then the one for dark pages
         self.feed(path.read_text(encoding="utf-8"))
         self.close()
         assert not self.open, f"never closed: {self.open}"
@@ -32,6 +50,13 @@ class Page(HTMLParser):
         self.ids += [value for name, value in attrs if name == "id"]
         if tag not in VOID:
             self.open.append(tag)
+        given = dict(attrs)
+        if tag == "source":
+            assert given["media"] == "(prefers-color-scheme: dark)"
+            self.pictures.append({"dark": svg_within(given["srcset"])})
+        if tag == "img":
+            assert given["alt"]
+            self.pictures[-1]["light"] = svg_within(given["src"])
         if tag == "table":
             self.tables.append([])
         if tag == "tr":
@@ -78,7 +103,7 @@ def test_the_page_says_what_came_out(page):
     assert list(results) == ["dense", "pruned", "fine-tuned", "uniform baseline"]
     assert results["dense"] == ["92.70 %", "0.715", "0.720", "31.0 M", "272 k"]
     assert results["fine-tuned"][1] == "0.343 48 %"
-    assert page.tags.count("svg") == 3
+    assert len(page.pictures) == 3
     assert "No picture" not in page.text
 
 
@@ -94,8 +119,8 @@ def test_the_policys_table_is_the_policy(page, space):
 
 def test_latency_tables_error_stands_beside_the_macs_only_fit(page):
     rows = page.table("prediction")
-    assert rows == {"table": ["1.2 %", "3.4 %", "12"], "macs only": ["8.5 %", "17.0 %", "12"]}
-    assert page.table("error")["call overhead ms"] == ["0.003"]
+    assert rows == {"error": ["1.2 %", "3.4 %", "12"], "error of macs alone": ["8.5 %", "17.0 %", "12"]}
+    assert page.table("latency table")["entries"] == ["692"]
 
 
 def test_settings_and_environment_are_shown(page):
@@ -110,23 +135,34 @@ def test_the_page_is_valid_self_contained_and_without_scripts(page):
     source = page.path.read_text()
     assert source.startswith('<!DOCTYPE html>\n<html lang="en">')
     assert len(page.ids) == len(set(page.ids))
-    assert not {"script", "link", "iframe", "img", "object", "metadata"} & set(page.tags)
+    assert not {"script", "link", "iframe", "object", "metadata"} & set(page.tags)
     for tag, name, value in page.attributes:
         assert not name.startswith("on"), (tag, name)
-        assert name not in ("src", "href") or value.startswith("#"), (tag, name, value)
+        assert name not in ("src", "srcset", "href") or value.startswith(INSIDE), (tag, name, value)
     assert not re.search(r"https?:|@import|url\((?!#)", source)
     for reference in re.findall(r'(?:url\(|href=")#([^)"]+)', source):
         assert reference in page.ids
 
 
-def test_pictures_take_the_pages_colours(page):
-    """No colour is fixed, so that the pictures follow light and dark."""
-    source = page.path.read_text()
-    svgs = "".join(re.findall(r"<svg.*?</svg>", source, flags=re.S))
-    assert "var(--kept)" in svgs
-    assert not re.findall(r"#[0-9a-f]{6}\b", svgs)
-    defined = set(re.findall(r"(--\w+):", source))
-    assert set(re.findall(r"var\((--\w+)\)", source)) <= defined
+def test_pictures_follow_light_and_dark(page):
+    """Every picture is there in both palettes, the same but for the colours."""
+    light, dark = (dataclasses.asdict(palette) for palette in (LIGHT, DARK))
+    assert set(light.values()).isdisjoint(dark.values())
+    for picture in page.pictures:
+        assert not [colour for colour in dark.values() if colour in picture["light"]]
+        assert light["ink"] in picture["light"]
+        translated = picture["light"]
+        for name, colour in light.items():
+            translated = translated.replace(colour, dark[name])
+        assert re.sub(r"\bm[0-9a-f]{10}\b", "", translated) == re.sub(r"\bm[0-9a-f]{10}\b", "", picture["dark"])
+
+
+def test_the_page_and_its_pictures_have_the_same_colours(page):
+    style = re.search(r"<style>(.*?)</style>", page.path.read_text(), flags=re.S)[1]
+    for palette in (LIGHT, DARK):
+        for name in ("ink", "grid", "chosen", "paper"):
+            assert f"--{name}: {getattr(palette, name)}" in style
+    assert set(re.findall(r"var\((--\w+)\)", style)) <= set(re.findall(r"(--\w+):", style))
 
 
 def test_the_chosen_episode_is_marked(page):
@@ -146,6 +182,7 @@ def test_hostile_names_stay_text(tmp_path):
     assert list(page.table("decision")) == names
     assert f"{HOSTILE} baseline" in page.table("network")
     assert "<b>run & co" in page.text
+    assert all(HOSTILE in "".join(ElementTree.fromstring(svg).itertext()) for svg in page.pictures[0].values())
 
 
 def test_without_optional_files_the_page_says_what_is_missing(tmp_path, space):
@@ -185,30 +222,28 @@ def test_a_missed_budget_says_so(tmp_path, space):
     assert "Budget not met: 60.0 k parameters against a limit of 50.0 k parameters (50k), 20.0 % over" in text
 
 
-def test_dense_widths_come_from_the_report_the_table_or_the_fingerprint(space):
+def test_dense_widths_come_from_the_report_or_the_fingerprint(space):
     widths = {d.name: d.width for d in space.decisions}
     plain, policy = Report.of(report_of()), space.uniform(0.5)
-    table = {"space": {"decisions": [{"name": d.name, "width": d.width} for d in space.decisions]}}
     layers = [[d.name, "Conv2d", {"weight": [d.width, 3, 3, 3]}] for d in space.decisions]
     layers += [["", "Net", {}], ["fc", "Linear", {"weight": [10, 64], "bias": [10]}]]
     marked = SearchSpace(space.decisions, model={"name": "x", "layers": layers, "sha256": ""}).uniform(0.5)
-    assert dense_widths(Report.of(report_of(decisions=widths)), policy, {}) == widths
-    assert dense_widths(plain, policy, table) == widths
-    assert dense_widths(plain, marked, {}) == widths
-    assert dense_widths(plain, policy, {}) == {}
+    assert dense_widths(Report.of(report_of(decisions=widths)), policy) == widths
+    assert dense_widths(plain, marked) == widths
+    assert dense_widths(plain, policy) == {}
 
 
 def test_a_fingerprint_that_cannot_be_the_decisions_width_is_not_used():
     space = SearchSpace(
         (Decision("a", 8, (8,)),), model={"layers": [["a", "ConvTranspose2d", {"weight": [3, 8, 1, 1]}]]}
     )
-    assert dense_widths(Report.of({}), space.uniform(1.0), {}) == {}
+    assert dense_widths(Report.of({}), space.uniform(1.0)) == {}
 
 
 def test_without_matplotlib_tables_stay_and_one_line_says_why(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     page = Page(write_html(run))
-    assert "svg" not in page.tags
+    assert not page.pictures
     assert "pip install 'autoprune[report]'" in page.text
     assert len(page.table("decision")) == 6
     assert len(page.table("episode")) == 5
@@ -269,10 +304,8 @@ def test_a_folder_that_is_not_there_is_no_run(tmp_path):
 
 def test_with_tied_layers_the_chosen_episode_is_marked_too(tmp_path):
     """A policy names every group, an episode the decision that they share."""
-    from autoprune.reports.html.run_page import _search
-
     episodes = [{"episode": k, "choices": {"a": k}, "cost": 1.0, "accuracy": 0.5, "reward": -k} for k in range(3)]
     policy = SearchSpace((Decision("a", 2, (1, 2)),)).policy({"a": 1}).model_copy(update={"choices": {"a": 7, "b": 9}})
     report = Report.of({"schema": "autoprune.report/1", "chosen": {"a": 1}})
-    rows = re.findall(r"<tr>.*?</tr>", str(_search(episodes, report, policy)), flags=re.DOTALL)
-    assert ["yes" in row for row in rows] == [False, False, True, False]
+    rows = search_of(episodes, report, policy).best.rows
+    assert [row[-1].text for row in rows] == ["", "yes", ""]

@@ -100,7 +100,7 @@ def _print(content: dict[str, Any], as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from autoprune.reports.html.bench_page import bench_lines, bench_tables
+    from autoprune.reports.bench import bench_lines, bench_tables
 
     console = Console(highlight=False, soft_wrap=True)
     for shown in bench_tables(content):

@@ -11,7 +11,7 @@ from autoprune.cost import FeasibleActions
 from autoprune.envs import PruningEnv, ScoreMemory, amc_features, largest_uniform
 from autoprune.pipeline.problem import Problem, figure
 from autoprune.pipeline.reporter import Talk
-from autoprune.reports.tensorboard import SearchWriter
+from autoprune.reports.tensorboard.search import SearchWriter
 from autoprune.techniques.scoring import Scorer
 
 __all__ = ["Search", "play", "project", "start_search", "uniform_choices"]

@@ -1,16 +1,16 @@
-"""Figures without pyplot, and what becomes of them: pixels, SVG inside a page, files.
+"""Figures without pyplot, and what becomes of them: pixels, pictures within a page, files.
 
 matplotlib is an optional extra; `new_figure` raises `MissingExtraError` without it.
 """
 
 from __future__ import annotations
 
+import base64
 import io
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,17 +21,19 @@ from autoprune.errors import InputError, MissingExtraError
 from autoprune.foundations.files import replacing
 
 __all__ = [
+    "DARK",
     "LIGHT",
-    "PAGE",
     "Figure",
     "Palette",
-    "inline_svg",
     "legend",
     "new_figure",
     "pixels",
     "require_matplotlib",
     "save",
+    "svg_address",
 ]
+
+_DPI = 150  # of pixels, also of those inside an SVG
 
 Figure: TypeAlias = Any  # matplotlib is optional and has no place in an import here
 
@@ -47,7 +49,7 @@ class Palette:
         dense: The dense network; warm-up.
         limit: The budget.
         chosen: The chosen policy; the best so far.
-        paper: Behind everything; `none` is transparent.
+        paper: Behind everything.
     """
 
     ink: str = "#1f2328"
@@ -60,9 +62,12 @@ class Palette:
 
 
 LIGHT = Palette()
+"""The colours of files, and of a light page; pages have the same: html/templates/style.css."""
 
-# Stand-ins that `inline_svg` turns into the page's own colours, so that a picture follows light and dark.
-PAGE = Palette("#010101", "#020202", "#030303", "#040404", "#050505", "#060606", paper="none")
+DARK = Palette(
+    ink="#e6e9ee", grid="#30363d", kept="#5b9be0", dense="#4a5360", limit="#f0883e", chosen="#3fc48f", paper="#0f1318"
+)
+"""The colours of a dark page."""
 
 
 def new_figure(
@@ -114,35 +119,18 @@ def pixels(figure: Figure) -> NDArray[np.uint8]:
     return image
 
 
-def inline_svg(figure: Figure, name: str, description: str) -> str:
-    """A figure drawn with `PAGE` as an SVG element to stand in an HTML page.
+def svg_address(figure: Figure) -> str:
+    """A figure as an SVG picture within its own address (`data:image/svg+xml;...`), for pages that load nothing.
 
-    Args:
-        figure: The figure.
-        name: Different for every picture of a page: identifiers inside begin with it.
-        description: What a person who cannot see the picture is told; escaped here.
+    A browser runs no script in such a picture and lets it load nothing, whatever names are drawn in it.
     """
-    from html import escape
-
     import matplotlib
 
-    stream = io.StringIO()
+    stream = io.BytesIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), _any_script():
-        figure.savefig(stream, format="svg", metadata=nothing, transparent=True)
-    text = stream.getvalue()
-    text = text[text.index("<svg") :].strip()
-    text = re.sub(
-        r"<metadata>.*?</metadata>|<style [^>]*>.*?</style>|<defs>\s*</defs>|<!--.*?-->", "", text, flags=re.S
-    )
-    box = re.search(r'viewBox="([^"]*)"', text)
-    opening = f'<svg viewBox="{box[1] if box else ""}" role="img" aria-label="{escape(description)}">'
-    text = re.sub(r"<svg [^>]*>", lambda _: opening, text, count=1, flags=re.S)
-    text = text.replace("xlink:href=", "href=")
-    text = re.sub(r'(id="|href="#|url\(#)', rf"\1{name}-", text)
-    for field in fields(PAGE):
-        text = text.replace(f" {getattr(PAGE, field.name)}", f" var(--{field.name})") if field.name != "paper" else text
-    return text
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "autoprune"}), _any_script():
+        figure.savefig(stream, format="svg", metadata=nothing, transparent=True, dpi=_DPI)
+    return f"data:image/svg+xml;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def save(figure: Figure, out: str | Path) -> None:
@@ -156,7 +144,7 @@ def save(figure: Figure, out: str | Path) -> None:
     if suffix not in ("png", "svg"):
         raise InputError(f"cannot draw {out}: write a name that ends in .png or .svg")
     with replacing(out) as temporary, _any_script():
-        figure.savefig(temporary, format=suffix, dpi=150)
+        figure.savefig(temporary, format=suffix, dpi=_DPI)
 
 
 def require_matplotlib() -> None:

@@ -16,6 +16,7 @@ from autoprune.reports.format import COST_NAMES
 __all__ = ["episodes_figure", "front", "front_figure", "policy_figure", "scatter_figure", "thinned"]
 
 _MOST_POINTS = 2000  # of one picture; a page of a long search stays small
+_MOST_SHAPES = 400  # of points that an SVG holds one by one; more of them are pixels
 
 
 def policy_figure(rows: Sequence[tuple[str, int | None, int]], palette: Palette = LIGHT) -> Figure:
@@ -190,7 +191,8 @@ def _points(axes: Any, rows: Sequence[Mapping[str, Any]], x: str, y: str, palett
     for label, group, color in groups:
         if group:
             at = [[row[key] * (100 if key == "accuracy" else 1) for row in group] for key in (x, y)]
-            axes.plot(*at, "o", color=color, markersize=3.2, linestyle="none", label=label)
+            drawn = axes.plot(*at, "o", color=color, markersize=3.2, linestyle="none", label=label)
+            drawn[0].set_rasterized(len(group) > _MOST_SHAPES)
 
 
 def _marks(axes: Any, at: Sequence[tuple[float, float]], marker: str, color: str, label: str) -> None:

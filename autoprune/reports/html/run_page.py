@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autoprune.foundations.files import read_json, write_text
-from autoprune.reports.figures import search as pictures
-from autoprune.reports.figures._matplotlib import PAGE
+from autoprune.reports.figures.search import policy_figure
 from autoprune.reports.format import (
     NONE,
     TIMES,
@@ -22,16 +22,15 @@ from autoprune.reports.format import (
     points,
     share,
 )
-from autoprune.reports.html.elements import NOT_MEASURED, Html, document, element, join, missing, section, table
-from autoprune.reports.html.picture import picture
-from autoprune.reports.progressive import read_steps, trajectory_section
+from autoprune.reports.html.progressive import trajectory_of
+from autoprune.reports.html.rendering import NOT_MEASURED, Cell, Picture, Table, missing, picture, render, table
+from autoprune.reports.html.search import search_of
+from autoprune.reports.steps import read_steps
 from autoprune.reports.tables import COLUMNS, figure_rows, verdict
 from autoprune.run.report import Report, dense_widths, read_episodes, read_report, read_settings_file
 from autoprune.space import Policy
 
 __all__ = ["write_html"]
-
-_BEST_SHOWN = 5
 
 
 def write_html(run: str | Path) -> Path:
@@ -42,53 +41,94 @@ def write_html(run: str | Path) -> Path:
     says so.
 
     Returns:
-        Where the page lies.
+        The page's file.
 
     Raises:
         RunError: If there is no such run, or it has no report yet.
         InputError: If one of its files is damaged, or the page cannot be written.
     """
     run = Path(run)
-    report = read_report(run)
+    name, report = run.resolve().name, read_report(run)
     policy = Policy.load(run / "policy.json") if (run / "policy.json").exists() else None
-    path = run / "latency_table.json"
-    latency = read_json(path, "latency table") if path.exists() else {}
+    latency_file = run / "latency_table.json"
     steps = read_steps(run)
-    page = document(
-        f"autoprune: {run.resolve().name}",
-        _headline(run.resolve().name, report),
-        _results(report),
-        _policy(policy, dense_widths(report, policy, latency)),
-        trajectory_section(steps, report.budget.kind) if steps else _search(read_episodes(run), report, policy),
-        _latency_table(report, latency),
-        _settings(report, read_settings_file(run)),
+    page = render(
+        "run.html",
+        title=f"autoprune: {name}",
+        headline=_headline(name, report),
+        results=_results(report),
+        policy=None if policy is None else _policy(policy, dense_widths(report, policy)),
+        trajectory=trajectory_of(steps, report.budget.kind) if steps else None,
+        search=None if steps else search_of(read_episodes(run), report, policy),
+        latency=_latency(report, read_json(latency_file, "latency table") if latency_file.exists() else None),
+        settings=_settings(report, read_settings_file(run)),
     )
     out = run / "report.html"
     write_text(out, page)
     return out
 
 
-def _headline(name: str, report: Report) -> Html:
+@dataclass(frozen=True)
+class _Tile:
+    what: str
+    figure: str
+    beside: str
+
+
+@dataclass(frozen=True)
+class _Headline:
+    name: str
+    about: list[str]
+    verdict: str
+    style: str
+    tiles: list[_Tile]
+
+
+@dataclass(frozen=True)
+class _Results:
+    networks: Table
+    seeds: int
+    budget: Table
+
+
+@dataclass(frozen=True)
+class _Policy:
+    picture: Picture
+    decisions: Table
+
+
+@dataclass(frozen=True)
+class _Latency:
+    """Prediction errors, and whether the run has a latency table at all."""
+
+    exists: bool
+    tables: list[Table]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """Seconds by stage, what the report says beyond its figures, and the parts of `experiment.yaml`."""
+
+    stages: Table | None
+    run: Table
+    recorded: list[tuple[str, Table]]
+    was_recorded: bool
+
+
+def _headline(name: str, report: Report) -> _Headline:
     met, sentence = verdict(report)
-    kind = {True: "verdict met", False: "verdict missed", None: "verdict"}[met]
+    style = {True: "verdict met", False: "verdict missed", None: "verdict"}[met]
     target = report.target if isinstance(report.target, str) else None
     about = [part for part in (target, report.agent and f"agent {report.agent}") if part]
-    small = report.finetuned
+    small, dense = report.finetuned, report.dense
+    speedup = f"{report.speedup:.2f}{TIMES}" if report.speedup else NOT_MEASURED
     tiles = [
-        ("Speed-up, measured", f"{report.speedup:.2f}{TIMES}" if report.speedup else NOT_MEASURED, _latencies(report)),
-        ("Accuracy, test split", _or_missing(percent(small.mean)), _against_dense(report)),
-        ("MACs", _or_missing(count(small.flops)), _of_dense(small.flops, report.dense.flops)),
-        ("Parameters", _or_missing(count(small.params)), _of_dense(small.params, report.dense.params)),
+        _Tile("Speed-up, measured", speedup, _latencies(report)),
+        _Tile("Accuracy, test split", _or_missing(percent(small.mean)), _against_dense(report)),
+        _Tile("MACs", _or_missing(count(small.flops)), _of_dense(small.flops, dense.flops)),
+        _Tile("Parameters", _or_missing(count(small.params)), _of_dense(small.params, dense.params)),
     ]
-    boxes = [
-        element("div", element("dt", what), element("dd", is_, element("small", beside))) for what, is_, beside in tiles
-    ]
-    return element(
-        "header",
-        element("h1", name, element("span", "".join(f" \N{MIDDLE DOT} {part}" for part in about), class_="soft")),
-        element("p", sentence, class_=kind),
-        element("dl", *boxes, class_="tiles"),
-    )
+    return _Headline(name, about, sentence, style, tiles)
 
 
 def _or_missing(text: str) -> str:
@@ -109,17 +149,10 @@ def _of_dense(value: float | None, dense: float | None) -> str:
     return "" if text == NONE else f"{text} of dense"
 
 
-def _results(report: Report) -> Html:
-    rows = []
-    for name, cells in figure_rows(report):
-        shown = [text if text == NONE else join([text, element("small", relative)]) for text, relative in cells]
-        label = element("span", name, class_="chosen") if name == "fine-tuned" else name
-        rows.append([label, *shown])
-    notes = ["Accuracy is a share of the test split; beside it, percentage points against the dense network."]
-    seeds = report.finetuned.accuracy_seeds or []
-    if len(seeds) > 1:
-        notes.append(f"Fine-tuned: mean and standard deviation over {len(seeds)} fine-tuning seeds.")
-    notes.append("Costs: beside them, the share of the dense network's.")
+def _results(report: Report) -> _Results:
+    rows = [
+        (Cell(name, style="chosen") if name == "fine-tuned" else name, *cells) for name, cells in figure_rows(report)
+    ]
     budget = report.budget
     lines = [
         ("requested", f"{budget.kind} \N{LESS-THAN OR EQUAL TO} {budget.requested}" if budget.requested else NONE),
@@ -127,128 +160,75 @@ def _results(report: Report) -> Html:
         ("measured", cost(budget.measured, budget.kind)),
         ("met", NONE if budget.met is None else plain(budget.met)),
     ]
-    return section(
-        "Results",
-        table(("network", *COLUMNS), rows),
-        element("p", " ".join(notes), class_="soft"),
-        element("h3", "Budget"),
-        table(("budget", "value"), lines),
-    )
+    seeds = len(report.finetuned.accuracy_seeds or [])
+    return _Results(table(("network", *COLUMNS), rows), seeds, table(("budget", "value"), lines))
 
 
-def _policy(policy: Policy | None, widths: Mapping[str, int]) -> Html:
-    if policy is None:
-        return section("Policy", element("p", "This run holds no policy.json."))
-    drawn = [(name, widths.get(name), kept) for name, kept in policy.choices.items()]
+def _policy(policy: Policy, widths: Mapping[str, int]) -> _Policy:
+    """The policy's choices against the dense widths, as far as they are known."""
+    choices = [(name, widths.get(name), kept) for name, kept in policy.choices.items()]
+    unknown = missing("unknown")
     rows = [
-        (name, *((dense, kept, share(kept, dense)) if dense else (missing("unknown"), kept, missing("unknown"))))
-        for name, dense, kept in drawn
+        (name, dense, kept, share(kept, dense)) if dense else (name, unknown, kept, unknown)
+        for name, dense, kept in choices
     ]
-    drawn_policy = picture(
-        lambda: pictures.policy_figure(drawn, PAGE),
-        "policy",
-        "Units of every decision in forward order: of the dense network, and kept.",
-    )
-    return section("Policy", drawn_policy, table(("decision", "dense units", "kept units", "share kept"), rows))
-
-
-def _search(episodes: Sequence[Mapping[str, Any]], report: Report, policy: Policy | None) -> Html:
-    if not episodes:
-        return section("Search", element("p", "This run holds no episodes."))
-    budget = report.budget.in_search
-    kind, limit = budget.kind, budget.limit
-    # Of tied layers an episode has one decision, the policy every group.
-    chosen = (report.model_extra or {}).get("chosen") or (policy.choices if policy is not None else None)
-    over_time = picture(
-        lambda: pictures.episodes_figure(episodes, kind=kind, limit=limit, palette=PAGE),
-        "episodes",
-        "Accuracy on the search split before fine-tuning, and predicted cost, episode by episode.",
-    )
-    scatter = picture(
-        lambda: pictures.scatter_figure(episodes, kind=kind, limit=limit, chosen=chosen, palette=PAGE),
-        "scatter",
-        "Accuracy on the search split against predicted cost; the star is the policy that was chosen after "
-        "fine-tuning the best few.",
-    )
-    ranked = sorted((row for row in episodes if row.get("reward") is not None), key=lambda row: -row["reward"])
-    rows = [
-        (row.get("episode", NONE), percent(row.get("accuracy")), cost(row["cost"], kind), f"{row['reward']:.4g}",
-         "yes" if row.get("choices") == chosen else "")
-        for row in ranked[:_BEST_SHOWN]
-    ]  # fmt: skip
-    warmup = sum(bool(row.get("warmup")) for row in episodes)
-    repeated = sum(bool(row.get("cached")) for row in episodes)
-    seconds = sum(row["seconds"] for row in episodes if row.get("seconds") is not None)
-    told = f"{len(episodes)} episodes, {warmup} of them warm-up, {repeated} repeated a policy; {duration(seconds)}."
-    return section(
-        "Search",
-        element("p", told),
-        over_time,
-        scatter,
-        element("h3", "Best episodes by reward"),
-        table(("episode", "accuracy", "predicted cost", "reward", "chosen"), rows),
+    return _Policy(
+        picture(
+            lambda palette: policy_figure(choices, palette),
+            "Units of every decision in forward order: of the dense network, and kept.",
+        ),
+        table(("decision", "dense units", "kept units", "share kept"), rows),
     )
 
 
-def _latency_table(report: Report, latency: Mapping[str, Any]) -> Html:
-    errors = (report.model_extra or {}).get("latency_table") or latency.get("error")
-    if not errors and not latency:
-        return section("Latency table", element("p", "This run made no latency table."))
+def _latency(report: Report, latency_table: Mapping[str, Any] | None) -> _Latency:
+    """Prediction errors as the report has them, else as the table's own file has them."""
+    errors = (report.model_extra or {}).get("latency_table") or (latency_table or {}).get("accuracy")
     if not isinstance(errors, Mapping):
-        return section("Latency table", element("p", f"Prediction error: {NOT_MEASURED}."))
-    told = (
-        "How far predictions lie from end-to-end measurements that they were not fitted on. The fit of "
-        "multiply-accumulates alone, on the same measurements, stands beside for comparison."
-    )
-    return section("Latency table", element("p", told), _errors(errors))
+        return _Latency(latency_table is not None or bool(errors), [])
+    return _Latency(True, _error_tables(errors))
 
 
-def _errors(errors: Mapping[str, Any]) -> Html:
-    """Errors by predictor, a column each figure; a list of figures if they are not told apart by predictor."""
+def _error_tables(errors: Mapping[str, Any]) -> list[Table]:
+    """A row for each predictor and a column for each of its figures; a second table for all other figures."""
     by_predictor = {name: figures for name, figures in errors.items() if isinstance(figures, Mapping)}
     columns = list(dict.fromkeys(figure for figures in by_predictor.values() for figure in figures))
     tables = []
     if by_predictor:
-        rows = [(_words(name), *(_error(figs.get(c)) for c in columns)) for name, figs in by_predictor.items()]
+        rows = [
+            (_words(name), *(_share_or_count(figures.get(column)) for column in columns))
+            for name, figures in by_predictor.items()
+        ]
         tables.append(table(("prediction", *map(_words, columns)), rows))
-    others = [(_words(name), _error(value, name)) for name, value in errors.items() if name not in by_predictor]
+    others = [(_words(name), plain(value)) for name, value in errors.items() if name not in by_predictor]
     if others:
-        tables.append(table(("error", "value"), others))
-    return join(tables)
+        tables.append(table(("latency table", "value"), others))
+    return tables
 
 
 def _words(name: str) -> str:
-    return {"n": "networks"}.get(name, name.replace("_", " "))
+    return name.replace("_", " ")
 
 
-def _error(value: object, name: str = "") -> str:
-    """Errors are fractions; counts are whole numbers; what names its unit is in that unit."""
-    return percent(value, 1) if isinstance(value, float) and not name.endswith("_ms") else plain(value)
+def _share_or_count(value: object) -> str:
+    """Errors are fractions, numbers of networks whole."""
+    return percent(value, 1) if isinstance(value, float) else plain(value)
 
 
-def _settings(report: Report, recorded: Mapping[str, Any]) -> Html:
+def _settings(report: Report, recorded: Mapping[str, Any]) -> _Settings:
     stages = [(name, duration(seconds)) for name, seconds in report.seconds.items()]
-    parts: list[Html] = []
-    if stages:
-        total = report.total_seconds
-        parts += [element("h3", "Time"), table(("stage", "time"), [*stages, ("in all", duration(total))])]
+    total = ("in all", duration(report.total_seconds))
     own = {"target": report.target, "agent": report.agent, "seed": report.seed, "episodes": report.episodes}
-    more = {
-        name: value for name, value in (report.model_extra or {}).items() if name not in ("latency_table", "chosen")
-    }
-    parts.append(_listing("Run", {**own, **more}, opened=True))
-    for name, content in recorded.items():
-        if isinstance(content, Mapping):
-            parts.append(_listing(str(name).capitalize(), content))
-    if not recorded:
-        parts.append(element("p", "Settings and environment were not recorded.", class_="soft"))
-    return section("Settings and environment", *parts)
+    shown_above = ("latency_table", "chosen")
+    more = {name: value for name, value in (report.model_extra or {}).items() if name not in shown_above}
+    return _Settings(
+        table(("stage", "time"), [*stages, total]) if stages else None,
+        _listing({**own, **more}),
+        [(str(name).capitalize(), _listing(part)) for name, part in recorded.items() if isinstance(part, Mapping)],
+        bool(recorded),
+    )
 
 
-def _listing(title: str, content: Mapping[str, Any], *, opened: bool = False) -> Html:
-    rows = [
-        (name, Html(element("span", plain(value))) if plain(value) != NONE else "none") for name, value in flat(content)
-    ]
-    inside = table(("name", "value"), rows, words=2)
-    mark = {"open": "open"} if opened else {}
-    return element("details", element("summary", title), inside, **mark)
+def _listing(content: Mapping[str, Any]) -> Table:
+    rows = [(name, Cell("none" if plain(value) == NONE else plain(value))) for name, value in flat(content)]
+    return table(("name", "value"), rows, words=2)

@@ -21,7 +21,7 @@ from autoprune.pipeline.problem import Problem, figure
 from autoprune.pipeline.reporter import Talk
 from autoprune.pipeline.search.sessions import Timing, least_timed, policy_key, time_policies
 from autoprune.reconstruction.batch_norm import reestimate_batch_norm
-from autoprune.reports.progressive import StepWriter
+from autoprune.reports.tensorboard.steps import StepWriter
 from autoprune.techniques.scoring import Scorer
 from autoprune.training import TrainSettings
 

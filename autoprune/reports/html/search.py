@@ -1,0 +1,102 @@
+"""The section of a run's page that shows the search, episode by episode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autoprune.reports.figures.search import episodes_figure, scatter_figure
+from autoprune.reports.format import NONE, cost, duration, percent
+from autoprune.reports.html.rendering import Picture, Table, picture, table
+from autoprune.run.report import Report
+from autoprune.space import Policy
+
+__all__ = ["SearchSection", "search_of"]
+
+_BEST_SHOWN = 5
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class SearchSection:
+    """What the page shows of a search.
+
+    Attributes:
+        episodes: How many there were.
+        warmup: How many of them were warm-up.
+        repeated: How many of them repeated a policy that had been scored.
+        time: How long they took.
+        over_time: Accuracy and cost, episode by episode.
+        scatter: Accuracy against cost.
+        best: The episodes with the highest rewards.
+    """
+
+    episodes: int
+    warmup: int
+    repeated: int
+    time: str
+    over_time: Picture
+    scatter: Picture
+    best: Table
+
+
+def search_of(episodes: Rows, report: Report, policy: Policy | None) -> SearchSection | None:
+    """The section, or None without episodes.
+
+    Args:
+        episodes: Rows of `episodes.jsonl`, each with its `cost`.
+        report: The run's report.
+        policy: The chosen policy, if it is there.
+    """
+    if not episodes:
+        return None
+    chosen = _chosen(report, policy)
+    return SearchSection(
+        episodes=len(episodes),
+        warmup=sum(bool(row.get("warmup")) for row in episodes),
+        repeated=sum(bool(row.get("cached")) for row in episodes),
+        time=duration(sum(row["seconds"] for row in episodes if row.get("seconds") is not None)),
+        over_time=_over_time(episodes, report),
+        scatter=_scatter(episodes, report, chosen),
+        best=_best(episodes, report, chosen),
+    )
+
+
+def _chosen(report: Report, policy: Policy | None) -> Mapping[str, int] | None:
+    """The chosen policy by decisions, as episodes name them: of tied layers `policy.json` names every group."""
+    return (report.model_extra or {}).get("chosen") or (policy.choices if policy is not None else None)
+
+
+def _over_time(episodes: Rows, report: Report) -> Picture:
+    budget = report.budget.in_search
+    return picture(
+        lambda palette: episodes_figure(episodes, kind=budget.kind, limit=budget.limit, palette=palette),
+        "Accuracy on the search split before fine-tuning, and predicted cost, episode by episode.",
+    )
+
+
+def _scatter(episodes: Rows, report: Report, chosen: Mapping[str, int] | None) -> Picture:
+    budget = report.budget.in_search
+    return picture(
+        lambda palette: scatter_figure(episodes, kind=budget.kind, limit=budget.limit, chosen=chosen, palette=palette),
+        "Accuracy on the search split against predicted cost; the star is the policy that was chosen after "
+        "fine-tuning the best few.",
+    )
+
+
+def _best(episodes: Rows, report: Report, chosen: Mapping[str, int] | None) -> Table:
+    kind = report.budget.in_search.kind
+    ranked = sorted((row for row in episodes if row.get("reward") is not None), key=lambda row: -row["reward"])
+    rows = [
+        (
+            row.get("episode", NONE),
+            percent(row.get("accuracy")),
+            cost(row["cost"], kind),
+            f"{row['reward']:.4g}",
+            "yes" if row.get("choices") == chosen else "",
+        )
+        for row in ranked[:_BEST_SHOWN]
+    ]
+    return table(("episode", "accuracy", "predicted cost", "reward", "chosen"), rows)

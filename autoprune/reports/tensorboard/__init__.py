@@ -1,0 +1,1 @@
+"""Searches and progressive runs in TensorBoard."""

@@ -1,0 +1,51 @@
+"""A progressive run in TensorBoard. Every scalar written here is defined in docs/tensorboard.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from autoprune.reports.steps import signals_of
+from autoprune.reports.tensorboard.log import close_log, open_log
+from autoprune.space import SearchSpace
+
+__all__ = ["StepWriter"]
+
+
+class StepWriter:
+    """Writes the steps of a progressive run as TensorBoard scalars; the axis is the step, 0 the dense network.
+
+    Args:
+        folder: Where the event files lie; made if it is missing.
+        space: The decisions, for the shares kept.
+        first_step: The first step that will be written; what a killed run wrote from there on is discarded.
+
+    Raises:
+        InputError: If the folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path, space: SearchSpace, *, first_step: int = 0) -> None:
+        self._space = space
+        self._writer: Any = open_log(folder, first_step)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        close_log(self._writer, failing=kind is not None)
+
+    def step(self, row: Mapping[str, Any]) -> None:
+        """Write a finished step, a row of `steps.jsonl`; what is None is not written."""
+        names = ("predicted", "measured", "limit", "over", "goal", "latency_ms", "dense_ms", "accuracy_cut", "accuracy")
+        scalars = {f"step/{name}": row[name] for name in (*names, "proposals", "seconds")}
+        scalars["step/paused_seconds"] = (row["throttled"] or {}).get("seconds", 0.0)
+        scalars |= {f"signal/{name}": reading["value"] for name, reading in signals_of(row).items()}
+        for decision in self._space.decisions:
+            scalars[f"keep/{decision.name}"] = row["choices"].get(decision.name, decision.width) / decision.width
+        for tag, value in scalars.items():
+            if value is not None:
+                self._writer.add_scalar(tag, float(value), int(row["step"]))
