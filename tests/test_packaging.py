@@ -19,9 +19,9 @@ def test_every_package_on_disk_is_listed():
     found = {"autoprune"}
     for init in (ROOT / "autoprune").rglob("__init__.py"):
         found.add(".".join(init.parent.relative_to(ROOT).parts))
-    # rglob does not follow the two links
-    found |= {"autoprune.envs", "autoprune.agents"}
-    found |= {f"autoprune.{p.parent.relative_to(ROOT)}".replace("/", ".") for p in (ROOT / "envs").rglob("__init__.py")}
+    for linked in ("envs", "agents"):  # rglob does not follow the two links
+        parts = (p.parent.relative_to(ROOT).parts for p in (ROOT / linked).rglob("__init__.py"))
+        found |= {".".join(("autoprune", *each)) for each in parts}
     assert set(project()["tool"]["setuptools"]["packages"]) == found
 
 

@@ -11,7 +11,16 @@ from autoprune.reports.format import NONE, TIMES, count, milliseconds, percent, 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["NETWORK_COLUMNS", "TARGET_COLUMNS", "bench_lines", "bench_tables", "network_rows", "target_rows", "timed"]
+__all__ = [
+    "NETWORK_COLUMNS",
+    "TARGET_COLUMNS",
+    "Cells",
+    "bench_lines",
+    "bench_tables",
+    "network_rows",
+    "target_rows",
+    "timed",
+]
 
 NETWORK_COLUMNS = ("accuracy", "MACs", "params", "safetensors", "ONNX")
 TARGET_COLUMNS = ("dense ms", "pruned ms", "of dense", "speed-up", "peak MiB")

@@ -12,7 +12,6 @@ __all__ = [
     "cost",
     "count",
     "duration",
-    "figure",
     "flat",
     "milliseconds",
     "percent",
@@ -104,27 +103,6 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60}:{whole % 60:02d} min"
     return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
-
-
-def figure(name: str, value: object) -> str:
-    """A named figure of a progress line.
-
-    Names that hold `accuracy` are fractions and shown in percent, names that end in `_ms` are milliseconds; text is
-    shown as it stands.
-
-    >>> figure("best_accuracy", 0.913), figure("latency_ms", 0.3412), figure("latency", "0.34 of 0.36 ms")
-    ('best accuracy 91.30 %', 'latency 0.341 ms', 'latency 0.34 of 0.36 ms')
-    """
-    label = name.removesuffix("_ms").replace("_", " ")
-    if value is None:
-        return f"{label} {NONE}"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return f"{label} {value}"
-    if "accuracy" in name:
-        return f"{label} {percent(value)}"
-    if name.endswith("_ms"):
-        return f"{label} {milliseconds(value)} ms"
-    return f"{label} {value:.4g}"
 
 
 def plain(value: object) -> str:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import io
 import math
 import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
-from autoprune.reports.format import duration, figure
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Column
+from rich.text import Text
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import TaskID
+from autoprune.reports.format import NONE, duration
 
 __all__ = ["Progress"]
 
 _LINE_SECONDS = 15.0
 _BAR_SECONDS = 0.1
-_SILENT_SECONDS = 60.0  # after which work that reports nothing is said to go on
+_SILENT_SECONDS = 60.0  # after which a line says that work which reports nothing goes on
+_SPEED_SECONDS = 3600.0  # over which a bar averages the speed; an epoch may take many minutes
 
 
 class Progress:
@@ -30,15 +32,15 @@ class Progress:
     with Progress("search", 300) as progress:
         for k in range(300):
             ...
-            progress.update(k + 1, best_accuracy=0.913, latency="0.341 of 0.358 ms")
+            progress.update(k + 1, best="91.3%", latency="0.341 of 0.358 ms")
     ```
 
     Updates come as often as the work likes; what is shown is throttled. The last state is always shown. Without a
-    terminal a line comes at least once a minute, from a thread of its own, whether the work reports or not.
+    terminal a line comes at least once a minute, from another thread, whether the work reports or not.
 
     Args:
         what: The work's name.
-        total: How many units of work there are; None if nobody knows.
+        total: How many units of work there are; None if that is unknown.
         console: Where to write; standard error by default.
         clock: Seconds, monotonic.
     """
@@ -51,24 +53,14 @@ class Progress:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._what, self._total = what, total
-        self._clock = clock
-        self._first = self._done = 0
-        self._figures: dict[str, object] = {}
+        self._total, self._clock = total, clock
+        self._done = 0
+        self._figures: dict[str, str | None] = {}
         self._due, self._shown = -math.inf, True
-        self._started = clock()
-        self._display = _display(what, total, console)
-
-    @classmethod
-    def quiet(cls, what: str = "", total: int | None = None) -> Progress:
-        """The same, showing nothing."""
-        from rich.console import Console
-
-        return cls(what, total, Console(quiet=True, file=io.StringIO()))
+        self._display = _display(what, total, console, clock)
 
     def __enter__(self) -> Self:
-        self._started = self._clock()
-        self._display.start(lambda: self._text(self._clock(), still=True))
+        self._display.start()
         return self
 
     def __exit__(
@@ -79,15 +71,16 @@ class Progress:
         self._display.stop()
 
     def begin(self, done: int) -> None:
-        """Say how many units were finished before: they do not count for the time left."""
-        self._first = self._done = done
+        """Report how many units were finished before: they do not count for the time left."""
+        self._done = done
+        self._display.begin(done)
 
-    def update(self, done: int, **figures: object) -> None:
-        """Say how far the work has come.
+    def update(self, done: int, **figures: str | None) -> None:
+        """Report how far the work has come.
 
         Args:
             done: Units finished.
-            **figures: What to show beside; see `autoprune.reports.format.figure` for how names choose the unit.
+            **figures: What to show beside, with its unit, by name: `best_accuracy="91.3 %"`.
         """
         self._done, self._figures, self._shown = done, figures, False
         now = self._clock()
@@ -105,25 +98,74 @@ class Progress:
         self._total = self._total if total is None else total
         self.update(done, **({"at": what} if what else {}))
 
-    def say(self, line: str) -> None:
-        """Write a line of its own, above the bar if there is one."""
-        self._display.say(line)
-
     def _show(self, now: float) -> None:
         self._due, self._shown = now + self._display.every, True
-        self._display.show(self._done, self._total, self._text(now))
+        figures = [f"{name.replace('_', ' ')} {NONE if text is None else text}" for name, text in self._figures.items()]
+        self._display.show(self._done, self._total, figures)
 
-    def _text(self, now: float, *, still: bool = False) -> str:
-        done = f"{self._done}/{self._total}" if self._total is not None else str(self._done)
-        figures = [figure(name, value) for name, value in self._figures.items()]
-        if still:
-            begun = [done, *figures] if self._done or figures else []
-            return ", ".join([*begun, "still at it", f"{duration(now - self._started)} so far"])
-        return ", ".join([done, *figures, self._time(now)])
 
-    def _time(self, now: float) -> str:
-        """Time left at the speed so far; time taken if that cannot be told or nothing is left."""
-        elapsed, finished = now - self._started, self._done - self._first
+class _Display(Protocol):
+    """Where progress is shown, and how many seconds lie between two showings."""
+
+    every: float
+
+    def start(self) -> None: ...
+    def begin(self, done: int) -> None: ...
+    def show(self, done: int, total: int | None, figures: list[str]) -> None: ...
+    def stop(self) -> None: ...
+
+
+def _display(what: str, total: int | None, console: Console | None, clock: Callable[[], float]) -> _Display:
+    console = Console(stderr=True) if console is None else console
+    return (_Bar if console.is_terminal else _Lines)(what, total, console, clock)
+
+
+class _Lines:
+    """Plain lines, for logs; one at least in every minute."""
+
+    every = _LINE_SECONDS
+
+    def __init__(self, what: str, total: int | None, console: Console, clock: Callable[[], float]) -> None:
+        self._what, self._total, self._console, self._clock = what, total, console, clock
+        self._first = self._done = 0
+        self._figures: list[str] = []
+        self._started = clock()
+        self._heartbeat: _Heartbeat | None = None
+
+    def start(self) -> None:
+        self._started = self._clock()
+        if not self._console.quiet:
+            self._heartbeat = _Heartbeat(self._still)
+
+    def begin(self, done: int) -> None:
+        self._first = self._done = done
+
+    def show(self, done: int, total: int | None, figures: list[str]) -> None:
+        self._done, self._total, self._figures = done, total, figures
+        self._print([self._counted(), *figures, self._time()])
+
+    def stop(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
+
+    def _still(self) -> None:
+        """The line that breaks a silence: what is known, and that the work goes on."""
+        begun = [self._counted(), *self._figures] if self._done or self._figures else []
+        self._print([*begun, "still at it", f"{duration(self._clock() - self._started)} so far"])
+
+    def _print(self, parts: list[str]) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.put_off()
+        line = f"{self._what}: {', '.join(parts)}"
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _counted(self) -> str:
+        return f"{self._done}/{self._total}" if self._total is not None else str(self._done)
+
+    def _time(self) -> str:
+        """Time left at the speed so far; time taken if the speed is unknown or nothing is left."""
+        elapsed, finished = self._clock() - self._started, self._done - self._first
         left = (self._total or 0) - self._done
         if self._total is not None and left <= 0:
             return f"took {duration(elapsed)}"
@@ -132,48 +174,8 @@ class Progress:
         return f"{duration(elapsed / finished * left)} left"
 
 
-class _Display(Protocol):
-    """Where progress is shown, and how many seconds lie between two showings."""
-
-    every: float
-
-    def start(self, still: Callable[[], str]) -> None: ...
-    def show(self, done: int, total: int | None, text: str) -> None: ...
-    def say(self, line: str) -> None: ...
-    def stop(self) -> None: ...
-
-
-class _Lines:
-    """Plain lines, for logs."""
-
-    every = _LINE_SECONDS
-
-    def __init__(self, what: str, console: Console) -> None:
-        self._what, self._console = what, console
-        self._heartbeat: _Heartbeat | None = None
-
-    def start(self, still: Callable[[], str]) -> None:
-        """Watch over silence, unless nothing is shown at all."""
-        if not self._console.quiet:
-            self._heartbeat = _Heartbeat(lambda: self.say(f"{self._what}: {still()}"))
-
-    def stop(self) -> None:
-        """Watch no longer."""
-        if self._heartbeat is not None:
-            self._heartbeat.stop()
-            self._heartbeat = None
-
-    def show(self, done: int, total: int | None, text: str) -> None:
-        self.say(f"{self._what}: {text}")
-
-    def say(self, line: str) -> None:
-        if self._heartbeat is not None:
-            self._heartbeat.put_off()
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
 class _Heartbeat:
-    """Speaks after every minute of silence.
+    """Calls after every minute of silence.
 
     Args:
         speak: Called from another thread.
@@ -185,11 +187,11 @@ class _Heartbeat:
         self._thread.start()
 
     def put_off(self) -> None:
-        """Something was said just now."""
+        """Count the minute from now: a line was written."""
         self._last = time.monotonic()
 
     def stop(self) -> None:
-        """Speak no more; returns when the thread has ended."""
+        """Call no more; returns when the thread has ended."""
         self._ended.set()
         self._thread.join()
 
@@ -200,42 +202,43 @@ class _Heartbeat:
                 self._speak()
 
 
-class _Bar(_Lines):
-    """A bar that stays when the work is done, if the work has reported anything."""
+class _Bar:
+    """rich's bar; it stays when the work is done, if the work has reported anything."""
 
     every = _BAR_SECONDS
 
-    def __init__(self, what: str, total: int | None, console: Console) -> None:
-        super().__init__(what, console)
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as RichProgress
-        from rich.table import Column
-
+    def __init__(self, what: str, total: int | None, console: Console, clock: Callable[[], float]) -> None:
         name = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
-        text = TextColumn(
-            "{task.fields[text]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
+        figures = TextColumn(
+            "{task.fields[figures]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
         )
-        self._total = total
-        self._bars = RichProgress(name, BarColumn(bar_width=24), text, console=console, transient=False, expand=True)
-        self._task: TaskID | None = None
+        self._bars = RichProgress(
+            *(name, BarColumn(bar_width=24), MofNCompleteColumn(), figures, TimeElapsedColumn(), _TimeLeftColumn()),
+            console=console,
+            get_time=clock,
+            speed_estimate_period=_SPEED_SECONDS,
+            expand=True,
+        )
+        self._task = self._bars.add_task(what, total=total, figures="")
         self._reported = False
 
-    def start(self, still: Callable[[], str]) -> None:
-        self._task = self._bars.add_task(self._what, total=self._total, text="")
+    def start(self) -> None:
         self._bars.start()
 
-    def show(self, done: int, total: int | None, text: str) -> None:
+    def begin(self, done: int) -> None:
+        self._bars.reset(self._task, completed=done)
+
+    def show(self, done: int, total: int | None, figures: list[str]) -> None:
         self._reported = True
-        if self._task is not None:
-            self._bars.update(self._task, completed=done, total=total, text=text)
+        self._bars.update(self._task, completed=done, total=total, figures=", ".join(figures))
 
     def stop(self) -> None:
         self._bars.live.transient = not self._reported
         self._bars.stop()
 
 
-def _display(what: str, total: int | None, console: Console | None) -> _Display:
-    from rich.console import Console
+class _TimeLeftColumn(TimeRemainingColumn):
+    """The time left, and that it is; nothing where it is unknown."""
 
-    console = Console(stderr=True) if console is None else console
-    return _Bar(what, total, console) if console.is_terminal else _Lines(what, console)
+    def render(self, task: Task) -> Text:
+        return Text() if task.time_remaining is None or task.finished else super().render(task).append(" left")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from autoprune.errors import MissingExtraError
 from autoprune.foundations.files import write_json, write_text
-from autoprune.reports.bench import NETWORK_COLUMNS, TARGET_COLUMNS, bench_lines, network_rows, target_rows, timed
+from autoprune.reports.bench import (
+    NETWORK_COLUMNS,
+    TARGET_COLUMNS,
+    Cells,
+    bench_lines,
+    network_rows,
+    target_rows,
+    timed,
+)
 from autoprune.reports.figures._matplotlib import require_matplotlib, save
 from autoprune.reports.figures.bench import bench_figure
 from autoprune.reports.format import TIMES, flat, plain
@@ -47,13 +55,18 @@ def _page(content: Mapping[str, Any]) -> str:
         title=f"autoprune bench: {subject['name']}",
         compared="pruned" in content["networks"],
         picture=picture(lambda palette: bench_figure(content, palette), _caption(content)),
-        targets=table(("target", *TARGET_COLUMNS), [(name, *cells) for name, cells in target_rows(content)]),
-        networks=table(("network", *NETWORK_COLUMNS), [(name, *cells) for name, cells in network_rows(content)]),
+        targets=table(("target", *TARGET_COLUMNS), _on_page(target_rows(content))),
+        networks=table(("network", *NETWORK_COLUMNS), _on_page(network_rows(content))),
         lines=bench_lines(content),
         repetitions=content["repetitions"],
         inputs=TIMES.join(map(str, subject["example"])),
         conditions=_conditions(content),
     )
+
+
+def _on_page(rows: Sequence[tuple[str, Cells]]) -> list[tuple[object, ...]]:
+    """Rows of a page's table: no room is left beside figures that are relative to nothing."""
+    return [(name, *((text, beside) if beside else text for text, beside in cells)) for name, cells in rows]
 
 
 def _caption(content: Mapping[str, Any]) -> str:

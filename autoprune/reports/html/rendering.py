@@ -23,12 +23,12 @@ class Cell:
 
     Attributes:
         text: What it says.
-        beside: What the figure is relative to another, in small letters.
+        beside: What the figure is relative to another, in small letters; room is left for it if it is empty.
         style: Class of the style sheet for the text: `missing`, `chosen`, or none.
     """
 
     text: str
-    beside: str = ""
+    beside: str | None = None
     style: str = ""
 
 
@@ -103,7 +103,7 @@ def picture(draw: Callable[[Palette], Figure], caption: str) -> Picture:
 def _cell(content: object) -> Cell:
     if isinstance(content, Cell):
         return content
-    text, beside = content if isinstance(content, tuple) else (str(content), "")
+    text, beside = content if isinstance(content, tuple) else (str(content), None)
     return missing(NOT_MEASURED) if text == NONE else Cell(text, beside)
 
 
