@@ -9,9 +9,10 @@ from autoprune.agents.registry import AGENTS, get
 from autoprune.foundations.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from autoprune.agents.base import Agent, EpisodeRecord, best, default_warmup
+    from autoprune.agents.base import Agent, EpisodeRecord, best
     from autoprune.agents.driver import run_search
     from autoprune.agents.state import AgentState
+    from autoprune.run.experiment import default_warmup
 
 __all__ = ["AGENTS", "Agent", "AgentState", "EpisodeRecord", "best", "default_warmup", "get", "run_search"]
 
@@ -20,7 +21,7 @@ _HOMES = {
     "AgentState": "autoprune.agents.state",
     "EpisodeRecord": "autoprune.agents.base",
     "best": "autoprune.agents.base",
-    "default_warmup": "autoprune.agents.base",
+    "default_warmup": "autoprune.run.experiment",
     "run_search": "autoprune.agents.driver",
 }
 

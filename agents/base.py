@@ -15,9 +15,10 @@ from autoprune.agents.state import AgentState
 from autoprune.envs import PruningEnv, action_for, spend_budget
 from autoprune.errors import AutopruneError, InputError, RunError
 from autoprune.foundations.files import shortened
+from autoprune.run.experiment import default_warmup
 from autoprune.space import first_fault
 
-__all__ = ["Agent", "EpisodeRecord", "best", "default_warmup"]
+__all__ = ["Agent", "EpisodeRecord", "best"]
 
 
 class EpisodeRecord(BaseModel):
@@ -69,11 +70,6 @@ def best(records: Sequence[EpisodeRecord], count: int = 1) -> list[EpisodeRecord
     for record in ranked:
         first.setdefault(tuple(sorted(record.choices.items())), record)
     return list(first.values())[:count]
-
-
-def default_warmup(episodes: int) -> int:
-    """Episodes of warm-up when the user does not say: a quarter, at most AMC's 100."""
-    return min(100, episodes // 4)
 
 
 class Agent(ABC):

@@ -14,7 +14,7 @@ from autoprune.foundations.names import nearest_name
 from autoprune.space import checked_kinds
 from autoprune.space.constraints import parsed_caps, parsed_granularity
 
-__all__ = ["BUDGETS", "PROGRESSIVE", "Experiment", "option_group"]
+__all__ = ["BUDGETS", "PROGRESSIVE", "Experiment", "default_warmup", "option_group"]
 
 BUDGETS = ("latency", "flops", "params", "energy", "accuracy_drop")
 """The settings of which one may be given."""
@@ -234,7 +234,7 @@ class Experiment(BaseModel):
     @property
     def warmup_episodes(self) -> int:
         """Episodes before the agent learns."""
-        return min(100, self.episodes // 4) if self.warmup is None else self.warmup
+        return default_warmup(self.episodes) if self.warmup is None else self.warmup
 
     @property
     def step_share(self) -> float:
@@ -289,6 +289,11 @@ class Experiment(BaseModel):
             return cls.build({**settings, **overrides})
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+
+
+def default_warmup(episodes: int) -> int:
+    """Episodes of warm-up when the user does not say: a quarter, at most AMC's 100."""
+    return min(100, episodes // 4)
 
 
 def _valid(read: Callable[[], Value]) -> Value:

@@ -102,11 +102,11 @@ class AgentTests:
         torch.manual_seed(7)
         random.seed(7)
         np.random.seed(7)  # noqa: NPY002  # the global state is what is looked at
-        before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
+        before = torch.get_rng_state(), random.getstate(), np.random.get_state(legacy=False)["state"]  # noqa: NPY002
         self.play(self.make())
         assert torch.equal(torch.get_rng_state(), before[0])
         assert random.getstate() == before[1]
-        np.testing.assert_array_equal(np.random.get_state()[1], before[2])  # noqa: NPY002
+        np.testing.assert_equal(np.random.get_state(legacy=False)["state"], before[2])  # noqa: NPY002
 
     def test_global_generators_make_no_difference(self) -> None:
         """Nor does it matter what others draw from them."""
@@ -185,6 +185,7 @@ class AgentTests:
         """Seed policies are played first and as they are."""
         t = toy(6, seed=5)
         uniform, optimum = largest_uniform(t.cost, t.limit), t.optimum()
+        assert uniform is not None
         records, _ = self.play(self.make(env=t.env(), seed_policies=[uniform]))
         assert best(records)[0].accuracy >= t.score(uniform)
         assert records[0].choices == uniform
@@ -211,7 +212,8 @@ class AgentTests:
     def test_bad_settings_and_wrong_episodes_are_refused(self) -> None:
         """All by an `InputError`."""
         env = toy(2).env()
-        for bad in ({"episodes": 0}, {"episodes": 5, "seed": -1}, {"episodes": 5, "warmup": -1}):
+        wrong: list[dict[str, Any]] = [{"episodes": 0}, {"episodes": 5, "seed": -1}, {"episodes": 5, "warmup": -1}]
+        for bad in wrong:
             with pytest.raises(InputError):
                 self.agent(env, **bad)
         with pytest.raises(InputError, match="next episode is 0"):
@@ -225,6 +227,7 @@ class AgentTests:
         rng = np.random.default_rng(0)
         cost = AdditiveCost(t.cost.kind, t.cost.unit, t.space, t.cost.entries)
         for term in cost.terms:
+            assert term.table is not None
             term.table[...] = rng.permutation(term.table.ravel()).reshape(term.table.shape)
         limit = 0.5 * (cost.least()[0] + cost.dense)
         records, _ = self.play(self.make(env=PruningEnv(t.space, cost, limit, t.score)))
