@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from autoprune.errors import MissingExtraError
 from autoprune.reports.format import cost, plain, share
-from autoprune.reports.tensorboard.log import close_log, open_log
+from autoprune.reports.tensorboard.log import EventLog
 from autoprune.run.report import episode_cost
 from autoprune.space import SearchSpace
 
@@ -27,10 +27,10 @@ class _Best:
 class SearchWriter:
     """Writes the episodes of one search as TensorBoard scalars; the step is the episode's number.
 
-    Nothing stands for what is not known: a missing accuracy writes no point.
+    Unknown figures leave gaps: a missing accuracy writes no point.
 
     Args:
-        folder: Where the event files lie; made if it is missing.
+        folder: The event files' folder; made if it is missing.
         space: The decisions, for the shares kept.
         kind: What the budget limits: `latency`, `flops` or `params`.
         unit: The unit of all costs: `ms`, `MACs`, `parameters`.
@@ -60,11 +60,10 @@ class SearchWriter:
         self._step = first_episode
         self._scored = [found for row in earlier if (found := _scored(row)) is not None]
         self._best = self._best_within(limit)
-        writer = open_log(folder, first_episode)
-        self._writer: Any = writer
+        self._log = EventLog(folder, first_episode)
         if first_episode == 0:
-            writer.add_custom_scalars(_LAYOUT)
-            writer.add_text("search/about", self._about(unit))
+            self._log.layout(_LAYOUT)
+            self._log.text("search/about", self._about(unit))
 
     def __enter__(self) -> Self:
         return self
@@ -72,7 +71,7 @@ class SearchWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        close_log(self._writer, failing=kind is not None)
+        self._log.__exit__(kind, error, trace)
 
     def episode(self, row: Mapping[str, Any], scalars: Mapping[str, float | None] | None = None) -> None:
         """Write one finished episode.
@@ -122,9 +121,9 @@ class SearchWriter:
         except MissingExtraError as error:
             table = "".join(f"| {name} | {dense} | {kept} | {share(kept, dense)} |\n" for name, dense, kept in rows)
             head = "| decision | dense | kept | share |\n|---|---|---|---|\n"
-            self._writer.add_text("best/policy", f"{head}{table}\n{error}", global_step=self._step)
+            self._log.text("best/policy", f"{head}{table}\n{error}", self._step)
             return
-        self._writer.add_image("best/policy", image, global_step=self._step, dataformats="HWC")
+        self._log.image("best/policy", image, self._step)
 
     def hparams(self, settings: Mapping[str, Any], results: Mapping[str, float | None]) -> None:
         """Write the run's settings and results, for TensorBoard's table of runs.
@@ -135,16 +134,15 @@ class SearchWriter:
         """
         simple = {name: v if isinstance(v, bool | int | float | str) else plain(v) for name, v in settings.items()}
         known = {f"result/{name}": float(value) for name, value in results.items() if value is not None}
-        # The run name "." keeps them in this folder: no run of their own beside the search's.
-        self._writer.add_hparams(simple, known, run_name=".", global_step=self._step)
+        self._log.hparams(simple, known, self._step)
 
     def close(self) -> None:
         """Write out what is pending; a second call does nothing."""
-        self._writer.close()
+        self._log.close()
 
     def _add(self, tag: str, value: float | None) -> None:
         if value is not None:
-            self._writer.add_scalar(tag, float(value), self._step)
+            self._log.scalars({tag: value}, self._step)
 
     def _note(self, row: Mapping[str, Any]) -> None:
         found = _scored(row)

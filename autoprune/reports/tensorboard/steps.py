@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from autoprune.reports.steps import signals_of
-from autoprune.reports.tensorboard.log import close_log, open_log
+from autoprune.reports.tensorboard.log import EventLog
 from autoprune.space import SearchSpace
 
 __all__ = ["StepWriter"]
@@ -18,7 +18,7 @@ class StepWriter:
     """Writes the steps of a progressive run as TensorBoard scalars; the axis is the step, 0 the dense network.
 
     Args:
-        folder: Where the event files lie; made if it is missing.
+        folder: The event files' folder; made if it is missing.
         space: The decisions, for the shares kept.
         first_step: The first step that will be written; what a killed run wrote from there on is discarded.
 
@@ -28,7 +28,7 @@ class StepWriter:
 
     def __init__(self, folder: Path, space: SearchSpace, *, first_step: int = 0) -> None:
         self._space = space
-        self._writer: Any = open_log(folder, first_step)
+        self._log = EventLog(folder, first_step)
 
     def __enter__(self) -> Self:
         return self
@@ -36,7 +36,7 @@ class StepWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        close_log(self._writer, failing=kind is not None)
+        self._log.__exit__(kind, error, trace)
 
     def step(self, row: Mapping[str, Any]) -> None:
         """Write a finished step, a row of `steps.jsonl`; what is None is not written."""
@@ -46,6 +46,4 @@ class StepWriter:
         scalars |= {f"signal/{name}": reading["value"] for name, reading in signals_of(row).items()}
         for decision in self._space.decisions:
             scalars[f"keep/{decision.name}"] = row["choices"].get(decision.name, decision.width) / decision.width
-        for tag, value in scalars.items():
-            if value is not None:
-                self._writer.add_scalar(tag, float(value), int(row["step"]))
+        self._log.scalars({tag: value for tag, value in scalars.items() if value is not None}, int(row["step"]))
