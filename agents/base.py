@@ -73,10 +73,10 @@ def best(records: Sequence[EpisodeRecord], count: int = 1) -> list[EpisodeRecord
 
 
 class Agent(ABC):
-    """Fills in policies, one an episode, and learns from what they came to.
+    """Fills in policies, one an episode, and learns from their scores.
 
     An agent is deterministic given its seed, the episode's number and the history of scores: every episode draws from
-    a generator of its own, seeded by (seed, episode). So a search resumes exactly from a saved state, or from the
+    a separate generator, seeded by (seed, episode). So a search resumes exactly from a saved state, or from the
     stored scores alone.
 
     Life cycle: `__init__` on an environment; perhaps `load_state_dict`; then `episode(0)`, `episode(1)`, ... until
@@ -93,7 +93,7 @@ class Agent(ABC):
             grows to hold them. The search then never ends below them.
 
     Attributes:
-        name: What `--agent` calls it, and what every episode's row says.
+        name: What `--agent` calls it, and the agent's name in every episode's row.
         uses_seed_policies: Whether a search hands it the solvers' answers to begin with.
         is_baseline: Whether its one policy is what others are compared with: finalists of such a search are not
             widened, and under a tighter limit the same rule gives the next policy.
@@ -136,7 +136,7 @@ class Agent(ABC):
 
     @property
     def finished(self) -> bool:
-        """Whether another episode would bring nothing."""
+        """Whether all episodes have been played."""
         return self.played >= self.episodes
 
     def episode(self, k: int) -> EpisodeRecord:
@@ -169,11 +169,11 @@ class Agent(ABC):
         return record
 
     def scalars(self) -> dict[str, float]:
-        """What the agent would like to see plotted after an episode; each is defined in docs/agents.md."""
+        """Figures of the agent to plot after an episode; each is defined in docs/agents.md."""
         return {}
 
     def state_dict(self) -> AgentState:
-        """Everything needed to go on exactly here: tensors, and plain JSON values.
+        """Everything needed to continue exactly from here: tensors, and plain JSON values.
 
         Raises:
             AutopruneError: If an episode was interrupted half-way: only the last saved state is whole.
@@ -191,7 +191,7 @@ class Agent(ABC):
         )
 
     def load_state_dict(self, state: AgentState) -> None:
-        """Go on where `state` was taken; scores that it knows are not evaluated again.
+        """Continue from where `state` was taken; policies whose scores it knows are not evaluated again.
 
         Raises:
             RunError: If it is the state of another agent, seed or search space.
@@ -199,8 +199,8 @@ class Agent(ABC):
         mine = {"agent": self.name, "seed": self.seed, "decisions": list(self.env.space.names)}
         for key, value in mine.items():
             if state.values.get(key) != value:
-                told = shortened(repr(state.values.get(key)))
-                raise RunError(f"the saved state has another {key}: {told} instead of {shortened(repr(value))}")
+                other = shortened(repr(state.values.get(key)))
+                raise RunError(f"the saved state has another {key}: {other} instead of {shortened(repr(value))}")
         rows = state.values.get("history")
         if not isinstance(rows, list):
             raise RunError("the saved state has no history of episodes")

@@ -1,7 +1,7 @@
 """NetAdapt's step: which decision, shrunk how far, takes so much off the cost.
 
-Yang, Howard, Chen, Zhang, Go, Sandler, Sze, Adam: NetAdapt, ECCV 2018, Algorithm 1. Only prices are asked for here;
-who takes a step scores the proposals and picks the most accurate one. Equal inputs give equal proposals.
+Yang, Howard, Chen, Zhang, Go, Sandler, Sze, Adam: NetAdapt, ECCV 2018, Algorithm 1. Only costs are computed here;
+the caller scores the proposals and picks the most accurate one. Equal inputs give equal proposals.
 """
 
 from __future__ import annotations

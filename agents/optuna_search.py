@@ -60,7 +60,7 @@ class OptunaAgent(Agent):
         if sampler not in SAMPLERS:
             raise InputError(f"unknown Optuna sampler {sampler!r}; {nearest_name(sampler, SAMPLERS)}")
         if not 0 <= slack <= 1:
-            raise InputError(f"slack must lie in [0, 1], not {slack}")
+            raise InputError(f"slack must be in [0, 1], not {slack}")
         self.sampler, self.slack = sampler, slack
         self._distributions: dict[str, BaseDistribution] = {
             decision.name: IntDistribution(0, len(decision.options) - 1) for decision in self.env.space.decisions

@@ -19,7 +19,7 @@ __all__ = ["AgentState"]
 
 @dataclass(frozen=True)
 class AgentState:
-    """Where an agent stands between two episodes.
+    """The state of an agent between two episodes.
 
     Attributes:
         tensors: By name; weights, optimiser moments, replay.
@@ -38,7 +38,7 @@ class AgentState:
         """Write the state to one file, replacing it atomically."""
         tensors = {name: tensor.detach().contiguous().clone() for name, tensor in self.tensors.items()}
         content = serialise(tensors, metadata={"values": json.dumps(self.values, allow_nan=False)})
-        with replacing(path) as temporary:  # safetensors' own writer tells of a full disk by no OSError
+        with replacing(path) as temporary:  # safetensors' own writer raises no OSError when the disk is full
             temporary.write_bytes(content)
 
     @classmethod

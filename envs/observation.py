@@ -28,10 +28,10 @@ def width_features(space: SearchSpace) -> NDArray[np.float64]:
 
 
 def amc_features(analysis: Analysis, space: SearchSpace) -> NDArray[np.float64]:
-    """What AMC tells the agent about each layer (section 3.2): n, c, h, w, stride, k.
+    """AMC's features of each layer (section 3.2): n, c, h, w, stride, k.
 
     A coupled group shows the features of its first producer, which also names it. A block shows the input of its first
-    layer and the output channels of its last; it has no stride and no kernel of its own, and both are 0.
+    layer and the output channels of its last; it has no stride and no kernel, and both are 0.
 
     Args:
         analysis: The network's operators and groups.

@@ -46,7 +46,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
     ## Action
     `Box(-1, 1, (1,), float32)`. With action a, the current decision keeps the share (a + 1) / 2 of its units, rounded
     to the nearest option (the wider one on a tie) from which the budget can still be met. Values outside are clipped.
-    A decision on a block keeps it from a share of 1/2 on. One that lies within a dropped block changes nothing: it is
+    A decision on a block keeps it from a share of 1/2 on. A decision within a dropped block changes nothing: it is
     executed as dense whatever is asked for, so that equal networks have equal choices.
 
     ## Observation

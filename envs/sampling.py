@@ -2,7 +2,7 @@
 
 Under a one-sided action mask, uniformly random actions end far below the budget (at 50 % of the multiply-accumulates
 the median random episode keeps 29 %), because keeping half of the units of two neighbours costs a quarter. A search
-that starts there learns about networks that nobody wants. What is drawn here spends the budget instead.
+that starts there learns about networks that are smaller than wanted. The policies drawn here spend the budget.
 """
 
 from __future__ import annotations

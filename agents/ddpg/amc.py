@@ -66,7 +66,7 @@ class AMCSettings:
         if min(rates) <= 0 or min(counts) < 1 or max(self.tau, self.discount, self.baseline_rate) > 1:
             raise InputError(f"rates must be positive, tau, discount and baseline_rate at most 1: {self}")
         if not 0 <= self.slack <= 1 or (self.decay is not None and not 0 < self.decay <= 1):
-            raise InputError(f"slack must lie in [0, 1] and decay in (0, 1]: {self}")
+            raise InputError(f"slack must be in [0, 1] and decay in (0, 1]: {self}")
 
     def noise(self, learning: int, learning_episodes: int) -> float:
         """Sigma in the learning episode number `learning` of `learning_episodes`, in shares of units kept."""

@@ -22,7 +22,7 @@ def compare(runs: Sequence[str | Path]) -> Table:
     """Several finished runs side by side, a column each.
 
     Args:
-        runs: Run folders; a folder of sub-runs stands for all of them.
+        runs: Run folders; a folder of sub-runs means all of them.
 
     Raises:
         RunError: If one of them is no run or has no report.
@@ -48,7 +48,7 @@ def pareto_picture(runs: Sequence[str | Path], out: str | Path) -> None:
     """Accuracy against measured latency and against multiply-accumulates, with the front of the runs' networks.
 
     Args:
-        runs: Run folders; a folder of sub-runs stands for all of them.
+        runs: Run folders; a folder of sub-runs means all of them.
         out: A file that ends in `.png` or `.svg`.
 
     Raises:
@@ -69,7 +69,7 @@ def pareto_picture(runs: Sequence[str | Path], out: str | Path) -> None:
 
 
 def _read(runs: Sequence[str | Path]) -> dict[str, Report]:
-    """Reports by a name that tells them apart."""
+    """Reports by the shortest names that differ: the folder's, the parent's too, or the whole path."""
     folders = [folder for run in runs for folder in _expanded(Path(run))]
     if not folders:
         raise InputError("name at least one run to compare")
@@ -82,7 +82,7 @@ def _read(runs: Sequence[str | Path]) -> dict[str, Report]:
 
 
 def _expanded(run: Path) -> list[Path]:
-    """The run itself, or the finished sub-runs in it if it is no run of its own."""
+    """The run itself, or the finished sub-runs in it if it is not a run itself."""
     if not run.is_dir():
         raise RunError(f"there is no run at {run}")
     if any((run / name).exists() for name in ("report.json", "experiment.yaml")):

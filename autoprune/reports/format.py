@@ -20,7 +20,7 @@ __all__ = [
     "share",
 ]
 
-NONE = "\N{EN DASH}"  # what stands where nothing was measured
+NONE = "\N{EN DASH}"  # in place of a figure that was not measured
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 

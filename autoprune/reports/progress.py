@@ -105,7 +105,7 @@ class Progress:
 
 
 class _Display(Protocol):
-    """Where progress is shown, and how many seconds lie between two showings."""
+    """Where progress is shown, and how many seconds pass between two updates of it."""
 
     every: float
 

@@ -79,7 +79,7 @@ def summary_table(report: Mapping[str, Any]) -> Table:
 
 
 def verdict(report: Report) -> tuple[bool | None, str]:
-    """Whether the budget was met (None: nobody measured), and the sentence that says so with its figures."""
+    """Whether the budget was met (None: not measured), and the sentence that says so with its figures."""
     budget = report.budget
     requested = f" ({budget.requested})" if budget.requested else ""
     if budget.met is None:
@@ -101,7 +101,7 @@ def _over(report: Report) -> str:
 
 
 def summary_lines(report: Mapping[str, Any]) -> list[str]:
-    """What stands beneath the final table: the budget, the speed-up, the accuracy's spread, the time it took.
+    """The lines beneath the final table: the budget, the speed-up, the accuracy's spread, the time it took.
 
     Args:
         report: The content of `report.json`.
@@ -130,7 +130,7 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def _energy(report: Report) -> str | None:
-    """What a call takes, where a sensor measured it or the budget is on it; else nobody asked for a model's figure."""
+    """Energy of one call, if a sensor measured it or the budget limits it; otherwise a modelled figure is not shown."""
     dense, small = report.dense, report.finetuned
     measured = (small.energy_label or "").startswith("measured")
     if small.energy_mj is None or not (measured or report.budget.kind == "energy"):

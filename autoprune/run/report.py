@@ -193,8 +193,8 @@ def read_episodes(run: str | Path) -> list[dict[str, Any]]:
             raise InputError(f"{path}: line {number} is damaged")
         for name in ("episode", "accuracy", "predicted_cost", "cost", "reward", "seconds"):
             if not _is_figure(row.get(name)):
-                told = shortened(repr(row[name]))
-                raise InputError(f"{path}: line {number} is damaged: {name} is {told}, not a number")
+                value = shortened(repr(row[name]))
+                raise InputError(f"{path}: line {number} is damaged: {name} is {value}, not a number")
         try:
             require_plain(row)
         except ValueError as error:
@@ -215,7 +215,7 @@ def episode_cost(row: Mapping[str, Any]) -> float | None:
 
 
 def read_settings_file(run: str | Path) -> dict[str, Any]:
-    """`experiment.yaml` as it stands (`settings`, `environment`, ...), not validated; empty if there is none.
+    """`experiment.yaml` as it is (`settings`, `environment`, ...), not validated; empty if there is none.
 
     A report is made of old runs too, whose settings this version may no longer know.
 

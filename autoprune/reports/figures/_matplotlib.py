@@ -40,7 +40,7 @@ Figure: TypeAlias = Any  # matplotlib is optional and has no place in an import 
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours by what they stand for.
+    """Colours by what they mean.
 
     Attributes:
         ink: Text and axes.

@@ -11,7 +11,7 @@ from autoprune.reports.format import COST_NAMES
 
 __all__ = ["how_known", "signals_figure", "trajectory_figure"]
 
-_UNIT_ENDINGS = ("c", "gbs", "j", "mhz", "mj", "s", "w")  # of signals' names; the unit stands beside
+_UNIT_ENDINGS = ("c", "gbs", "j", "mhz", "mj", "s", "w")  # of signals' names; the title names the unit
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -108,7 +108,7 @@ def _line(
     linestyle: str = "-",
     **style: Any,
 ) -> None:
-    """Points of what is known, in order, joined unless told otherwise."""
+    """Points of what is known, in order, joined by a line by default."""
     known = [(x, y) for x, y in points if y is not None]
     if known:
         x, y = zip(*known, strict=True)

@@ -63,7 +63,7 @@ class EventLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close; while something else fails already, that is what the user has to hear of."""
+        """Close the file; an error of closing does not hide the error that is being raised."""
         try:
             self.close()
         except InputError:

@@ -79,7 +79,7 @@ class SearchWriter:
         Args:
             row: The episode as in `episodes.jsonl`: `episode`, `choices`, `accuracy`, `predicted_cost` (or `cost`),
                 `reward`, `seconds`, and the flags `cached` and `warmup`; what is missing or None is not written.
-            scalars: What the agent has to say, such as `noise_sigma` or `critic_loss`.
+            scalars: The agent's own figures, such as `noise_sigma` or `critic_loss`.
         """
         self._step = int(row["episode"])
         self._note(row)
