@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from autoprune.errors import UnsupportedModelError
-from autoprune.graph.trace.export import quiet
+from autoprune.graph.trace.quiet import quiet
 from autoprune.models import with_tensor_output
 
 __all__ = ["fold_batch_norm"]

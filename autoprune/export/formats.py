@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from autoprune.errors import AutopruneError, InputError, MissingExtraError, UnsupportedModelError
 from autoprune.foundations.files import replacing
-from autoprune.graph.trace.export import quiet
+from autoprune.graph.trace.quiet import quiet
 from autoprune.models import output_of, with_tensor_output
 from autoprune.models.pretrained import first_stock_difference, is_pretrained
 

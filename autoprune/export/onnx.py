@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from autoprune.errors import UnsupportedModelError
 from autoprune.export.folding import fold_batch_norm
-from autoprune.graph.trace.export import quiet
+from autoprune.graph.trace.quiet import quiet
 from autoprune.models import with_tensor_output
 
 __all__ = ["OPSET", "to_onnx", "to_onnx_for_timing"]

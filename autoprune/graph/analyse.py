@@ -16,8 +16,9 @@ from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.fingerprint import fingerprint
 from autoprune.graph.proof.branches import with_blocks
 from autoprune.graph.proof.groups import Proof
-from autoprune.graph.surgery.cut import get_attribute
-from autoprune.graph.trace.export import Example, Trace, as_example, trace
+from autoprune.graph.surgery.slicer import get_attribute
+from autoprune.graph.trace.example import Example, as_example
+from autoprune.graph.trace.export import Trace, trace
 from autoprune.models.precision import device_of
 
 __all__ = ["analyse"]

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from autoprune.graph.trace.copying import duplicate
-from autoprune.graph.trace.export import Example, quiet
+from autoprune.graph.trace.example import Example
+from autoprune.graph.trace.quiet import quiet
 
 __all__ = ["Call", "calls_of"]
 

@@ -15,7 +15,7 @@ from autoprune.graph.coupling.flow import Flow, Slot, holder
 from autoprune.graph.coupling.kinds import Kinds
 from autoprune.graph.coupling.norms import NormLine
 from autoprune.graph.coupling.walk import OpRecord, Walk
-from autoprune.graph.trace.export import where
+from autoprune.graph.trace.source_lines import where
 
 __all__ = ["Draft", "draft"]
 

@@ -17,8 +17,9 @@ from torch.fx import Node
 
 from autoprune.graph.coupling.atoms import Atoms, AtomTable
 from autoprune.graph.coupling.flow import Flow, Norm, Result, Slot, Statistic, Unknown, fixed, holder, shape_of
-from autoprune.graph.trace.export import Trace, where
+from autoprune.graph.trace.export import Trace
 from autoprune.graph.trace.size_origins import Origin, call_of, factors
+from autoprune.graph.trace.source_lines import where
 
 __all__ = ["RULES", "OpRecord", "Rule", "Walk", "bound", "rule"]
 

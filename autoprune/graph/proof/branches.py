@@ -15,7 +15,9 @@ from autoprune.graph.branches.calls import calls_of
 from autoprune.graph.branches.find import find_branches
 from autoprune.graph.coupling.norms import NormLine
 from autoprune.graph.proof.groups import Proof
-from autoprune.graph.trace.export import Example, Trace, quiet
+from autoprune.graph.trace.example import Example
+from autoprune.graph.trace.export import Trace
+from autoprune.graph.trace.quiet import quiet
 
 __all__ = ["with_blocks"]
 

@@ -20,10 +20,12 @@ from autoprune.errors import UnsupportedModelError
 from autoprune.graph.analysis import Analysis, Index
 from autoprune.graph.coupling.norms import NormLine
 from autoprune.graph.proof.reference import Reference
-from autoprune.graph.surgery.cut import Slicer
 from autoprune.graph.surgery.selector import Selector
+from autoprune.graph.surgery.slicer import Slicer
 from autoprune.graph.trace.copying import duplicate
-from autoprune.graph.trace.export import Example, Trace, quiet, tensors_of
+from autoprune.graph.trace.example import Example, tensors_of
+from autoprune.graph.trace.export import Trace
+from autoprune.graph.trace.quiet import quiet
 from autoprune.graph.trace.source_lines import first_line, user_line
 
 __all__ = ["Proof"]

@@ -18,7 +18,8 @@ from autoprune.graph.analysis import Index
 from autoprune.graph.coupling.flow import Norm
 from autoprune.graph.coupling.norms import NormLine
 from autoprune.graph.coupling.walk import bound
-from autoprune.graph.trace.export import Example, Trace
+from autoprune.graph.trace.example import Example
+from autoprune.graph.trace.export import Trace
 
 __all__ = ["Reference"]
 

@@ -11,8 +11,9 @@ from torch import nn
 
 from autoprune.graph.analysis import Analysis, Extent, Index
 from autoprune.graph.surgery.branches import Stage
-from autoprune.graph.surgery.cut import Slicer, put_attribute, require_same, take
+from autoprune.graph.surgery.cut import require_same
 from autoprune.graph.surgery.multihead import fit, multihead
+from autoprune.graph.surgery.slicer import Slicer, put_attribute, take
 from autoprune.graph.trace.copying import duplicate, forget, keepers
 from autoprune.graph.trace.export import canonical_names
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import logging
-import re
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,78 +13,16 @@ from torch.export.graph_signature import InputKind, OutputKind
 
 from autoprune.errors import UnsupportedModelError
 from autoprune.graph.trace.copying import duplicate
+from autoprune.graph.trace.example import Example, tensors_of
 from autoprune.graph.trace.inlining import inline
+from autoprune.graph.trace.quiet import quiet
 from autoprune.graph.trace.refusal import cannot_trace
 from autoprune.graph.trace.size_origins import Notes, Origin, noted
-from autoprune.graph.trace.source_lines import first_line, user_line
+from autoprune.graph.trace.source_lines import first_line
 
-__all__ = ["Example", "Trace", "as_example", "tensors_of", "trace"]
+__all__ = ["Trace", "canonical_names", "trace"]
 
 BATCH = 2  # traced with two images: a batch of one cannot be told from a dimension that is always 1
-
-_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in')
-
-
-@dataclass(frozen=True)
-class Example:
-    """An example input as the call ``model(*args, **kwargs)``."""
-
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-
-    def tensors(self) -> list[torch.Tensor]:
-        """The tensors among the arguments."""
-        leaves = torch.utils._pytree.tree_leaves((self.args, dict(self.kwargs)))
-        return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-
-    def kind(self) -> tuple[str, ...]:
-        """What of it decides an analysis: how it is called, shapes and types of tensors, and all that is none."""
-        leaves, spec = torch.utils._pytree.tree_flatten((self.args, dict(self.kwargs)))
-        told = (f"{tuple(x.shape)} {x.dtype}" if isinstance(x, torch.Tensor) else repr(x) for x in leaves)
-        return (repr(spec), *told)
-
-    def map(self, change: Any) -> Example:
-        """The example with ``change`` applied to each tensor."""
-        tree = torch.utils._pytree.tree_map_only(torch.Tensor, change, (self.args, dict(self.kwargs)))
-        return Example(tree[0], tree[1])
-
-    def with_batch(self, size: int) -> Example:
-        """The example with ``size`` copies of its first sample; tensors of another first dimension stay."""
-        tensors = [t for t in self.tensors() if t.dim() > 0]
-        if not tensors:
-            return self
-        batch = tensors[0].shape[0]
-
-        def resize(tensor: torch.Tensor) -> torch.Tensor:
-            if tensor.dim() == 0 or tensor.shape[0] != batch:
-                return tensor
-            return tensor[:1].detach().expand(size, *tensor.shape[1:]).contiguous()
-
-        return self.map(resize)
-
-
-def tensors_of(output: Any) -> list[torch.Tensor]:
-    """All tensors of a model's output, in order: nested tuples, mappings, dataclasses."""
-    if isinstance(output, torch.Tensor):
-        return [output]
-    if isinstance(output, Mapping):
-        return [tensor for part in output.values() for tensor in tensors_of(part)]
-    if isinstance(output, list | tuple):
-        return [tensor for part in output for tensor in tensors_of(part)]
-    if is_dataclass(output) and not isinstance(output, type):
-        return [tensor for part in fields(output) for tensor in tensors_of(getattr(output, part.name))]
-    return []
-
-
-def as_example(example_input: Any) -> Example:
-    """A tensor, a tuple of arguments or a mapping of keyword arguments, as one kind of value."""
-    if isinstance(example_input, Example):
-        return example_input
-    if isinstance(example_input, Mapping):
-        return Example((), dict(example_input))
-    if isinstance(example_input, tuple | list):
-        return Example(tuple(example_input), {})
-    return Example((example_input,), {})
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,12 +75,6 @@ class Trace:
         return next((str(entry[0]) for entry in reversed(list(stack.values()))), "").removeprefix(_PREFIX)
 
 
-def where(node: torch.fx.Node) -> str:
-    """The operator with the user's own source line, as in "aten.add.Tensor at net.py:41"."""
-    line = user_line(_FRAME.findall(node.meta.get("stack_trace") or ""))
-    return f"{node.target} at {line}" if line else str(node.target)
-
-
 def canonical_names(model: nn.Module) -> dict[str, str]:
     """Every qualified name of a parameter or buffer -> the first name of that same tensor."""
     first: dict[int, str] = {}
@@ -155,20 +83,6 @@ def canonical_names(model: nn.Module) -> dict[str, str]:
         for name, tensor in source(remove_duplicate=False):
             names[name] = first.setdefault(id(tensor), name)
     return names
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Neither warnings, log lines, what exporters print nor the global random state escape from what runs inside."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.ERROR)  # torch logs a traceback of what it also raises
-    try:
-        with warnings.catch_warnings(), torch.random.fork_rng():
-            warnings.simplefilter("ignore")
-            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-                yield
-    finally:
-        logging.disable(previous)
 
 
 def trace(model: nn.Module, example: Example) -> Trace:

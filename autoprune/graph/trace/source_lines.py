@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable
 from pathlib import PurePath
 
-__all__ = ["first_line", "user_line"]
+from torch.fx import Node
+
+__all__ = ["first_line", "user_line", "where"]
+
+_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in')
 
 
 def user_line(frames: Iterable[tuple[str, str | int | None]]) -> str | None:
@@ -24,3 +29,9 @@ def first_line(error: BaseException) -> str:
     """An exception in one line."""
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0][:160] if text else 'no message'}"
+
+
+def where(node: Node) -> str:
+    """The operator with the user's own source line, as in "aten.add.Tensor at net.py:41"."""
+    line = user_line(_FRAME.findall(node.meta.get("stack_trace") or ""))
+    return f"{node.target} at {line}" if line else str(node.target)

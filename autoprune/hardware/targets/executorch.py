@@ -65,7 +65,7 @@ class ExecuTorchTarget(LocalTarget):
         import torch
 
         from autoprune.export.folding import fold_batch_norm
-        from autoprune.graph.trace.export import quiet
+        from autoprune.graph.trace.quiet import quiet
 
         self.require()
         folded = fold_batch_norm(model, example)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from autoprune.errors import InputError
 from autoprune.graph import Analysis, index_map
-from autoprune.graph.surgery.cut import take
+from autoprune.graph.surgery.slicer import take
 
 __all__ = ["slice_optimizer"]
 

@@ -11,7 +11,7 @@ from autoprune.graph.coupling.atoms import Atoms
 from autoprune.graph.coupling.flow import Flow, Result, Unknown, repeat_first, shape_of
 from autoprune.graph.coupling.rules.contract import contract, product_letters
 from autoprune.graph.coupling.walk import Walk, rule
-from autoprune.graph.trace.export import where
+from autoprune.graph.trace.source_lines import where
 
 __all__: list[str] = []
 

@@ -10,8 +10,8 @@ from torch.fx import Node
 from autoprune.graph.coupling.atoms import Atoms
 from autoprune.graph.coupling.flow import Flow, Result, Unknown, shape_of, size_of
 from autoprune.graph.coupling.walk import Walk, rule
-from autoprune.graph.trace.export import where
 from autoprune.graph.trace.size_origins import origins
+from autoprune.graph.trace.source_lines import where
 
 __all__: list[str] = []
 

@@ -52,7 +52,7 @@ class TorchTarget(LocalTarget):
         import torch
 
         from autoprune.export.folding import fold_batch_norm
-        from autoprune.graph.trace.export import quiet
+        from autoprune.graph.trace.quiet import quiet
         from autoprune.hardware.targets.torch.layers import DTYPES
 
         self.require()

@@ -1,0 +1,73 @@
+"""An example input as the call that it makes, and the tensors of what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import torch
+
+__all__ = ["Example", "as_example", "tensors_of"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """An example input as the call ``model(*args, **kwargs)``."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    def tensors(self) -> list[torch.Tensor]:
+        """The tensors among the arguments."""
+        leaves = torch.utils._pytree.tree_leaves((self.args, dict(self.kwargs)))
+        return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+    def kind(self) -> tuple[str, ...]:
+        """What of it decides an analysis: how it is called, shapes and types of tensors, and all that is none."""
+        leaves, spec = torch.utils._pytree.tree_flatten((self.args, dict(self.kwargs)))
+        told = (f"{tuple(x.shape)} {x.dtype}" if isinstance(x, torch.Tensor) else repr(x) for x in leaves)
+        return (repr(spec), *told)
+
+    def map(self, change: Any) -> Example:
+        """The example with ``change`` applied to each tensor."""
+        tree = torch.utils._pytree.tree_map_only(torch.Tensor, change, (self.args, dict(self.kwargs)))
+        return Example(tree[0], tree[1])
+
+    def with_batch(self, size: int) -> Example:
+        """The example with ``size`` copies of its first sample; tensors of another first dimension stay."""
+        tensors = [t for t in self.tensors() if t.dim() > 0]
+        if not tensors:
+            return self
+        batch = tensors[0].shape[0]
+
+        def resize(tensor: torch.Tensor) -> torch.Tensor:
+            if tensor.dim() == 0 or tensor.shape[0] != batch:
+                return tensor
+            return tensor[:1].detach().expand(size, *tensor.shape[1:]).contiguous()
+
+        return self.map(resize)
+
+
+def as_example(example_input: Any) -> Example:
+    """A tensor, a tuple of arguments or a mapping of keyword arguments, as one kind of value."""
+    if isinstance(example_input, Example):
+        return example_input
+    if isinstance(example_input, Mapping):
+        return Example((), dict(example_input))
+    if isinstance(example_input, tuple | list):
+        return Example(tuple(example_input), {})
+    return Example((example_input,), {})
+
+
+def tensors_of(output: Any) -> list[torch.Tensor]:
+    """All tensors of a model's output, in order: nested tuples, mappings, dataclasses."""
+    if isinstance(output, torch.Tensor):
+        return [output]
+    if isinstance(output, Mapping):
+        return [tensor for part in output.values() for tensor in tensors_of(part)]
+    if isinstance(output, list | tuple):
+        return [tensor for part in output for tensor in tensors_of(part)]
+    if is_dataclass(output) and not isinstance(output, type):
+        return [tensor for part in fields(output) for tensor in tensors_of(getattr(output, part.name))]
+    return []
