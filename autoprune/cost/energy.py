@@ -142,7 +142,7 @@ def energy_cost(
     fixed = {group.name: group.width for group in analysis.groups if group.name not in space.names}
     entries = [CostEntry("constant", (), Scaled(ProductPrice(1, (), ()), coefficients.constant))]
     for op, what, dimensions in _counts(analysis, batch, coefficients.number):
-        scope, price = product_price(dimensions, space.names, fixed, analysis.homes(op.node))
+        scope, price = product_price(dimensions, space.names, fixed, analysis.enclosing_blocks(op.node))
         entries.append(CostEntry(f"{op.name} {what}", scope, Scaled(price, vector[what] * 1e-9)))
     return EnergyCost(space, entries, coefficients)
 

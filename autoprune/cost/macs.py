@@ -27,7 +27,7 @@ def macs_cost(analysis: Analysis, space: SearchSpace) -> AdditiveCost:
     entries = []
     for op in analysis.ops:
         if op.kind in ("conv", "depthwise", "linear") and op.params:
-            scope, price = product_price(mac_dimensions(op), space.names, fixed, analysis.homes(op.node))
+            scope, price = product_price(mac_dimensions(op), space.names, fixed, analysis.enclosing_blocks(op.node))
             entries.append(CostEntry(op.name, scope, price))
     return AdditiveCost("flops", "MACs", space, entries)
 

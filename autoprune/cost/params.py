@@ -24,6 +24,6 @@ def params_cost(analysis: Analysis, space: SearchSpace) -> AdditiveCost:
     fixed = {group.name: group.width for group in analysis.groups if group.name not in space.names}
     entries = []
     for name, shape in analysis.parameters.items():
-        scope, price = product_price(shape, space.names, fixed, analysis.homes(name))
+        scope, price = product_price(shape, space.names, fixed, analysis.enclosing_blocks(name))
         entries.append(CostEntry(name, scope, price))
     return AdditiveCost("params", "parameters", space, entries)

@@ -9,9 +9,10 @@ from torch import nn
 
 import autoprune.graph.coupling.rules  # noqa: F401 - importing them registers the rules
 from autoprune.graph.analysis import Analysis, Extent
+from autoprune.graph.coupling.extents import Extents
 from autoprune.graph.coupling.flow import holder
-from autoprune.graph.coupling.groups import Draft, draft
-from autoprune.graph.coupling.readings import first_readings
+from autoprune.graph.coupling.groups import Grouping, group_atoms
+from autoprune.graph.coupling.interpretations import first_interpretations
 from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.fingerprint import fingerprint
 from autoprune.graph.proof.branches import with_blocks
@@ -69,37 +70,37 @@ def _dtypes(example: Example) -> tuple[str, ...]:
 
 def _analyse(model: nn.Module, example: Example, print_: dict[str, Any], validate: bool) -> Analysis:
     traced = trace(model, example)
-    readings = first_readings(traced)
+    interpretations = first_interpretations(traced)
     while True:
-        walk = Walk(traced, readings).run()
-        drafted = draft(walk, walk.table.solve())
-        analysis = _written(model, drafted, example, print_)
-        proven = not validate or not drafted.groups
-        failures = {} if proven else Proof(model, analysis, example, traced, drafted.norms()).run()
-        again = drafted.next_readings(set(failures))
+        walk = Walk(traced, interpretations).run()
+        grouping = group_atoms(walk, walk.table.solve())
+        analysis = _written(model, grouping, example, print_)
+        proven = not validate or not grouping.groups
+        failures = {} if proven else Proof(model, analysis, example, traced, grouping.norms()).run()
+        again = grouping.next_interpretations(set(failures))
         if failures and not again:
-            drafted = drafted.refuse(failures)
-            analysis = _written(model, drafted, example, print_)
+            grouping = grouping.refuse(failures)
+            analysis = _written(model, grouping, example, print_)
         if not failures or not again:
-            return with_blocks(model, analysis, example, traced, drafted.norms(), validate)
-        readings = {**readings, **again}
+            return with_blocks(model, analysis, example, traced, grouping.norms(), validate)
+        interpretations = {**interpretations, **again}
 
 
-def _written(model: nn.Module, drafted: Draft, example: Example, print_: dict[str, Any]) -> Analysis:
-    """The analysis that a draft amounts to."""
-    extents = drafted.extents()
+def _written(model: nn.Module, grouping: Grouping, example: Example, print_: dict[str, Any]) -> Analysis:
+    """The analysis that a grouping amounts to."""
+    extents = Extents(grouping)
     modules = dict(model.named_modules())
     attributes: dict[tuple[str, str], Extent] = {}
-    for module, name, atoms in drafted.walk.attributes:
+    for module, name, atoms in grouping.walk.counts.attributes:
         extent = extents.of(atoms, len(atoms)) if module in modules else None
         if isinstance(extent, Extent) and get_attribute(vars(modules[module]), name) == extent.dense:
             attributes[module, name] = extent
-    frozen = extents.frozen(drafted)
-    _add_unused(model, drafted.walk.trace, frozen)
+    frozen = extents.frozen()
+    _add_unused(model, grouping.walk.trace, frozen)
     return Analysis(
-        groups=drafted.groups,
+        groups=grouping.groups,
         frozen=frozen,
-        ops=tuple(map(extents.op, drafted.walk.ops)),
+        ops=tuple(map(extents.op, grouping.walk.ops)),
         fingerprint=print_,
         parameters={name: extents.tensor(name, tuple(p.shape)) for name, p in model.named_parameters()},
         attributes=tuple((module, name, extent) for (module, name), extent in attributes.items()),

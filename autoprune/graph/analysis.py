@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from autoprune.errors import InputError
-from autoprune.graph.block import Block, homes
+from autoprune.graph.block import Block, enclosing_blocks
 
 __all__ = ["Analysis", "Extent", "Group", "Index", "Member", "Op", "Shape"]
 
@@ -214,12 +214,12 @@ class Analysis:
     blocks: tuple[Block, ...] = ()
     undroppable: Mapping[str, str] = field(default_factory=dict)
     _by_name: dict[str, Group] = field(init=False, repr=False, default_factory=dict)
-    _homes: dict[str, tuple[str, ...]] = field(init=False, repr=False, default_factory=dict)
+    _enclosing: dict[str, tuple[str, ...]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._by_name.update({group.name: group for group in self.groups})
         things = {thing for block in self.blocks for thing in (*block.nodes, *block.tensors)}
-        self._homes.update({thing: homes(self.blocks, thing) for thing in things})
+        self._enclosing.update({thing: enclosing_blocks(self.blocks, thing) for thing in things})
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -239,16 +239,16 @@ class Analysis:
             hint = f"it is frozen: {why}" if why else "see the names in analysis.groups"
             raise InputError(f"no prunable group is called {name!r}; {hint}") from None
 
-    def homes(self, thing: str) -> tuple[str, ...]:
+    def enclosing_blocks(self, thing: str) -> tuple[str, ...]:
         """The blocks that an operator (its ``node``), a parameter or a buffer goes with when one of them is dropped."""
-        return self._homes.get(thing, ())
+        return self._enclosing.get(thing, ())
 
     def within(self, name: str) -> tuple[tuple[str, ...], ...]:
         """The blocks around each place where a group's units stand; () if it has a place that no block takes away.
 
-        The group's width matters as long as one place has all of its blocks (`autoprune.graph.block.alive`).
+        The group's width matters as long as one place has all of its blocks (`autoprune.graph.block.is_active`).
         """
-        places = dict.fromkeys(self.homes(member.tensor) for member in self.group(name).members)
+        places = dict.fromkeys(self.enclosing_blocks(member.tensor) for member in self.group(name).members)
         # A place with more blocks around it than another one is gone when that one is.
         least = tuple(place for place in places if not any(set(other) < set(place) for other in places))
         return () if () in least else least
@@ -279,4 +279,4 @@ class Analysis:
         return sum(op.macs(full) for op in self.ops if self._stays(op.node, full))
 
     def _stays(self, thing: str, widths: Mapping[str, int]) -> bool:
-        return all(widths[name] for name in self.homes(thing))
+        return all(widths[name] for name in self.enclosing_blocks(thing))

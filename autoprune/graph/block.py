@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Block", "Swap", "alive", "homes"]
+__all__ = ["Block", "Swap", "enclosing_blocks", "is_active"]
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Block:
     outer: tuple[str, ...] = ()
 
 
-def homes(blocks: Collection[Block], thing: str) -> tuple[str, ...]:
+def enclosing_blocks(blocks: Collection[Block], thing: str) -> tuple[str, ...]:
     """The blocks that an operator (by its node) or a tensor goes with, in forward order."""
     return tuple(block.name for block in blocks if thing in block.nodes or thing in block.tensors)
 
 
-def alive(within: Collection[Collection[str]], units: Mapping[str, int]) -> bool:
+def is_active(within: Collection[Collection[str]], units: Mapping[str, int]) -> bool:
     """Whether anything is left of what stands in several places.
 
     Args:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from autoprune.data import load
 from autoprune.graph import Analysis, Block, Member, analyse
-from autoprune.graph.block import alive
+from autoprune.graph.block import is_active
 from autoprune.models import build
 from autoprune.pipeline.task import example_of_shape, model_of_shape
 from autoprune.space import Decision, SearchSpace
@@ -121,7 +121,7 @@ def _block(analysis: Analysis, block: Block) -> dict[str, Any]:
         "name": block.name,
         "modules": [swap.module for swap in block.swaps],
         "inside": list(block.outer),
-        "widths": [g.name for g in analysis.groups if not alive(analysis.within(g.name), without)],
+        "widths": [g.name for g in analysis.groups if not is_active(analysis.within(g.name), without)],
         "params": analysis.param_total() - analysis.param_total(without),
         "flops": analysis.macs() - analysis.macs(without),
     }

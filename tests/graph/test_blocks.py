@@ -19,7 +19,7 @@ from torch.fx import Interpreter, Node
 from autoprune import models
 from autoprune.errors import InputError
 from autoprune.graph import Analysis, Block, Selector, analyse, cut, fingerprint, index_map, zero
-from autoprune.graph.block import alive
+from autoprune.graph.block import is_active
 
 X = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 Kept = Mapping[str, Sequence[int]]
@@ -112,7 +112,7 @@ def test_random_policies_agree_and_are_counted(name: str, data: st.DataObject) -
     gone = {t for b in analysis.blocks if not kept[b.name] for t in b.tensors}
     assert gone.isdisjoint(small.state_dict())
     whole = {g.name: [*range(g.width)] for g in analysis.groups}
-    dead = {g.name for g in analysis.groups if not alive(analysis.within(g.name), units)}
+    dead = {g.name for g in analysis.groups if not is_active(analysis.within(g.name), units)}
     canonical = {name: whole[name] if name in dead else index for name, index in kept.items()}
     assert fingerprint(cut(net, analysis, canonical)) == fingerprint(small)
 
@@ -172,8 +172,8 @@ def test_groups_within_blocks() -> None:
     places = {group.name: analysis.within(group.name) for group in analysis.groups}
     assert places == {"stem": (), "inner.0": (("inner",),), "inner.1.conv1": (("inner", "inner.1"),)}
     assert [block.outer for block in analysis.blocks] == [(), ("inner",)]
-    assert not alive((("inner", "inner.1"),), {"inner": 1, "inner.1": 0})
-    assert alive((("a",), ("b",)), {"a": 0})
+    assert not is_active((("inner", "inner.1"),), {"inner": 1, "inner.1": 0})
+    assert is_active((("a",), ("b",)), {"a": 0})
 
 
 def test_indices_of_blocks_are_checked_and_momentum_is_left_out() -> None:

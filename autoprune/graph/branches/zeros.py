@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.fx import Node
 
-from autoprune.graph.coupling.walk import bound
+from autoprune.graph.coupling.rule_table import bound
 
 __all__ = ["FREE", "SHAPED", "base_name", "zeroed_by"]
 
@@ -98,7 +98,7 @@ def _through(node: Node, visit: Leaf) -> Names | None:
 
 def _affine(node: Node, name: str, visit: Leaf) -> Names | None:
     """A weight times something, and a bias."""
-    arguments: dict[str, Any] = bound(node, node.target._schema)  # type: ignore[union-attr]  # an ATen operator
+    arguments: dict[str, Any] = bound(node)
     weight, bias = arguments.get("weight"), arguments.get("bias")
     source = [arguments["input"]] if name in _WEIGHTED else []
     factors = [part for part in (weight, *source) if isinstance(part, Node)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from autoprune.graph.coupling.atoms import Atoms
 __all__ = [
     "Flow",
     "Norm",
+    "OpRecord",
     "Result",
     "Slot",
     "Statistic",
@@ -90,6 +91,19 @@ class Slot:
     tensor: str
     dim: int
     atoms: Atoms
+
+
+@dataclass(frozen=True, eq=False)
+class OpRecord:
+    """An operator that costs something, with the flows it read and made."""
+
+    node: Node
+    name: str
+    kind: str
+    inputs: tuple[Flow, ...]
+    output: Flow
+    params: tuple[Flow, ...]
+    settings: Mapping[str, Any]
 
 
 Result = Flow | tuple[Flow, ...] | None

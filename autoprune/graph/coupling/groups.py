@@ -9,20 +9,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from autoprune.graph.analysis import Extent, Group, Member, Op, Shape
+from autoprune.graph.analysis import Group, Member
 from autoprune.graph.coupling.atoms import Atoms, Classes
-from autoprune.graph.coupling.flow import Flow, Slot, holder
+from autoprune.graph.coupling.flow import Slot, holder
 from autoprune.graph.coupling.kinds import Kinds
 from autoprune.graph.coupling.norms import NormLine
-from autoprune.graph.coupling.walk import OpRecord, Walk
+from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.trace.source_lines import where
 
-__all__ = ["Draft", "draft"]
+__all__ = ["Grouping", "group_atoms"]
 
 
 @dataclass(frozen=True, eq=False)
-class Draft:
-    """The groups that one solution of the walk's ties gives.
+class Grouping:
+    """Atoms grouped by one solution of the walk's ties.
 
     Attributes:
         walk: The walk.
@@ -36,16 +36,12 @@ class Draft:
     groups: tuple[Group, ...]
     labels: tuple[Atoms, ...]
 
-    def extents(self) -> Extents:
-        """What turns atoms into sizes."""
-        return Extents(self)
-
-    def refuse(self, failures: dict[str, str]) -> Draft:
+    def refuse(self, failures: dict[str, str]) -> Grouping:
         """The groups that are left when those named are frozen for a reason."""
         for group, labels in zip(self.groups, self.labels, strict=True):
             if group.name in failures:
                 self.classes.freeze(labels, failures[group.name])
-        return draft(self.walk, self.classes)
+        return group_atoms(self.walk, self.classes)
 
     def norms(self) -> list[NormLine]:
         """The operators that normalise over groups' units."""
@@ -64,19 +60,19 @@ class Draft:
                 found.append(NormLine(norm, len(labels), tuple(parts)))
         return found
 
-    def next_readings(self, names: set[str]) -> dict[str, int]:
-        """The nodes whose reading decides about the groups of these names, with the next reading to try."""
+    def next_interpretations(self, names: set[str]) -> dict[str, int]:
+        """The ambiguous nodes that decide about the groups of these names, with the next interpretation to try."""
         wanted = [labels for g, labels in zip(self.groups, self.labels, strict=True) if g.name in names]
         inside = np.unique(np.concatenate(wanted or [np.zeros(0, np.int64)]))
         label = self.classes.label
         return {
-            node: self.walk.readings.get(node, 0) + 1
-            for node, (atoms, count) in self.walk.forks.items()
-            if self.walk.readings.get(node, 0) + 1 < count and np.isin(label[atoms], inside).any()
+            node: self.walk.interpretations.get(node, 0) + 1
+            for node, (atoms, count) in self.walk.ambiguities.items()
+            if self.walk.interpretations.get(node, 0) + 1 < count and np.isin(label[atoms], inside).any()
         }
 
 
-def draft(walk: Walk, classes: Classes) -> Draft:
+def group_atoms(walk: Walk, classes: Classes) -> Grouping:
     """Group the classes that can be removed."""
     rank = _forward_order(walk)
     slots = sorted(walk.slots, key=lambda slot: rank.get(slot.tensor, len(walk.ops)))
@@ -99,7 +95,7 @@ def draft(walk: Walk, classes: Classes) -> Draft:
         normalised[classes.label[norm.atoms]] = True
     kinds = Kinds(walk, classes)
     groups = tuple(_group(classes, owned, labels, names, normalised, kinds.of(labels)) for labels, owned in found)
-    return Draft(walk, classes, groups, tuple(labels for labels, _ in found))
+    return Grouping(walk, classes, groups, tuple(labels for labels, _ in found))
 
 
 def _forward_order(walk: Walk) -> dict[str, int]:
@@ -139,7 +135,7 @@ def _signatures(walk: Walk, classes: Classes, slots: list[Slot]) -> dict[int, tu
     lines = [slot.atoms for slot in slots]
     flows = [flow for op in walk.ops for flow in (*op.inputs, op.output, *op.params)]
     lines += {id(atoms): atoms for flow in flows for atoms in flow.atoms()}.values()
-    lines += [atoms for _, _, atoms in walk.attributes]
+    lines += [atoms for _, _, atoms in walk.counts.attributes]
     found: dict[int, list[tuple[int, int]]] = defaultdict(list)
     frozen = classes.frozen
     for place, atoms in enumerate(lines):
@@ -197,85 +193,3 @@ def _group(
 def _places(units: Atoms, count: int) -> Atoms:
     """(count, m): where each unit stands in a line of units (-1: none of them)."""
     return np.argsort(units, kind="stable")[np.count_nonzero(units < 0) :].reshape(count, -1).copy()
-
-
-class Extents:
-    """Sizes of dimensions as functions of the groups' widths."""
-
-    def __init__(self, drafted: Draft) -> None:
-        self._label = drafted.classes.label
-        self._groups = drafted.groups
-        self._group = np.full(drafted.classes.count, -1, np.int64)
-        for index, labels in enumerate(drafted.labels):
-            self._group[labels] = index
-        self._slots = {(slot.tensor, slot.dim): slot.atoms for slot in drafted.walk.slots}
-        self._batch = drafted.walk.trace.batch
-        self._known: dict[int, Extent | int] = {}
-
-    def of(self, atoms: Atoms | None, size: int) -> Extent | int:
-        """The size of one dimension."""
-        if atoms is None:
-            return size
-        known = self._known.get(id(atoms))
-        if known is None:
-            known = self._known[id(atoms)] = self._count(atoms)
-        return known
-
-    def _count(self, atoms: Atoms) -> Extent | int:
-        counts = np.bincount(self._group[self._label[atoms]] + 1, minlength=1)
-        found = np.flatnonzero(counts[1:])
-        if not len(found):
-            return len(atoms)
-        terms = tuple((self._groups[g].name, int(counts[g + 1]) // self._groups[g].width) for g in found)
-        return Extent(int(counts[0]), terms, len(atoms))
-
-    def shape(self, flow: Flow) -> Shape:
-        """The shape of a parameter, or of an activation at batch size 1.
-
-        The batch is the first dimension or folded into it; `nn.MultiheadAttention` has it second, behind the positions.
-        """
-        sizes = list(flow.shape)
-        for axis in range(min(2, len(sizes) - 1) or len(sizes)) if flow.tensor is None else ():
-            if flow.dims[axis] is None and sizes[axis] % self._batch == 0:
-                sizes[axis] //= self._batch
-                break
-        return tuple(self.of(atoms, size) for atoms, size in zip(flow.dims, sizes, strict=True))
-
-    def tensor(self, name: str, shape: tuple[int, ...]) -> Shape:
-        """The shape of a parameter by its name."""
-        return tuple(self.of(self._slots.get((name, dim)), size) for dim, size in enumerate(shape))
-
-    def op(self, record: OpRecord) -> Op:
-        """An operator with its shapes."""
-        settings = dict(record.settings)
-        if isinstance(groups := settings.get("groups"), np.ndarray):
-            settings["groups"] = self.of(groups, len(groups))
-        return Op(
-            name=record.name,
-            node=record.node.name,
-            kind=record.kind,
-            operator=str(record.node.target),
-            inputs=tuple(map(self.shape, record.inputs)),
-            output=self.shape(record.output),
-            params=tuple(map(self.shape, record.params)),
-            **settings,
-        )
-
-    def frozen(self, drafted: Draft) -> dict[str, str]:
-        """Module -> why its output rows, or some of them, cannot be pruned."""
-        found: dict[str, str] = {}
-        for op in drafted.walk.ops:
-            for flow in op.params:
-                for atoms in flow.atoms():
-                    self._explain(drafted.classes, atoms, flow.tensor or where(op.node), found)
-        return found
-
-    def _explain(self, classes: Classes, atoms: Atoms, tensor: str, found: dict[str, str]) -> None:
-        labels = classes.label[atoms]
-        stuck = labels[classes.made[atoms] & (self._group[labels] < 0)]
-        if not len(stuck):
-            return
-        reason = classes.reason(int(stuck[0])) or "not understood"
-        if len(stuck) < len(atoms):
-            reason = f"{len(stuck)} of its {len(atoms)} units: {reason}"
-        found.setdefault(holder(tensor) or tensor, reason)

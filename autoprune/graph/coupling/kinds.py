@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.graph.coupling.atoms import Atoms, Classes
-from autoprune.graph.coupling.walk import OpRecord, Walk
+from autoprune.graph.coupling.flow import OpRecord
+from autoprune.graph.coupling.walk import Walk
 
 __all__ = ["Kinds"]
 
@@ -36,9 +39,9 @@ class Kinds:
                 return kind
         return "ffn" if self._hidden[labels].all() else "channels"
 
-    def _classes_of(self, lines: object) -> NDArray[np.bool_]:
+    def _classes_of(self, lines: Iterable[Atoms]) -> NDArray[np.bool_]:
         marks = np.zeros(self._classes.count, np.bool_)
-        for atoms in lines:  # type: ignore[attr-defined]
+        for atoms in lines:
             marks[self._classes.label[atoms]] = True
         return marks
 

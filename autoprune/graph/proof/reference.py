@@ -17,7 +17,7 @@ from torch.fx import Interpreter, Node
 from autoprune.graph.analysis import Index
 from autoprune.graph.coupling.flow import Norm
 from autoprune.graph.coupling.norms import NormLine
-from autoprune.graph.coupling.walk import bound
+from autoprune.graph.coupling.rule_table import bound
 from autoprune.graph.trace.example import Example
 from autoprune.graph.trace.export import Trace
 
@@ -85,7 +85,7 @@ class _Masked(Interpreter):
         return super().call_function(target, args, kwargs)
 
     def _over_kept(self, norm: Norm, at: torch.Tensor) -> Any:
-        arguments = bound(norm.node, norm.node.target._schema)  # type: ignore[union-attr]
+        arguments = bound(norm.node)
         arguments = {name: self.env[value] if isinstance(value, Node) else value for name, value in arguments.items()}
         source = "input" if "input" in arguments else "self"
         x = arguments[source]

@@ -26,8 +26,8 @@ class Example:
     def kind(self) -> tuple[str, ...]:
         """What of it decides an analysis: how it is called, shapes and types of tensors, and all that is none."""
         leaves, spec = torch.utils._pytree.tree_flatten((self.args, dict(self.kwargs)))
-        told = (f"{tuple(x.shape)} {x.dtype}" if isinstance(x, torch.Tensor) else repr(x) for x in leaves)
-        return (repr(spec), *told)
+        described = (f"{tuple(x.shape)} {x.dtype}" if isinstance(x, torch.Tensor) else repr(x) for x in leaves)
+        return (repr(spec), *described)
 
     def map(self, change: Any) -> Example:
         """The example with ``change`` applied to each tensor."""

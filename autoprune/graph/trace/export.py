@@ -17,7 +17,7 @@ from autoprune.graph.trace.example import Example, tensors_of
 from autoprune.graph.trace.inlining import inline
 from autoprune.graph.trace.quiet import quiet
 from autoprune.graph.trace.refusal import cannot_trace
-from autoprune.graph.trace.size_origins import Notes, Origin, noted
+from autoprune.graph.trace.size_origins import Origin, SizeOrigins, recording
 from autoprune.graph.trace.source_lines import first_line
 
 __all__ = ["Trace", "canonical_names", "trace"]
@@ -144,14 +144,14 @@ def _constants(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]
 class _OnlyTensors(nn.Module):
     """The model with its output as plain tensors: exporting knows few other kinds of output."""
 
-    def __init__(self, model: nn.Module, notes: AbstractContextManager[Any]) -> None:
+    def __init__(self, model: nn.Module, recorder: AbstractContextManager[Any]) -> None:
         super().__init__()
         self.model = model
-        self.notes = notes
+        self.recorder = recorder
 
     def forward(self, *args: Any, **kwargs: Any) -> list[torch.Tensor]:
         """All tensors of the model's output."""
-        with self.notes:
+        with self.recorder:
             return tensors_of(self.model(*args, **kwargs))
 
 
@@ -161,10 +161,10 @@ _COMPARED = "autoprune.compared"
 
 def _export(shadow: nn.Module, example: Example) -> torch.export.ExportedProgram:
     try:
-        notes = Notes()
-        with noted(shadow, notes):
-            program = torch.export.export(_OnlyTensors(shadow, notes), example.args, dict(example.kwargs))
-        program.graph_module.meta[_COMPARED] = tuple(notes.compared)
+        origins = SizeOrigins()
+        with recording(shadow, origins):
+            program = torch.export.export(_OnlyTensors(shadow, origins), example.args, dict(example.kwargs))
+        program.graph_module.meta[_COMPARED] = tuple(origins.compared)
         return program
     except Exception:  # noqa: BLE001 - the user's code may want plain numbers; what else fails, fails again
         return torch.export.export(_OnlyTensors(shadow, nullcontext()), example.args, dict(example.kwargs))

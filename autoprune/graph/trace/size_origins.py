@@ -1,9 +1,9 @@
 """Where the sizes come from that a forward writes down: a module's attribute, a tensor's shape, or a bare number.
 
 In an exported graph ``view(b, t, self.num_heads, -1)`` says ``view(2, 10, 4, -1)``. Here the model is traced with
-numbers that remember their origin, and each call that is given such a number leaves a note on its graph nodes. So
+numbers that remember their origin, and each call that is given such a number annotates its graph nodes. So
 the walk can tell which attributes count a width (they follow the cut) and which of several dimensions may shrink.
-A note is a hint: whatever is concluded from it is proven on a cut copy like everything else.
+An annotation is a hint: whatever is concluded from it is proven on a cut copy like everything else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.fx import Node
 from torch.fx.traceback import annotate, preserve_node_meta
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Notes", "Origin", "call_of", "factors", "noted", "origins"]
+__all__ = ["Origin", "SizeOrigins", "call_of", "factors", "origins", "recording"]
 
 Origin = tuple[Any, ...]
 """One of ("attribute", module, name, its value), ("shape", call, which of its results, axis), ("product", origin or
@@ -83,7 +83,7 @@ for _name in ("add", "radd", "sub", "rsub", "floordiv", "rfloordiv", "mod", "rmo
     setattr(_Size, f"__{_name}__", _computing(f"__{_name}__"))
 
 
-class Notes(TorchFunctionMode):
+class SizeOrigins(TorchFunctionMode):
     """While it is on, shapes are numbers that remember, and calls are annotated with a number and the sizes given.
 
     Attributes:
@@ -97,7 +97,7 @@ class Notes(TorchFunctionMode):
         self._made: dict[int, tuple[torch.Tensor, int, int]] = {}  # id -> tensor (kept alive), call, which result
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call ``func`` and leave a note on the nodes that it makes."""
+        """Call ``func`` and annotate the nodes that it makes."""
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if name == "size" or (name == "__get__" and getattr(func.__self__, "__name__", "") == "shape"):
@@ -125,22 +125,22 @@ class Notes(TorchFunctionMode):
 
 
 @contextmanager
-def noted(model: nn.Module, notes: Notes) -> Iterator[None]:
-    """While it is on, the whole numbers among the modules' attributes remember where they stand.
+def recording(model: nn.Module, origins: SizeOrigins) -> Iterator[None]:
+    """While it is on, the whole numbers among the modules' attributes remember which attribute they are.
 
     So do those of a configuration that the modules hold. torch's own modules are left out: what their numbers mean
     is known.
 
     Args:
         model: Changed while the context lasts, and put back.
-        notes: What the numbers report to.
+        origins: What the numbers report to.
     """
     replaced: list[tuple[dict[str, Any], str, Any]] = []
     seen: set[int] = set()
 
     def replace(attributes: dict[str, Any], path: str, prefix: str) -> None:
         for name, value in list(attributes.items()):
-            if (kept := _marked(value, path, prefix + name, notes.compared)) is not value:
+            if (kept := _marked(value, path, prefix + name, origins.compared)) is not value:
                 replaced.append((attributes, name, value))
                 attributes[name] = kept
 
@@ -174,9 +174,9 @@ def origins(node: Node, values: Sequence[Any]) -> list[Origin | None]:
 
     None for a bare number; ("unknown",) where nothing is known about the call.
     """
-    note = (node.meta.get("custom") or {}).get(_SIZES) or []
-    for start in range(len(note) - len(values) + 1):
-        found = note[start : start + len(values)]
+    given = (node.meta.get("custom") or {}).get(_SIZES) or []
+    for start in range(len(given) - len(values) + 1):
+        found = given[start : start + len(values)]
         if [number for number, _ in found] == list(values):
             return [origin for _, origin in found]
     return [_UNKNOWN] * len(values)

@@ -52,7 +52,7 @@ def slots_of(analysis: Analysis, space: SearchSpace, batch: int, fused: Iterable
             continue
         if op.kind not in _WEIGHTED and operator_name(op) in inside and op.output == carrier:
             continue
-        blocks = tuple(name for name in analysis.homes(op.node) if name in space.names)
+        blocks = tuple(name for name in analysis.enclosing_blocks(op.node) if name in space.names)
         slots.append(replace(lowering.slot(op), blocks=blocks))
         carrier = op.output if op.kind in _WEIGHTED else None
     return tuple(slots)

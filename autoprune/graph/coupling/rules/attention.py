@@ -13,7 +13,8 @@ from torch.fx import Node
 
 from autoprune.graph.coupling.atoms import Atoms
 from autoprune.graph.coupling.flow import Flow, Result, Unknown, shape_of
-from autoprune.graph.coupling.walk import Walk, rule
+from autoprune.graph.coupling.rule_table import rule
+from autoprune.graph.coupling.walk import Walk
 
 __all__ = ["product"]
 
@@ -59,7 +60,7 @@ def _heads(walk: Walk, node: Node, atoms: Atoms | None) -> None:
     walk.mark("heads", atoms)
     if atoms is not None:
         _, first = np.unique(atoms, return_index=True)
-        walk.attributes.append((walk.trace.around(node), "num_heads", atoms[np.sort(first)]))
+        walk.counts.attributes.append((walk.trace.around(node), "num_heads", atoms[np.sort(first)]))
 
 
 def _contracted(walk: Walk, node: Node, atoms: Atoms | None, shared: bool) -> None:

@@ -9,8 +9,9 @@ from torch.fx import Node
 
 from autoprune.graph.coupling.atoms import Atoms
 from autoprune.graph.coupling.flow import Flow, Result, Unknown, shape_of
+from autoprune.graph.coupling.rule_table import rule
 from autoprune.graph.coupling.rules.attention import product
-from autoprune.graph.coupling.walk import Walk, rule
+from autoprune.graph.coupling.walk import Walk
 
 __all__ = ["contract", "product_letters"]
 
@@ -107,7 +108,5 @@ def bilinear(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     made, first, second = weight.dims
     walk.multiply(node, [(one.dims[-1], first), (other.dims[-1], second)], made, bias)
     params = (weight, bias)
-    walk.attribute(node, params, "in1_features", first)
-    walk.attribute(node, params, "in2_features", second)
-    walk.attribute(node, params, "out_features", made)
+    walk.note_attributes(node, params, in1_features=first, in2_features=second, out_features=made)
     return walk.record(node, "other", [one, other], Flow(shape, (*one.dims[:-1], made)), params)

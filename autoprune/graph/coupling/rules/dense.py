@@ -9,8 +9,9 @@ from torch.fx import Node
 
 from autoprune.graph.coupling.atoms import Atoms
 from autoprune.graph.coupling.flow import Flow, Result, Unknown, repeat_first, shape_of
+from autoprune.graph.coupling.rule_table import rule
 from autoprune.graph.coupling.rules.contract import contract, product_letters
-from autoprune.graph.coupling.walk import Walk, rule
+from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.trace.source_lines import where
 
 __all__: list[str] = []
@@ -46,35 +47,60 @@ def convolution(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
         raise Unknown
     if weight.tensor is None:
         x, weight, bias = _stuck(walk, node, x), _stuck(walk, node, weight), bias and _stuck(walk, node, bias)
-    groups = int(args["groups"])
-    first, second = weight.dims[0], weight.dims[1]
     for atoms in (*weight.dims[2:], *x.dims[2:]):
         walk.freeze(atoms, node)
-    made, read = (second, first) if transposed else (first, second)
-    units: Atoms | None = None
+    made, units = _coupled(walk, node, x, weight, bias, int(args["groups"]), transposed)
+    walk.note_attributes(node, (weight, bias), in_channels=x.dims[1], out_channels=made, groups=units)
+    output = Flow(shape, (x.dims[0], made, *(None,) * rank))
+    return _recorded(walk, node, args, (x, weight, bias), output, units, transposed)
+
+
+def _coupled(
+    walk: Walk, node: Node, x: Flow, weight: Flow, bias: Flow | None, groups: int, transposed: bool
+) -> tuple[Atoms | None, Atoms | None]:
+    """Tie the channels that a convolution reads and makes; returns as `_grouped`."""
+    made, read = (weight.dims[1], weight.dims[0]) if transposed else (weight.dims[0], weight.dims[1])
     if groups == 1:
         walk.multiply(node, [(x.dims[1], read)], made, bias)
-    else:
-        made, units = _grouped(walk, node, x, weight, groups, transposed)
-        walk.multiply(node, [], made, bias)
-        if units is None:
-            walk.table.read(read)
-    params = (weight, bias)
-    walk.attribute(node, params, "in_channels", x.dims[1])
-    walk.attribute(node, params, "out_channels", made)
-    walk.attribute(node, params, "groups", units)
-    kernel = weight.shape[2:]
-    dilation = _tuple(args["dilation"], rank)
-    output = Flow(shape, (x.dims[0], made, *(None,) * rank))
-    depthwise = groups > 1 and groups == x.shape[1]
+        return made, None
+    made, units = _grouped(walk, node, x, weight, groups, transposed)
+    walk.multiply(node, [], made, bias)
+    if units is None:
+        walk.table.read(read)
+    return made, units
+
+
+def _recorded(
+    walk: Walk,
+    node: Node,
+    args: dict[str, Any],
+    tensors: tuple[Flow, Flow, Flow | None],
+    output: Flow,
+    units: Atoms | None,
+    transposed: bool,
+) -> Flow:
+    """List a convolution with its settings; returns ``output``.
+
+    Args:
+        walk: The walk.
+        node: The convolution.
+        args: Its arguments by name.
+        tensors: Input, weight and bias.
+        output: The output's flow.
+        units: The atom of each group where whole groups go.
+        transposed: Whether it is a transposed one.
+    """
+    x, weight, bias = tensors
+    groups, kernel = int(args["groups"]), weight.shape[2:]
+    dilation = _tuple(args["dilation"], len(kernel))
     return walk.record(
         node,
-        "depthwise" if depthwise else "conv",
+        "depthwise" if groups > 1 and groups == x.shape[1] else "conv",
         [x],
         output,
-        params,
+        (weight, bias),
         kernel=kernel,
-        stride=_tuple(args["stride"], rank),
+        stride=_tuple(args["stride"], len(kernel)),
         padding=_padding(args["padding"], kernel, dilation),
         dilation=dilation,
         groups=groups if units is None else units,
@@ -95,7 +121,7 @@ def _grouped(
     """Tie a grouped convolution's channels: whole groups go, or the same channels of every group.
 
     Both keep the weight rectangular. Whole groups give ``groups`` units and couple input to output; the other
-    way leaves the two sides free of each other. The finer reading is tried first; a failed validation flips it.
+    way leaves the two sides free of each other. The finer interpretation is tried first; a failed validation flips it.
 
     Returns:
         The atoms of the output channels, and the atom of each group where whole groups go (else None).
@@ -113,7 +139,7 @@ def _grouped(
         made = weight.dims[0] if not transposed else None
         return made, None
     by_group = groups >= max(whole, outputs)
-    if 1 not in (whole, outputs) and walk.fork(node, np.concatenate([inputs, rows])):
+    if 1 not in (whole, outputs) and walk.choose_interpretation(node, np.concatenate([inputs, rows])):
         by_group = not by_group
     if by_group:
         walk.freeze(weight.dims[1], node)
@@ -172,8 +198,7 @@ def _product(walk: Walk, node: Node, x: Flow, weight: Flow, bias: Flow | None, *
         raise Unknown
     walk.multiply(node, [(x.dims[-1], read)], made, bias)
     params = (weight, bias)
-    walk.attribute(node, params, "in_features", x.dims[-1])
-    walk.attribute(node, params, "out_features", made)
+    walk.note_attributes(node, params, in_features=x.dims[-1], out_features=made)
     output = Flow(shape, (*x.dims[:-1], made))
     if out == 0:
         return walk.record(node, "linear", [x], output, params, bias=bias is not None)
@@ -193,7 +218,7 @@ def embedding(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     walk.table.made(weight.dims[1])
     if shape is None:
         raise Unknown
-    walk.attribute(node, (weight,), "embedding_dim", weight.dims[1])
+    walk.note_attributes(node, (weight,), embedding_dim=weight.dims[1])
     walk.mark("embedding", weight.dims[1])
     output = Flow(shape, (*(None,) * (len(shape) - 1), weight.dims[1]))
     return walk.record(node, "other", [walk.flow(args["indices"])], output, [weight])

@@ -9,7 +9,8 @@ from torch.fx import Node
 
 from autoprune.graph.coupling.atoms import Atoms
 from autoprune.graph.coupling.flow import Flow, Result, Unknown, shape_of, size_of
-from autoprune.graph.coupling.walk import Walk, rule
+from autoprune.graph.coupling.rule_table import rule
+from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.trace.size_origins import origins
 from autoprune.graph.trace.source_lines import where
 
@@ -105,7 +106,7 @@ def split(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
         if atoms is not None and shape[axis] != x.shape[axis]:
             _equal_parts(walk, node, atoms, begin, shape[axis])
             dims[axis] = atoms[begin : begin + shape[axis]]
-            walk.count(known[place % len(known)], dims[axis])
+            walk.counts.add(known[place % len(known)], dims[axis])
         parts.append(Flow(shape, tuple(dims), x.tensor))
         begin += shape[axis]
     return tuple(parts)
@@ -158,7 +159,7 @@ def _ends(walk: Walk, node: Node, before: int, after: int) -> tuple[Atoms, Atoms
     """The padded positions: one side alone, or equal sides in pairs, may follow a shape; a failed proof says no."""
     ends = walk.table.fresh(before), walk.table.fresh(after)
     both = np.concatenate(ends)
-    if (before and after and before != after) or walk.fork(node, both):
+    if (before and after and before != after) or walk.choose_interpretation(node, both):
         walk.table.freeze(both, f"padded to a fixed width by {where(node)}")
     elif before == after:
         walk.table.tie(*ends)

@@ -13,7 +13,8 @@ import numpy as np
 from torch.fx import Node
 
 from autoprune.graph.coupling.flow import Flow, Norm, Result, Unknown, repeat_first
-from autoprune.graph.coupling.walk import Walk, rule
+from autoprune.graph.coupling.rule_table import rule
+from autoprune.graph.coupling.walk import Walk
 
 __all__: list[str] = []
 
@@ -29,7 +30,7 @@ def channel_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     for flow in params:
         if flow is not None:
             walk.tie(x.dims[1], flow.dims[0], node)
-    walk.attribute(node, params, "num_features", x.dims[1])
+    walk.note_attributes(node, params, num_features=x.dims[1])
     for back in range(2 - len(x.shape), 0):
         if (atoms := x.dims[back]) is not None and x.tensor is not None:
             walk.norms.append(Norm(node, back, atoms, weight=True))
@@ -45,7 +46,7 @@ def group_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     """Statistics over a group's channels: whole groups go, or the same number of channels out of each.
 
     Whole groups leave the others as they are; the other way normalises each group over what is left of it. The
-    finer reading is tried first; a failed validation flips it.
+    finer interpretation is tried first; a failed validation flips it.
     """
     x, groups = walk.need(args["input"]), int(args["num_groups"])
     params = tuple(walk.flow(args[name]) for name in ("weight", "bias"))
@@ -54,17 +55,17 @@ def group_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
         walk.freeze(atoms, node, "normalised over by")
     if channels is not None:
         whole = groups >= size
-        if 1 not in (groups, size) and walk.fork(node, channels):
+        if 1 not in (groups, size) and walk.choose_interpretation(node, channels):
             whole = not whole
         if whole:
             units = repeat_first(channels, size)
             walk.table.tie(np.repeat(units, size), channels)
-            walk.attribute(node, params, "num_groups", units)
+            walk.note_attributes(node, params, num_groups=units)
         else:
             walk.table.tie(np.tile(channels[:size], groups), channels)
             named = (("weight", -1), ("bias", -1))
             walk.norms.append(Norm(node, 1 - len(x.shape), channels, named))
-        walk.attribute(node, params, "num_channels", channels)
+        walk.note_attributes(node, params, num_channels=channels)
     for flow in params:
         if flow is not None:
             walk.tie(channels, flow.dims[0], node)
@@ -96,7 +97,7 @@ def _over_one(walk: Walk, node: Node, x: Flow, named: dict[str, Flow | None], ba
         raise Unknown
     given = tuple((name, back) for name, flow in named.items() if flow is not None)
     walk.norms.append(Norm(node, back, atoms, given, "normalized_shape"))
-    walk.attribute(node, tuple(named.values()), f"normalized_shape.{rank + back}", atoms)
+    walk.note_attributes(node, tuple(named.values()), **{f"normalized_shape.{rank + back}": atoms})
 
 
 @rule("_weight_norm")

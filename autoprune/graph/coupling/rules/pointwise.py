@@ -8,7 +8,8 @@ from torch.fx import Node
 
 from autoprune.graph.coupling.atoms import Atoms
 from autoprune.graph.coupling.flow import Flow, Result, Statistic, Unknown, shape_of
-from autoprune.graph.coupling.walk import Walk, rule
+from autoprune.graph.coupling.rule_table import rule
+from autoprune.graph.coupling.walk import Walk
 
 __all__: list[str] = []
 
@@ -101,5 +102,5 @@ def prelu(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     x, weight = walk.need(args["self"]), walk.need(args["weight"])
     if weight.shape != (1,) and len(x.shape) > 1:
         walk.tie(x.dims[1], weight.dims[0], node)
-        walk.attribute(node, (weight,), "num_parameters", x.dims[1])
+        walk.note_attributes(node, (weight,), num_parameters=x.dims[1])
     return walk.record(node, "relu", [x], Flow(x.shape, x.dims), [weight])

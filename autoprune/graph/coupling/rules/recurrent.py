@@ -9,7 +9,8 @@ from torch.fx import Node
 
 from autoprune.graph.coupling.atoms import Atoms
 from autoprune.graph.coupling.flow import Flow, Result, Unknown, size_of
-from autoprune.graph.coupling.walk import Walk, rule
+from autoprune.graph.coupling.rule_table import rule
+from autoprune.graph.coupling.walk import Walk
 
 __all__: list[str] = []
 
@@ -31,8 +32,7 @@ def recurrent(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     states = args["hx"] if isinstance(args["hx"], list | tuple) else [args["hx"]]
     for state in states:
         walk.tie(units, walk.need(state).dims[-1], node)
-    walk.attribute(node, (weights[0],), "input_size", x.dims[-1])
-    walk.attribute(node, (weights[0],), "hidden_size", units)
+    walk.note_attributes(node, (weights[0],), input_size=x.dims[-1], hidden_size=units)
     return _results(walk, node, x, weights, units, directions)
 
 
@@ -46,8 +46,7 @@ def cell(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     states = args["hx"] if isinstance(args["hx"], list | tuple) else [args["hx"]]
     for state in states:
         walk.tie(units, walk.need(state).dims[-1], node)
-    walk.attribute(node, (weights[0],), "input_size", x.dims[-1])
-    walk.attribute(node, (weights[0],), "hidden_size", units)
+    walk.note_attributes(node, (weights[0],), input_size=x.dims[-1], hidden_size=units)
     return _results(walk, node, x, weights, units, 1)
 
 

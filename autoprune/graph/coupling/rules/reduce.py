@@ -7,7 +7,8 @@ from typing import Any
 from torch.fx import Node
 
 from autoprune.graph.coupling.flow import Flow, Norm, Result, Statistic, Unknown, fixed, shape_of
-from autoprune.graph.coupling.walk import Walk, rule
+from autoprune.graph.coupling.rule_table import rule
+from autoprune.graph.coupling.walk import Walk
 
 __all__: list[str] = []
 

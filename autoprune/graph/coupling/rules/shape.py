@@ -11,7 +11,8 @@ from torch.fx import Node
 
 from autoprune.graph.coupling.atoms import Atoms
 from autoprune.graph.coupling.flow import Flow, Result, Unknown, shape_of
-from autoprune.graph.coupling.walk import Walk, rule
+from autoprune.graph.coupling.rule_table import rule
+from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.trace.size_origins import Origin, origins
 
 __all__: list[str] = []
@@ -33,7 +34,7 @@ def view(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
         found = _regroup(walk, node, x, sources, [shape[t] for t in targets], [sizes[t] for t in targets])
         for target, atoms in zip(targets, found, strict=True):
             dims[target] = atoms
-            walk.count(sizes[target][1], atoms)
+            walk.counts.add(sizes[target][1], atoms)
     return Flow(shape, tuple(dims), x.tensor)
 
 
@@ -110,7 +111,7 @@ def _split(walk: Walk, node: Node, grid: Atoms, written: list[Size]) -> Dims:
             rank[0] = 3  # queries, keys and values in one
         choices = sorted(varying, key=lambda axis: (rank[axis], axis if ends else -axis))
         followed = [axis for axis in choices if rank[axis] < 2] or choices
-        keep = followed[walk.fork(node, grid.reshape(-1), len(followed))]
+        keep = followed[walk.choose_interpretation(node, grid.reshape(-1), len(followed))]
     line = np.moveaxis(grid, keep, 0).reshape(grid.shape[keep], -1)
     if line.shape[1] > 1:
         walk.table.tie(np.repeat(line[:, 0], line.shape[1]), line.reshape(-1))

@@ -1,4 +1,4 @@
-"""Which of several readings to start from, where the graph allows more than one (a width split in two, a size)."""
+"""Where the graph allows several interpretations (a width split in two, a size): which of them to start from."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from autoprune.graph.coupling.atoms import Classes
 from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.trace.export import Trace
 
-__all__ = ["first_readings"]
+__all__ = ["first_interpretations"]
 
 
-def first_readings(traced: Trace) -> dict[str, int]:
-    """Node -> reading, so that no reading freezes what its next one would leave free."""
+def first_interpretations(traced: Trace) -> dict[str, int]:
+    """Node -> interpretation, so that no interpretation freezes what its next one would leave free."""
     walk = Walk(traced).run()
     stuck = _stuck(walk, walk.table.solve())
-    following = {node: 1 for node in stuck if walk.forks[node][1] > 1}
+    following = {node: 1 for node in stuck if walk.ambiguities[node][1] > 1}
     if not following:
         return {}
     other = Walk(traced, following).run()
     still = _stuck(other, other.table.solve())
-    freed = {node: reading for node, reading in following.items() if node not in still}
+    freed = {node: interpretation for node, interpretation in following.items() if node not in still}
     return freed if freed and _free(Walk(traced, freed).run()) > _free(walk) else {}
 
 
 def _stuck(walk: Walk, classes: Classes) -> set[str]:
-    """Nodes whose reading leaves nothing that can go."""
-    return {node for node, (atoms, _) in walk.forks.items() if classes.frozen[classes.label[atoms]].all()}
+    """Nodes whose interpretation leaves nothing that can go."""
+    return {node for node, (atoms, _) in walk.ambiguities.items() if classes.frozen[classes.label[atoms]].all()}
 
 
 def _free(walk: Walk) -> int:
