@@ -87,7 +87,7 @@ def from_reference(spec: str, *, seed: int) -> DataSet:
             f"--data {spec} returned {type(loaders).__name__}; it must return (train, search, test) loaders"
         )
     train, search, test = loaders
-    # The loaders are the user's code too: an error in them is told like one in the function.
+    # The loaders are the user's code too: an error in them is reported like one in the function.
     found: DataSet = call(lambda: from_loaders(train, search, test, name=spec, seed=seed), spec)
     return found
 
@@ -139,15 +139,15 @@ def _surveyed(part: str, batches: Iterable[Any]) -> tuple[int, set[int] | None]:
     return images, labels if classified else None
 
 
-def _number_of_classes(labels: set[int] | None, told: int | None) -> int:
-    """The number told, or one more than the largest label; 0 without class numbers."""
+def _number_of_classes(labels: set[int] | None, declared: int | None) -> int:
+    """The declared number, or one more than the largest label; 0 without class numbers."""
     if labels is None:
-        return told or 0
-    if told is None and len(labels) < 2:
+        return declared or 0
+    if declared is None and len(labels) < 2:
         raise InputError("all labels are of one class; there is nothing to tell apart")
-    if told is not None and max(labels) >= told:
-        raise InputError(f"a label is {max(labels)}, but there are only {told} classes, 0 to {told - 1}")
-    return max(labels) + 1 if told is None else told
+    if declared is not None and max(labels) >= declared:
+        raise InputError(f"a label is {max(labels)}, but there are only {declared} classes, 0 to {declared - 1}")
+    return max(labels) + 1 if declared is None else declared
 
 
 def _checked_inputs(part: str, batch: Any) -> Tensor:

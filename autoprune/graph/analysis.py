@@ -1,7 +1,7 @@
 """What an analysis is made of: plain values, free of any reference to the model.
 
 An ``Analysis`` pickles, so it can be cached and sent to workers; everything that has to be known to price,
-cut or zero the network stands in it.
+cut or zero the network is in it.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Op:
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """Where the units of a group stand in one dimension of one parameter or buffer.
+    """Where the units of a group lie in one dimension of one parameter or buffer.
 
     Attributes:
         tensor: Qualified name of the parameter or buffer.
@@ -244,7 +244,7 @@ class Analysis:
         return self._enclosing.get(thing, ())
 
     def within(self, name: str) -> tuple[tuple[str, ...], ...]:
-        """The blocks around each place where a group's units stand; () if it has a place that no block takes away.
+        """The blocks around each place where a group's units lie; () if it has a place that no block takes away.
 
         The group's width matters as long as one place has all of its blocks (`autoprune.graph.block.is_active`).
         """

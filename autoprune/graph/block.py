@@ -11,7 +11,7 @@ __all__ = ["Block", "Swap", "enclosing_blocks", "is_active"]
 
 @dataclass(frozen=True)
 class Swap:
-    """One module of a branch and what stands in its place once the branch is dropped.
+    """One module of a branch and what replaces it once the branch is dropped.
 
     Attributes:
         module: Qualified name of the module.
@@ -39,7 +39,7 @@ class Block:
         nodes: The graph's operators that are gone with it (`Op.node`).
         tensors: Qualified names of the parameters and buffers that are gone with it.
         swaps: How it is taken out.
-        stubs: Parameters of f that a module outside holds itself (a layer scale): single ones stand in for them.
+        stubs: Parameters of f that a module outside holds itself (a layer scale): single ones replace them.
         silencers: Parameters that make f(x) zero when they are.
         outer: Blocks that this one is inside of.
     """
@@ -59,7 +59,7 @@ def enclosing_blocks(blocks: Collection[Block], thing: str) -> tuple[str, ...]:
 
 
 def is_active(within: Collection[Collection[str]], units: Mapping[str, int]) -> bool:
-    """Whether anything is left of what stands in several places.
+    """Whether anything is left of what lies in several places.
 
     Args:
         within: For each place, the blocks around it; no place at all means that nothing can take it away.

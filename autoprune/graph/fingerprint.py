@@ -17,7 +17,7 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
 
     Returns:
         ``{"layers": [[name, type, {parameter or buffer: [sizes]}], ...], "sha256": hex}``. Modules that hold
-        neither tensors of their own nor children (ReLU, Dropout) are listed too: they shape the network.
+        neither own tensors nor children (ReLU, Dropout) are listed too: they shape the network.
     """
     layers = []
     for name, module in model.named_modules():

@@ -40,7 +40,7 @@ def _held_back() -> bool:
 
 
 def autocast(device: torch.device, bf16: bool | None) -> AbstractContextManager[object]:
-    """A context that computes in bfloat16 where told to.
+    """A context that computes in bfloat16 where wanted.
 
     Args:
         device: Where the model lives.

@@ -34,7 +34,7 @@ class Norm:
     Attributes:
         node: The operator.
         axis: The dimension of its input that it reduces, counted from the end (-1 is the last).
-        atoms: The atoms that stand there.
+        atoms: The atoms of that dimension.
         params: Names of the operator's arguments that shrink with it -> their dimension, counted from the end.
         sizes: Name of the argument that lists the sizes normalised over, counted from the end like ``axis``.
         keeps: Whether the output has the dimension too (LayerNorm), or only the figure (a mean).

@@ -127,7 +127,7 @@ def _freeze_loose(classes: Classes, slots: list[Slot]) -> None:
 
 
 def _signatures(walk: Walk, classes: Classes, slots: list[Slot]) -> dict[int, tuple[tuple[int, int], ...]]:
-    """Class -> (dimension, positions in it) for all parameters' and activations' dimensions it stands in.
+    """Class -> (dimension, positions in it) for all parameters' and activations' dimensions that hold it.
 
     Activations count too: where a tensor holds only some units of a would-be group, its size would depend on
     which units are kept and not only on how many.
@@ -191,5 +191,5 @@ def _group(
 
 
 def _places(units: Atoms, count: int) -> Atoms:
-    """(count, m): where each unit stands in a line of units (-1: none of them)."""
+    """(count, m): the places of each unit in a line of units (-1: none of them)."""
     return np.argsort(units, kind="stable")[np.count_nonzero(units < 0) :].reshape(count, -1).copy()

@@ -1,4 +1,4 @@
-"""The walk over the exported graph: which atoms stand on which dimension of which tensor.
+"""The walk over the exported graph: which atoms belong to which dimension of which tensor.
 
 Every tensor is a ``Flow``: per dimension either the atoms of its positions, or None where nothing can ever be
 removed (batch, height, width, a constant's size). Rules (one for each ATen operator, see the ``rules_*``
@@ -49,7 +49,7 @@ class Walk:
         ops: Operators that cost something, in forward order.
         counts: Which attributes and sizes count which atoms.
         ambiguities: Node -> atoms that depend on which interpretation is taken there, and how many there are.
-        marks: (kind of decision, atoms) where an operator tells what a width is.
+        marks: (kind of decision, atoms) where an operator shows what a width is.
         norms: Operators whose figures are taken over a width that may shrink.
         scaled: Figures over a width, each with the atoms that it scales: the same units, or it leaks.
     """

@@ -10,19 +10,17 @@ import math
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from autoprune.errors import UnsupportedModelError
 from autoprune.graph.analysis import Analysis, Index
 from autoprune.graph.coupling.norms import NormLine
+from autoprune.graph.proof.experiment import SEED, call, prepared
 from autoprune.graph.proof.reference import Reference
 from autoprune.graph.surgery.selector import Selector
 from autoprune.graph.surgery.slicer import Slicer
-from autoprune.graph.trace.copying import duplicate
 from autoprune.graph.trace.example import Example, tensors_of
 from autoprune.graph.trace.export import Trace
 from autoprune.graph.trace.quiet import quiet
@@ -31,7 +29,6 @@ from autoprune.graph.trace.source_lines import first_line, user_line
 __all__ = ["Proof"]
 
 _TOGETHER = 4  # groups tried in one run; a set that fails is halved
-_SEED = 20180910
 
 
 class Proof:
@@ -53,10 +50,10 @@ class Proof:
     ) -> None:
         self.reasons: dict[str, str] = {}
         self._names = [group.name for group in analysis.groups]
-        self._rng = np.random.default_rng(_SEED)
+        self._rng = np.random.default_rng(SEED)
         self._width = {group.name: group.width for group in analysis.groups}
         self._slicer = Slicer(analysis)
-        self._dense, self._example, self._tolerance = _prepared(
+        self._dense, self._example, self._tolerance = prepared(
             model, example.with_batch(traced.batch if norms else 1), example, traced.casts
         )
         self._selector = Selector(self._dense, analysis)
@@ -82,13 +79,13 @@ class Proof:
         """Refuse the normalised widths where the reference does not give what the user's own forward gives."""
         if not self._normalised:
             return
-        torch.manual_seed(_SEED)
+        torch.manual_seed(SEED)
         try:
             got = self._reference.run(self._example, {})
         except Exception as error:  # noqa: BLE001 - traced for one precision and run in another
             why = f"its norms cannot be run over some units only: {first_line(error)}"
         else:
-            why = self._difference(got, tensors_of(_call(self._dense, self._example))) or ""
+            why = self._difference(got, tensors_of(call(self._dense, self._example))) or ""
             why = why and "its norms cannot be checked: the traced graph differs from the model's forward"
         if why:
             self.reasons.update(dict.fromkeys(self._normalised, why))
@@ -138,7 +135,7 @@ class Proof:
         with self._silenced(kept):
             wanted = self._wanted(kept)
         try:
-            got = tensors_of(_call(self._selector.select({k: v.tolist() for k, v in kept.items()}), self._example))
+            got = tensors_of(call(self._selector.select({k: v.tolist() for k, v in kept.items()}), self._example))
         except Exception as error:  # noqa: BLE001 - the user's forward may raise anything on a cut network
             return f"its forward fails once cut: {_raised(error)}"
         return self._difference(got, wanted)
@@ -146,8 +143,8 @@ class Proof:
     def _wanted(self, kept: Mapping[str, Index]) -> list[torch.Tensor]:
         """The dense network's outputs, its readers being silenced; norms over a width see what is kept of it."""
         if self._normalised.isdisjoint(kept):
-            return tensors_of(_call(self._dense, self._example))
-        torch.manual_seed(_SEED)
+            return tensors_of(call(self._dense, self._example))
+        torch.manual_seed(SEED)
         return self._reference.run(self._example, kept)
 
     def _difference(self, got: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> str | None:
@@ -176,11 +173,6 @@ class Proof:
                 self._tensors[name].copy_(tensor)
 
 
-def _call(model: nn.Module, example: Example) -> Any:
-    torch.manual_seed(_SEED)  # inside quiet(), which puts the global state back
-    return model(*example.args, **example.kwargs)
-
-
 def _raised(error: BaseException) -> str:
     frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     line = user_line(frames)
@@ -194,60 +186,3 @@ def _close(one: torch.Tensor, other: torch.Tensor, tolerance: float) -> bool:
         return True
     scale = float(other.abs().max()) or 1.0
     return bool(((one - other).abs() <= tolerance * scale).all())
-
-
-def _prepared(model: nn.Module, sized: Example, example: Example, casts: bool) -> tuple[nn.Module, Example, float]:
-    """A copy to experiment on, a random input like ``sized`` and a tolerance (relative to the largest output).
-
-    Doubles with random weights where the model can run so; else its own precision, else its own weights.
-    """
-    generator = torch.Generator().manual_seed(_SEED)
-
-    def drawn(tensor: torch.Tensor) -> torch.Tensor:
-        if not tensor.is_floating_point():
-            return tensor
-        return torch.randn(tensor.shape, generator=generator).to(tensor.device, tensor.dtype)
-
-    random = sized.map(drawn)
-    own = next((t.dtype for t in model.parameters() if t.is_floating_point()), torch.float32)
-    exact = 1e-4 if casts else 1e-7
-    loose = 1e-3 if own in (torch.float32, torch.float64) else 3e-2
-    tries = [(torch.float64, exact, True), (torch.float64, exact, False), (own, loose, True), (own, loose, False)]
-    for dtype, tolerance, shuffle in tries:
-        shadow = duplicate(model).eval().to(dtype)
-        if shuffle:
-            _randomise(shadow, generator)
-        for candidate in (random, example):  # the example itself where one sample alone does not do
-            cast = candidate.map(lambda t, dtype=dtype: t.to(dtype) if t.is_floating_point() else t)
-            if _runs(shadow, cast):
-                return shadow, cast, tolerance
-    raise UnsupportedModelError("the model returns no finite output for the example input; hand over a real sample")
-
-
-def _runs(model: nn.Module, example: Example) -> bool:
-    with quiet(), torch.no_grad():
-        try:
-            outputs = tensors_of(_call(model, example))
-        except Exception:  # noqa: BLE001 - the user's forward may not run in this precision
-            return False
-    return all(bool(torch.isfinite(t).all()) for t in outputs if t.is_floating_point())
-
-
-def _randomise(model: nn.Module, generator: torch.Generator) -> None:
-    """Random weights that keep the size of activations, and random statistics: every f(0) is different from 0."""
-    variances = {f"{name}.running_var".lstrip(".") for name, m in model.named_modules() if hasattr(m, "running_var")}
-    with torch.no_grad():
-        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-            leaf = name.rpartition(".")[2]
-            is_buffer = not isinstance(tensor, nn.Parameter)
-            if not tensor.is_floating_point() or (is_buffer and not leaf.startswith("running_")):
-                continue
-            normal = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
-            uniform = torch.rand(tensor.shape, generator=generator, dtype=torch.float64) + 0.5
-            if name in variances or (tensor.dim() < 2 and "bias" not in leaf and "mean" not in leaf):
-                drawn = uniform
-            elif tensor.dim() < 2:
-                drawn = 0.3 * normal
-            else:
-                drawn = normal * math.sqrt(2.0 / max(1, tensor[0].numel()))
-            tensor.copy_(drawn)

@@ -1,6 +1,6 @@
 """The reference for widths that are normalised over: the dense network whose norms see the kept units only.
 
-Silencing a unit's readers is not removing it where a LayerNorm stands in between: the others are still normalised
+Silencing a unit's readers is not removing it where a LayerNorm lies in between: the others are still normalised
 by it. Here the traced graph of the dense network runs node by node, and each norm over a width that shrinks is
 computed over the kept entries; what it gives for the dropped ones is noise, which the silenced readers must not
 let through. The trace itself is checked against the user's own forward before it is trusted.

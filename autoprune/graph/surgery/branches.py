@@ -1,4 +1,4 @@
-"""What stands in the place of a dropped branch's modules, so that the user's own forward runs on."""
+"""What replaces a dropped branch's modules, so that the user's own forward runs on."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Silence(Bypass):
 
 
 def replacement(original: nn.Module, swap: Swap) -> nn.Module:
-    """What stands in the place of a dropped module, in its mode.
+    """The module that replaces a dropped one, in its mode.
 
     It answers for the plain attributes that a forward may look at (a number of heads, a flag), and its own parameters
     are there as None.
@@ -86,7 +86,7 @@ class Stage:
         blocks: Its blocks.
 
     Attributes:
-        substitutes: All modules that may stand in.
+        substitutes: All modules that may replace others.
     """
 
     def __init__(self, model: nn.Module, blocks: Iterable[Block]) -> None:

@@ -23,7 +23,7 @@ def index_map(analysis: Analysis, kept: Kept) -> dict[str, list[tuple[int, torch
     """Tensor name -> [(dim, kept positions)]: slices whatever has a parameter's shape, as optimiser state.
 
     Tensors that stay whole are left out, and those of dropped blocks, which the cut network does not have; shared
-    ones stand under the first of their names.
+    ones are listed under the first of their names.
 
     Raises:
         InputError: ``kept`` does not fit the analysis.

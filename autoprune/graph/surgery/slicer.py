@@ -24,7 +24,7 @@ class Slicer:
         self.analysis = analysis
         self._width = {group.name: group.width for group in analysis.groups}
         self._blocks = {block.name: block for block in analysis.blocks}
-        # tensor -> dim -> the groups that stand in it, each with its positions (units, m)
+        # tensor -> dim -> the groups that share it, each with its positions (units, m)
         self.tensors: dict[str, dict[int, list[tuple[str, Index]]]] = defaultdict(lambda: defaultdict(list))
         self._plain: set[tuple[str, int]] = set()
         self._readers: dict[str, list[tuple[str, int, Index]]] = defaultdict(list)

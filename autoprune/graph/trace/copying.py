@@ -16,7 +16,7 @@ def duplicate(model: nn.Module, memo: Mapping[int, object] | None = None) -> nn.
 
     Args:
         model: Not changed.
-        memo: id of a tensor -> what stands in its place in the copy.
+        memo: id of a tensor -> what replaces it in the copy.
     """
     known: dict[int, object] = dict(memo or {})
     for module in model.modules():

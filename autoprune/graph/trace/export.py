@@ -22,7 +22,7 @@ from autoprune.graph.trace.source_lines import first_line
 
 __all__ = ["Trace", "canonical_names", "trace"]
 
-BATCH = 2  # traced with two images: a batch of one cannot be told from a dimension that is always 1
+BATCH = 2  # traced with two images: a batch of one looks like a dimension that is always 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class Trace:
         return self.leaves.get(self.around(node))
 
     def around(self, node: torch.fx.Node) -> str:
-        """The innermost module in whose forward this operator stands."""
+        """The innermost module in whose forward this operator is called."""
         stack = node.meta.get("nn_module_stack") or {}
         return next((str(entry[0]) for entry in reversed(list(stack.values()))), "").removeprefix(_PREFIX)
 

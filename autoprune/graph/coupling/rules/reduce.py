@@ -84,7 +84,7 @@ def reduce(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     """A figure over some dimensions: a reduced dimension must stay whole, the others pass.
 
     The figure over a width, kept as a dimension of size 1, may be what normalises it (a hand-written RMSNorm):
-    whether the width has to stay is then told by where the figure goes.
+    whether the width has to stay depends on where the figure goes.
     """
     x, over, shape = walk.need(args["self"]), args.get("dim"), shape_of(node)
     if shape is None:

@@ -78,7 +78,7 @@ def _regroup(
     if len(sources) == 1 and len(sizes) == 1:
         return [x.dims[sources[0]]]
     axis = tracked[0]
-    for other in tracked[1:]:  # what remains of a product of two widths is told by one of them only
+    for other in tracked[1:]:  # the size of a product of two widths can follow one of them only
         walk.freeze(x.dims[other], node, "merged with another width by")
     atoms = x.dims[axis]
     if atoms is None:
