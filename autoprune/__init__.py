@@ -21,11 +21,11 @@ if TYPE_CHECKING:
         UnsupportedModelError,
     )
     from autoprune.hardware.tables.latency_table import LatencyTable
+    from autoprune.models.sizes import parameter_count as params
     from autoprune.pipeline.api import compress, measure, profile
     from autoprune.pipeline.bench.compare import bench
     from autoprune.pipeline.load import load
     from autoprune.pipeline.load import multiply_accumulates as flops
-    from autoprune.pipeline.load import parameters as params
     from autoprune.pipeline.progressive_api import progressive
     from autoprune.space import Policy, SearchSpace
     from autoprune.techniques.structured.space import apply, search_space
@@ -70,7 +70,7 @@ _HOMES = {
     "flops": "autoprune.pipeline.load:multiply_accumulates",
     "load": "autoprune.pipeline.load",
     "measure": "autoprune.pipeline.api",
-    "params": "autoprune.pipeline.load:parameters",
+    "params": "autoprune.models.sizes:parameter_count",
     "profile": "autoprune.pipeline.api",
     "progressive": "autoprune.pipeline.progressive_api",
     "search_space": "autoprune.techniques.structured.space",

@@ -24,6 +24,7 @@ import torch
 
 from autoprune.errors import AutopruneError
 from autoprune.graph import Analysis, analyse
+from autoprune.models.sizes import parameter_count
 
 ROOT = Path(__file__).parents[1]
 KINDS = ("channels", "heads", "head_size", "ffn", "embedding")
@@ -52,21 +53,16 @@ def row(name: str, model: torch.nn.Module, example: object) -> str:
         analysis = analyse(model, example)
     except AutopruneError as error:
         reason = str(error).splitlines()[0].replace("|", "/")
-        return f"| {name} | {size(model):,} |" + " |" * (len(KINDS) + 2) + f" refused: {reason} | |\n"
+        return f"| {name} | {parameter_count(model):,} |" + " |" * (len(KINDS) + 2) + f" refused: {reason} | |\n"
     seconds = time.perf_counter() - started
     kinds = collections.Counter(group.kind for group in analysis.groups)
     least = analysis.param_total({group.name: 1 for group in analysis.groups})
     cells = [str(kinds[kind] or "") for kind in KINDS]
-    share = f"{100 * (1 - least / size(model)):.0f} %"
+    share = f"{100 * (1 - least / parameter_count(model)):.0f} %"
     return (
-        f"| {name} | {size(model):,} | {' | '.join(cells)} | {len(analysis.blocks) or ''} | {share} "
+        f"| {name} | {parameter_count(model):,} | {' | '.join(cells)} | {len(analysis.blocks) or ''} | {share} "
         f"| {frozen(analysis)} | {seconds:.1f} |\n"
     )
-
-
-def size(model: torch.nn.Module) -> int:
-    """Number of parameters."""
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def frozen(analysis: Analysis) -> str:

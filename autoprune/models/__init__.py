@@ -5,6 +5,7 @@ from autoprune.models.layout import canonical, canonical_convolutions, computing
 from autoprune.models.modes import in_mode
 from autoprune.models.outputs import inputs_of, output_of, with_tensor_output
 from autoprune.models.precision import autocast, bf16_is_fast, device_of, uses_bf16
+from autoprune.models.sizes import parameter_count
 from autoprune.models.weights import load_weights, read_weights, save_weights
 from autoprune.models.zoo.mobilenet import mobilenet_v1, mobilenet_v2
 from autoprune.models.zoo.resnet import plain20, resnet20, resnet32, resnet56
@@ -25,6 +26,7 @@ __all__ = [
     "mobilenet_v1",
     "mobilenet_v2",
     "output_of",
+    "parameter_count",
     "plain20",
     "read_weights",
     "resnet20",

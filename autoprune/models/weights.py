@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.errors import InputError
+from autoprune.foundations.files import replacing
 
 __all__ = ["load_weights", "read_weights", "save_weights"]
 
@@ -24,7 +23,7 @@ _PREFIX = "module."  # what nn.DataParallel puts before every name
 
 
 def save_weights(state_dict: Mapping[str, Tensor], path: Path) -> None:
-    """Writes weights as safetensors: beside the goal, then renamed, so that no half-written file is ever there.
+    """Writes weights as safetensors, whole or not at all.
 
     Args:
         state_dict: Names and tensors, of any device; shared tensors are written once for each name.
@@ -33,24 +32,9 @@ def save_weights(state_dict: Mapping[str, Tensor], path: Path) -> None:
     Raises:
         InputError: If the folder cannot be written.
     """
-    path = Path(path)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
-    beside = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        beside = Path(name)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(safetensors.torch.save(tensors))
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.chmod(0o644)  # mkstemp's files are the owner's alone
-        beside.replace(path)
-    except OSError as error:
-        raise InputError(f"weights cannot be written to {path}: {error.strerror or error}") from error
-    finally:
-        if beside is not None:
-            beside.unlink(missing_ok=True)
+    with replacing(path) as beside:
+        beside.write_bytes(safetensors.torch.save(tensors))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

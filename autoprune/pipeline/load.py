@@ -195,8 +195,3 @@ def multiply_accumulates(model: nn.Module, example_input: Tensor) -> int:
         example_input: What its forward takes, (1, ...).
     """
     return int(analyse(model, example_input, validate=False).macs({}))
-
-
-def parameters(model: nn.Module) -> int:
-    """Number of parameters; a shared one counts once."""
-    return sum(p.numel() for p in model.parameters())

@@ -28,8 +28,9 @@ def apply(
 ) -> None:
     """Rebuild a pruned network from dense weights and a policy."""
     from autoprune.cli.screen import Screen
-    from autoprune.pipeline.load import apply_files, parameters
+    from autoprune.models.sizes import parameter_count
+    from autoprune.pipeline.load import apply_files
 
     with Screen().stage("apply", "rebuilding the pruned network"):
         small = apply_files(policy, model, weights, out)
-    typer.echo(f"weights: {out} ({parameters(small):,} parameters)")
+    typer.echo(f"weights: {out} ({parameter_count(small):,} parameters)")

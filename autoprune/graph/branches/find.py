@@ -13,6 +13,7 @@ from autoprune.graph.branches.calls import Call
 from autoprune.graph.branches.residuals import Branch, ResidualGraph
 from autoprune.graph.branches.zeros import FREE, SHAPED, base_name, zeroed_by
 from autoprune.graph.trace.export import Trace, canonical_names
+from autoprune.models.sizes import parameter_count
 
 __all__ = ["Branches", "find_branches"]
 
@@ -86,7 +87,7 @@ class _Removals:
     def name(self, branch: Branch, ways: Sequence[Block]) -> str:
         """The module that is taken out, or of several the one with most parameters."""
         modules = [swap.module for swap in ways[0].swaps] if ways else self._graph.modules_of(branch)
-        sizes = {name: sum(p.numel() for p in self._graph.modules[name].parameters()) for name in modules}
+        sizes = {name: parameter_count(self._graph.modules[name]) for name in modules}
         if not sizes:
             return branch.add.name
         name = max(sizes, key=lambda name: sizes[name])

@@ -21,6 +21,7 @@ from autoprune.hardware.tables.estimation import by_tiles, doubtful, estimate
 from autoprune.hardware.tables.latency_table import LatencyTable, Progress
 from autoprune.hardware.tables.lowering import slots_of
 from autoprune.hardware.timing.measure import least_of
+from autoprune.models.sizes import parameter_count
 from autoprune.space import SearchSpace
 
 __all__ = ["ProfileSettings", "other_policies", "profile", "spread_policies"]
@@ -250,7 +251,7 @@ class _Builder:
 
         Where each is compiled for long, few: what is timed is kept, and an interrupted profile loses minutes at most.
         """
-        numbers = sum(p.numel() for p in self.model.parameters())
+        numbers = parameter_count(self.model)
         return 2 if self.target.compiles_long else max(1, min(1000, _MOST_WEIGHTS // max(1, numbers)))
 
     def _timed(self, policies: Sequence[dict[str, int]], before: int, total: int) -> list[Measurement]:

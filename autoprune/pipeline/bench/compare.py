@@ -16,6 +16,7 @@ from autoprune.export.formats import onnx_bytes
 from autoprune.graph import analyse
 from autoprune.hardware import TARGETS, Measurement, Protocol, Target, get_target
 from autoprune.hardware.contract.target import Timer
+from autoprune.models.sizes import parameter_count
 from autoprune.pipeline.reporter import Silent, Talk
 
 __all__ = ["BENCH_SCHEMA", "EVERY", "Subject", "bench", "bench_subject", "chosen_targets"]
@@ -209,7 +210,7 @@ def _figures(subject: Subject, network: nn.Module) -> dict[str, Any]:
     return {
         "accuracy": _score(subject, network),
         "flops": _or_none(lambda: analyse(network, example, validate=False).macs()),
-        "params": sum(p.numel() for p in network.parameters()),
+        "params": parameter_count(network),
         "safetensors_bytes": _safetensors_bytes(network),
         "onnx_bytes": _or_none(lambda: len(onnx_bytes(network, example))),
     }

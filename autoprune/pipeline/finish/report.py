@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from autoprune.models.sizes import parameter_count
 from autoprune.pipeline.finish.fine_tuning import reported_score
 from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.search.sessions import Timing
@@ -88,7 +89,7 @@ def _figures(problem: Problem, entry: Entry) -> dict[str, Any]:
         "latency_spread": entry.timing.spread,
         "latency_stable": entry.timing.stable,
         "flops": int(problem.costs["flops"].cost(choices)),
-        "params": sum(p.numel() for p in entry.networks[0].parameters()),
+        "params": parameter_count(entry.networks[0]),
         **_energy(problem, entry, choices),
     }
     if len(scores) > 1:

@@ -13,6 +13,7 @@ from autoprune import agents
 from autoprune.errors import BudgetError
 from autoprune.foundations.files import write_json
 from autoprune.models import save_weights
+from autoprune.models.sizes import parameter_count
 from autoprune.pipeline.finish.fine_tuning import fine_tune, tournament, train_dense
 from autoprune.pipeline.finish.report import Entry, make_report
 from autoprune.pipeline.jobs.lifecycle import Result
@@ -246,7 +247,7 @@ def _counted(problem: Problem, network: nn.Module) -> float:
     from autoprune.graph import analyse
 
     if problem.budget.kind == "params":
-        return float(sum(p.numel() for p in network.parameters()))
+        return float(parameter_count(network))
     analysis = analyse(network, problem.task.example, validate=False)
     if problem.budget.kind == "energy":
         return energy_of(analysis, problem.energy.coefficients, problem.task.target_batch)

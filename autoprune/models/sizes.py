@@ -1,0 +1,12 @@
+"""How large a model is."""
+
+from __future__ import annotations
+
+from torch import nn
+
+__all__ = ["parameter_count"]
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Number of parameters; a shared one counts once."""
+    return sum(parameter.numel() for parameter in model.parameters())
