@@ -1,26 +1,23 @@
 """Data: four disjoint splits of a data set, as batches that can be iterated again."""
 
-from autoprune.data._cifar import cifar
-from autoprune.data._digits import digits
-from autoprune.data._fashion_mnist import fashion_mnist
-from autoprune.data._image_folder import Manifest, folder, manifest_of
-from autoprune.data.base import Augmentation, DataSet, Normalisation, TensorBatches
+from autoprune.data.base import DataSet, DataSource
+from autoprune.data.batches import Augmentation, Normalisation, TensorBatches
+from autoprune.data.images import Images, from_images
 from autoprune.data.loaders import from_loaders, from_reference
-from autoprune.data.registry import NAMES, load
+from autoprune.data.registry import SOURCES, load
+from autoprune.data.splits import split
 
 __all__ = [
-    "NAMES",
+    "SOURCES",
     "Augmentation",
     "DataSet",
-    "Manifest",
+    "DataSource",
+    "Images",
     "Normalisation",
     "TensorBatches",
-    "cifar",
-    "digits",
-    "fashion_mnist",
-    "folder",
+    "from_images",
     "from_loaders",
     "from_reference",
     "load",
-    "manifest_of",
+    "split",
 ]

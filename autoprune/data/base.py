@@ -1,149 +1,20 @@
-"""A data set as everything else sees it: four splits of batches.
-
-Images are kept as bytes, as a whole, in memory; a batch is cropped, flipped and normalised as one tensor.
-"""
+"""A data set as everything else sees it, and the contract of where one comes from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from autoprune.errors import InputError
-from autoprune.foundations.seeding import stream
+from autoprune.data.batches import Normalisation
 
-__all__ = ["Augmentation", "DataSet", "Normalisation", "TensorBatches"]
+__all__ = ["DataSet", "DataSource"]
 
-
-@dataclass(frozen=True)
-class Normalisation:
-    """Mean and standard deviation of each channel, in units of the full scale: bytes divided by 255."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @classmethod
-    def of(cls, images: Tensor) -> Normalisation:
-        """Computes both from the byte images (N, C, H, W) of the training split.
-
-        Raises:
-            InputError: If every pixel of a channel has one value.
-        """
-        # One channel at a time through its histogram: exact, and no float copy of the whole split.
-        levels = torch.arange(256, dtype=torch.float64) / 255
-        means, stds = [], []
-        for channel in images.unbind(1):
-            share = torch.bincount(channel.flatten(), minlength=256).double() / channel.numel()
-            mean = float((share * levels).sum())
-            means.append(mean)
-            stds.append(float((share * (levels - mean) ** 2).sum().sqrt()))
-        if min(stds) < 1e-6:
-            raise InputError("all training images are of one colour; there is nothing to learn from them")
-        return cls(tuple(means), tuple(stds))
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Float32 images (N, C, H, W) of zero mean and unit deviation, from byte images of that shape."""
-        mean = torch.tensor(self.mean).view(1, -1, 1, 1) * 255
-        std = torch.tensor(self.std).view(1, -1, 1, 1) * 255
-        return (images.float() - mean) / std
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Random crops out of a border of zeros, and horizontal flips.
-
-    Attributes:
-        pad: Pixels of border on each side; the crop has the image's own size.
-        flip: Whether every second image, at random, is mirrored left to right.
-    """
-
-    pad: int = 0
-    flip: bool = False
-
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Augmented copies of byte images (N, C, H, W), each with its own crop and flip."""
-        count, _, height, width = images.shape
-        offsets = torch.randint(0, 2 * self.pad + 1, (2, count), generator=generator)
-        flipped = torch.rand(count, generator=generator) < (0.5 if self.flip else 0.0)
-        rows = offsets[0, :, None] + torch.arange(height)
-        columns = torch.arange(width).expand(count, width)
-        columns = torch.where(flipped[:, None], width - 1 - columns, columns) + offsets[1, :, None]
-        padded = F.pad(images, [self.pad] * 4)
-        which = torch.arange(count)[:, None, None]
-        # Advanced indices around the channel slice put the channels last: (N, H, W, C).
-        cropped = padded[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-        # Not contiguous(), which leaves one channel's strides as they are; they would decide the network's layout.
-        return cropped.clone(memory_format=torch.contiguous_format)
-
-
-class TensorBatches:
-    """Batches (images float32 (B, C, H, W) normalised, labels int64 (B,)) of images held in memory.
-
-    Order and augmentation depend on the seed and the epoch alone: after `set_epoch(e)` every iteration gives the same
-    batches, so a training that was interrupted after an epoch goes on exactly as it would have.
-
-    Args:
-        images: Bytes (N, C, H, W).
-        labels: Integers (N,).
-        batch_size: Images a batch.
-        normalise: What turns bytes into the model's input.
-        shuffle: A new order each epoch, and only whole batches (the left-over images differ each epoch); otherwise the
-            given order, and a last batch that may be smaller.
-        augment: None leaves the images as they are.
-        seed: Of order and augmentation.
-
-    Raises:
-        InputError: If there are no images, or fewer than a shuffled batch.
-    """
-
-    def __init__(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        batch_size: int,
-        normalise: Normalisation,
-        *,
-        shuffle: bool = False,
-        augment: Augmentation | None = None,
-        seed: int = 0,
-    ) -> None:
-        if len(images) != len(labels):
-            raise InputError(f"there are {len(images)} images but {len(labels)} labels")
-        if batch_size < 1:
-            raise InputError(f"batch size {batch_size} is not positive")
-        if len(images) < (batch_size if shuffle else 1):
-            raise InputError(
-                f"there are only {len(images)} training images for a batch of {batch_size}; lower --batch-size"
-                if len(images)
-                else "a split has no images; there are too few images in all"
-            )
-        self.images, self.labels = images, labels.long()
-        self.batch_size, self.normalise = batch_size, normalise
-        self.shuffle, self.augment, self.seed, self.epoch = shuffle, augment, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the order and the augmentation of the next iterations."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        """Batches an epoch."""
-        whole, left = divmod(len(self.images), self.batch_size)
-        return whole if self.shuffle or not left else whole + 1
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = torch.Generator().manual_seed(stream(self.seed, self.epoch))
-        count = len(self.images)
-        order = torch.randperm(count, generator=generator) if self.shuffle else torch.arange(count)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            chosen = order[start : start + self.batch_size]
-            images = self.images[chosen]
-            if self.augment is not None:
-                images = self.augment(images, generator)
-            yield self.normalise(images), self.labels[chosen]
+Files = TypeVar("Files")
 
 
 @dataclass(frozen=True)
@@ -175,3 +46,72 @@ class DataSet:
     counts: Mapping[str, int] = field(default_factory=dict)
     dense_epochs: int = 30
     normalisation: Normalisation | None = None
+
+
+class DataSource(ABC, Generic[Files]):
+    """Where a data set comes from: what `--data NAME` names.
+
+    Life cycle: `autoprune.data.load` makes one source a data set and calls `load`, which calls, in this order and
+    once each,
+
+    1. `locate`, which finds the files, or downloads them where they are nowhere on this machine;
+    2. `verify`, which refuses files that are not the published ones, before anything of them is used;
+    3. `splits`, which deals the images to four disjoint splits.
+
+    The splits are a property of the data set: no seed may move an image from one to another, since weights trained
+    in an earlier run must not have seen the images on which a later run scores (`autoprune.data.splits`).
+
+    A source of another package is found by its entry point in the group `autoprune.data`;
+    `autoprune.testing.data_source` holds the tests that each must pass.
+
+    Type Args:
+        Files: What `locate` returns: a path, as a rule, or None where a package ships the images.
+
+    Args:
+        argument: What the user wrote behind the colon of `NAME:ARGUMENT`; "" where nothing.
+
+    Attributes:
+        takes: What stands behind the colon, for messages ("DIR"); "" for a source that takes nothing.
+    """
+
+    takes: ClassVar[str] = ""
+
+    def __init__(self, argument: str = "") -> None:
+        self.argument = argument
+
+    @abstractmethod
+    def locate(self, data_dir: Path | None) -> Files:
+        """Find the files, or download them.
+
+        Args:
+            data_dir: Where downloaded files are, or go; None for the user's cache.
+
+        Raises:
+            InputError: They are nowhere, and cannot be downloaded.
+        """
+
+    def verify(self, files: Files) -> None:
+        """Check that the files are the published ones; by default there is nothing to check them against.
+
+        Raises:
+            InputError: They are others, or damaged.
+        """
+
+    @abstractmethod
+    def splits(self, files: Files, *, batch_size: int, seed: int) -> DataSet:
+        """Read the files and deal them to train, calibration, search and test.
+
+        Args:
+            files: What `locate` returned.
+            batch_size: Samples in a training batch.
+            seed: Of order and augmentation; not of the splits.
+
+        Raises:
+            InputError: The files cannot be read, or hold too few samples.
+        """
+
+    def load(self, data_dir: Path | None, *, batch_size: int, seed: int) -> DataSet:
+        """Locate, verify and split, see the class."""
+        files = self.locate(data_dir)
+        self.verify(files)
+        return self.splits(files, batch_size=batch_size, seed=seed)

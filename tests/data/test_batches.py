@@ -144,7 +144,7 @@ def test_exported_names_exist() -> None:
 
 
 def test_no_calibration_batch_is_much_smaller_than_the_others() -> None:
-    from autoprune.data._build import _even
+    from autoprune.data.images import _even
 
     for images, size in ((130, 128), (512, 128), (512, 100), (1, 128), (129, 128), (300, 128)):
         even = _even(images, size)

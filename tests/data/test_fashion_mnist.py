@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from autoprune import data
-from autoprune.data import _fashion_mnist as fashion
-from autoprune.data._download import cache_dir, fetch
+from autoprune.data.download import fetch, unpacked
+from autoprune.data.sources import fashion_mnist as fashion
 from autoprune.errors import InputError
+from autoprune.foundations.files import cache_folder
 
 
 def idx(values: torch.Tensor) -> bytes:
@@ -69,17 +70,17 @@ def module_split(labels: list[int]) -> dict:
 
 def test_it_is_downloaded_once_and_found_again(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fashion, "MIRRORS", ((tmp_path / "nowhere").as_uri() + "/", archive.as_uri() + "/"))
-    found = fashion.fashion_mnist(tmp_path / "mine", batch_size=32, seed=0)
+    found = data.load("fashion-mnist", tmp_path / "mine", batch_size=32)
     assert found.counts["test"] == 50
     assert sorted(path.name for path in (tmp_path / "mine" / "fashion-mnist").iterdir()) == sorted(fashion.SHA256)
     monkeypatch.setattr(fashion, "MIRRORS", ())
-    assert fashion.fashion_mnist(tmp_path / "mine", batch_size=32, seed=0).counts == found.counts
+    assert data.load("fashion-mnist", tmp_path / "mine", batch_size=32).counts == found.counts
 
 
 def test_without_a_folder_the_download_goes_to_the_cache(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fashion, "MIRRORS", (archive.as_uri() + "/",))
-    assert fashion.fashion_mnist(None, batch_size=32, seed=0).counts["test"] == 50
-    assert (cache_dir() / "fashion-mnist" / "t10k-labels-idx1-ubyte.gz").is_file()
+    assert data.load("fashion-mnist", batch_size=32).counts["test"] == 50
+    assert (cache_folder() / "fashion-mnist" / "t10k-labels-idx1-ubyte.gz").is_file()
 
 
 def test_a_download_of_other_content_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_an_unreachable_network_is_told_in_two_lines(
 ) -> None:
     monkeypatch.setattr(fashion, "MIRRORS", ("http://127.0.0.1:9/",))  # nobody listens on the discard port
     with pytest.raises(InputError, match="could not be downloaded") as caught:
-        fashion.fashion_mnist(tmp_path / "mine", batch_size=32, seed=0)
+        data.load("fashion-mnist", tmp_path / "mine", batch_size=32)
     assert len(str(caught.value).splitlines()) <= 2
 
 
@@ -109,7 +110,7 @@ def test_a_damaged_file_is_named(archive: Path) -> None:
     whole = gzip.decompress(damaged.read_bytes())
     damaged.write_bytes(gzip.compress(whole[:-1] + b"?"))
     with pytest.raises(InputError, match=r"t10k-images-idx3-ubyte.gz is .* damaged"):
-        fashion.fashion_mnist(archive, batch_size=32, seed=0)
+        data.load("fashion-mnist", archive, batch_size=32)
 
 
 @pytest.mark.parametrize(
@@ -125,13 +126,13 @@ def test_a_damaged_file_is_named(archive: Path) -> None:
 def test_other_formats_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file.gz").write_bytes(content)
     with pytest.raises(InputError, match=r"file\.gz"):
-        fashion.read_idx(tmp_path / "file.gz", dimensions=1)
+        fashion.read_idx(unpacked(tmp_path / "file.gz"), tmp_path / "file.gz", dimensions=1)
 
 
 def test_idx_reads_what_was_written(tmp_path: Path) -> None:
     values = torch.randint(0, 256, (3, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     (tmp_path / "file.gz").write_bytes(idx(values))
-    assert torch.equal(fashion.read_idx(tmp_path / "file.gz", dimensions=3), values)
+    assert torch.equal(fashion.read_idx(unpacked(tmp_path / "file.gz"), tmp_path / "file.gz", dimensions=3), values)
 
 
 def test_files_that_were_packed_anew_are_the_same(archive: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from autoprune import data
-from autoprune.data import folder, manifest_of
+from autoprune.data.sources.image_folder import folder, manifest_of
 from autoprune.errors import InputError
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from autoprune import data, models
-from autoprune.data import _fashion_mnist as fashion
+from autoprune.data.sources import fashion_mnist as fashion
 from autoprune.evaluation import accuracy
 
 WEIGHTS = Path(models.__file__).parent / "weights" / "resnet20_fashion_mnist.safetensors"

@@ -5,24 +5,18 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.client
-import os
 import shutil
-import tempfile
 import urllib.request
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from autoprune.errors import InputError
-from autoprune.foundations.files import cache_folder
+from autoprune.foundations.files import replacing
 
-__all__ = ["cache_dir", "fetch", "packed_sha256", "unpacked", "unpacked_sha256"]
+__all__ = ["fetch", "packed_sha256", "unpacked", "unpacked_sha256"]
 
 TIMEOUT_S = 30
-
-
-cache_dir = cache_folder
-"""Where downloaded data sets stay."""
 
 
 def unpacked(path: Path) -> bytes:
@@ -83,32 +77,31 @@ def fetch(urls: Sequence[str], goal: Path, checksum: str, *, digest: Callable[[P
     failures = []
     for url in urls:
         try:
-            goal.parent.mkdir(parents=True, exist_ok=True)
-            failure = _fetch_one(url, goal, checksum, digest)
-        except (OSError, http.client.HTTPException) as error:  # urllib's URLError is an OSError
-            failure = str(error)
-        if failure is None:
+            _fetch_one(url, goal, checksum, digest)
+        except (_NotThereError, InputError) as error:
+            failures.append(str(error))
+        else:
             return goal
-        failures.append(failure)
     raise InputError(
         f"{goal.name} could not be downloaded ({'; '.join(dict.fromkeys(failures))});\n"
         f"put it into {goal.parent} yourself, or name its folder with --data-dir"
     )
 
 
-def _fetch_one(url: str, goal: Path, checksum: str, digest: Callable[[Path], str]) -> str | None:
-    """Downloads beside the goal and renames; what went wrong, or None."""
-    handle, name = tempfile.mkstemp(dir=goal.parent, prefix=f".{goal.name}.")
-    beside = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as out, urllib.request.urlopen(url, timeout=TIMEOUT_S) as stream:
-            shutil.copyfileobj(stream, out)
-        if digest(beside) != checksum:
-            return f"{url} gave a file with another checksum"
-        beside.chmod(0o644)  # mkstemp's files are the owner's alone
-        beside.replace(goal)
-        return None
-    except InputError:
-        return f"{url} gave no gzipped file"
-    finally:
-        beside.unlink(missing_ok=True)
+class _NotThereError(Exception):
+    """An address does not give the file; no OSError, which would be one of the folder written to."""
+
+
+def _fetch_one(url: str, goal: Path, checksum: str, digest: Callable[[Path], str]) -> None:
+    with replacing(goal) as beside:
+        try:
+            with urllib.request.urlopen(url, timeout=TIMEOUT_S) as stream, beside.open("wb") as out:
+                shutil.copyfileobj(stream, out)
+        except (OSError, http.client.HTTPException) as error:  # urllib's URLError is an OSError
+            raise _NotThereError(str(error)) from error
+        try:
+            found = digest(beside)
+        except InputError as error:
+            raise _NotThereError(f"{url} gave no gzipped file") from error
+        if found != checksum:
+            raise _NotThereError(f"{url} gave a file with another checksum")

@@ -20,12 +20,13 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from autoprune.data._build import Images, from_images
-from autoprune.data.base import Augmentation, DataSet
+from autoprune.data.base import DataSet, DataSource
+from autoprune.data.batches import Augmentation
+from autoprune.data.images import Images, from_images
 from autoprune.data.splits import split
 from autoprune.errors import InputError
 
-__all__ = ["Manifest", "folder", "manifest_of"]
+__all__ = ["ImageFolder", "Manifest", "folder", "manifest_of"]
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 SHARES = {"test": 0.15, "search": 0.10, "calibration": 0.10}  # of the images that they are taken from
@@ -39,6 +40,23 @@ class Manifest(NamedTuple):
 
     classes: tuple[str, ...]
     splits: Mapping[str, Sequence[tuple[Path, int]]]
+
+
+class ImageFolder(DataSource[Path]):
+    """`folder:DIR`: a folder of images; see the module's text for its layout."""
+
+    takes = "DIR"
+
+    def locate(self, data_dir: Path | None) -> Path:
+        """The folder itself, or where it is relative to `data_dir`."""
+        root = Path(self.argument)
+        if not root.is_dir() and data_dir is not None and (data_dir / root).is_dir():
+            return data_dir / root
+        return root.expanduser()
+
+    def splits(self, files: Path, *, batch_size: int, seed: int) -> DataSet:
+        """As `folder`."""
+        return folder(files, batch_size=batch_size, seed=seed)
 
 
 def folder(root: Path, *, batch_size: int, seed: int, size: int | None = None) -> DataSet:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from autoprune.data.base import Augmentation, DataSet, Normalisation, TensorBatches
+from autoprune.data.base import DataSet
+from autoprune.data.batches import Augmentation, Normalisation, TensorBatches
 from autoprune.errors import InputError
 
 __all__ = ["Images", "from_images"]
