@@ -11,7 +11,7 @@ import torch
 from layout_jobs import JOBS, Checkpointed, Net, Permuting, batches
 from torch import nn
 
-from autoprune.data.base import Augmentation
+from autoprune.data import Augmentation
 from autoprune.models import layout, precision
 from autoprune.models.layout import arranged, canonical, canonical_convolutions, chosen_layout, in_layout
 from autoprune.training import TrainSettings, train
