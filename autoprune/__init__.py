@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from autoprune.foundations.lazy import lazy_names
-from autoprune.registration import register
+from autoprune.registration import register_with_gymnasium
 
 if TYPE_CHECKING:
     from autoprune.errors import (
@@ -77,7 +77,7 @@ _HOMES = {
 }
 
 
-register()  # gymnasium.make("autoprune/Pruning-v0", ...) needs nothing but `import autoprune`
+register_with_gymnasium()  # gymnasium.make("autoprune/Pruning-v0", ...) needs nothing but `import autoprune`
 
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -43,6 +43,8 @@ def test_the_folders_refuse_to_be_packages_of_their_own(name):
 def test_the_environment_is_registered_by_importing_autoprune():
     code = "import autoprune, gymnasium; gymnasium.spec('autoprune/Pruning-v0')"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+    code = "import gymnasium, autoprune; gymnasium.spec('autoprune/Pruning-v0')"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
 def test_all_names_are_sorted_complete_and_there():
@@ -55,7 +57,7 @@ def test_all_names_are_sorted_complete_and_there():
 
 
 def test_importing_the_package_or_the_command_line_does_not_import_torch():
-    heavy = ("torch", "sklearn", "onnx", "optuna")
+    heavy = ("torch", "sklearn", "onnx", "optuna", "gymnasium", "numpy")
     code = f"import sys, autoprune, autoprune.cli; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -9,31 +9,24 @@ from typing import Any
 
 import typer
 
-from autoprune.cli.main_job import apply, compress, export, finetune, progressive, search
+from autoprune.cli.commands import HELP_NAMES, CommandGroup, add_commands
 from autoprune.cli.sentinel import guarding
 from autoprune.cli.stopping import watched
-from autoprune.cli.tools import bench, compare, inspect, profile, report, targets
 from autoprune.errors import AutopruneError, Interrupted
 
 __all__ = ["app", "run"]
 
-# typer brings its own copy of click in newer versions: errors are recognised by typer's public names alone.
-_UsageProblem = typer.BadParameter.__mro__[2]
-
 app = typer.Typer(
     name="autoprune",
+    cls=CommandGroup,
     help="Prunes a trained network until it meets a budget, as measured on the device.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP_NAMES,
 )
-_COMMANDS = (
-    compress, search, progressive, profile, finetune, export, apply, inspect, targets, report, compare, bench,
-)  # fmt: skip
-for _module in _COMMANDS:
-    _module.register(app)
+add_commands(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -80,7 +73,7 @@ def _run(arguments: list[str], debug: bool) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if isinstance(error, _UsageProblem):
+        if hasattr(error, "exit_code") and hasattr(error, "show"):  # typer's own, about the command line
             return _show(error)
         if debug:
             raise

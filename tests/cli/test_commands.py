@@ -11,6 +11,7 @@ import torch
 import yaml
 from conftest import FAST, TINY, tree
 
+from autoprune.cli import commands
 from autoprune.models import read_weights
 
 COMMANDS = [
@@ -210,3 +211,18 @@ def test_a_sweep_of_other_settings_does_not_make_a_folder_forget_its_own(autopru
     other = autoprune(*command, "--resume", "--params", "50%", "--agent", "random,uniform")
     assert (other.code, other.lines) == (2, 1)
     assert tree(folder / "runs") == before
+
+
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_the_program_names_every_command_as_the_command_itself_does(name):
+    own = commands.load_command(name).help.split("\n\n")[0]
+    assert " ".join(own.split()) == commands.COMMANDS[name].summary
+
+
+def test_the_programs_help_imports_no_command():
+    code = (
+        "import sys; from autoprune.cli.main import run; run(['--help']);"
+        "sys.exit(str([m for m in ('pydantic', 'numpy', 'autoprune.cli.options') if m in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip() == "[]"
