@@ -27,6 +27,8 @@ __all__ = [
     "RunError",
     "TargetError",
     "UnsupportedModelError",
+    "first_line",
+    "one_line",
 ]
 
 
@@ -85,3 +87,19 @@ class Interrupted(AutopruneError):
     """Stopped by the user after everything was saved."""
 
     exit_code = 130
+
+
+def one_line(error: BaseException, most: int = 300) -> str:
+    """An exception in one line, for a message: its type, and its text, whose end is left out where it is long.
+
+    >>> one_line(ValueError("two\\nlines"))
+    'ValueError: two lines'
+    """
+    text = " ".join(str(error).split())
+    text = text if len(text) <= most else f"{text[: most - 3]}..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's text; its type where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

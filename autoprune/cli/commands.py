@@ -61,7 +61,8 @@ COMMANDS = {
     "compare": Entry(_TOOL + "compare", "Show several runs side by side: a table, and a Pareto picture on request."),
     "bench": Entry(
         _TOOL + "bench",
-        "Time dense and pruned network side by side on several targets: latency ratio with its spread, accuracy, sizes.",
+        "Time dense and pruned network side by side on several targets: latency ratio with its spread, accuracy,"
+        " sizes.",
     ),
 }
 

@@ -12,7 +12,7 @@ import typer
 from autoprune.cli.commands import HELP_NAMES, CommandGroup, add_commands
 from autoprune.cli.sentinel import guarding
 from autoprune.cli.stopping import watched
-from autoprune.errors import AutopruneError, Interrupted
+from autoprune.errors import AutopruneError, Interrupted, one_line
 
 __all__ = ["app", "run"]
 
@@ -77,7 +77,7 @@ def _run(arguments: list[str], debug: bool) -> int:
             return _show(error)
         if debug:
             raise
-        _complain(f"a fault of autoprune: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        _complain(f"a fault of autoprune: {one_line(error)}")
         _complain("run the command again with --debug to see where")
         return 1
     if outcome == Interrupted.exit_code:  # newer typer turns Ctrl-C into this answer

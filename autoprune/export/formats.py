@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoprune.errors import AutopruneError, InputError, MissingExtraError, UnsupportedModelError
+from autoprune.errors import AutopruneError, InputError, MissingExtraError, UnsupportedModelError, first_line
 from autoprune.foundations.files import replacing
 from autoprune.graph.trace.quiet import quiet
 from autoprune.models import output_of, with_tensor_output
@@ -153,8 +153,9 @@ def _exported(model: nn.Module, example: Tensor) -> bytes:
             program = torch.export.export(with_tensor_output(model), (two,), dynamic_shapes=shapes)
             torch.export.save(program, stream)
     except Exception as error:  # the model's own code runs, and may raise anything
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UnsupportedModelError(f"this model cannot be exported with a dynamic batch: {first[:300]}") from error
+        raise UnsupportedModelError(
+            f"this model cannot be exported with a dynamic batch: {first_line(error)[:300]}"
+        ) from error
     return stream.getvalue()
 
 

@@ -7,7 +7,7 @@ import io
 import torch
 from torch import Tensor, nn
 
-from autoprune.errors import UnsupportedModelError
+from autoprune.errors import UnsupportedModelError, first_line
 from autoprune.export.folding import fold_batch_norm
 from autoprune.graph.trace.quiet import quiet
 from autoprune.models import with_tensor_output
@@ -43,8 +43,7 @@ def to_onnx(model: nn.Module, example: Tensor, *, dynamic_batch: bool = False) -
                 folded, (example,), dynamo=True, opset_version=OPSET, dynamic_shapes=shapes, verbose=False
             )
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UnsupportedModelError(f"this model cannot be exported to ONNX: {first[:300]}") from error
+        raise UnsupportedModelError(f"this model cannot be exported to ONNX: {first_line(error)[:300]}") from error
     if program is None:
         raise UnsupportedModelError("this model cannot be exported to ONNX")
     content: bytes = program.model_proto.SerializeToString()

@@ -14,7 +14,7 @@ from typing import Any
 from autoprune.errors import InputError
 
 __all__ = [
-    "cache_folder",
+    "beside",
     "parse_json",
     "read_json",
     "read_yaml",
@@ -30,18 +30,6 @@ _DEEPEST = 64  # lists and objects inside each other; our own files have five
 _MOST = 100_000  # values of a YAML file; a few aliases of aliases stand for thousands of millions
 
 
-def cache_folder() -> Path:
-    """Where downloads and what was found out about this machine are kept.
-
-    $AUTOPRUNE_CACHE, else autoprune/ in $XDG_CACHE_HOME, else in ~/.cache.
-    """
-    own = os.environ.get("AUTOPRUNE_CACHE")
-    if own:
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "autoprune"
-
-
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A path beside `path` to write to; renamed onto `path` when the block ends without an error.
@@ -51,7 +39,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Raises:
         InputError: If the folder cannot be written to or the disk is full.
     """
-    path = Path(path)
+    try:
+        with beside(Path(path)) as temporary:
+            yield temporary
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """As `replacing`, for callers with their own words for an OSError."""
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,8 +60,6 @@ def replacing(path: str | Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

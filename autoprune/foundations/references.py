@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import AutopruneError, InputError
+from autoprune.errors import AutopruneError, InputError, one_line
 
-__all__ = ["call", "importable_here", "in_one_line", "is_reference", "resolve"]
+__all__ = ["call", "importable_here", "is_reference", "locate", "resolve"]
 
 
 def is_reference(spec: str) -> bool:
@@ -20,8 +20,18 @@ def is_reference(spec: str) -> bool:
     return bool(colon) and all(part.isidentifier() for part in f"{module}.{attribute}".split("."))
 
 
+def locate(spec: str) -> Any:
+    """What "package.module:attribute" names; whatever the import raises comes through. See `importable_here`."""
+    name, _, attribute = spec.partition(":")
+    with importable_here():
+        found: Any = importlib.import_module(name)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
+
+
 def resolve(spec: str, option: str) -> Callable[..., Any]:
-    """The callable that "package.module:attribute" names; the current folder is importable meanwhile.
+    """The callable that "package.module:attribute" names; `importable_here` says what can be imported.
 
     Args:
         spec: The reference; the attribute may have dots.
@@ -32,28 +42,25 @@ def resolve(spec: str, option: str) -> Callable[..., Any]:
             cannot be called.
     """
     name, _, attribute = spec.partition(":")
-    with importable_here():
-        try:
-            found: Any = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            missing = error.name or name
-            where = f" (imported by {name})" if not (name == missing or name.startswith(f"{missing}.")) else ""
-            raise InputError(
-                f"{option} {spec}: there is no module {missing}{where}; it must be installed, or lie in {Path.cwd()}"
-            ) from error
-        except Exception as error:  # the user's module may raise anything
-            raise InputError(f"{option} {spec}: importing {name} failed: {in_one_line(error)}") from error
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise InputError(f"{option} {spec}: {name} has no {attribute}")
-        found = getattr(found, part)
+    try:
+        found = locate(spec)
+    except ModuleNotFoundError as error:
+        missing = error.name or name
+        where = f" (imported by {name})" if not (name == missing or name.startswith(f"{missing}.")) else ""
+        raise InputError(
+            f"{option} {spec}: there is no module {missing}{where}; it must be installed, or lie in {Path.cwd()}"
+        ) from error
+    except Exception as error:  # the user's module may raise anything
+        if name in sys.modules and isinstance(error, AttributeError):  # a module that failed is not kept there
+            raise InputError(f"{option} {spec}: {name} has no {attribute}") from error
+        raise InputError(f"{option} {spec}: importing {name} failed: {one_line(error)}") from error
     if not callable(found):
         raise InputError(f"{option} {spec}: {attribute} is {type(found).__name__}, which cannot be called")
     return found  # type: ignore[no-any-return]
 
 
 def call(function: Callable[..., Any], spec: str) -> Any:
-    """Calls a user's function without arguments; the current folder is importable meanwhile.
+    """Calls a user's function without arguments; `importable_here` says what can be imported meanwhile.
 
     Raises:
         InputError: If it raises; its exception is told in one line. Our own errors pass.
@@ -64,26 +71,22 @@ def call(function: Callable[..., Any], spec: str) -> Any:
         except AutopruneError:
             raise
         except Exception as error:  # so may the user's function
-            raise InputError(f"{spec} raised {in_one_line(error)}") from error
-
-
-def in_one_line(error: BaseException) -> str:
-    """An exception's type and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+            raise InputError(f"{spec} raised {one_line(error)}") from error
 
 
 @contextmanager
 def importable_here() -> Iterator[None]:
-    """The current folder in front of the import path; taken off again afterwards."""
+    """The current folder in front of the import path, as for a script in it.
+
+    Afterwards it is at the end of the path: what the user's code imports later, inside a function, is found, and hides
+    no other module.
+    """
     here = str(Path.cwd())
-    if here in sys.path:
-        yield
-        return
     sys.path.insert(0, here)
     importlib.invalidate_caches()
     try:
         yield
     finally:
-        if here in sys.path:
-            sys.path.remove(here)
+        sys.path.remove(here)
+        if here not in sys.path:
+            sys.path.append(here)

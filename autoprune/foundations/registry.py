@@ -17,9 +17,8 @@ from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from autoprune.errors import InputError
+from autoprune.errors import InputError, one_line
 from autoprune.foundations.names import nearest_name
-from autoprune.foundations.references import in_one_line
 
 __all__ = ["Registry"]
 
@@ -113,6 +112,6 @@ class Registry(Generic[Item]):
             try:
                 item = point.load()
             except Exception as error:  # another package's module may raise anything
-                raise InputError(f"the {self.what} {name!r} of {point.value} failed: {in_one_line(error)}") from error
+                raise InputError(f"the {self.what} {name!r} of {point.value} failed: {one_line(error)}") from error
         loaded: Item = item
         return loaded

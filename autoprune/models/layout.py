@@ -33,7 +33,8 @@ import torch
 from torch import Tensor
 
 from autoprune.errors import InputError
-from autoprune.foundations.files import cache_folder, read_json, write_json
+from autoprune.foundations.cache import cache_folder
+from autoprune.foundations.files import read_json, write_json
 from autoprune.models.precision import autocast, bf16_is_fast, uses_bf16
 
 __all__ = [

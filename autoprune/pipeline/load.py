@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from autoprune.errors import InputError, RunError
+from autoprune.errors import InputError, RunError, first_line
 from autoprune.export.formats import export_onnx, export_pretrained, export_pt2
 from autoprune.foundations.files import shortened
 from autoprune.foundations.references import is_reference
@@ -61,7 +61,7 @@ def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, Te
         # `autoprune.compress` knows its network's class only, not what it was called with
         raise InputError(
             "this run's network was handed over in Python; give it: autoprune.load(run, model=...)"
-            f" ({name} cannot be made by its name: {str(error).splitlines()[0]})"
+            f" ({name} cannot be made by its name: {first_line(error)})"
         ) from error
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.data import DataSet, load
-from autoprune.errors import AutopruneError, InputError, UnsupportedModelError
+from autoprune.errors import AutopruneError, InputError, UnsupportedModelError, one_line
 from autoprune.evaluation import Evaluate, accuracy
 from autoprune.foundations.seeding import reseed, seeded
 from autoprune.models import build, device_of, in_mode, load_weights, output_of
@@ -191,9 +191,8 @@ def check_task(task: Task) -> None:
     except AutopruneError:
         raise
     except Exception as error:  # a user's forward may raise anything
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise UnsupportedModelError(
-            f"the model {task.name} cannot take images of shape {list(task.data.shape)}: {reason}"
+            f"the model {task.name} cannot take images of shape {list(task.data.shape)}: {one_line(error, 200)}"
         ) from error
     if task.evaluate is not accuracy:
         return

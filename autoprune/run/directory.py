@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -16,6 +14,8 @@ import yaml
 
 from autoprune.errors import InputError, RunError
 from autoprune.foundations.files import read_json, read_yaml, write_json, write_text
+from autoprune.foundations.json_lines import append_row, read_rows
+from autoprune.foundations.locks import lock_now
 from autoprune.run import folder as _folder
 from autoprune.run.environment import environment
 from autoprune.run.experiment import Experiment
@@ -95,14 +95,9 @@ class RunDir:
             raise RunError(f"{self.path} is in use by this process already")
         with _folder.told(f"cannot write to {self.path}"):
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / _folder.LOCK).open("a")
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                raise RunError(f"{self.path} is in use by another process") from None
-            raise RunError(f"cannot lock {self.path}: {error.strerror}") from error
+            lock = lock_now(self.path / _folder.LOCK)
+        if lock is None:
+            raise RunError(f"{self.path} is in use by another process")
         self._place = self.path.resolve()
         _open.add(self._place)
         return lock
@@ -220,32 +215,16 @@ class RunDir:
             InputError: If a line that is not the last is damaged.
         """
         path = self.file(name)
-        if not path.exists():
-            return []
-        rows, good = [], 0
-        content = path.read_bytes()
-        lines = content.splitlines(keepends=True)
-        for number, line in enumerate(lines):
-            row = _parsed(line)
-            if row is None:
-                if number == len(lines) - 1:
-                    break
-                raise InputError(f"{path}: line {number + 1} is damaged")
-            rows.append(row)
-            good += len(line)
-        if good < len(content):
-            os.truncate(path, good)
-        return rows
+        found = read_rows(path)
+        if path.exists() and found.size < path.stat().st_size:
+            os.truncate(path, found.size)
+        return found.rows
 
     def append_row(self, name: str, row: dict[str, Any]) -> None:
         """Add a line to a file of rows; it is on disk when this returns."""
         path = self.file(name)
-        line = json.dumps(row, allow_nan=False) + "\n"
         try:
-            with path.open("a", encoding="utf-8") as stream:
-                stream.write(line)
-                stream.flush()
-                os.fsync(stream.fileno())
+            append_row(path, row)
         except OSError as error:
             raise InputError(
                 f"cannot write {path}: {error.strerror}; finished {path.stem} are safe, --resume goes on"
@@ -285,14 +264,3 @@ def read_settings(path: Path) -> tuple[Experiment, dict[str, Any]]:
     content = read_yaml(path / "experiment.yaml", "experiment file")
     recorded = content.get("environment", {})
     return experiment, recorded if isinstance(recorded, dict) else {}
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    """A row's line as a mapping; None if it is torn."""
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return row if isinstance(row, dict) else None

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoprune.errors import InputError
+from autoprune.errors import InputError, first_line
 from autoprune.foundations.seeding import seeded, stream
 from autoprune.models.layout import arranged, chosen_layout, in_layout
 from autoprune.models.modes import in_mode
@@ -135,7 +135,7 @@ class Trainer:
             self.optimizer.load_state_dict(copied["optimizer"])
             self.epoch = int(copied["epoch"])
         except (KeyError, RuntimeError, ValueError) as error:
-            raise InputError(f"the training state does not fit this model: {str(error).splitlines()[0]}") from error
+            raise InputError(f"the training state does not fit this model: {first_line(error)}") from error
 
     def _one_epoch(self, on_step: Callable[[int, int], None] | None = None) -> EpochResult:
         start = time.perf_counter()

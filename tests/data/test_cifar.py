@@ -13,7 +13,7 @@ import torch
 from autoprune import data
 from autoprune.data.sources import cifar
 from autoprune.errors import InputError
-from autoprune.foundations.files import cache_folder
+from autoprune.foundations.cache import cache_folder
 
 
 def images_of(count: int, first: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from autoprune import data
 from autoprune.data.download import fetch, unpacked
 from autoprune.data.sources import fashion_mnist as fashion
 from autoprune.errors import InputError
-from autoprune.foundations.files import cache_folder
+from autoprune.foundations.cache import cache_folder
 
 
 def idx(values: torch.Tensor) -> bytes:

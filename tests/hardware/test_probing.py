@@ -7,11 +7,12 @@ import pytest
 from made_up import MadeUpTarget
 
 from autoprune.errors import InputError, TargetError
+from autoprune.foundations.cache import cache_folder
 from autoprune.hardware import options
 from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.contract.protocol import Measurement
 from autoprune.hardware.grid import probing
-from autoprune.hardware.grid.probing import Probe, cache_folder, probe
+from autoprune.hardware.grid.probing import Probe, probe
 from autoprune.hardware.grid.widths import Grid, grid_of
 
 

@@ -23,7 +23,7 @@ from autoprune.data.download import fetch, packed_sha256
 from autoprune.data.images import Images, from_images
 from autoprune.data.splits import split
 from autoprune.errors import InputError
-from autoprune.foundations.files import cache_folder
+from autoprune.foundations.cache import cache_folder
 
 __all__ = ["ARCHIVES", "CIFAR10", "CIFAR100", "Archive"]
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from autoprune.errors import InputError, TargetError
+from autoprune.errors import InputError, TargetError, one_line
 
 __all__ = ["Measurement", "Protocol", "settled", "summarise"]
 
@@ -120,7 +120,7 @@ class Measurement:
                 conditions=dict(content.get("conditions", {})),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise TargetError(f"the target reported no measurement: {type(error).__name__}: {error}") from error
+            raise TargetError(f"the target reported no measurement: {one_line(error)}") from error
 
 
 def settled(blocks: Sequence[float], protocol: Protocol) -> bool:

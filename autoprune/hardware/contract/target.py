@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import importlib
 import inspect
-import os
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, ClassVar
 from typing import Protocol as Interface
 
-from autoprune.errors import AutopruneError, InputError, TargetError
+from autoprune.errors import AutopruneError, InputError, TargetError, one_line
 from autoprune.foundations.names import nearest_name
-from autoprune.foundations.references import in_one_line
+from autoprune.foundations.references import locate
 from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.contract.protocol import Measurement, Protocol
 from autoprune.hardware.contract.target_spec import MEMORY_FORMATS, PRECISIONS, Spec, check_option
@@ -230,22 +227,17 @@ def get_target(
 
 
 def load_class(path: str) -> type[Target]:
-    """The class at `package.module:Class`; the working directory is importable.
+    """The class at `package.module:Class`; `importable_here` says what can be imported.
 
     Raises:
         InputError: If there is no such module, or no subclass of `Target` in it.
     """
-    module_name, _, class_name = path.partition(":")
-    if os.getcwd() not in sys.path and "" not in sys.path:  # noqa: PTH109 - sys.path holds strings
-        sys.path.append(os.getcwd())  # noqa: PTH109
     try:
-        found: object = importlib.import_module(module_name)
-        for part in class_name.split("."):
-            found = getattr(found, part)
+        found = locate(path)
     except AutopruneError:
         raise
     except Exception as error:  # the user's module may raise anything
-        raise InputError(f"target {path!r} cannot be imported: {in_one_line(error)}") from error
+        raise InputError(f"target {path!r} cannot be imported: {one_line(error)}") from error
     if not (isinstance(found, type) and issubclass(found, Target)) or inspect.isabstract(found):
         raise InputError(f"target {path!r} is not a subclass of autoprune.hardware.Target")
     return found

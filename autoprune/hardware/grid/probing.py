@@ -7,17 +7,18 @@ space looks like, so it may not change between two commands: it is kept on disk 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from autoprune.errors import InputError, TargetError
-from autoprune.foundations.files import cache_folder, read_json, write_json
+from autoprune.foundations.cache import cache_folder
+from autoprune.foundations.files import read_json, write_json
+from autoprune.foundations.locks import exclusive
 from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.contract.protocol import Protocol
 from autoprune.hardware.contract.target import Target
@@ -139,16 +140,10 @@ def _write(path: Path, device: Mapping[str, str], found: Probe) -> None:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Hold the lock beside a file of the cache; without it where the cache cannot be written."""
-    handle = None
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.with_suffix(".lock").open("w")
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    try:
+    with ExitStack() as held:
+        with suppress(OSError):
+            held.enter_context(exclusive(path.with_suffix(".lock")))
         yield
-    finally:
-        if handle is not None:
-            handle.close()
 
 
 def _measured(target: Target) -> Probe:

@@ -6,15 +6,15 @@ entry. How a network's layers add up is the model's own and stays in its latency
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import InputError
+from autoprune.errors import InputError, one_line
 from autoprune.foundations.files import read_json, shortened, write_json
+from autoprune.foundations.locks import exclusive
 from autoprune.hardware.contract.protocol import Protocol
 from autoprune.hardware.tables.entries import MOST_MS, Entry
 
@@ -103,7 +103,7 @@ class DeviceTable:
         try:
             return cls._of(content, own)
         except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
-            what = shortened(str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}", 300)
+            what = shortened(str(error), 300) if isinstance(error, InputError) else one_line(error)
             raise InputError(f"{path} is not a usable device table: {what}") from error
 
     @classmethod
@@ -174,10 +174,7 @@ class DeviceTable:
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock of a file: reading, merging and writing it is one step."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.with_name(f".{path.name}.lock").open("w")
+        with exclusive(path.with_name(f".{path.name}.lock")):
+            yield
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-    with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

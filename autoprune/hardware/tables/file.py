@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoprune.errors import InputError
+from autoprune.errors import InputError, one_line
 from autoprune.foundations.files import read_json, shortened, write_json
 from autoprune.hardware.contract.layer import whole
 from autoprune.hardware.contract.protocol import Protocol
@@ -76,8 +76,7 @@ def read_table(path: str | Path) -> dict[str, Any]:
     except InputError as error:
         raise InputError(f"{path} is not a usable latency table: {shortened(str(error), 300)}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = shortened(f"{type(error).__name__}: {error}", 300)
-        raise InputError(f"{path} is not a usable latency table: {what}") from error
+        raise InputError(f"{path} is not a usable latency table: {one_line(error)}") from error
 
 
 def _fields(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
+from autoprune.errors import one_line
+
 __all__ = ["main"]
 
 
@@ -29,7 +31,7 @@ def main() -> None:
     try:
         _serve(answers)
     except Exception as error:  # noqa: BLE001 - whatever a runtime raises has to reach the parent as one line
-        _send(answers, {"error": _one_line(error)})
+        _send(answers, {"error": one_line(error)})
 
 
 def _serve(answers: IO[str]) -> None:
@@ -81,11 +83,6 @@ def _send(answers: IO[str], message: dict[str, Any]) -> None:
     with contextlib.suppress(BrokenPipeError):  # the parent is gone, and this process ends with its input
         answers.write(json.dumps(message) + "\n")
         answers.flush()
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 
 def _die_with_parent() -> None:
