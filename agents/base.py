@@ -1,4 +1,4 @@
-"""The contract of every agent, and the row that an episode leaves behind."""
+"""The contract of every agent."""
 
 from __future__ import annotations
 
@@ -9,53 +9,15 @@ from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoprune.agents.state import AgentState
 from autoprune.envs import PruningEnv, action_for, spend_budget
 from autoprune.errors import AutopruneError, InputError, RunError
 from autoprune.foundations.files import shortened
 from autoprune.run.experiment import default_warmup
-from autoprune.space import first_fault
+from autoprune.run.records import EpisodeRecord
 
 __all__ = ["Agent", "EpisodeRecord", "best"]
-
-
-class EpisodeRecord(BaseModel):
-    """One finished episode; a line of `episodes.jsonl`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    episode: int = Field(ge=0)
-    agent: str
-    choices: dict[str, int] = Field(description="decision -> kept units, as executed")
-    accuracy: float = Field(description="on the search split, a fraction")
-    predicted_cost: float = Field(description="in the budget's unit")
-    reward: float
-    seconds: float = Field(description="wall time of the episode, evaluation and learning included")
-    cached: bool = Field(description="the policy had been scored before; nothing was evaluated")
-    warmup: bool = Field(description="a solver's answer or random exploration, not the agent's own choice")
-
-    def to_row(self) -> dict[str, Any]:
-        """The record as plain JSON values; floats survive the way through JSON bit for bit."""
-        return self.model_dump(mode="json")
-
-    @classmethod
-    def from_row(cls, row: Any) -> EpisodeRecord:
-        """A record from plain JSON values.
-
-        Raises:
-            InputError: If it is not a record.
-        """
-        try:
-            return cls.model_validate(row, strict=True)
-        except ValidationError as error:
-            raise InputError(f"not a row of episodes: {first_fault(error)}") from error
-
-    def same_as(self, other: EpisodeRecord) -> bool:
-        """Whether both are the same episode: equal but for the time taken and where the score came from."""
-        skipped = {"seconds", "cached"}
-        return self.model_dump(exclude=skipped) == other.model_dump(exclude=skipped)
 
 
 def best(records: Sequence[EpisodeRecord], count: int = 1) -> list[EpisodeRecord]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Mapping
@@ -12,7 +11,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from autoprune.errors import InputError, RunError
-from autoprune.foundations.files import read_json, read_yaml, require_plain, shortened
+from autoprune.foundations.files import read_json, read_yaml, shortened
+from autoprune.foundations.json_lines import read_rows
 from autoprune.space import Policy, first_fault
 
 __all__ = [
@@ -175,31 +175,13 @@ def read_episodes(run: str | Path) -> list[dict[str, Any]]:
         InputError: If the file cannot be read, or a line that is not the last is damaged.
     """
     path = Path(run) / "episodes.jsonl"
-    if not path.exists():
-        return []
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     rows = []
-    for number, line in enumerate(lines[:-1], start=1):  # what follows the last line end is empty or torn
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if not isinstance(row, dict):
-            if number == len(lines) - 1:
-                break
-            raise InputError(f"{path}: line {number} is damaged")
+    for number, row in enumerate(read_rows(path).rows):
         for name in ("episode", "accuracy", "predicted_cost", "cost", "reward", "seconds"):
             if not _is_figure(row.get(name)):
                 value = shortened(repr(row[name]))
-                raise InputError(f"{path}: line {number} is damaged: {name} is {value}, not a number")
-        try:
-            require_plain(row)
-        except ValueError as error:
-            raise InputError(f"{path}: line {number} is damaged: {error}") from error
-        rows.append({"episode": number - 1, **row, "cost": episode_cost(row)})
+                raise InputError(f"{path}: line {number + 1} is damaged: {name} is {value}, not a number")
+        rows.append({"episode": number, **row, "cost": episode_cost(row)})
     return rows
 
 
@@ -215,7 +197,7 @@ def episode_cost(row: Mapping[str, Any]) -> float | None:
 
 
 def read_settings_file(run: str | Path) -> dict[str, Any]:
-    """`experiment.yaml` as it is (`settings`, `environment`, ...), not validated; empty if there is none.
+    """`experiment.yaml` as it stands (`settings`, `environment`, ...), not validated; empty if there is none.
 
     A report is made of old runs too, whose settings this version may no longer know.
 
@@ -231,15 +213,19 @@ def read_settings_file(run: str | Path) -> dict[str, Any]:
     return content if "settings" in content else {"settings": content}
 
 
-def dense_widths(report: Report, policy: Policy | None) -> dict[str, int]:
-    """Dense units by decision, as far as a run's files say.
+def dense_widths(report: Report, policy: Policy | None, latency_table: Mapping[str, Any]) -> dict[str, int]:
+    """Dense units by decision, as far as a run's files tell.
 
-    Taken from the report's own `decisions` (name -> units), else from the weights' shapes in the policy's fingerprint
-    of the model (a decision is named by its first producer).
+    Taken from the report's own `decisions` (name -> units), else the latency table's search space, else the weights'
+    shapes in the policy's fingerprint of the model (a decision is named by its first producer).
     """
-    decisions = (report.model_extra or {}).get("decisions")
-    if isinstance(decisions, Mapping):
-        return {str(name): width for name, width in decisions.items() if isinstance(width, int)}
+    told = (report.model_extra or {}).get("decisions")
+    if isinstance(told, Mapping):
+        return {str(name): width for name, width in told.items() if isinstance(width, int)}
+    space = latency_table.get("space")
+    if isinstance(space, Mapping) and isinstance(space.get("decisions"), list):
+        found = [entry for entry in space["decisions"] if isinstance(entry, Mapping)]
+        return {str(e["name"]): e["width"] for e in found if "name" in e and isinstance(e.get("width"), int)}
     return _widths_of(policy) if policy is not None else {}
 
 
