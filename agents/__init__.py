@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from autoprune.agents.base import Agent, EpisodeRecord, best
     from autoprune.agents.driver import run_search
     from autoprune.agents.state import AgentState
-    from autoprune.run.experiment import default_warmup
+    from autoprune.run.settings import default_warmup
 
 __all__ = ["AGENTS", "Agent", "AgentState", "EpisodeRecord", "best", "default_warmup", "get", "run_search"]
 
@@ -21,7 +21,7 @@ _HOMES = {
     "AgentState": "autoprune.agents.state",
     "EpisodeRecord": "autoprune.agents.base",
     "best": "autoprune.agents.base",
-    "default_warmup": "autoprune.run.experiment",
+    "default_warmup": "autoprune.run.settings",
     "run_search": "autoprune.agents.driver",
 }
 

@@ -14,8 +14,8 @@ from autoprune.agents.state import AgentState
 from autoprune.envs import PruningEnv, action_for, spend_budget
 from autoprune.errors import AutopruneError, InputError, RunError
 from autoprune.foundations.files import shortened
-from autoprune.run.experiment import default_warmup
 from autoprune.run.records import EpisodeRecord
+from autoprune.run.settings import default_warmup
 
 __all__ = ["Agent", "EpisodeRecord", "best"]
 

@@ -1,0 +1,312 @@
+"""The settings of an experiment in blocks, each of which is a value that a function can take alone.
+
+`autoprune.run.experiment.Experiment` is all of them in one, flat; the descriptions are the command line's help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from autoprune.errors import InputError
+from autoprune.space import checked_kinds
+from autoprune.space.constraints import parsed_caps, parsed_granularity
+
+__all__ = [
+    "BLOCKS",
+    "BUDGETS",
+    "BudgetSettings",
+    "ModelSettings",
+    "ProgressiveSettings",
+    "RunSettings",
+    "SearchSettings",
+    "Settings",
+    "SpaceSettings",
+    "TargetSettings",
+    "TrainingPlan",
+    "default_warmup",
+]
+
+BUDGETS = ("latency", "flops", "params", "energy", "accuracy_drop")
+"""The settings of which one may be given."""
+
+Value = TypeVar("Value")
+
+
+def default_warmup(episodes: int) -> int:
+    """Episodes of warm-up when the user does not say: a quarter, at most AMC's 100."""
+    return min(100, episodes // 4)
+
+
+def _setting(default: Any, description: str, **limits: Any) -> Any:
+    """A setting: its default and its documentation."""
+    return Field(default=default, description=description, **limits)
+
+
+class Settings(BaseModel):
+    """Base of every block.
+
+    Attributes:
+        panel: The heading under which the command line's help shows the block.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    panel: ClassVar[str]
+
+    @field_validator("*")
+    @classmethod
+    def _text_can_be_a_name(cls, value: Any) -> Any:
+        if any("\0" in text for text in (value if isinstance(value, tuple) else (value,)) if isinstance(text, str)):
+            raise ValueError("a setting cannot hold the character of number 0")
+        return value
+
+
+class ModelSettings(Settings):
+    """The network that is compressed, and the data that it is trained, scored and tested on."""
+
+    panel = "What"
+
+    model: str = _setting("resnet20", "zoo name, or package.module:factory (called without arguments)")
+    weights: str | None = _setting(
+        None, "trained weights: safetensors, or a checkpoint of tensors; without them the network is trained"
+    )
+    data: str = _setting(
+        "digits",
+        "digits, fashion-mnist, cifar10, cifar100, folder:DIR, or package.module:function returning train, search and"
+        " test loaders",
+    )
+    data_dir: str | None = _setting(None, "where data sets lie or are downloaded to")
+
+
+class TargetSettings(Settings):
+    """The runtime and its options: what networks are timed on, and what may be known of it already."""
+
+    panel = "Device"
+
+    target: str = _setting(
+        "onnxruntime",
+        "the device's runtime: a name that `autoprune targets` lists, or package.module:Class; options behind an @"
+        " (openvino@bf16, torch@channels_last+threads=2)",
+    )
+    threads: int = _setting(1, "threads of the target while it is timed", ge=1, le=1024)
+    precision: Literal["f32", "bf16", "f16"] | None = _setting(
+        None, "number format of the target; default: its own first, f32 where it has it"
+    )
+    memory_format: Literal["contiguous", "channels_last"] | None = _setting(
+        None, "order of the images that the target is handed; default: contiguous"
+    )
+    target_batch: int = _setting(1, "images in the batch that is timed", ge=1, le=65536)
+    table: str | None = _setting(
+        None, "device table: its settled layers are not measured again, new ones are added; shared by models"
+    )
+
+
+class BudgetSettings(Settings):
+    """What the small network may cost, or lose."""
+
+    panel = "Budget"
+
+    latency: str | None = _setting(
+        None,
+        "latency budget: a share of the dense network (50%) or a time (2.5ms); 50% when no budget is given",
+    )
+    flops: str | None = _setting(None, "budget of multiply-accumulates: 50% or 20M")
+    params: str | None = _setting(None, "budget of parameters: 50% or 100k")
+    energy: str | None = _setting(
+        None, "budget of energy a call: 50% or 3mJ; measured where there is a sensor, else modelled"
+    )
+    accuracy_drop: float | None = _setting(
+        None,
+        "instead of a budget: the fastest network that loses at most so many percentage points on the search split",
+        gt=0,
+        lt=100,
+    )
+
+    @field_validator("latency", "flops", "params", "energy", mode="before")
+    @classmethod
+    def _budgets_are_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        given = [kind for kind in BUDGETS if getattr(self, kind) is not None]
+        if len(given) > 1:
+            raise ValueError(f"one budget at a time, not {' and '.join(given)}")
+        return self
+
+    @property
+    def budget(self) -> tuple[str, str]:
+        """Kind and amount of the budget, as the user wrote it; half the latency when none was given."""
+        for kind in ("latency", "flops", "params", "energy"):
+            amount = getattr(self, kind)
+            if amount is not None:
+                return kind, amount
+        return "latency", "50%"
+
+
+class SearchSettings(Settings):
+    """Who searches, and for how long."""
+
+    panel = "Search"
+
+    agent: str = _setting("ddpg", "who searches: ddpg, optuna, random, uniform; several with commas")
+    episodes: int = _setting(300, "episodes that the agent may log: warm-up and repeated policies included", ge=1)
+    warmup: int | None = _setting(None, "episodes before the agent learns; default min(100, episodes / 4)", ge=0)
+
+    @model_validator(mode="after")
+    def _warmup_is_part_of_the_search(self) -> Self:
+        if self.warmup is not None and self.warmup > self.episodes:
+            raise ValueError(f"warmup ({self.warmup}) must not exceed episodes ({self.episodes})")
+        return self
+
+    @property
+    def warmup_episodes(self) -> int:
+        """Episodes before the agent learns."""
+        return default_warmup(self.episodes) if self.warmup is None else self.warmup
+
+
+class SpaceSettings(Settings):
+    """Which parts of the network may be narrowed, in which steps, and which of their units are kept."""
+
+    panel = "Search"
+
+    granularity: str | int | None = _setting(
+        None,
+        "kept widths are multiples of this many channels, or by kind, such as heads=1,channels=8; default: what suits"
+        " the target",
+    )
+    criterion: Literal["l1", "l2"] = _setting("l1", "which units are kept at a given width: the norm of their weights")
+    skip: tuple[str, ...] = _setting((), "layers that stay as they are: names or patterns (layer1.*); may be repeated")
+    kinds: tuple[str, ...] = _setting(
+        (),
+        "what may be decided on: channels, heads, head_size, ffn, embedding (default: all of these), and block, which"
+        " drops residual branches; several with commas",
+    )
+    cap: tuple[str, ...] = _setting(
+        (),
+        "PATTERN=SHARE: at most this share of the units of the layers meant is removed (layer1.*=0.5 keeps half of"
+        " each); may be repeated",
+    )
+    tie: tuple[str, ...] = _setting(
+        (),
+        "layers that are decided on together: all that a pattern means (layer2.*.conv1) keep one common share of their"
+        " units; may be repeated",
+    )
+
+    @field_validator("skip", "kinds", "cap", "tie", mode="before")
+    @classmethod
+    def _one_pattern_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("kinds")
+    @classmethod
+    def _kinds_are_known(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
+        named = tuple(part.strip() for kind in kinds for part in kind.split(",") if part.strip())
+        return _valid(lambda: checked_kinds(named)) if kinds else ()
+
+    @field_validator("granularity")
+    @classmethod
+    def _granularity_is_one(cls, value: int | str | None) -> int | str | None:
+        number, kinds = _valid(lambda: parsed_granularity(value))
+        if number is not None and number < 1:
+            raise ValueError("should be 1 or more")
+        return value if kinds else number
+
+    @field_validator("cap")
+    @classmethod
+    def _caps_can_be_read(cls, caps: tuple[str, ...]) -> tuple[str, ...]:
+        _valid(lambda: parsed_caps(caps))
+        return caps
+
+    @property
+    def granule(self) -> int | None:
+        """The granularity of every kind of decision; None where the target's is meant."""
+        return parsed_granularity(self.granularity)[0]
+
+    @property
+    def granules(self) -> dict[str, int]:
+        """The granularity by kind of decision, where the user named some."""
+        return parsed_granularity(self.granularity)[1]
+
+
+class ProgressiveSettings(Settings):
+    """The steps of progressive pruning."""
+
+    panel = "Progressive"
+
+    step: str = _setting("2.5%", "share of the dense cost that the first step takes off")
+    step_decay: float = _setting(
+        0.96,
+        "every step takes off this share of the step before, down to a quarter of the first",
+        gt=0,
+        le=1,
+    )
+    step_epochs: int = _setting(1, "epochs of fine-tuning after every step", ge=0)
+    step_batches: int | None = _setting(
+        None, "so many batches of fine-tuning after every step, instead of epochs", ge=1
+    )
+
+    @field_validator("step")
+    @classmethod
+    def _step_is_a_share(cls, value: str) -> str:
+        number = value.strip().removesuffix("%")
+        if not value.strip().endswith("%") or not number.replace(".", "", 1).isdigit() or not 0 < float(number) <= 50:
+            raise ValueError("write a share above 0% and at most 50%, such as 2.5%")
+        return value.strip()
+
+    @property
+    def step_share(self) -> float:
+        """What the first step of progressive pruning takes off, as a share of the dense cost, in (0, 0.5]."""
+        return float(self.step.removesuffix("%")) / 100
+
+
+class TrainingPlan(Settings):
+    """How much is trained, with which batches, and where."""
+
+    panel = "Training"
+
+    train_epochs: int | None = _setting(None, "epochs of the dense training; default: the data set's", ge=1)
+    finetune_epochs: int | None = _setting(None, "epochs of the final fine-tuning; default: the data set's", ge=0)
+    finalists: int = _setting(6, "policies that are fine-tuned a little before one is chosen", ge=1, le=64)
+    finetune_seeds: int = _setting(
+        1,
+        "repeat the final fine-tuning of policy and baseline with this many seeds and report the spread",
+        ge=1,
+        le=32,
+    )
+    batch_size: int = _setting(128, "images a step in training", ge=2)
+    train_threads: int | None = _setting(None, "threads for training and scoring; default: all", ge=1)
+    device: Literal["cpu", "cuda"] = _setting("cpu", "where training and scoring run")
+
+
+class RunSettings(Settings):
+    """The seed, and the folder in which a run is kept."""
+
+    panel = "Run"
+
+    seed: int = _setting(0, "one seed, one result", ge=0, lt=2**31)
+    run: str | None = _setting(None, "name of the run: a folder under runs/, or a path if it has a slash")
+
+
+BLOCKS: tuple[type[Settings], ...] = (
+    ModelSettings,
+    TargetSettings,
+    BudgetSettings,
+    SearchSettings,
+    SpaceSettings,
+    ProgressiveSettings,
+    TrainingPlan,
+    RunSettings,
+)
+"""All blocks, in the order in which files and help have them."""
+
+
+def _valid(read: Callable[[], Value]) -> Value:
+    """What a setting amounts to; an error of ours becomes a fault that is told among the others."""
+    try:
+        return read()
+    except InputError as error:
+        raise ValueError(str(error)) from error
