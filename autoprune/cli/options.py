@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -14,9 +14,14 @@ from autoprune.run.flags import Flags
 from autoprune.run.folder import SETTINGS
 from autoprune.run.sweep import SWEEP_FILE
 
-__all__ = ["experiment_command", "resolve"]
+__all__ = ["ExperimentFile", "experiment_command", "resolve", "settings_command"]
 
 _PROGRESSIVE = tuple(name for name in Experiment.model_fields if option_group(name) == "Progressive")
+
+
+ExperimentFile = Annotated[
+    Path | None, typer.Argument(metavar="[EXPERIMENT.yaml]", help="settings in YAML; options override it")
+]
 
 
 def experiment_command(
@@ -26,7 +31,7 @@ def experiment_command(
     without: Collection[str] = _PROGRESSIVE,
     fixed: Mapping[str, Any] | None = None,
 ) -> Callable[..., None]:
-    """A typer command whose options are the experiment's settings.
+    """A typer command whose options are the experiment's settings, each block under a heading of its own.
 
     Args:
         call: Receives the validated experiment and the flags.
@@ -34,19 +39,65 @@ def experiment_command(
         without: Settings that mean nothing to the command.
         fixed: Settings that the command itself decides, whatever a file says.
     """
+    names = [name for name in Experiment.model_fields if name not in without]
 
     def command(**given: Any) -> None:
         path: Path | None = given.pop("experiment_file")
-        flags = Flags(given.pop("resume"), given.pop("overwrite"), given.pop("onnx", False))
-        settings = {name: value for name, value in given.items() if value is not None and value != []}
-        settings |= fixed or {}
+        settings = _taken(names, given) | dict(fixed or {})
+        flags = Flags(**given)
         call(resolve(path, settings, resume=flags.resume), flags)
 
-    settings = (name for name in Experiment.model_fields if name not in without)
-    parameters = [_file_argument(), *(_option(name) for name in settings), *_flags(onnx)]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
+    options = [_option(name, option_group(name)) for name in names]
+    parameters = [_parameter("experiment_file", ExperimentFile, None), *options, *_flags(onnx)]
+    return _declared(command, parameters, call.__doc__)
+
+
+def settings_command(
+    call: Callable[..., None],
+    names: Sequence[str],
+    *,
+    required: Collection[str] = (),
+    silent: Collection[str] = (),
+    panels: Mapping[str, str] | None = None,
+) -> Callable[..., None]:
+    """A typer command whose options are a function's own parameters and some of the experiment's settings.
+
+    Args:
+        call: Takes `settings`, in whose place the options stand: those that were given, by name.
+        names: Which settings.
+        required: Those without which the command is an error.
+        silent: Those whose default in an experiment is not the command's.
+        panels: The heading of those that are not listed with the command's own options.
+    """
+    parameters: list[inspect.Parameter] = []
+    for own in inspect.signature(call, eval_str=True).parameters.values():
+        if own.name == "settings":
+            parameters += [
+                _option(name, (panels or {}).get(name), required=name in required, silent=name in silent)
+                for name in names
+            ]
+        else:
+            parameters.append(own.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    def command(**given: Any) -> None:
+        call(settings=_taken(names, given), **given)
+
+    return _declared(command, parameters, call.__doc__)
+
+
+def _taken(names: Iterable[str], given: dict[str, Any]) -> dict[str, Any]:
+    """Takes the settings out of what typer parsed; those that were given."""
+    values = {name: given.pop(name) for name in names}
+    return {name: value for name, value in values.items() if value is not None and value != []}
+
+
+def _declared(
+    command: Callable[..., None], parameters: Sequence[inspect.Parameter], doc: str | None
+) -> Callable[..., None]:
+    """The command with the signature that typer reads."""
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
-    command.__doc__ = call.__doc__
+    command.__doc__ = doc
     return command
 
 
@@ -63,28 +114,28 @@ def resolve(path: Path | None, settings: dict[str, Any], *, resume: bool) -> Exp
     return experiment
 
 
-def _file_argument() -> inspect.Parameter:
-    kind = Annotated[
-        Path | None, typer.Argument(metavar="[EXPERIMENT.yaml]", help="settings in YAML; options override it")
-    ]
-    return _parameter("experiment_file", kind, None)
+def _option(name: str, panel: str | None, *, required: bool = False, silent: bool = False) -> inspect.Parameter:
+    """A setting's option.
 
-
-def _option(name: str) -> inspect.Parameter:
+    Args:
+        name: The setting.
+        panel: The heading that it is listed under; None for the command's own options.
+        required: Whether it must be given.
+        silent: Whether its default is not shown.
+    """
     field = Experiment.model_fields[name]
     default = field.default
-    shown = "" if default in (None, ()) else f" [default: {default}]"
-    kind = _option_type(field.annotation)
+    shown = "" if required or silent or default in (None, ()) else f" [default: {default}]"
     plain = _plain(field.annotation)
-    metavar = "|".join(get_args(plain)) if _is_literal(plain) else None
     option = typer.Option(
         "--" + name.replace("_", "-"),
         help=f"{field.description}{shown}".replace("[", r"\["),
         show_default=False,
-        rich_help_panel=option_group(name),
-        metavar=metavar,
+        rich_help_panel=panel,
+        metavar="|".join(get_args(plain)) if _is_literal(plain) else None,
     )
-    return _parameter(name, Annotated[kind, option], None)
+    kind = _option_type(field.annotation)
+    return _parameter(name, Annotated[kind, option], inspect.Parameter.empty if required else None)
 
 
 def _option_type(annotation: Any) -> Any:

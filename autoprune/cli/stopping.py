@@ -19,7 +19,7 @@ from typing import Any
 from autoprune.cli.sentinel import dismiss
 from autoprune.errors import Interrupted
 
-__all__ = ["killed", "resumable", "saying", "watched"]
+__all__ = ["killed", "on_interrupt", "resumable", "watched"]
 
 _PATIENCE = 2.5  # seconds to end in good order; native code may not let go, a destructor may swallow the exception
 
@@ -45,12 +45,12 @@ def resumable(run: Path, again: str) -> Iterator[None]:
         begun = (run / "experiment.yaml").is_file()
         return f"interrupted; {run} keeps what is finished: {again} goes on" if begun else _NOTHING
 
-    with saying(sentence):
+    with on_interrupt(sentence):
         yield
 
 
 @contextlib.contextmanager
-def saying(sentence: Callable[[], str]) -> Iterator[None]:
+def on_interrupt(sentence: Callable[[], str]) -> Iterator[None]:
     """Around work that can be gone on with: what an interruption says.
 
     Raises:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from autoprune.errors import InputError
-from autoprune.foundations.files import require_plain
 
 __all__ = ["Rows", "append_row", "read_rows"]
 
@@ -46,10 +45,6 @@ def read_rows(path: Path) -> Rows:
             if number == len(lines) and not tail:
                 break
             raise InputError(f"{path}: line {number} is damaged")
-        try:
-            require_plain(row)
-        except ValueError as error:
-            raise InputError(f"{path}: line {number} is damaged: {error}") from error
         rows.append(row)
         size += len(line) + 1
     return Rows(rows, size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,66 +12,57 @@ from autoprune.graph import Analysis, Block, Member, analyse
 from autoprune.graph.block import is_active
 from autoprune.models import build
 from autoprune.pipeline.task import example_of_shape, model_of_shape
+from autoprune.run.settings import ModelSettings, SpaceSettings
 from autoprune.space import Decision, SearchSpace
-from autoprune.space.constraints import parsed_granularity
 from autoprune.techniques.structured.space import space_of
 
-__all__ = ["Wishes", "inspection", "model_and_example"]
+__all__ = ["inspection", "model_and_example"]
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """How the space is shaped; see docs/search-space.md.
+def model_and_example(settings: ModelSettings, shape: str | None) -> tuple[nn.Module, Tensor]:
+    """A model with fresh weights, and an input of a data set's shape, or of another.
 
-    Attributes:
-        target: Whose grid of widths.
-        granularity: As users write it.
-        skip: Patterns of layers that stay.
-        kinds: What is decided on, with commas; None for every width.
-        cap: `PATTERN=SHARE`.
-        tie: Patterns of decisions that are made together.
-    """
-
-    target: str | None = None
-    granularity: str | None = None
-    skip: tuple[str, ...] = ()
-    kinds: str | None = None
-    cap: tuple[str, ...] = ()
-    tie: tuple[str, ...] = ()
-
-
-def model_and_example(model: str, data: str, data_dir: Path | None, shape: str | None) -> tuple[nn.Module, Tensor]:
-    """A model with fresh weights, and an input of a data set's or of the named shape.
+    Args:
+        settings: Name the model and the data.
+        shape: Sizes of one input, `3,224,224`; the data is not loaded then.
 
     Raises:
         InputError: If there is no such model or data, or the shape is none.
     """
     if shape is not None:
         example = example_of_shape(shape)
-        return model_of_shape(model, example), example
-    loaded = load(data, data_dir)
+        return model_of_shape(settings.model, example), example
+    loaded = load(settings.data, Path(settings.data_dir) if settings.data_dir else None)
     arguments = {"in_channels": loaded.shape[0], "classes": loaded.classes, "image_size": loaded.shape[-1]}
-    return build(model, **arguments, seed=0), loaded.example
+    return build(settings.model, **arguments, seed=0), loaded.example
 
 
-def inspection(name: str, network: nn.Module, example: Tensor, wishes: Wishes) -> dict[str, Any]:
+def inspection(
+    name: str, network: nn.Module, example: Tensor, wanted: SpaceSettings, target: str | None
+) -> dict[str, Any]:
     """Decisions with their members, what is frozen and why, blocks, sizes.
+
+    Args:
+        name: What the user calls the model.
+        network: The model.
+        example: An input.
+        wanted: How the space is shaped; see docs/search-space.md.
+        target: Whose grid of widths is shown; None for every width.
 
     Raises:
         UnsupportedModelError: If the model cannot be analysed.
-        InputError: If a wish cannot be met.
+        InputError: If the space cannot be shaped so.
     """
     analysis = analyse(network, example)
-    granule, granules = parsed_granularity(wishes.granularity)
     space = space_of(
         analysis,
-        target=wishes.target,
-        granularity=granule,
-        granules=granules,
-        skip=wishes.skip,
-        kinds=None if wishes.kinds is None else [kind.strip() for kind in wishes.kinds.split(",")],
-        cap=wishes.cap,
-        tie=wishes.tie,
+        target=target,
+        granularity=wanted.granule,
+        granules=wanted.granules,
+        skip=wanted.skip,
+        kinds=wanted.kinds or None,
+        cap=wanted.cap,
+        tie=wanted.tie,
         name=name,
     )
     return {

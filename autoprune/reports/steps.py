@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.errors import InputError
+from autoprune.foundations.files import require_plain
 from autoprune.foundations.json_lines import read_rows
 from autoprune.run.records import StepRecord
 
@@ -22,7 +23,10 @@ def read_steps(run: str | Path) -> list[dict[str, Any]]:
     rows = read_rows(path).rows
     for number, row in enumerate(rows, start=1):
         try:
+            require_plain(row)
             StepRecord.from_row(row)
+        except ValueError as error:
+            raise InputError(f"{path}: line {number} is damaged: {error}") from error
         except InputError as error:
             raise InputError(f"{path}: line {number} is {error}") from error
     return rows

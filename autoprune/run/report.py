@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from autoprune.errors import InputError, RunError
-from autoprune.foundations.files import read_json, read_yaml, shortened
+from autoprune.foundations.files import read_json, read_yaml, require_plain, shortened
 from autoprune.foundations.json_lines import read_rows
 from autoprune.space import Policy, first_fault
 
@@ -181,6 +181,10 @@ def read_episodes(run: str | Path) -> list[dict[str, Any]]:
             if not _is_figure(row.get(name)):
                 value = shortened(repr(row[name]))
                 raise InputError(f"{path}: line {number + 1} is damaged: {name} is {value}, not a number")
+        try:
+            require_plain(row)
+        except ValueError as error:
+            raise InputError(f"{path}: line {number + 1} is damaged: {error}") from error
         rows.append({"episode": number, **row, "cost": episode_cost(row)})
     return rows
 

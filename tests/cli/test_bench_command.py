@@ -143,7 +143,7 @@ def test_a_run_whose_data_has_moved_is_scored_where_they_are_now(autoprune, done
         asked.append(data_dir)
         return real(spec, data_dir, **more)
 
-    from autoprune.pipeline.bench.compare import subject as bench_subject
+    from autoprune.pipeline.bench import subject as bench_subject
 
     real = bench_subject.load_data
     monkeypatch.setattr(bench_subject, "load_data", load)

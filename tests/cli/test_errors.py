@@ -40,7 +40,7 @@ def refused(autoprune, folder):
         (["--model", "tiny_job:blind"], ["tiny_job:blind cannot take images of shape [1, 8, 8]"]),
         (["--model", "tiny_job:narrow"], ["outputs of shape [1, 2]", "has 4 classes"]),
         (["--model", "tiny_job:images"], ["tiny_job:images", "raised TypeError"]),
-        (["--agent", "ddgp"], ["unknown agent 'ddgp'", "ddpg"]),
+        (["--agent", "ddgp"], ["there is no agent 'ddgp'", "ddpg"]),
         (["--data", "digts"], ["digts", "digits"]),
         (["--data", "folder:/nowhere"], ["/nowhere"]),
         (["--data", "digits", "--batch-size", "5000"], ["training images for a batch of 5000", "--batch-size"]),

@@ -74,7 +74,7 @@ def test_an_interruption_that_is_swallowed_ends_the_process_all_the_same(tmp_pat
 
 
 def test_whoever_overwrites_is_told_to_leave_that_out():
-    from autoprune.cli.whole_run import again
+    from autoprune.cli.main_job.whole_run import again
     from autoprune.run.flags import Flags
 
     assert again(Flags(resume=False, overwrite=True, onnx=False)).endswith("--resume in place of --overwrite")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from autoprune.cli.main_job.whole_run import whole_runs
 from autoprune.cli.options import experiment_command
-from autoprune.cli.whole_run import whole_runs
 from autoprune.run.experiment import PROGRESSIVE, Experiment
 from autoprune.run.flags import Flags
 

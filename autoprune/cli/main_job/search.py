@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from autoprune.cli.main_job.whole_run import again, checked_parts
 from autoprune.cli.options import experiment_command
 from autoprune.cli.stopping import resumable
-from autoprune.cli.whole_run import again, checked_parts
 from autoprune.errors import InputError
 from autoprune.run.experiment import Experiment
 from autoprune.run.flags import Flags

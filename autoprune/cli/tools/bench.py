@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autoprune.cli.options import settings_command
+
 if TYPE_CHECKING:
     from autoprune.pipeline.bench.subject import ModelChoice
 
@@ -15,10 +17,14 @@ __all__ = ["register"]
 
 _MODEL = "A model instead of a run"
 
+_SETTINGS = ("threads", "target_batch", "data_dir", "weights", "data")
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
-    app.command("bench", epilog="Example: autoprune bench runs/demo --targets onnxruntime,openvino@bf16,torch")(bench)
+    example = "Example: autoprune bench runs/demo --targets onnxruntime,openvino@bf16,torch"
+    panels = dict.fromkeys(("weights", "data"), _MODEL)
+    app.command("bench", epilog=example)(settings_command(bench, _SETTINGS, panels=panels))
 
 
 def bench(
@@ -29,8 +35,6 @@ def bench(
         str, typer.Option(help="names or specs with commas; all: every one that works here", show_default=True)
     ] = "all",
     repetitions: Annotated[int, typer.Option(help="pairs of timings on each target", min=1, max=1000)] = 5,
-    threads: Annotated[int, typer.Option(help="threads of a target", min=1)] = 1,
-    target_batch: Annotated[int, typer.Option(help="images in one timed call", min=1, max=65536)] = 1,
     no_accuracy: Annotated[bool, typer.Option("--no-accuracy", help="do not score the networks")] = False,
     out: Annotated[
         Path | None, typer.Option(help="folder for bench.json, bench.html, bench.png; default: the run, if it is one")
@@ -43,11 +47,8 @@ def bench(
     granularity: Annotated[
         int | None, typer.Option(help="with --keep: multiples of this \\[default: 1]", min=1, rich_help_panel=_MODEL)
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="the dense network's weights", rich_help_panel=_MODEL)] = None,
-    data: Annotated[
-        str | None, typer.Option(help="whose images are fed and scored \\[default: digits]", rich_help_panel=_MODEL)
-    ] = None,
-    data_dir: Annotated[str | None, typer.Option(help="where data sets lie; also for a run that moved")] = None,
+    *,
+    settings: dict[str, Any],
     shape: Annotated[
         str | None, typer.Option(help="shape of one input instead, such as 3,224,224", rich_help_panel=_MODEL)
     ] = None,
@@ -59,22 +60,25 @@ def bench(
     from autoprune.pipeline.bench.compare import bench_subject, chosen_targets
     from autoprune.pipeline.bench.subject import ModelChoice, in_batches_of, is_model, subject_of_model, subject_of_run
     from autoprune.reports.html.bench_page import write_bench
+    from autoprune.run.experiment import Experiment
 
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
-    devices = chosen_targets([name.strip() for name in targets.split(",") if name.strip()], threads)
-    choice = ModelChoice(subject, policy, keep, granularity, weights, data, data_dir, shape)
+    wanted = Experiment.build(settings)
+    devices = chosen_targets([name.strip() for name in targets.split(",") if name.strip()], wanted.threads)
+    data = settings.get("data")  # without it, the policy's input or the digits are fed
+    choice = ModelChoice(subject, policy, keep, granularity, wanted.weights, data, wanted.data_dir, shape)
     screen = Screen()
     with screen.stage("load", "loading the networks and their data"):
         if is_model(subject):
             compared = subject_of_model(choice, scored=not no_accuracy)
         else:
             _refuse_options_of_models(choice)
-            compared = subject_of_run(Path(subject), data_dir=data_dir, scored=not no_accuracy)
+            compared = subject_of_run(Path(subject), data_dir=wanted.data_dir, scored=not no_accuracy)
             out = out or Path(subject)
     if out is not None:
         require_writable(out)
-    content = bench_subject(in_batches_of(compared, target_batch), devices, repetitions, screen)
+    content = bench_subject(in_batches_of(compared, wanted.target_batch), devices, repetitions, screen)
     _print(content, as_json)  # first: a disk that is full by now takes nothing of it away
     written = [] if out is None else write_bench(content, out)
     if not as_json:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from autoprune.cli.options import settings_command
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,35 +15,33 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+_SETTINGS = ("model", "data", "data_dir", "target", "granularity", "skip", "kinds", "cap", "tie")
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
-    app.command("inspect", epilog="Example: autoprune inspect --model resnet20")(inspect)
+    app.command("inspect", epilog="Example: autoprune inspect --model resnet20")(
+        settings_command(inspect, _SETTINGS, required=["model"], silent=["target"])
+    )
 
 
 def inspect(
-    model: Annotated[str, typer.Option(help="zoo name, or package.module:factory")],
-    data: Annotated[str, typer.Option(help="whose images are fed; not loaded if --shape is given")] = "digits",
-    shape: Annotated[str | None, typer.Option(help="shape of one input instead, such as 3,224,224")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="where data sets lie")] = None,
-    target: Annotated[str | None, typer.Option(help="whose grid of widths to show")] = None,
-    granularity: Annotated[
-        str | None, typer.Option(help="kept widths are multiples of this, or by kind: heads=1,channels=8")
+    settings: dict[str, Any],
+    shape: Annotated[
+        str | None, typer.Option(help="shape of one input instead of the data's, such as 3,224,224")
     ] = None,
-    skip: Annotated[list[str] | None, typer.Option(help="layers that stay as they are: names or patterns")] = None,
-    kinds: Annotated[str | None, typer.Option(help="what may be decided on, with commas; block among them")] = None,
-    cap: Annotated[list[str] | None, typer.Option(help="PATTERN=SHARE: at most this share of units is removed")] = None,
-    tie: Annotated[list[str] | None, typer.Option(help="a pattern whose decisions keep one common share")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
 ) -> None:
     """Show the coupled groups of a model: members, widths, what is frozen and why, and what can be dropped whole."""
     from autoprune.cli.screen import Screen
-    from autoprune.pipeline.inspection import Wishes, inspection, model_and_example
+    from autoprune.pipeline.inspection import inspection, model_and_example
+    from autoprune.run.experiment import Experiment
 
-    wishes = Wishes(target, granularity, tuple(skip or ()), kinds, tuple(cap or ()), tuple(tie or ()))
-    with Screen().stage("analyse", f"analysing {model}"):
-        network, example = model_and_example(model, data, data_dir, shape)
-        content = inspection(model, network, example, wishes)
+    wanted = Experiment.build(settings)
+    target = wanted.target if "target" in settings else None  # else every width is shown, not a target's
+    with Screen().stage("analyse", f"analysing {wanted.model}"):
+        network, example = model_and_example(wanted, shape)
+        content = inspection(wanted.model, network, example, wanted, target)
     if as_json:
         typer.echo(json.dumps(content, indent=1))
         return
@@ -50,7 +49,7 @@ def inspect(
     from rich.table import Table
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    table = Table(title=f"{model}: what can be pruned")
+    table = Table(title=f"{wanted.model}: what can be pruned")
     for heading in ("decision", "kind", "units", "options", "produced by", "read by"):
         table.add_column(heading, overflow="fold")
     for row in content["decisions"]:

@@ -1,0 +1,83 @@
+"""Profiling alone: a latency table for a model on a target, in a file of the user's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autoprune.errors import InputError
+from autoprune.graph import analyse
+from autoprune.hardware import DeviceTable, LatencyTable, Target
+from autoprune.hardware.grid.probing import probe
+from autoprune.hardware.tables.device_table import check_fingerprint
+from autoprune.pipeline.device import target_of
+from autoprune.pipeline.problem import profiled, space_for
+from autoprune.pipeline.reporter import Talk
+from autoprune.pipeline.task import load_task
+from autoprune.run.experiment import Experiment
+
+__all__ = ["profile_job", "unfinished"]
+
+
+def unfinished(out: Path) -> Path:
+    """The file beside a latency table's in which an interrupted profile leaves what it has measured."""
+    return out.with_name(f"{out.name}.part")
+
+
+def profile_job(experiment: Experiment, out: Path, talk: Talk) -> LatencyTable:
+    """Profile a model, going on where an interrupted profile stopped; the table is written to `out`.
+
+    Args:
+        experiment: Model, data, target, granularity, seed and device table.
+        out: The latency table's file.
+        talk: Reporter for progress and messages.
+
+    Raises:
+        InputError: If `out` cannot be the table's file, or what is known already was measured elsewhere.
+        TargetError: If the target is not available on this machine.
+    """
+    target = _checked_target(experiment, out, talk)
+    with talk.stage("load", "loading the network and its data"):
+        task = load_task(experiment)
+    with talk.stage("analyse", f"analysing {task.name}"):
+        analysis = analyse(task.model, task.example)
+    part = unfinished(out)
+    begun = _begun(part, target)
+    if experiment.granule is None:
+        with talk.stage("profile", f"probing widths on {target.name}"):
+            found = probe(target)
+        talk.say(f"granule of {target.name}: {found.granule} channels ({found.reason})")
+    with talk.stage("analyse", f"laying out what may go in {task.name}"):
+        space = space_for(experiment, analysis, target, experiment.granule, task.name)
+    with talk.stage("profile", f"measuring layers on {target.name}") as bar:
+        table = profiled(task, experiment, target, analysis, space, part, begun, bar)
+    table.save(out)
+    part.unlink(missing_ok=True)
+    return table
+
+
+def _checked_target(experiment: Experiment, out: Path, talk: Talk) -> Target:
+    """The target, once everything is refused that can be before minutes of work."""
+    if out.is_dir():
+        raise InputError(f"--out {out} is a folder; name a file")
+    if experiment.table is not None and Path(experiment.table).resolve() == out.resolve():
+        raise InputError(f"--out {out} would replace the table that --table names; name another file")
+    target = target_of(experiment)
+    target.require()
+    if experiment.table is not None:
+        known = DeviceTable.open(experiment.table, target.fingerprint())
+        talk.say(f"{len(known.entries)} layers of this device are known from {experiment.table}")
+    return target
+
+
+def _begun(part: Path, target: Target) -> LatencyTable | None:
+    """What an interrupted profile has measured; None if there was none."""
+    if not part.exists():
+        return None
+    table = LatencyTable.load(part)
+    try:
+        check_fingerprint(table.fingerprint, target.fingerprint())
+    except InputError as error:
+        raise InputError(
+            f"{part} is of a profile that was interrupted on another target; remove it, or name another --out ({error})"
+        ) from error
+    return table
