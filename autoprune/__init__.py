@@ -11,6 +11,7 @@ from autoprune.foundations.lazy import lazy_names
 from autoprune.registration import register_with_gymnasium
 
 if TYPE_CHECKING:
+    from autoprune.agents import Agent
     from autoprune.errors import (
         AutopruneError,
         BudgetError,
@@ -20,25 +21,31 @@ if TYPE_CHECKING:
         TargetError,
         UnsupportedModelError,
     )
+    from autoprune.hardware.contract.protocol import Measurement
+    from autoprune.hardware.contract.target import Target
     from autoprune.hardware.tables.latency_table import LatencyTable
     from autoprune.models.sizes import parameter_count as params
-    from autoprune.pipeline.api import compress, measure, profile
+    from autoprune.pipeline.api import compress, measure, profile, progressive
     from autoprune.pipeline.bench.compare import bench
     from autoprune.pipeline.load import load
     from autoprune.pipeline.load import multiply_accumulates as flops
-    from autoprune.pipeline.progressive_api import progressive
+    from autoprune.run.experiment import Experiment
     from autoprune.space import Policy, SearchSpace
     from autoprune.techniques.structured.space import apply, search_space
 
 __all__ = [
+    "Agent",
     "AutopruneError",
     "BudgetError",
+    "Experiment",
     "InputError",
     "Interrupted",
     "LatencyTable",
+    "Measurement",
     "Policy",
     "PolicyMismatchError",
     "SearchSpace",
+    "Target",
     "TargetError",
     "UnsupportedModelError",
     "apply",
@@ -54,6 +61,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Agent": "autoprune.agents",
+    "Experiment": "autoprune.run.experiment",
+    "Measurement": "autoprune.hardware",
+    "Target": "autoprune.hardware",
     "AutopruneError": "autoprune.errors",
     "BudgetError": "autoprune.errors",
     "InputError": "autoprune.errors",
@@ -72,7 +83,7 @@ _HOMES = {
     "measure": "autoprune.pipeline.api",
     "params": "autoprune.models.sizes:parameter_count",
     "profile": "autoprune.pipeline.api",
-    "progressive": "autoprune.pipeline.progressive_api",
+    "progressive": "autoprune.pipeline.api",
     "search_space": "autoprune.techniques.structured.space",
 }
 

@@ -1,10 +1,13 @@
-"""The Python face of the main job, and the single pieces that are usable alone."""
+"""The Python face: the jobs of the command line on what a program hands over, and the pieces that are usable alone.
+
+A setting is said with the same name and the same values here, on the command line and in an experiment file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from torch import Tensor, nn
 
@@ -12,125 +15,123 @@ from autoprune.evaluation import Evaluate
 from autoprune.graph import analyse
 from autoprune.hardware import Measurement, Protocol, get_target
 from autoprune.hardware import measure as measure_networks
-from autoprune.pipeline.from_python import budget_setting, run_of, without_folder
+from autoprune.pipeline.from_python import HandedOver, budget_setting, opened_job, without_folder
 from autoprune.pipeline.jobs.accuracy_drop import accuracy_drop_job
 from autoprune.pipeline.jobs.compress import compress_job
 from autoprune.pipeline.jobs.lifecycle import Result, check_settings
+from autoprune.pipeline.jobs.progressive.job import check_progressive, progressive_job
 from autoprune.pipeline.reporter import Silent, Talk
 from autoprune.pipeline.task import Loss
+from autoprune.run.experiment import PROGRESSIVE, Experiment
+from autoprune.run.flags import Flags
+from autoprune.run.keywords import SettingKeywords, merged_settings
 from autoprune.techniques.structured.space import space_of
 
 if TYPE_CHECKING:
     from autoprune.hardware import LatencyTable
 
-__all__ = ["compress", "measure", "profile"]
+__all__ = ["compress", "measure", "profile", "progressive"]
+
+Settings = Experiment | Mapping[str, Any] | str | Path
 
 
 def compress(
-    model: nn.Module,
+    model: nn.Module | str | None = None,
     *,
-    train: Iterable[Any],
-    search: Iterable[Any],
-    test: Iterable[Any],
+    train: Iterable[Any] | None = None,
+    search: Iterable[Any] | None = None,
+    test: Iterable[Any] | None = None,
     example_input: Tensor | None = None,
-    budget: str = "latency<=50%",
-    target: str = "onnxruntime",
-    agent: str = "ddpg",
-    episodes: int = 300,
-    warmup: int | None = None,
-    granularity: int | str | None = None,
-    skip: Sequence[str] = (),
-    kinds: Sequence[str] = (),
-    cap: Sequence[str] = (),
-    tie: Sequence[str] = (),
-    finetune_epochs: int = 10,
-    finalists: int = 6,
-    threads: int = 1,
-    precision: str | None = None,
-    memory_format: str | None = None,
-    target_batch: int = 1,
-    table: str | Path | None = None,
-    seed: int = 0,
+    budget: str | None = None,
+    settings: Settings | None = None,
     loss: Loss | None = None,
     evaluate: Evaluate | None = None,
     run: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
     talk: Talk | None = None,
+    **keywords: Unpack[SettingKeywords],
 ) -> Result:
     """Compress a trained network until it meets a budget, as measured on the target.
 
+    Every setting of `autoprune compress` is a keyword of the same name, or a key of `settings`. The common ones:
+    `target` ("onnxruntime"; `openvino@bf16`, `package.module:Class`), `threads` (1), `agent` ("ddpg"), `episodes`
+    (300), `granularity`, `skip`, `kinds`, `cap`, `tie`, `finetune_epochs` (10 with loaders), `finalists` (6),
+    `finetune_seeds` (1), `criterion` ("l1"), `device`, `table`, `seed` (0). All of them with their meaning and default:
+    `autoprune compress --help`, or the fields of `autoprune.Experiment`.
+
     Args:
-        model: The trained network; left as it is.
-        train: Batches to fine-tune on: (inputs, labels), or what `loss` understands with the input first.
+        model: The trained network, left as it is; or a name as `--model` takes it, which goes with named data.
+        train: Batches to fine-tune on: (inputs, labels), or what `loss` understands with the input first. They have
+            the size that the loader gives them. Without the three loaders, `data` names the data.
         search: Batches on which candidates are scored.
         test: Batches that are touched once, at the end.
         example_input: One input, (1, ...); default the first of `train`.
-        budget: `latency<=50%`, `latency<=2.5ms`, `flops<=50%`, `params<=100k`, `energy<=50%`; or
+        budget: `latency<=50%` (the default), `latency<=2.5ms`, `flops<=50%`, `params<=100k`, `energy<=50%`; or
             `accuracy_drop<=0.5`, the fastest network that loses at most half a percentage point on the search split.
-        target: The device's runtime: a name that `autoprune targets` lists, or `package.module:Class`, and options
-            (`openvino@bf16`).
-        agent: Who searches.
-        episodes: Episodes that the agent may log.
-        warmup: Episodes before it learns; default a quarter, at most 100.
-        granularity: Kept widths are multiples of this, or by kind (`heads=1,channels=8`); default what suits the
-            target.
-        skip: Names or patterns of layers that stay as they are.
-        kinds: What may be decided on; default every width. `block` drops residual branches.
-        cap: `PATTERN=SHARE`: of the layers meant, at most this share of the units is removed.
-        tie: Patterns: the layers that one means keep one common share of their units.
-        finetune_epochs: Epochs of the final fine-tuning.
-        finalists: Policies that are fine-tuned a little before one is chosen.
-        threads: Threads of the target while it is timed.
-        precision: Number format of the target: `f32`, `bf16`, `f16`; default its own first.
-        memory_format: `contiguous` or `channels_last`; default the target's own first.
-        target_batch: Images in the batch that is timed.
-        table: A device table's file: its settled layers are not measured again, new ones are added.
-        seed: One seed, one result.
+            The same can be said as `latency="50%"`.
+        settings: An `Experiment`, a mapping or an experiment file; keywords win over it. A network or loaders that are
+            handed over stand in for those that it names.
         loss: Own training loss of (output, batch); default cross-entropy and distillation.
         evaluate: Own score of (model, batches), higher is better; default top-1 accuracy.
-        run: Folder that keeps the run; a temporary one if not given.
+        run: Folder that keeps the run; if it is not given, the one that `settings` names, else a temporary one.
         resume: Go on with that run where it stopped.
         overwrite: Replace that run.
-        talk: Hears what happens.
+        talk: Reporter for progress and messages.
+        **keywords: Single settings.
 
     Raises:
-        InputError: If something handed over is wrong.
+        InputError: If something handed over is wrong; all faults of the settings are named at once.
         BudgetError: If the budget cannot be met.
         TargetError: If the target is not available here.
     """
-    limited, amount = budget_setting(budget)
-    settings: dict[str, Any] = {
-        "target": target,
-        "agent": agent,
-        "episodes": episodes,
-        "warmup": warmup,
-        "granularity": granularity,
-        "skip": tuple(skip),
-        "kinds": tuple(kinds),
-        "cap": tuple(cap),
-        "tie": tuple(tie),
-        "finetune_epochs": finetune_epochs,
-        "finalists": finalists,
-        "threads": threads,
-        "precision": precision,
-        "memory_format": memory_format,
-        "target_batch": target_batch,
-        "table": None if table is None else str(table),
-        "seed": seed,
-        limited: amount,
-    }
-    opening = run_of(
-        model, (train, search, test), example_input, settings, check_settings,
-        loss=loss, evaluate=evaluate, run=run, resume=resume, overwrite=overwrite,
-    )  # fmt: skip
-    with opening as (opened, task):
+    handed = HandedOver(model, train, search, test, example_input, loss, evaluate)
+    wanted = _settings(settings, budget, keywords)
+    with opened_job(handed, wanted, run, Flags(resume, overwrite), check_settings) as (opened, task):
         experiment, heard = opened.experiment, talk or Silent()
         if experiment.accuracy_drop is None:
             result = compress_job(task(experiment), opened, heard)
         else:
             result = accuracy_drop_job(experiment, opened, heard, task)
-    return result if run is not None else without_folder(result)
+    return result if run or wanted.get("run") else without_folder(result)
+
+
+def progressive(
+    model: nn.Module | str | None = None,
+    *,
+    train: Iterable[Any] | None = None,
+    search: Iterable[Any] | None = None,
+    test: Iterable[Any] | None = None,
+    example_input: Tensor | None = None,
+    budget: str | None = None,
+    settings: Settings | None = None,
+    loss: Loss | None = None,
+    evaluate: Evaluate | None = None,
+    run: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    talk: Talk | None = None,
+    **keywords: Unpack[SettingKeywords],
+) -> Result:
+    """Prune a trained network step by step, measured on the target after each, until it meets a budget.
+
+    What is handed over and raised is as in `compress`; the settings are those of `autoprune progressive`. Its own are
+    `step` ("2.5%"), `step_decay` (0.96), `step_epochs` (1) and `step_batches`. Nobody searches here: there is no agent.
+    """
+    handed = HandedOver(model, train, search, test, example_input, loss, evaluate)
+    wanted = _settings(settings, budget, keywords) | {"agent": PROGRESSIVE}
+    with opened_job(handed, wanted, run, Flags(resume, overwrite), check_progressive) as (opened, task):
+        result = progressive_job(task(opened.experiment), opened, talk or Silent())
+    return result if run or wanted.get("run") else without_folder(result)
+
+
+def _settings(settings: Settings | None, budget: str | None, keywords: SettingKeywords) -> dict[str, Any]:
+    """Everything that was said about settings, in one mapping."""
+    said: dict[str, Any] = dict(keywords)
+    if budget is not None:
+        kind, amount = budget_setting(budget)
+        said[kind] = amount
+    return merged_settings(settings, said)
 
 
 def profile(

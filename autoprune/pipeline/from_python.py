@@ -1,25 +1,104 @@
-"""A job on a network, loaders, a loss and a score that a Python program handed over."""
+"""A job on what a Python program hands over: a network and loaders, or their names, a loss, a score, settings."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from autoprune.data import from_loaders
+from autoprune.data import DataSet, from_loaders
+from autoprune.data import load as load_data
+from autoprune.errors import InputError
 from autoprune.evaluation import Evaluate, accuracy
-from autoprune.pipeline.jobs.lifecycle import Result, opened_run
-from autoprune.pipeline.task import Loss, Task, check_task
+from autoprune.graph.trace.copying import duplicate
+from autoprune.pipeline.jobs.lifecycle import Result, opened_run, use_threads
+from autoprune.pipeline.task import Loss, Task, check_task, load_task
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
+from autoprune.run.flags import Flags
 from autoprune.space.budget import Budget
 
-__all__ = ["budget_setting", "run_of", "without_folder"]
+__all__ = ["HandedOver", "budget_setting", "opened_job", "without_folder"]
+
+_EPOCHS = 10  # of the final fine-tuning on loaders, which have no number of their own
+
+
+@dataclass(frozen=True)
+class HandedOver:
+    """What a program gives beside settings; whatever is None is named by the settings instead.
+
+    Attributes:
+        model: The trained network, or its name; left as it is.
+        train: Batches to fine-tune on.
+        search: Batches on which candidates are scored.
+        test: Batches that are touched once, at the end.
+        example_input: One input; default the first of `train`.
+        loss: Own training loss of (output, batch).
+        evaluate: Own score of (model, batches).
+    """
+
+    model: nn.Module | str | None = None
+    train: Iterable[Any] | None = None
+    search: Iterable[Any] | None = None
+    test: Iterable[Any] | None = None
+    example_input: Tensor | None = None
+    loss: Loss | None = None
+    evaluate: Evaluate | None = None
+
+    def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings, with what follows from the objects that were handed over."""
+        settings = dict(given)
+        if isinstance(self.model, nn.Module):
+            settings["model"] = f"{type(self.model).__module__}:{type(self.model).__qualname__}"
+            settings["weights"] = None  # it comes with its own
+        elif self.model is not None:
+            settings["model"] = self.model
+        if self._has_loaders():
+            settings |= {"data": "loaders", "finetune_epochs": settings.get("finetune_epochs", _EPOCHS)}
+        return settings
+
+    def task(self, experiment: Experiment, *, moved: bool) -> Task:
+        """The network with its data.
+
+        Args:
+            experiment: The settings that `settings` led to.
+            moved: Whether the network is to be on the experiment's device; else it stays on its own.
+
+        Raises:
+            InputError: If something does not fit, or neither a network nor its name was given.
+        """
+        if isinstance(self.model, nn.Module):
+            task = self._task_of(self.model, self._data(experiment), experiment)
+            if moved and {p.device.type for p in self.model.parameters()} != {experiment.device}:
+                task.model = duplicate(self.model).to(experiment.device)
+            check_task(task)
+            return task
+        if self._has_loaders():
+            raise InputError("loaders go with a network: hand over the model itself, or name the data")
+        task = load_task(experiment)
+        task.loss, task.evaluate = self.loss, self.evaluate or task.evaluate
+        return task
+
+    def _has_loaders(self) -> bool:
+        given = [loader is not None for loader in (self.train, self.search, self.test)]
+        if any(given) and not all(given):
+            raise InputError("train, search and test go together: give all three, or name the data")
+        return all(given)
+
+    def _data(self, experiment: Experiment) -> DataSet:
+        if self.train is not None and self.search is not None and self.test is not None:
+            return from_loaders(self.train, self.search, self.test, self.example_input, seed=experiment.seed)
+        folder = Path(experiment.data_dir) if experiment.data_dir else None
+        return load_data(experiment.data, folder, batch_size=experiment.batch_size, seed=experiment.seed)
+
+    def _task_of(self, model: nn.Module, data: DataSet, experiment: Experiment) -> Task:
+        batch, score = experiment.target_batch, self.evaluate or accuracy
+        return Task(experiment.model, model, data, True, score, self.loss, "the caller's", target_batch=batch)
 
 
 def budget_setting(text: str) -> tuple[str, str]:
@@ -36,51 +115,41 @@ def budget_setting(text: str) -> tuple[str, str]:
 
 
 @contextmanager
-def run_of(
-    model: nn.Module,
-    loaders: tuple[Iterable[Any], Iterable[Any], Iterable[Any]],
-    example_input: Tensor | None,
+def opened_job(
+    handed: HandedOver,
     settings: Mapping[str, Any],
-    check: Callable[[Experiment], None],
-    *,
-    loss: Loss | None,
-    evaluate: Evaluate | None,
     run: str | Path | None,
-    resume: bool,
-    overwrite: bool,
+    flags: Flags,
+    check: Callable[[Experiment], None],
 ) -> Iterator[tuple[RunDir, Callable[[Experiment], Task]]]:
     """The opened run of a job from Python, and what makes its task.
 
     Args:
-        model: The trained network.
-        loaders: Train, search and test batches.
-        example_input: One input; default the first of the train batches.
-        settings: Of the experiment, but for the model's and the data's name and the folder.
+        handed: The network and its data.
+        settings: All others.
+        run: Folder that keeps the run; if not given the settings', else a temporary one.
+        flags: How the folder is treated.
         check: Refuses settings before anything is written.
-        loss: Own training loss.
-        evaluate: Own score.
-        run: Folder that keeps the run; a temporary one if not given.
-        resume: Go on with that run.
-        overwrite: Replace that run.
 
     Raises:
         InputError: If something handed over is wrong.
     """
-    seed = int(settings.get("seed", 0))
-    data = from_loaders(*loaders, example_input, seed=seed)
-    name = f"{type(model).__module__}:{type(model).__qualname__}"
+    wanted = handed.settings(settings)
     with ExitStack() as stack:
-        folder = Path(run) if run is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
-        place = str(folder) if "/" in str(folder) else f"./{folder}"
-        experiment = Experiment.build({**settings, "model": name, "data": data.name, "run": place})
+        if run is not None:
+            wanted["run"] = str(run) if "/" in str(run) else f"./{run}"
+        elif wanted.get("run") is None:
+            wanted["run"] = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run")
+        experiment = Experiment.build(wanted)
         check(experiment)
-        batch = experiment.target_batch
-        whole = Task(name, model, data, True, evaluate or accuracy, loss, "the caller's", target_batch=batch)
-        check_task(whole)
-        opened = stack.enter_context(opened_run(experiment, resume=resume, overwrite=overwrite))
+        stack.enter_context(use_threads(experiment.train_threads))
+        whole = handed.task(experiment, moved="device" in settings)
+        opened = stack.enter_context(opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite))
 
-        def task(_: Experiment) -> Task:
-            return replace(whole)  # a step of a job may put other data in
+        def task(each: Experiment) -> Task:
+            if isinstance(handed.model, nn.Module) or each == experiment:
+                return replace(whole)  # a step of a job may put other data in
+            return handed.task(each, moved=False)  # a network that is trained on the way starts afresh
 
         yield opened, task
 

@@ -1,0 +1,74 @@
+"""The settings as keywords of the Python functions: the same names, what they mean is documented in `run.settings`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from autoprune.run.experiment import BUDGETS, Experiment
+
+__all__ = ["SettingKeywords", "merged_settings"]
+
+
+class SettingKeywords(TypedDict, total=False):
+    """Every setting but the model, the run and, where it is written `latency<=50%`, the budget."""
+
+    weights: str | Path | None
+    data: str
+    data_dir: str | Path | None
+    target: str
+    threads: int
+    precision: Literal["f32", "bf16", "f16"] | None
+    memory_format: Literal["contiguous", "channels_last"] | None
+    target_batch: int
+    table: str | Path | None
+    latency: str | None
+    flops: str | None
+    params: str | None
+    energy: str | None
+    accuracy_drop: float | None
+    agent: str
+    episodes: int
+    warmup: int | None
+    granularity: int | str | None
+    criterion: str
+    skip: str | Sequence[str]
+    kinds: str | Sequence[str]
+    cap: str | Sequence[str]
+    tie: str | Sequence[str]
+    step: str
+    step_decay: float
+    step_epochs: int
+    step_batches: int | None
+    train_epochs: int | None
+    finetune_epochs: int | None
+    finalists: int
+    finetune_seeds: int
+    batch_size: int
+    train_threads: int | None
+    device: str
+    seed: int
+
+
+def merged_settings(
+    settings: Experiment | Mapping[str, Any] | str | Path | None, keywords: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Settings as a Python program gives them, in one mapping: a keyword wins, and a budget replaces the other's.
+
+    Args:
+        settings: An experiment, of which only what was set counts; a mapping; or an experiment file.
+        keywords: Single settings.
+
+    Raises:
+        InputError: If the file cannot be read or holds wrong settings.
+    """
+    if settings is None or isinstance(settings, Mapping):
+        given = {str(name).replace("-", "_"): value for name, value in (settings or {}).items()}
+    else:
+        whole = settings if isinstance(settings, Experiment) else Experiment.read(settings, {})
+        given = whole.model_dump(exclude_unset=True)
+    if any(keywords.get(kind) is not None for kind in BUDGETS):
+        given = {name: value for name, value in given.items() if name not in BUDGETS}
+    merged = given | dict(keywords)
+    return {name: str(value) if isinstance(value, Path) else value for name, value in merged.items()}
