@@ -6,7 +6,7 @@ Here the device is this machine, so that the example runs anywhere. For a real o
 import sys
 from pathlib import Path
 
-from autoprune.hardware.targets.pipe import PipeTarget
+from autoprune.hardware import PipeTarget
 
 WORKER = Path(__file__).with_name("board_worker.py")
 

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from autoprune.hardware.contract.protocol import Measurement, Protocol
     from autoprune.hardware.contract.target import TARGETS, Target, Timer, get_target
     from autoprune.hardware.grid.widths import grid, options
+    from autoprune.hardware.sensors.telemetry import Recorder, read_signals, throttled
     from autoprune.hardware.tables.device_table import DeviceTable, check_fingerprint
     from autoprune.hardware.tables.latency_table import LatencyTable
     from autoprune.hardware.tables.profile import ProfileSettings, profile
     from autoprune.hardware.targets.local import LocalTarget
+    from autoprune.hardware.targets.pipe import PipeTarget
     from autoprune.hardware.timing.measure import measure
 
 __all__ = [
@@ -28,8 +30,10 @@ __all__ = [
     "Layer",
     "LocalTarget",
     "Measurement",
+    "PipeTarget",
     "ProfileSettings",
     "Protocol",
+    "Recorder",
     "Target",
     "Timer",
     "check_fingerprint",
@@ -39,6 +43,8 @@ __all__ = [
     "measure",
     "options",
     "profile",
+    "read_signals",
+    "throttled",
 ]
 
 _HOMES = {
@@ -48,8 +54,10 @@ _HOMES = {
     "Layer": "autoprune.hardware.contract.layer",
     "LocalTarget": "autoprune.hardware.targets.local",
     "Measurement": "autoprune.hardware.contract.protocol",
+    "PipeTarget": "autoprune.hardware.targets.pipe",
     "ProfileSettings": "autoprune.hardware.tables.profile",
     "Protocol": "autoprune.hardware.contract.protocol",
+    "Recorder": "autoprune.hardware.sensors.telemetry",
     "Target": "autoprune.hardware.contract.target",
     "Timer": "autoprune.hardware.contract.target",
     "check_fingerprint": "autoprune.hardware.tables.device_table",
@@ -59,6 +67,8 @@ _HOMES = {
     "measure": "autoprune.hardware.timing.measure",
     "options": "autoprune.hardware.grid.widths",
     "profile": "autoprune.hardware.tables.profile",
+    "read_signals": "autoprune.hardware.sensors.telemetry",
+    "throttled": "autoprune.hardware.sensors.telemetry",
 }
 
 
