@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from autoprune.errors import UnsupportedModelError, first_line
+from autoprune.errors import UnsupportedModelError
 from autoprune.graph.trace.quiet import quiet
 from autoprune.models import with_tensor_output
 

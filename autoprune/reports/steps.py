@@ -13,6 +13,7 @@ from autoprune.run.records import StepRecord
 
 __all__ = ["read_steps", "signals_of"]
 
+
 def read_steps(run: str | Path) -> list[dict[str, Any]]:
     """The finished steps of a run, a torn last line left out; none if the run was not progressive.
 

@@ -201,7 +201,7 @@ def episode_cost(row: Mapping[str, Any]) -> float | None:
 
 
 def read_settings_file(run: str | Path) -> dict[str, Any]:
-    """`experiment.yaml` as it stands (`settings`, `environment`, ...), not validated; empty if there is none.
+    """`experiment.yaml` as it is (`settings`, `environment`, ...), not validated; empty if there is none.
 
     A report is made of old runs too, whose settings this version may no longer know.
 
@@ -217,19 +217,15 @@ def read_settings_file(run: str | Path) -> dict[str, Any]:
     return content if "settings" in content else {"settings": content}
 
 
-def dense_widths(report: Report, policy: Policy | None, latency_table: Mapping[str, Any]) -> dict[str, int]:
-    """Dense units by decision, as far as a run's files tell.
+def dense_widths(report: Report, policy: Policy | None) -> dict[str, int]:
+    """Dense units by decision, as far as a run's files say.
 
-    Taken from the report's own `decisions` (name -> units), else the latency table's search space, else the weights'
-    shapes in the policy's fingerprint of the model (a decision is named by its first producer).
+    Taken from the report's own `decisions` (name -> units), else from the weights' shapes in the policy's fingerprint
+    of the model (a decision is named by its first producer).
     """
-    told = (report.model_extra or {}).get("decisions")
-    if isinstance(told, Mapping):
-        return {str(name): width for name, width in told.items() if isinstance(width, int)}
-    space = latency_table.get("space")
-    if isinstance(space, Mapping) and isinstance(space.get("decisions"), list):
-        found = [entry for entry in space["decisions"] if isinstance(entry, Mapping)]
-        return {str(e["name"]): e["width"] for e in found if "name" in e and isinstance(e.get("width"), int)}
+    decisions = (report.model_extra or {}).get("decisions")
+    if isinstance(decisions, Mapping):
+        return {str(name): width for name, width in decisions.items() if isinstance(width, int)}
     return _widths_of(policy) if policy is not None else {}
 
 
