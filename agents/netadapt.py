@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from autoprune.cost.budget import CostModel
 from autoprune.errors import InputError
-from autoprune.space.budget import CostModel
 
 __all__ = ["LEAST_REDUCTION", "Proposal", "proposals", "reduction_share"]
 

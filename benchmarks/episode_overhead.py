@@ -21,7 +21,7 @@ from autoprune.envs import PruningEnv, amc_features
 from autoprune.evaluation import accuracy
 from autoprune.graph import Selector, analyse
 from autoprune.models import load_weights, resnet20
-from autoprune.pipeline.task import deal, shipped_weights
+from autoprune.pipeline.task import shipped_weights, split_search_set
 from autoprune.reconstruction.batch_norm import reestimate_batch_norm
 from autoprune.techniques.structured.space import space_of
 
@@ -43,7 +43,7 @@ def main() -> None:
     cost = macs_cost(analysis, space)
     order = ranking(model, analysis)
     selector = Selector(model, analysis)
-    scoring, _ = deal(data.search)
+    scoring, _ = split_search_set(data.search)
     calibration = list(data.calibration)
     timed: dict[str, list[float]] = {"select": [], "evaluate": [], "episode": []}
 

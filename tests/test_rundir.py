@@ -47,10 +47,10 @@ def test_resume_of_a_missing_run_starts_it_and_other_settings_are_refused(tmp_pa
 def test_overwrite_starts_anew(tmp_path, settings):
     with RunDir(tmp_path / "r", settings) as run:
         run.append_episode({"episode": 0})
-        run.note("limit", 1.5)
+        run.remember("limit", 1.5)
     with RunDir(tmp_path / "r", settings.replace(seed=9), overwrite=True) as run:
         assert run.episodes() == []
-        assert run.noted("limit") is None
+        assert run.recall("limit") is None
         assert run.experiment.seed == 9
 
 
@@ -114,7 +114,11 @@ def test_experiment_files_are_overridden_by_options(tmp_path):
     path = tmp_path / "e.yaml"
     path.write_text("model: plain20\nlatency: 40%\nfinetune-epochs: 3\n")
     experiment = Experiment.read(path, {"flops": "30%"})
-    assert (experiment.model, experiment.budget, experiment.finetune_epochs) == ("plain20", ("flops", "30%"), 3)
+    assert (experiment.model, experiment.requested_budget, experiment.finetune_epochs) == (
+        "plain20",
+        ("flops", "30%"),
+        3,
+    )
     path.write_text("- model\n")
     with pytest.raises(InputError, match="should hold settings"):
         Experiment.read(path, {})

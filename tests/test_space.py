@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from autoprune.cost.budget import Budget
 from autoprune.errors import InputError
 from autoprune.space import Decision, Policy, SearchSpace
-from autoprune.space.budget import Budget
 
 SPACE = SearchSpace((Decision("a", 8, (4, 8)), Decision("b", 12, (4, 8, 12))), model={"name": "toy"})
 

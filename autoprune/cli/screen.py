@@ -11,15 +11,15 @@ from rich.console import Console
 
 from autoprune.cli import sentinel
 from autoprune.cli.stopping import killed
-from autoprune.pipeline.reporter import Bar, Talk
+from autoprune.pipeline.reporter import Bar, Reporter
 
 if TYPE_CHECKING:
-    from autoprune.pipeline.jobs.lifecycle import Result
+    from autoprune.pipeline.jobs.base import Result
 
 __all__ = ["Screen", "print_report", "print_result"]
 
 
-class Screen(Talk):
+class Screen(Reporter):
     """Sentences and progress bars on standard error; results go to standard output."""
 
     def __init__(self) -> None:

@@ -56,7 +56,7 @@ class _LookUp:
 
 
 class AdditiveCost:
-    """A cost model that is a sum of entries; implements `autoprune.space.budget.CostModel`.
+    """A cost model that is a sum of entries; implements `autoprune.cost.budget.CostModel`.
 
     Entries are tabulated over the options once, so that pricing is indexing.
 

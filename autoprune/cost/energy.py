@@ -20,12 +20,21 @@ from autoprune.cost.additive import AdditiveCost
 from autoprune.cost.fitting import fit_factors
 from autoprune.cost.macs import mac_dimensions
 from autoprune.cost.terms import CostEntry
-from autoprune.errors import InputError
+from autoprune.errors import AutopruneError, InputError
 from autoprune.graph import Analysis, Extent, Op, tied
 from autoprune.graph.operators import is_free
 from autoprune.space import SearchSpace
 
-__all__ = ["CLASSES", "MODELLED", "Coefficients", "EnergyCost", "energy_cost", "fit_energy"]
+__all__ = [
+    "CLASSES",
+    "MODELLED",
+    "Coefficients",
+    "EnergyCost",
+    "energy_cost",
+    "energy_of",
+    "fit_energy",
+    "require_energy",
+]
 
 CLASSES = ("macs", "weight_bytes", "input_bytes", "output_bytes")
 """What energy is linear in."""
@@ -145,6 +154,22 @@ def energy_cost(
         scope, price = product_price(dimensions, space.names, fixed, analysis.enclosing_blocks(op.node))
         entries.append(CostEntry(f"{op.name} {what}", scope, Scaled(price, vector[what] * 1e-9)))
     return EnergyCost(space, entries, coefficients)
+
+
+def energy_of(analysis: Analysis, coefficients: Coefficients, batch: int) -> float:
+    """Modelled millijoules of one call of a network that was analysed as it is."""
+    return energy_cost(analysis, SearchSpace(()), coefficients, batch=batch).dense
+
+
+def require_energy(cost: AdditiveCost) -> EnergyCost:
+    """The same cost, which must be one of energy.
+
+    Raises:
+        AutopruneError: If it is another.
+    """
+    if not isinstance(cost, EnergyCost):
+        raise AutopruneError(f"a cost of {cost.kind} where energy is expected")
+    return cost
 
 
 def fit_energy(

@@ -16,13 +16,13 @@ from autoprune.graph import analyse
 from autoprune.hardware import Measurement, Protocol, get_target
 from autoprune.hardware import measure as measure_networks
 from autoprune.pipeline.from_python import HandedOver, budget_setting, opened_job, without_folder
-from autoprune.pipeline.jobs.accuracy_drop import accuracy_drop_job
-from autoprune.pipeline.jobs.compress import compress_job
-from autoprune.pipeline.jobs.lifecycle import Result, check_settings
-from autoprune.pipeline.jobs.progressive.job import check_progressive, progressive_job
-from autoprune.pipeline.reporter import Silent, Talk
+from autoprune.pipeline.jobs.base import Result
+from autoprune.pipeline.jobs.lifecycle import check_settings
+from autoprune.pipeline.jobs.registry import compressing, job_named
+from autoprune.pipeline.jobs.settings import PROGRESSIVE
+from autoprune.pipeline.reporter import Reporter, Silent
 from autoprune.pipeline.task import Loss
-from autoprune.run.experiment import PROGRESSIVE, Experiment
+from autoprune.run.experiment import Experiment
 from autoprune.run.flags import Flags
 from autoprune.run.keywords import SettingKeywords, merged_settings
 from autoprune.techniques.structured.space import space_of
@@ -49,7 +49,7 @@ def compress(
     run: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    talk: Talk | None = None,
+    talk: Reporter | None = None,
     **keywords: Unpack[SettingKeywords],
 ) -> Result:
     """Compress a trained network until it meets a budget, as measured on the target.
@@ -88,11 +88,7 @@ def compress(
     handed = HandedOver(model, train, search, test, example_input, loss, evaluate)
     wanted = _settings(settings, budget, keywords)
     with opened_job(handed, wanted, run, Flags(resume, overwrite), check_settings) as (opened, task):
-        experiment, heard = opened.experiment, talk or Silent()
-        if experiment.accuracy_drop is None:
-            result = compress_job(task(experiment), opened, heard)
-        else:
-            result = accuracy_drop_job(experiment, opened, heard, task)
+        result = compressing(opened.experiment).run(task, opened, talk or Silent())
     return result if run or wanted.get("run") else without_folder(result)
 
 
@@ -110,7 +106,7 @@ def progressive(
     run: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    talk: Talk | None = None,
+    talk: Reporter | None = None,
     **keywords: Unpack[SettingKeywords],
 ) -> Result:
     """Prune a trained network step by step, measured on the target after each, until it meets a budget.
@@ -120,8 +116,9 @@ def progressive(
     """
     handed = HandedOver(model, train, search, test, example_input, loss, evaluate)
     wanted = _settings(settings, budget, keywords) | {"agent": PROGRESSIVE}
-    with opened_job(handed, wanted, run, Flags(resume, overwrite), check_progressive) as (opened, task):
-        result = progressive_job(task(opened.experiment), opened, talk or Silent())
+    job = job_named(PROGRESSIVE)
+    with opened_job(handed, wanted, run, Flags(resume, overwrite), job.check) as (opened, task):
+        result = job.run(task, opened, talk or Silent())
     return result if run or wanted.get("run") else without_folder(result)
 
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from autoprune.cost.budget import Budget
 from autoprune.data import DataSet, from_loaders
 from autoprune.data import load as load_data
 from autoprune.errors import InputError
 from autoprune.evaluation import Evaluate, accuracy
+from autoprune.foundations.threads import use_threads
 from autoprune.graph.trace.copying import duplicate
-from autoprune.pipeline.jobs.lifecycle import Result, opened_run, use_threads
+from autoprune.pipeline.jobs.base import Result
+from autoprune.pipeline.jobs.lifecycle import opened_run
 from autoprune.pipeline.task import Loss, Task, check_task, load_task
 from autoprune.run.directory import RunDir
-from autoprune.run.experiment import Experiment
+from autoprune.run.experiment import BUDGETS, Experiment
 from autoprune.run.flags import Flags
-from autoprune.space.budget import Budget
 
 __all__ = ["HandedOver", "budget_setting", "opened_job", "without_folder"]
 
@@ -82,6 +84,7 @@ class HandedOver:
             raise InputError("loaders go with a network: hand over the model itself, or name the data")
         task = load_task(experiment)
         task.loss, task.evaluate = self.loss, self.evaluate or task.evaluate
+        task.remake = lambda: self.task(experiment, moved=False)  # a network that is trained on the way starts afresh
         return task
 
     def _has_loaders(self) -> bool:
@@ -111,7 +114,9 @@ def budget_setting(text: str) -> tuple[str, str]:
     if kind.strip() == "accuracy_drop":
         return "accuracy_drop", amount.strip().removesuffix("%")
     budget = Budget.from_text(text)
-    return budget.kind, budget.requested
+    if budget.kind in BUDGETS:
+        return budget.kind, budget.requested
+    return "budget", f"{budget.kind}={budget.requested}"
 
 
 @contextmanager
@@ -121,8 +126,8 @@ def opened_job(
     run: str | Path | None,
     flags: Flags,
     check: Callable[[Experiment], None],
-) -> Iterator[tuple[RunDir, Callable[[Experiment], Task]]]:
-    """The opened run of a job from Python, and what makes its task.
+) -> Iterator[tuple[RunDir, Task]]:
+    """The opened run of a job from Python, and its task.
 
     Args:
         handed: The network and its data.
@@ -146,12 +151,7 @@ def opened_job(
         whole = handed.task(experiment, moved="device" in settings)
         opened = stack.enter_context(opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite))
 
-        def task(each: Experiment) -> Task:
-            if isinstance(handed.model, nn.Module) or each == experiment:
-                return replace(whole)  # a step of a job may put other data in
-            return handed.task(each, moved=False)  # a network that is trained on the way starts afresh
-
-        yield opened, task
+        yield opened, whole
 
 
 def without_folder(result: Result) -> Result:

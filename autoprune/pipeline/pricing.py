@@ -1,101 +1,215 @@
-"""What policies are predicted to cost before the search: energy, modelled or fitted on a sensor; the search limit."""
+"""What policies cost before the search: all that a metric is handed to price them on one grid of widths."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autoprune.cost import AdditiveCost
-from autoprune.cost.energy import Coefficients, EnergyCost, energy_cost, fit_energy
+from autoprune.cost.metrics import METRICS, MeteredEnergy, metric_of
+from autoprune.errors import InputError
+from autoprune.foundations.progress import Progress
 from autoprune.graph import Analysis, cut
-from autoprune.hardware import Protocol, Target, measure
+from autoprune.hardware import Measurement, Protocol, Target, measure
+from autoprune.hardware.grid.widths import Grid
 from autoprune.hardware.tables.profile import other_policies, spread_policies
-from autoprune.pipeline.reporter import Talk
+from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
+from autoprune.run.experiment import Experiment
 from autoprune.space import SearchSpace
-from autoprune.space.budget import Budget
 
-__all__ = ["METERED_MARGIN", "energy_model", "energy_of", "search_limit"]
+if TYPE_CHECKING:
+    from autoprune.hardware import LatencyTable
+
+__all__ = ["Pricing", "prices", "profile_path", "profiled"]
 
 _PROTOCOL = Protocol(meter=1.0)
 _FIT, _HELD_OUT = 10, 4  # networks whose energy is measured, the dense one among the first
 
-METERED_MARGIN = 0.98
-"""Share of a limit on measured energy that may be planned with: predictions miss by a few percent."""
 
+@dataclass
+class Pricing:
+    """The context of `Metric.price`; implements `autoprune.cost.metrics.Pricing`.
 
-def energy_model(
-    task: Task, run: RunDir, target: Target, analysis: Analysis, space: SearchSpace, talk: Talk, *, measured: bool
-) -> EnergyCost:
-    """What policies cost in millijoules.
-
-    Args:
+    Attributes:
         task: The network and its example.
         run: Keeps what was measured, so that a resumed run reads it back.
-        target: Where; its own counter of energy is read while it times.
+        target: Where.
         analysis: The model's operators.
         space: The decisions.
-        talk: Who watches.
-        measured: Whether to time networks for it; else, and where there is no sensor, it is modelled and labelled so.
+        granularity: The grid of widths that the space was laid out on.
+        coarser: The table of a coarser grid, whose measurements need not be taken again.
+        reporter: Shows progress and sentences.
+        table: The latency table; None until a metric asks for it.
     """
-    start = Coefficients.modelled(target.precision)
-    runs: dict[str, Any] = {"source": "", "runs": [], "held_out": []}
-    if measured:
+
+    task: Task
+    run: RunDir
+    target: Target
+    analysis: Analysis
+    space: SearchSpace
+    granularity: Grid
+    coarser: LatencyTable | None
+    reporter: Reporter
+    table: LatencyTable | None = None
+
+    @property
+    def batch(self) -> int:
+        """Inputs in one call."""
+        return self.task.target_batch
+
+    @property
+    def precision(self) -> str:
+        """Number format in which the target computes."""
+        return self.target.precision
+
+    def say(self, sentence: str) -> None:
+        """Report one sentence to the user."""
+        self.reporter.say(sentence)
+
+    def latency(self) -> AdditiveCost:
+        """The latency table as a cost; profiled unless the run has it."""
+        if self.table is None:
+            self.table = self._table()
+        return self.table.cost()
+
+    def metered_energy(self) -> MeteredEnergy:
+        """Energy of random networks on the target; measured once a run and space."""
+        space = self.space
         key = f"energy of {len(space)} decisions with {sum(len(d.options) for d in space.decisions)} options"
-        runs = run.once(key, lambda: _measured(task, target, analysis, space, run.experiment.seed, talk))
-        if not runs["runs"]:
-            talk.say(f"energy is modelled, not measured: {runs['source']}")
-    if not runs["runs"]:
-        return energy_cost(analysis, space, start, batch=task.target_batch)
-    pairs = [(each["choices"], each["mj"]) for each in runs["runs"]]
-    cost = fit_energy(analysis, space, pairs, runs["source"], coefficients=start, batch=task.target_batch)
-    off = [abs(cost.cost(each["choices"]) / each["mj"] - 1) for each in runs["held_out"]]
-    talk.say(
-        f"energy is measured by {runs['source']}: fitted on {len(pairs)} networks, error on {len(off)} others"
-        f" {np.mean(off):.1%} (worst {max(off):.1%})"
-    )
-    return cost
+        return _from_json(self.run.once(key, self._measured_energy))
 
+    def _table(self) -> LatencyTable:
+        """The table as it was profiled: read back if it is there, else measured, going on where a profile stopped.
 
-def _measured(
-    task: Task, target: Target, analysis: Analysis, space: SearchSpace, seed: int, talk: Talk
-) -> dict[str, Any]:
-    """Energy of random networks in one interleaved session, as JSON values; no runs, and why, without a sensor."""
-    with talk.stage("profile", f"measuring energy on {target.name}") as progress:
-        (dense,) = measure([task.model], task.timed_example, target, _PROTOCOL)
-        if dense.conditions.get("energy_mj") is None:
-            why = dense.conditions.get("energy_source") or f"{target.name} says nothing about energy"
-            return {"source": str(why), "runs": [], "held_out": []}
-        draw = np.random.default_rng((seed, 2))
-        fitted = [dict(space.dense), *spread_policies(space, _FIT - 1, draw)]
-        policies = [*fitted, *other_policies(space, _HELD_OUT, draw, fitted)]
-        kept = [{name: range(n) for name, n in space.units(choices).items()} for choices in policies]
-        networks = [cut(task.model, analysis, each) for each in kept]
-        results = measure(
-            networks,
-            task.timed_example,
-            target,
+        The search's costs are this table's for ever. What is timed after the search refines `latency_table.json`, and
+        a resumed run takes those timings up one after the other, as the whole run did.
+        """
+        from autoprune.hardware import LatencyTable
+
+        path, space = profile_path(self.run, self.granularity), self.space
+        known = LatencyTable.load(path) if path.exists() else self.coarser
+        self._require_same_device(known)
+        same = known is not None and (known.space.decisions, known.space.ties) == (space.decisions, space.ties)
+        if path.exists() and known is not None and same and known.complete:
+            return known
+        with self.reporter.stage("profile", f"measuring layers on {self.target.name}") as progress:
+            experiment = self.run.experiment
+            table = profiled(self.task, experiment, self.target, self.analysis, space, path, known, progress)
+            table.save(path)
+        self.say(f"latency table: {table.summary()}")
+        return LatencyTable.load(path)  # as a resumed run reads it
+
+    def _require_same_device(self, known: LatencyTable | None) -> None:
+        """Prices of one device, measurements of another: neither would mean anything."""
+        from autoprune.hardware.tables.device_table import check_fingerprint
+
+        if known is None:
+            return
+        try:
+            check_fingerprint(known.fingerprint, self.target.fingerprint())
+        except InputError as error:
+            raise InputError(f"{self.run.path} cannot go on here: {error}, in a run of its own") from error
+
+    def _measured_energy(self) -> dict[str, Any]:
+        """Energy of random networks in one interleaved session, as JSON values; why there is none without a sensor."""
+        with self.reporter.stage("profile", f"measuring energy on {self.target.name}") as progress:
+            (dense,) = measure([self.task.model], self.task.timed_example, self.target, _PROTOCOL)
+            if dense.conditions.get("energy_mj") is None:
+                why = dense.conditions.get("energy_source") or f"{self.target.name} says nothing about energy"
+                return {"source": str(why), "runs": [], "held_out": []}
+            policies = self._random_policies()
+            results = self._metered(policies, progress)
+        runs = [
+            {"choices": choices, "mj": result.conditions["energy_mj"]}
+            for choices, result in zip(policies, results, strict=True)
+        ]
+        if any(each["mj"] is None for each in runs):
+            return {"source": "the sensor failed while it was read", "runs": [], "held_out": []}
+        return {"source": str(dense.conditions["energy_source"]), "runs": runs[:_FIT], "held_out": runs[_FIT:]}
+
+    def _random_policies(self) -> list[dict[str, int]]:
+        """Policies to fit on, the dense one first, then those to tell the error on."""
+        draw = np.random.default_rng((self.run.experiment.seed, 2))
+        fitted = [dict(self.space.dense), *spread_policies(self.space, _FIT - 1, draw)]
+        return [*fitted, *other_policies(self.space, _HELD_OUT, draw, fitted)]
+
+    def _metered(self, policies: Sequence[dict[str, int]], progress: Progress) -> list[Measurement]:
+        kept = [{name: range(n) for name, n in self.space.units(choices).items()} for choices in policies]
+        return measure(
+            [cut(self.task.model, self.analysis, each) for each in kept],
+            self.task.timed_example,
+            self.target,
             _PROTOCOL,
             progress=lambda done, total: progress(done, total, "networks"),
         )
-    runs = [
-        {"choices": choices, "mj": result.conditions["energy_mj"]}
-        for choices, result in zip(policies, results, strict=True)
-    ]
-    if any(each["mj"] is None for each in runs):
-        return {"source": "the sensor failed while it was read", "runs": [], "held_out": []}
-    return {"source": str(dense.conditions["energy_source"]), "runs": runs[:_FIT], "held_out": runs[_FIT:]}
 
 
-def search_limit(budget: Budget, cost: AdditiveCost) -> float:
-    """What a policy may be predicted to cost, in the budget's unit."""
-    limit = budget.limit(cost.dense)
-    metered = isinstance(cost, EnergyCost) and cost.measured
-    return limit * METERED_MARGIN if metered else limit
+def _from_json(content: dict[str, Any]) -> MeteredEnergy:
+    def pairs(name: str) -> tuple[tuple[dict[str, int], float], ...]:
+        return tuple((each["choices"], each["mj"]) for each in content[name])
+
+    return MeteredEnergy(content["source"], pairs("runs"), pairs("held_out"))
 
 
-def energy_of(analysis: Analysis, coefficients: Coefficients, batch: int) -> float:
-    """Modelled millijoules of one call of a network that was analysed as it is."""
-    return energy_cost(analysis, SearchSpace(()), coefficients, batch=batch).dense
+def prices(context: Pricing, kind: str) -> dict[str, AdditiveCost]:
+    """Cost models by kind: what every run is priced by, then the budget's own.
+
+    Args:
+        context: What metrics are handed.
+        kind: What the budget is on.
+    """
+    chosen = metric_of(kind).price(context, budgeted=True)
+    always = [name for name in METRICS if METRICS.get(name).always]
+    return {
+        name: chosen if name == kind else metric_of(name).price(context, budgeted=False)
+        for name in dict.fromkeys([*always, kind])
+    }
+
+
+def profiled(
+    task: Task,
+    experiment: Experiment,
+    target: Target,
+    analysis: Analysis,
+    space: SearchSpace,
+    unfinished: Path,
+    known: LatencyTable | None,
+    progress: Progress,
+) -> LatencyTable:
+    """The model's latency table, measured as the settings want it; what is measured is in a file at once.
+
+    Args:
+        task: The network and the batch that is timed.
+        experiment: Seed and device table.
+        target: Where.
+        analysis: The model's operators.
+        space: The decisions.
+        unfinished: The file.
+        known: A table whose measurements need not be taken again.
+        progress: Called with (done, all, what).
+    """
+    from autoprune.hardware import profile
+
+    return profile(
+        task.model,
+        analysis,
+        space,
+        task.timed_example,
+        target,
+        progress=progress,
+        seed=experiment.seed,
+        known=known,
+        device_table=experiment.table,
+        checkpoint=lambda table: table.save(unfinished),
+    )
+
+
+def profile_path(run: RunDir, granularity: Grid) -> Path:
+    """Where the table of a grid of widths lies, finished or not."""
+    return run.file(f"checkpoint/profile-{granularity}.json")

@@ -1,44 +1,19 @@
-"""What the pipeline tells whoever watches it: sentences, progress and seconds, stage by stage."""
+"""What the pipeline shows to whoever watches: sentences, and the progress of its stages."""
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from typing import Any
 
-from autoprune.errors import AutopruneError
+from autoprune.foundations.progress import Bar
+from autoprune.run.stopwatch import Stopwatch
 
-__all__ = ["Bar", "Silent", "Talk"]
-
-
-class Bar(Protocol):
-    """The progress of one stage; callable as `bar(done, total, what)`."""
-
-    def __call__(self, done: int, total: int | None = None, what: str = "") -> None:
-        """Report that `done` of `total` are done."""
-
-    def begin(self, done: int) -> None:
-        """Say what an earlier session finished: it does not count for the time left."""
-
-    def update(self, done: int, **figures: Any) -> None:
-        """Report progress with figures to show, such as the best accuracy."""
+__all__ = ["Bar", "Reporter", "Silent", "TimedReporter"]
 
 
-class Talk:
-    """Base: remembers how long each stage took. Front ends override `say` and `open_bar`.
-
-    Attributes:
-        seconds: By stage.
-        keep_seconds: Called with them after every stage; writes them down for a run that is resumed later.
-        keep_stage: Called with a stage's name for people when it begins, with None when it ends, however it does.
-    """
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.keep_seconds: Callable[[dict[str, float]], None] | None = None
-        self.keep_stage: Callable[[str | None], None] | None = None
+class Reporter:
+    """Shows progress and sentences, and nothing else. Front ends override `say` and `open_bar`."""
 
     def say(self, sentence: str) -> None:
         """One line for whoever watches."""
@@ -49,28 +24,44 @@ class Talk:
 
     @contextmanager
     def stage(self, name: str, what: str, total: int | None = None, done: int = 0) -> Iterator[Bar]:
-        """A stage of the job: its time counts under `name`; `done` of its `total` were finished in earlier sessions."""
-        start = time.perf_counter()
-        self._in_stage(what)
-        try:
-            with self.open_bar(what, total) as bar:
-                if done:
-                    bar.begin(done)
-                yield bar
-        finally:
-            self._in_stage(None)
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-            if self.keep_seconds is not None:
-                with contextlib.suppress(AutopruneError):  # the next file that cannot be written says so
-                    self.keep_seconds(self.seconds)
+        """A stage of the job.
 
-    def _in_stage(self, what: str | None) -> None:
-        if self.keep_stage is not None:
-            self.keep_stage(what)
+        Args:
+            name: Under which its time counts, where somebody counts it.
+            what: What is done, for people.
+            total: Units of work, if they are known.
+            done: How many of them were finished in earlier sessions.
+        """
+        with self.open_bar(what, total) as bar:
+            if done:
+                bar.begin(done)
+            yield bar
 
 
-class Silent(Talk):
+class Silent(Reporter):
     """Says nothing."""
+
+
+class TimedReporter(Reporter):
+    """Another reporter's words; the time of the stages goes to a run's stopwatch.
+
+    Args:
+        shown: The caller's reporter; left as it is.
+        stopwatch: Of the run that is worked on.
+    """
+
+    def __init__(self, shown: Reporter, stopwatch: Stopwatch) -> None:
+        self.shown, self.stopwatch = shown, stopwatch
+
+    def say(self, sentence: str) -> None:
+        """Pass it on."""
+        self.shown.say(sentence)
+
+    @contextmanager
+    def stage(self, name: str, what: str, total: int | None = None, done: int = 0) -> Iterator[Bar]:
+        """A stage whose time counts."""
+        with self.stopwatch.stage(name, what), self.shown.stage(name, what, total, done) as bar:
+            yield bar
 
 
 class _NullBar:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,18 @@ __all__ = [
     "Loss",
     "Task",
     "check_task",
-    "deal",
     "example_of_shape",
+    "has_data_of_python",
     "load_task",
     "model_of_shape",
     "require_trainable",
     "shipped_weights",
+    "split_search_set",
 ]
 
 Loss = Callable[[Any, Any], Tensor]
+
+_LOADERS = "loaders"  # how a run calls the data that `autoprune.compress` was given; no command knows such a name
 
 
 @dataclass
@@ -48,6 +51,7 @@ class Task:
         weights_origin: Where the weights come from, for people.
         arguments: What the model's builder was told of the data.
         target_batch: Images in the batch that is timed.
+        remake: Makes another task like this one was at first; None where a copy of its fields is one.
     """
 
     name: str
@@ -59,6 +63,11 @@ class Task:
     weights_origin: str = "trained in this run"
     arguments: dict[str, int] = field(default_factory=dict)
     target_batch: int = 1
+    remake: Callable[[], Task] | None = None
+
+    def fresh(self) -> Task:
+        """Another task like this one was at first, for a job of several jobs."""
+        return replace(self) if self.remake is None else self.remake()
 
     @property
     def example(self) -> Tensor:
@@ -70,7 +79,7 @@ class Task:
         """What the target is timed on: the example as often as the batch has images, float32 (target_batch, ...)."""
         return torch.cat([self.example] * self.target_batch)
 
-    def judge(self, model: nn.Module, batches: Iterable[Any]) -> float:
+    def score(self, model: nn.Module, batches: Iterable[Any]) -> float:
         """Score of a network in evaluation mode; every module's own mode is put back."""
         with in_mode(model), in_layout(chosen_layout(device_of(model), bf16=None)):  # a user's own score may train
             return float(self.evaluate(model, batches))
@@ -80,7 +89,7 @@ class Task:
         """The search split, dealt to episodes and to finalists; read once, since a loader may shuffle."""
         reseed(self.data.search, 0)
         with seeded(0):
-            return deal(self.data.search)
+            return split_search_set(self.data.search)
 
 
 def load_task(experiment: Experiment) -> Task:
@@ -102,10 +111,16 @@ def load_task(experiment: Experiment) -> Task:
         load_weights(model, Path(weights))
     task = Task(experiment.model, model.to(device), data, weights is not None, arguments=arguments)
     task.target_batch = experiment.target_batch
+    task.remake = lambda: load_task(experiment)
     if weights is not None:
         task.weights_origin = origin
     check_task(task)
     return task
+
+
+def has_data_of_python(experiment: Experiment) -> bool:
+    """Whether a run's data was handed over in Python, so that no command has it."""
+    return experiment.data == _LOADERS
 
 
 def example_of_shape(shape: str) -> Tensor:
@@ -135,7 +150,7 @@ def shipped_weights(model: str, data: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def deal(batches: Iterable[Any]) -> tuple[list[Any], list[Any]]:
+def split_search_set(batches: Iterable[Any]) -> tuple[list[Any], list[Any]]:
     """The search split, dealt: three fifths score episodes, two fifths compare finalists.
 
     The best of hundreds of scores is optimistic on the images that it was the best on; finalists are compared on

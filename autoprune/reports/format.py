@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from autoprune.cost.metrics import METRICS, metric_of
+from autoprune.foundations.numbers import NONE, count, milliseconds
+
 __all__ = [
-    "COST_NAMES",
     "MINUS",
     "NONE",
     "TIMES",
     "cost",
+    "cost_name",
     "count",
     "duration",
     "flat",
+    "has_prefixes",
+    "how_by_default",
+    "is_metered",
     "milliseconds",
     "percent",
     "plain",
@@ -20,19 +26,10 @@ __all__ = [
     "share",
 ]
 
-NONE = "\N{EN DASH}"  # in place of a figure that was not measured
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
-COST_NAMES = {
-    "latency": "latency in ms",
-    "flops": "multiply-accumulates",
-    "params": "parameters",
-    "energy": "energy in mJ",
-    "accuracy_drop": "accuracy on the search split",
-}
-
-_SI = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_ACCURACY_DROP = "accuracy_drop"  # no metric: what a bisection by accuracy limits, a fraction
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
@@ -55,42 +52,39 @@ def share(value: float | None, whole: float | None) -> str:
     return f"{100 * value / whole:.0f} %"
 
 
-def milliseconds(value: float | None) -> str:
-    """Milliseconds with three significant digits, without the unit: 0.36123 -> `0.361`, 1234.5 -> `1234`."""
-    if value is None:
-        return NONE
-    magnitude = abs(value)
-    digits = 3 if magnitude < 1 else 2 if magnitude < 10 else 1 if magnitude < 100 else 0
-    return f"{value:.{digits}f}"
-
-
-def count(value: float | None) -> str:
-    """A number of operations or parameters: 40551360 -> `40.6 M`, 9e6 -> `9.00 M`, 512 -> `512`."""
-    if value is None:
-        return NONE
-    for size, letter in _SI:
-        if abs(value) >= 0.9995 * size:
-            amount = value / size
-            digits = 2 if abs(amount) < 9.995 else 1 if abs(amount) < 99.95 else 0
-            return f"{amount:.{digits}f} {letter}"
-    return f"{value:.4g}"
-
-
 def cost(value: float | None, kind: str | None) -> str:
     """A cost with its unit, by the budget's kind: `0.361 ms`, `20.3 M MACs`, `67.1 k parameters`, `1.24 mJ`.
 
-    What a budget on a drop of accuracy limits is an accuracy, in percent.
+    What a budget on a drop of accuracy limits is an accuracy, in percent. A kind that is not installed here has no
+    unit.
     """
     if value is None:
         return NONE
-    if kind == "latency":
-        return f"{milliseconds(value)} ms"
-    if kind == "energy":
-        return f"{value:.4g} mJ"
-    if kind == "accuracy_drop":
+    if kind == _ACCURACY_DROP:
         return percent(value)
-    unit = {"flops": " MACs", "params": " parameters"}.get(kind or "", "")
-    return f"{count(value)}{unit}"
+    return metric_of(kind).text(value) if kind in METRICS and kind is not None else count(value)
+
+
+def cost_name(kind: str) -> str:
+    """What a budget of a kind limits, with its unit: `latency in ms`; the kind itself if it is not installed here."""
+    if kind == _ACCURACY_DROP:
+        return "accuracy on the search split"
+    return metric_of(kind).label if kind in METRICS else kind
+
+
+def has_prefixes(kind: str) -> bool:
+    """Whether large costs of a kind are written with k, M, G."""
+    return metric_of(kind).prefixes if kind in METRICS else True
+
+
+def is_metered(kind: str) -> bool:
+    """Whether a budget of a kind has the device's counter of energy read."""
+    return metric_of(kind).metered if kind in METRICS else False
+
+
+def how_by_default(kind: str) -> str:
+    """How costs of a kind are known where nothing else is said: `measured`, `counted` or `modelled`."""
+    return metric_of(kind).how if kind in METRICS else "counted"
 
 
 def duration(seconds: float | None) -> str:

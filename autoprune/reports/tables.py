@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from autoprune.reports.format import (
-    COST_NAMES,
     NONE,
     TIMES,
     cost,
+    cost_name,
     count,
     duration,
+    is_metered,
     milliseconds,
     percent,
     points,
@@ -113,7 +114,7 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
     budget, lines = content.budget, []
     met = {True: "met", False: "NOT met", None: "not measured"}[budget.met]
     lines.append(
-        f"budget: {COST_NAMES.get(budget.kind, budget.kind)}, requested {budget.requested or NONE}, limit "
+        f"budget: {cost_name(budget.kind)}, requested {budget.requested or NONE}, limit "
         f"{cost(budget.limit, budget.kind)}, measured {cost(budget.measured, budget.kind)}: {met}{_over(content)}"
     )
     if content.speedup is not None:
@@ -133,7 +134,7 @@ def _energy(report: Report) -> str | None:
     """Energy of one call, if a sensor measured it or the budget limits it; otherwise a modelled figure is not shown."""
     dense, small = report.dense, report.finetuned
     measured = (small.energy_label or "").startswith("measured")
-    if small.energy_mj is None or not (measured or report.budget.kind == "energy"):
+    if small.energy_mj is None or not (measured or is_metered(report.budget.kind)):
         return None
     was = f", dense {cost(dense.energy_mj, 'energy')}" if dense.energy_mj is not None else ""
     return f"energy of one call: {cost(small.energy_mj, 'energy')}{was}, {small.energy_label}"

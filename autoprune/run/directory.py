@@ -41,7 +41,7 @@ class RunDir:
         path: The folder; made if it is missing.
         experiment: The resolved settings.
         resume: Go on with a run that exists; its settings must be the same.
-        overwrite: Replace a run that exists. The old one goes when the new one `stands`.
+        overwrite: Replace a run that exists. The old one goes when the new one is marked as started.
         device: Fingerprint of the target, recorded beside the environment.
 
     Attributes:
@@ -132,7 +132,7 @@ class RunDir:
             self._lock.close()
             _open.discard(self._place)
 
-    def stands(self) -> None:
+    def mark_started(self) -> None:
         """The run is under way: from now on it is kept whatever happens, and what it replaced is let go."""
         self._fresh = False
         _folder.drop_replaced(self.path)
@@ -184,15 +184,15 @@ class RunDir:
             compute: Returns JSON-able content; called only if the journal lacks the key.
         """
         if key not in self._journal:
-            self.note(key, compute())
+            self.remember(key, compute())
         value: Value = self._journal[key]
         return value
 
-    def noted(self, key: str) -> Any:
+    def recall(self, key: str) -> Any:
         """What the journal holds under a key; None if nothing."""
         return self._journal.get(key)
 
-    def note(self, key: str, value: Any) -> None:
+    def remember(self, key: str, value: Any) -> None:
         """Write a value into the journal, atomically."""
         journal = {**self._journal, key: json.loads(json.dumps(value, allow_nan=False))}
         write_json(self.path / "checkpoint" / "journal.json", journal)

@@ -24,10 +24,7 @@ from autoprune.run.settings import (
     TrainingPlan,
 )
 
-__all__ = ["BUDGETS", "PROGRESSIVE", "Experiment", "option_group"]
-
-PROGRESSIVE = "progressive"
-"""What a run of `autoprune progressive` calls its agent: no other command goes on with it."""
+__all__ = ["BUDGETS", "Experiment", "option_group"]
 
 _TOLD = 8  # faults of one file; further ones are counted
 
@@ -61,7 +58,9 @@ class Experiment(
 
     def default_name(self) -> str:
         """Name of a run that was given none: model, data, budget and agent."""
-        kind, amount = self.budget if self.accuracy_drop is None else ("accuracy-drop", f"{self.accuracy_drop:g}")
+        kind, amount = self.requested_budget
+        if self.accuracy_drop is not None:
+            kind, amount = "accuracy-drop", f"{self.accuracy_drop:g}"
         parts = (self.model.replace(":", "."), self.data.replace(":", "-"), f"{kind}{amount}", self.agent)
         return "-".join("".join(c if c.isalnum() or c in "._-" else "_" for c in part) for part in parts)
 

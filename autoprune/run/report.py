@@ -27,7 +27,7 @@ __all__ = [
     "read_settings_file",
 ]
 
-REPORT_SCHEMA = "autoprune.report/1"
+REPORT_SCHEMA: Literal["autoprune.report/1"] = "autoprune.report/1"
 
 _CONFIG = ConfigDict(frozen=True, extra="allow", populate_by_name=True, allow_inf_nan=False)
 
@@ -38,13 +38,17 @@ class Figures(BaseModel):
     model_config = _CONFIG
 
     accuracy: float | None = Field(default=None, description="top-1 on the test split, a fraction")
-    accuracy_seeds: list[float] | None = Field(default=None, description="the same, one a fine-tuning seed")
     latency_ms: float | None = Field(default=None, description="measured on the target")
     latency_ms_predicted: float | None = Field(default=None, description="by the latency table")
-    flops: float | None = Field(default=None, description="multiply-accumulates of one input")
-    params: float | None = Field(default=None, description="parameters")
+    latency_spread: float | None = Field(default=None, description="of the measured latency, as a share")
+    latency_stable: bool | None = Field(default=None, description="the timing protocol's stopping rule was met")
+    flops: int | float | None = Field(default=None, description="multiply-accumulates of one input")
+    params: int | float | None = Field(default=None, description="parameters")
     energy_mj: float | None = Field(default=None, description="of one call, in millijoules")
     energy_label: str | None = Field(default=None, description="`modelled (...)` or `measured (...)`")
+    accuracy_seeds: list[float] | None = Field(default=None, description="the accuracy, one a fine-tuning seed")
+    accuracy_mean: float | None = Field(default=None, description="mean of these")
+    accuracy_std: float | None = Field(default=None, description="sample standard deviation of these")
 
     @property
     def mean(self) -> float | None:
@@ -77,21 +81,34 @@ class Outcome(BaseModel):
 
 
 class Report(BaseModel):
-    """`report.json`: what came out of a run."""
+    """`report.json`: what came out of a run; written and read by this model.
+
+    The fields are in the order in which the file has them; what is not set is not written.
+    """
 
     model_config = _CONFIG
 
-    schema_: Literal["autoprune.report/1"] = Field(default="autoprune.report/1", alias="schema")
+    schema_: Literal["autoprune.report/1"] = Field(default=REPORT_SCHEMA, alias="schema")
+    model: Any = Field(default=None, description="what the user calls the network")
+    weights: Any = Field(default=None, description="where the dense weights come from")
+    data: Any = Field(default=None, description="name of the data set")
+    decisions: Any = Field(default=None, description="units of the dense network by coupled group and block")
+    images: Any = Field(default=None, description="images by split")
+    target: Any = None
+    device: Any = Field(default=None, description="the target's fingerprint")
+    seed: int | None = None
     dense: Figures = Figures()
     pruned: Figures = Figures()
     finetuned: Figures = Figures()
     baselines: dict[str, Figures] = Field(default_factory=dict)
     budget: Outcome = Outcome()
-    seconds: dict[str, float | None] = Field(default_factory=dict)
-    target: Any = None
+    latency_table: Any = Field(default=None, description="errors of the latency table's predictions")
     agent: str | None = None
-    seed: int | None = None
     episodes: int | None = None
+    score_correlation: Any = Field(default=None, description="Spearman's, of scores before and after fine-tuning")
+    chosen: Any = Field(default=None, description="decision -> kept units of the delivered policy")
+    progressive: Any = Field(default=None, description="how a progressive run came about")
+    seconds: dict[str, float | None] = Field(default_factory=dict)
 
     @field_validator("dense", "pruned", "finetuned", "budget", "baselines", "seconds", mode="before")
     @classmethod
@@ -104,6 +121,10 @@ class Report(BaseModel):
         if not isinstance(value, Mapping):
             return value
         return {name: {} if figures is None else figures for name, figures in value.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `report.json`."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
     @classmethod
     def of(cls, content: Mapping[str, Any], where: str = "the report") -> Report:
@@ -223,7 +244,7 @@ def dense_widths(report: Report, policy: Policy | None) -> dict[str, int]:
     Taken from the report's own `decisions` (name -> units), else from the weights' shapes in the policy's fingerprint
     of the model (a decision is named by its first producer).
     """
-    decisions = (report.model_extra or {}).get("decisions")
+    decisions = report.decisions
     if isinstance(decisions, Mapping):
         return {str(name): width for name, width in decisions.items() if isinstance(width, int)}
     return _widths_of(policy) if policy is not None else {}

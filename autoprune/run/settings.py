@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from autoprune.errors import InputError
 from autoprune.space import checked_kinds
@@ -29,7 +37,7 @@ __all__ = [
     "default_warmup",
 ]
 
-BUDGETS = ("latency", "flops", "params", "energy", "accuracy_drop")
+BUDGETS = ("latency", "flops", "params", "energy", "accuracy_drop", "budget")
 """The settings of which one may be given."""
 
 Value = TypeVar("Value")
@@ -124,6 +132,17 @@ class BudgetSettings(Settings):
         gt=0,
         lt=100,
     )
+    budget: str | None = _setting(None, "a budget of any kind, KIND=AMOUNT; for kinds without an option of their own")
+
+    @field_validator("budget")
+    @classmethod
+    def _budget_names_its_kind(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        kind, sign, amount = (part.strip() for part in value.replace("<=", "=").partition("="))
+        if not (kind and sign and amount):
+            raise ValueError("write KIND=AMOUNT, such as params=50%")
+        return f"{kind}={amount}"
 
     @field_validator("latency", "flops", "params", "energy", mode="before")
     @classmethod
@@ -138,13 +157,27 @@ class BudgetSettings(Settings):
         return self
 
     @property
-    def budget(self) -> tuple[str, str]:
+    def requested_budget(self) -> tuple[str, str]:
         """Kind and amount of the budget, as the user wrote it; half the latency when none was given."""
-        for kind in ("latency", "flops", "params", "energy"):
+        if self.budget is not None:
+            kind, _, amount = self.budget.partition("=")
+            return kind, amount
+        for kind in BUDGETS:
             amount = getattr(self, kind)
-            if amount is not None:
+            if isinstance(amount, str):
                 return kind, amount
         return "latency", "50%"
+
+    def with_amount(self, amount: str) -> dict[str, str]:
+        """The setting that asks for another amount of the same budget."""
+        kind, _ = self.requested_budget
+        return {kind: amount} if self.budget is None else {"budget": f"{kind}={amount}"}
+
+    @model_serializer(mode="wrap")
+    def _without_an_unused_budget(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Files of runs stay as they were before there was `budget`, unless it is used."""
+        content: dict[str, Any] = write(self)
+        return content if self.budget is not None else {k: v for k, v in content.items() if k != "budget"}
 
 
 class SearchSettings(Settings):

@@ -77,14 +77,14 @@ def sub_experiments(experiment: Experiment) -> list[Experiment]:
     >>> [str(e.run_dir) for e in sub_experiments(Experiment(agent="ddpg,optuna", run="a"))]
     ['runs/a/ddpg', 'runs/a/optuna']
     """
-    kind, amounts = experiment.budget
+    _, amounts = experiment.requested_budget
     agents, limits = _split(experiment.agent), _split(amounts)
     if len(agents) == len(limits) == 1:
         return [experiment]
     parts = []
     for agent, amount in itertools.product(agents, limits):
         name = agent if len(limits) == 1 else f"{agent}-{amount.replace('%', '')}"
-        budget = {kind: amount} if experiment.accuracy_drop is None else {}
+        budget = experiment.with_amount(amount) if experiment.accuracy_drop is None else {}
         parts.append(experiment.replace(agent=agent, run=str(experiment.run_dir / name), **budget))
     return parts
 
@@ -125,7 +125,7 @@ def _refuse_another_sweep(folder: Path, experiment: Experiment, *, further: bool
         return
     left_out = {each.run_dir.name for each in sub_experiments(before)}
     left_out -= {each.run_dir.name for each in sub_experiments(experiment)}
-    if left_out or before.budget[0] != experiment.budget[0]:
+    if left_out or before.requested_budget[0] != experiment.requested_budget[0]:
         raise RunError(
             f"{folder} holds {', '.join(sorted(left_out)) or 'runs of another budget'}, too; a sweep that goes on may"
             " get further agents and amounts, and lose none"

@@ -41,8 +41,8 @@ class Scorer:
         self._calibration, self._search = list(calibration), list(search)
         self._evaluate = evaluate
 
-    def __call__(self, choices: Mapping[str, int]) -> float:
-        """Score of the network that keeps so many units of each decision."""
-        small = self._selector.select(kept_units(self._order, choices))
+    def __call__(self, units: Mapping[str, int]) -> float:
+        """Score of the network that keeps so many units of each coupled group and block."""
+        small = self._selector.select(kept_units(self._order, units))
         reestimate_batch_norm(small, self._calibration)
         return float(self._evaluate(small, self._search))

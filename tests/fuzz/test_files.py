@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save
 
 import autoprune
 from autoprune.agents import AgentState, EpisodeRecord
+from autoprune.cost.budget import Budget
 from autoprune.errors import AutopruneError, MissingExtraError
 from autoprune.hardware import LatencyTable
 from autoprune.models import save_weights
@@ -30,7 +31,6 @@ from autoprune.run.directory import RunDir, read_settings
 from autoprune.run.experiment import Experiment
 from autoprune.run.report import read_episodes, read_report
 from autoprune.space import Policy
-from autoprune.space.budget import Budget
 
 INPUTS = {
     "policy": 200, "latency table": 200, "experiment": 150, "report": 200, "page": 100, "picture": 8,
@@ -141,7 +141,7 @@ def use_experiment(path, overrides=None):
     assert Experiment.build(experiment.model_dump()) == experiment
     json.dumps(experiment.model_dump(mode="json"), allow_nan=False)
     assert 0 <= experiment.warmup_episodes <= experiment.episodes
-    Budget.parse(*experiment.budget)
+    Budget.parse(*experiment.requested_budget)
     assert "\0" not in str(experiment.run_dir)
     return experiment
 
@@ -181,10 +181,10 @@ def test_run_journals(valid, folder, data):
     def use():
         experiment, _ = read_settings(run)
         with RunDir(run, experiment, resume=True) as opened:
-            known = opened.noted("granularity")
-            opened.note("more", [1])
+            known = opened.recall("granularity")
+            opened.remember("more", [1])
         with RunDir(run, experiment, resume=True) as opened:
-            assert opened.noted("granularity") == known and opened.noted("more") == [1]
+            assert opened.recall("granularity") == known and opened.recall("more") == [1]
 
     attempt("journal", use)
 

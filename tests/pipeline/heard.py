@@ -1,9 +1,9 @@
 """A listener that keeps what a job says."""
 
-from autoprune.pipeline.reporter import Talk
+from autoprune.pipeline.reporter import Reporter
 
 
-class Heard(Talk):
+class Heard(Reporter):
     def __init__(self):
         super().__init__()
         self.said = []

@@ -1,6 +1,7 @@
 """A budget on energy: kept as the sensor says where there is one, kept by the model and labelled so where not."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,11 @@ from fake_meter import energy_by_formula
 from heard import Heard
 
 import autoprune
-from autoprune.cost.energy import MODELLED, Coefficients
+from autoprune.cost.budget import Budget
+from autoprune.cost.energy import MODELLED, Coefficients, energy_of
 from autoprune.errors import BudgetError, InputError
 from autoprune.graph import analyse
-from autoprune.pipeline.pricing import energy_of
 from autoprune.reports.tables import summary_lines
-from autoprune.space.budget import Budget
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
 
@@ -88,16 +88,16 @@ def test_a_sensor_that_fails_at_the_end_leaves_a_figure_that_says_so(trained, lo
 
 
 def test_a_network_that_missed_does_not_come_back_as_the_uniform_baseline(trained, loaders, monkeypatch) -> None:
-    from autoprune.pipeline.jobs.compress import compress as jobs
+    from autoprune.pipeline.jobs import compress as jobs
 
-    real, timed = jobs.final_timing, []
+    real, timed = jobs.verify, []
 
-    def misses_once(problem, choices, network, uniform, attempt, talk):
-        timings, measured, limit = real(problem, choices, network, uniform, attempt, talk)
+    def misses_once(problem, choices, *more):
+        timings, verdict = real(problem, choices, *more)
         timed.append(dict(choices))
-        return timings, 1.002 * limit if len(timed) == 1 else measured, limit
+        return timings, replace(verdict, measured=1.002 * verdict.limit) if len(timed) == 1 else verdict
 
-    monkeypatch.setattr(jobs, "final_timing", misses_once)
+    monkeypatch.setattr(jobs, "verify", misses_once)
     monkeypatch.setattr(jobs, "tournament", lambda problem, finalists, *_: (finalists[-1], []))  # the last is uniform
     compress(trained, loaders, budget="energy<=60%", finetune_epochs=0)
     assert len(timed) == 2 and timed[1] != timed[0]

@@ -1,5 +1,6 @@
 """A finished network misses its budget: another policy is chosen; when none is left, what was measured is told."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from heard import Heard
 
 import autoprune
 from autoprune.errors import BudgetError
-from autoprune.pipeline.jobs.compress import compress as jobs
+from autoprune.pipeline.jobs import compress as jobs
 
 
 @pytest.fixture
@@ -27,14 +28,14 @@ def misses(monkeypatch):
     """Make the first so many finished networks measure 5 % above the limit; returns the policies that were timed."""
 
     def arrange(number):
-        real, timed = jobs.final_timing, []
+        real, timed = jobs.verify, []
 
-        def final_timing(problem, choices, network, uniform, attempt, talk):
-            timings, measured, limit = real(problem, choices, network, uniform, attempt, talk)
+        def verify(problem, choices, *more):
+            timings, verdict = real(problem, choices, *more)
             timed.append(dict(choices))
-            return timings, 1.05 * limit if len(timed) <= number else measured, limit
+            return timings, replace(verdict, measured=1.05 * verdict.limit) if len(timed) <= number else verdict
 
-        monkeypatch.setattr(jobs, "final_timing", final_timing)
+        monkeypatch.setattr(jobs, "verify", verify)
         return timed
 
     return arrange
@@ -84,16 +85,16 @@ def test_where_nothing_narrower_is_left_the_user_s_budget_and_what_was_measured_
 
 
 def test_when_no_finalist_passes_the_least_that_was_measured_is_told(compress, monkeypatch):
-    from autoprune.pipeline.jobs.compress import compress as jobs
+    from autoprune.pipeline.jobs import search
 
-    real = jobs.prepare
+    real = search.prepare
 
     def strict(*arguments):
         problem = real(*arguments)
-        problem.margin = 0.2
+        problem.state.margin = 0.2
         return problem
 
-    monkeypatch.setattr(jobs, "prepare", strict)
+    monkeypatch.setattr(search, "prepare", strict)
     with pytest.raises(BudgetError, match="could not be met as measured on formula; the least measured is") as caught:
         compress(agent="random")
     assert caught.value.least > 0
@@ -103,9 +104,9 @@ def test_after_a_miss_finalists_must_leave_as_much_as_the_last_session_took_long
     asked, real = [], jobs.within_budget
 
     def within_budget(problem, *arguments, **more):
-        asked.append(problem.margin)
+        asked.append(problem.state.margin)
         found = real(problem, *arguments, **more)
-        assert all(candidate.timing.over <= problem.margin for candidate in found)
+        assert all(candidate.timing.over <= problem.state.margin for candidate in found)
         return found
 
     monkeypatch.setattr(jobs, "within_budget", within_budget)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from autoprune.errors import BudgetError, InputError, RunError
 from autoprune.evaluation import accuracy
 from autoprune.graph import analyse, cut
 from autoprune.models import read_weights
-from autoprune.pipeline.jobs.progressive.current import embedded
+from autoprune.pipeline.jobs.progressive.current import expand_to_dense
 
 STILL = {"step": "25%", "finetune_epochs": 1, "target": "tiny_job:Formula"}
 
@@ -158,15 +159,15 @@ def test_the_wait_is_bounded_and_the_measurement_taken_all_the_same(trained, loa
 
 
 def test_a_finished_network_that_misses_the_budget_is_pruned_further(trained, loaders, formula, tmp_path, monkeypatch):
-    from autoprune.pipeline.jobs.compress.progressive import job as job
+    from autoprune.pipeline.jobs.progressive import job
 
-    real = job.final_timing
+    real = job.verify
 
-    def missed_once(problem, choices, network, uniform, attempt, talk):
-        timings, measured, limit = real(problem, choices, network, uniform, attempt, talk)
-        return timings, 1.05 * limit if attempt == 0 else measured, limit
+    def missed_once(problem, choices, network, uniform, attempt, reporter):
+        timings, verdict = real(problem, choices, network, uniform, attempt, reporter)
+        return timings, replace(verdict, measured=1.05 * verdict.limit) if attempt == 0 else verdict
 
-    monkeypatch.setattr(job, "final_timing", missed_once)
+    monkeypatch.setattr(job, "verify", missed_once)
     talk = Heard()
     result = progressive(trained, loaders, budget="flops<=75%", finetune_epochs=0, run=tmp_path / "twice", talk=talk)
     assert any("takes 105.0% of the budget as measured; it is pruned further" in said for said in talk.said)
@@ -186,7 +187,7 @@ def test_a_cut_network_in_dense_shapes_is_cut_to_itself_and_computes_the_same(tr
         with torch.no_grad():  # as a training would
             for tensor in small.parameters():
                 tensor.add_(torch.rand(tensor.shape, generator=draw))
-        big = embedded(trained, analysis, kept, small)
+        big = expand_to_dense(trained, analysis, kept, small)
         again = cut(big, analysis, kept)
         assert all(torch.equal(again.state_dict()[n], t) for n, t in small.state_dict().items())
         images = torch.randn(3, 1, 8, 8, generator=draw)
@@ -241,18 +242,20 @@ def test_a_run_that_exists_is_refused(finished, trained, loaders, formula):
 
 
 def test_a_wait_in_an_earlier_turn_of_a_step_is_told(trained, loaders, formula, tmp_path, monkeypatch):
-    from autoprune.pipeline.jobs.compress.progressive import steps as steps
+    from autoprune.pipeline.jobs.progressive import steps
 
     answers = iter([None, "hot", None])  # before the dense network, and in the first turn of the first step
     monkeypatch.setattr("autoprune.hardware.sensors.telemetry.Sensors.throttled", lambda self: next(answers, None))
     monkeypatch.setattr("autoprune.pipeline.jobs.progressive.device_watch._INTERVAL", 0.01)
-    real, measured = steps.Walk._over, []
+    real, measured = steps.ProgressiveSearch._verdict, []
 
     def too_slow_at_first(self, choices, timing):
         measured.append(choices)
-        return real(self, choices, timing) + (0.2 if len(measured) == 2 else 0.0)  # the first is the dense network
+        found = real(self, choices, timing)
+        late = 0.2 if len(measured) == 2 else 0.0  # the first is the dense network
+        return replace(found, measured=found.measured + late * found.limit)
 
-    monkeypatch.setattr(steps.Walk, "_over", too_slow_at_first)
+    monkeypatch.setattr(steps.ProgressiveSearch, "_verdict", too_slow_at_first)
     result = progressive(trained, loaders, budget="flops<=75%", finetune_epochs=0, run=tmp_path / "hot")
     rows = rows_of(tmp_path / "hot")
     assert len(rows[1]["timed"]) > 1 and rows[1]["throttled"]["reason"] == "hot"

@@ -2,7 +2,7 @@
 
 import time
 
-from autoprune.pipeline.finish.stalls import StepWatch
+from autoprune.training.stalls import StepWatch
 
 
 def wait_for(said, count):

@@ -93,7 +93,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, call):
     path, settings, finished = tmp_path / "run", Experiment(), 0
     with pytest.raises(InputError, match="No space left on device"), RunDir(path, settings) as run:
         for episode in range(20):
-            run.note("last", episode)
+            run.remember("last", episode)
             run.append_episode({"episode": episode})
             finished += 1
     monkeypatch.undo()
@@ -103,5 +103,5 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, call):
     assert not [p.name for p in path.rglob("*.tmp")]
     with RunDir(path, settings, resume=True) as run:
         assert [row["episode"] for row in run.episodes()][:finished] == list(range(finished))
-        assert run.noted("last") in (None, finished, finished - 1)
+        assert run.recall("last") in (None, finished, finished - 1)
         assert Path(run.path).exists()

@@ -100,14 +100,14 @@ def test_an_overwritten_run_is_there_until_the_new_one_stands(tmp_path):
     path = tmp_path / "run"
     with RunDir(path, Experiment(seed=1)) as run:
         run.append_episode({"episode": 0})
-        run.stands()
+        run.mark_started()
     with RunDir(path, Experiment(seed=2), overwrite=True) as run:
         assert run.episodes() == []
         run.discard()
     with RunDir(path, Experiment(seed=1), resume=True) as run:
         assert len(run.episodes()) == 1
     with RunDir(path, Experiment(seed=2), overwrite=True) as run:
-        run.stands()
+        run.mark_started()
         run.discard()  # too late
     assert sorted(p.name for p in path.iterdir()) == [".lock", "experiment.yaml"]
 

@@ -12,8 +12,8 @@ from autoprune.run.experiment import Experiment
 from autoprune.run.flags import Flags
 
 if TYPE_CHECKING:
-    from autoprune.pipeline.jobs.lifecycle import Result
-    from autoprune.pipeline.reporter import Talk
+    from autoprune.pipeline.jobs.base import Result
+    from autoprune.pipeline.reporter import Reporter
     from autoprune.pipeline.task import Task
     from autoprune.run.directory import RunDir
 
@@ -32,16 +32,12 @@ def compress(experiment: Experiment, flags: Flags) -> None:
 
 
 def _check(experiment: Experiment) -> None:
-    from autoprune.pipeline.jobs.lifecycle import check_settings
+    from autoprune.pipeline.jobs.registry import compressing
 
-    check_settings(experiment)
+    compressing(experiment).check(experiment)
 
 
-def _job(task: Task, run: RunDir, talk: Talk) -> Result:
-    from autoprune.pipeline.jobs.accuracy_drop import accuracy_drop_job
-    from autoprune.pipeline.jobs.compress import compress_job
-    from autoprune.pipeline.task import load_task
+def _job(task: Task, run: RunDir, reporter: Reporter) -> Result:
+    from autoprune.pipeline.jobs.registry import compressing
 
-    if run.experiment.accuracy_drop is not None:
-        return accuracy_drop_job(run.experiment, run, talk, load_task)
-    return compress_job(task, run, talk)
+    return compressing(run.experiment).run(task, run, reporter)

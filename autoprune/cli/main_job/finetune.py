@@ -29,18 +29,20 @@ def finetune(run: Annotated[Path, typer.Argument(help="folder of a run that has 
 
 def _finetune(experiment: Experiment) -> None:
     from autoprune.cli.screen import Screen, print_result
-    from autoprune.pipeline.jobs.compress import compress_job
-    from autoprune.pipeline.jobs.lifecycle import check_settings, finished_result, opened_run, use_threads
+    from autoprune.foundations.threads import use_threads
+    from autoprune.pipeline.jobs.lifecycle import finished_result, opened_run
+    from autoprune.pipeline.jobs.registry import job_named
     from autoprune.pipeline.task import load_task
     from autoprune.reports import write_html
 
-    check_settings(experiment)
+    job = job_named("compress")
+    job.check(experiment)
     with use_threads(experiment.train_threads):
         screen = Screen()
         with screen.stage("load", "loading the network and its data"):
             task = load_task(experiment)
         with opened_run(experiment, resume=True) as run:
-            result = finished_result(run) or compress_job(task, run, screen)
+            result = finished_result(run) or job.run(task, run, screen)
             if not run.file("report.html").exists():
                 write_html(run.path)
     print_result(result)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from autoprune.cli.main_job.whole_run import whole_runs
 from autoprune.cli.options import experiment_command
-from autoprune.run.experiment import PROGRESSIVE, Experiment
+from autoprune.pipeline.jobs.settings import PROGRESSIVE
+from autoprune.run.experiment import Experiment
 from autoprune.run.flags import Flags
 
 if TYPE_CHECKING:
-    from autoprune.pipeline.jobs.lifecycle import Result
-    from autoprune.pipeline.reporter import Talk
+    from autoprune.pipeline.jobs.base import Result
+    from autoprune.pipeline.reporter import Reporter
     from autoprune.pipeline.task import Task
     from autoprune.run.directory import RunDir
 
@@ -36,12 +36,12 @@ def progressive(experiment: Experiment, flags: Flags) -> None:
 
 
 def _check(experiment: Experiment) -> None:
-    from autoprune.pipeline.jobs.progressive.job import check_progressive
+    from autoprune.pipeline.jobs.registry import job_named
 
-    check_progressive(experiment)
+    job_named(PROGRESSIVE).check(experiment)
 
 
-def _job(task: Task, run: RunDir, talk: Talk) -> Result:
-    from autoprune.pipeline.jobs.progressive.job import progressive_job
+def _job(task: Task, run: RunDir, reporter: Reporter) -> Result:
+    from autoprune.pipeline.jobs.registry import job_named
 
-    return progressive_job(task, run, talk)
+    return job_named(PROGRESSIVE).run(task, run, reporter)

@@ -32,15 +32,16 @@ def search(experiment: Experiment, flags: Flags) -> None:
 
 
 def _check(experiment: Experiment) -> None:
-    from autoprune.pipeline.jobs.lifecycle import check_settings
+    from autoprune.pipeline.jobs.registry import job_named
 
-    check_settings(experiment)
+    job_named("search").check(experiment)
 
 
 def _one(part: Part, flags: Flags) -> None:
     from autoprune.cli.screen import Screen
-    from autoprune.pipeline.jobs.compress import search_job
-    from autoprune.pipeline.jobs.lifecycle import opened_run, use_threads
+    from autoprune.foundations.threads import use_threads
+    from autoprune.pipeline.jobs.lifecycle import opened_run
+    from autoprune.pipeline.jobs.registry import job_named
     from autoprune.pipeline.task import load_task
 
     experiment = part.experiment
@@ -49,5 +50,5 @@ def _one(part: Part, flags: Flags) -> None:
         with screen.stage("load", "loading the network and its data"):
             task = load_task(experiment)
         with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as run:
-            search_job(task, run, screen)
+            job_named("search").run(task, run, screen)
             typer.echo(f"policy: {run.file('policy.json')}   (autoprune finetune {run.path})")

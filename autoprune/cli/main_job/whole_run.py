@@ -12,15 +12,15 @@ from autoprune.run.flags import Flags
 from autoprune.run.sweep import Part, parts_of
 
 if TYPE_CHECKING:
-    from autoprune.pipeline.jobs.lifecycle import Result
-    from autoprune.pipeline.reporter import Talk
+    from autoprune.pipeline.jobs.base import Result
+    from autoprune.pipeline.reporter import Reporter
     from autoprune.pipeline.task import Task
     from autoprune.run.directory import RunDir
 
 __all__ = ["again", "checked_parts", "whole_runs"]
 
 Check = Callable[[Experiment], None]
-Job = Callable[["Task", "RunDir", "Talk"], "Result"]
+Job = Callable[["Task", "RunDir", "Reporter"], "Result"]
 
 
 def whole_runs(experiment: Experiment, flags: Flags, check: Check, job: Job) -> None:
@@ -57,7 +57,8 @@ def checked_parts(experiment: Experiment, flags: Flags, check: Check) -> Iterato
 
 def _one(part: Part, flags: Flags, job: Job) -> None:
     from autoprune.cli.screen import Screen, print_result
-    from autoprune.pipeline.jobs.lifecycle import finished_result, opened_run, use_threads
+    from autoprune.foundations.threads import use_threads
+    from autoprune.pipeline.jobs.lifecycle import finished_result, opened_run
     from autoprune.pipeline.load import export_run
     from autoprune.pipeline.task import load_task
     from autoprune.reports import write_html

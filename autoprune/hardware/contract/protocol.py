@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from autoprune.errors import InputError, TargetError, one_line
 
-__all__ = ["Measurement", "Protocol", "settled", "summarise"]
+__all__ = ["Measurement", "Protocol", "TimingPlan", "settled", "summarise"]
 
 _KEPT_CONDITIONS = ("blocks", "preemptions", "page_faults", "stolen_ticks", "load")
 _KEPT = 3  # the smallest blocks that must agree; their median is the value
@@ -66,6 +66,25 @@ class Protocol:
     def to_json(self) -> dict[str, Any]:
         """The fields by name."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class TimingPlan:
+    """How whole networks are timed to be compared.
+
+    Attributes:
+        protocol: In each process.
+        passes: Processes, one after the other; the least latency of each network counts.
+        most: Processes at most where these do not agree.
+    """
+
+    protocol: Protocol = Protocol()
+    passes: int = 1
+    most: int = 1
+
+    def metered(self, seconds: float) -> TimingPlan:
+        """The same, each network also called for so many seconds under the device's counter of energy."""
+        return replace(self, protocol=replace(self.protocol, meter=seconds))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from autoprune.graph import analyse
 from autoprune.hardware import TARGETS, Measurement, Protocol, Target, get_target
 from autoprune.hardware.contract.target import Timer
 from autoprune.models.sizes import parameter_count
-from autoprune.pipeline.reporter import Silent, Talk
+from autoprune.pipeline.reporter import Reporter, Silent
 
 __all__ = ["BENCH_SCHEMA", "EVERY", "Subject", "bench", "bench_subject", "chosen_targets"]
 
@@ -67,7 +67,7 @@ def bench(
     threads: int = 1,
     test: Iterable[Any] | None = None,
     evaluate: Evaluate | None = None,
-    talk: Talk | None = None,
+    talk: Reporter | None = None,
 ) -> dict[str, Any]:
     """Compare a dense and a pruned network on several targets.
 
@@ -109,7 +109,7 @@ def chosen_targets(names: Sequence[str], threads: int) -> list[Target]:
     return list({target.spec: target for target in targets}.values())
 
 
-def bench_subject(subject: Subject, targets: Sequence[Target], repetitions: int, talk: Talk) -> dict[str, Any]:
+def bench_subject(subject: Subject, targets: Sequence[Target], repetitions: int, reporter: Reporter) -> dict[str, Any]:
     """Everything that can be said about a subject, as JSON values.
 
     Raises:
@@ -127,11 +127,11 @@ def bench_subject(subject: Subject, targets: Sequence[Target], repetitions: int,
         if missing[spec] is not None:
             rows[spec] = {"available": False, "reason": missing[spec]}
             continue
-        with talk.stage("bench", f"timing on {spec}", repetitions) as bar:
+        with reporter.stage("bench", f"timing on {spec}", repetitions) as bar:
             rows[spec] = _timed(subject, target, repetitions, bar)
     if not any("dense" in row for row in rows.values()):
         raise TargetError("none of the targets could time it: " + _listed({n: r["reason"] for n, r in rows.items()}))
-    with talk.stage("score", "scoring and weighing the networks"):
+    with reporter.stage("score", "scoring and weighing the networks"):
         networks = {name: _figures(subject, network) for name, network in subject.networks.items()}
     return {
         "schema": BENCH_SCHEMA,

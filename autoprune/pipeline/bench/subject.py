@@ -15,10 +15,9 @@ from autoprune.foundations.references import is_reference
 from autoprune.graph import analyse
 from autoprune.models import ZOO, load_weights
 from autoprune.pipeline.bench.compare import Subject
-from autoprune.pipeline.jobs.lifecycle import has_data_of_python
 from autoprune.pipeline.load import dense_model
 from autoprune.pipeline.load import load as load_small
-from autoprune.pipeline.task import example_of_shape, load_task, model_of_shape
+from autoprune.pipeline.task import example_of_shape, has_data_of_python, load_task, model_of_shape
 from autoprune.run.directory import is_run, read_settings
 from autoprune.run.experiment import Experiment
 from autoprune.space import Policy

@@ -1,4 +1,4 @@
-"""The content of report.json: the same figures for every network that was compared."""
+"""The report of a finished job: the same figures for every network that was compared."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from typing import Any
 
 from torch import nn
 
+from autoprune.cost.metrics import Timing, Verdict
 from autoprune.models.sizes import parameter_count
 from autoprune.pipeline.finish.fine_tuning import reported_score
 from autoprune.pipeline.problem import Problem
-from autoprune.pipeline.search.sessions import Timing
+from autoprune.run.report import REPORT_SCHEMA, Figures, Outcome, Report
 
-__all__ = ["REPORT_SCHEMA", "Entry", "make_report"]
-
-REPORT_SCHEMA = "autoprune.report/1"
+__all__ = ["Compared", "make_report"]
 
 
 @dataclass(frozen=True)
-class Entry:
+class Compared:
     """One row of the comparison.
 
     Attributes:
@@ -34,68 +33,68 @@ class Entry:
     timing: Timing
 
 
-def make_report(problem: Problem, entries: Mapping[str, Entry], measured: float, limit: float) -> dict[str, Any]:
-    """Everything that came out, as JSON values; scores every network on the test split.
+def make_report(problem: Problem, rows: Mapping[str, Compared], verdict: Verdict) -> Report:
+    """Everything that came out; scores every network on the test split.
 
     Args:
         problem: What was searched.
-        entries: `dense`, `pruned`, `finetuned`, and baselines by name.
-        measured: What the delivered network costs, in the budget's unit, as measured.
-        limit: What the budget allows.
+        rows: `dense`, `pruned`, `finetuned`, and baselines by name.
+        verdict: The delivered network held against the budget.
     """
-    rows = {name: _figures(problem, entry) for name, entry in entries.items()}
-    table = problem.table
-    return {
-        "schema": REPORT_SCHEMA,
-        "model": problem.task.name,
-        "weights": problem.task.weights_origin,
-        "data": problem.task.data.name,
-        "decisions": problem.space.units({}),
-        "images": dict(problem.task.data.counts),
-        "target": problem.target.name,
-        "device": problem.target.fingerprint(),
-        "seed": problem.experiment.seed,
-        "dense": rows.pop("dense"),
-        "pruned": rows.pop("pruned"),
-        "finetuned": rows.pop("finetuned"),
-        "baselines": rows,
-        "budget": {
-            "kind": problem.budget.kind,
-            "requested": problem.budget.requested,
-            "limit": limit,
-            "measured": measured,
-            "met": measured <= limit,
-        },
-        "latency_table": None if table is None else table.error_figures(),
-    }
+    figures = {name: _figures(problem, row) for name, row in rows.items()}
+    task, budget, table = problem.task, problem.budget, problem.table
+    return Report(
+        schema=REPORT_SCHEMA,
+        model=task.name,
+        weights=task.weights_origin,
+        data=task.data.name,
+        decisions=problem.space.units({}),
+        images=dict(task.data.counts),
+        target=problem.target.name,
+        device=problem.target.fingerprint(),
+        seed=problem.experiment.seed,
+        dense=figures.pop("dense"),
+        pruned=figures.pop("pruned"),
+        finetuned=figures.pop("finetuned"),
+        baselines=figures,
+        budget=Outcome(
+            kind=budget.kind,
+            requested=budget.requested,
+            limit=verdict.limit,
+            measured=verdict.measured,
+            met=verdict.met,
+        ),
+        latency_table=None if table is None else table.error_figures(),
+    )
 
 
-def _energy(problem: Problem, entry: Entry, choices: Mapping[str, int]) -> dict[str, Any]:
-    """Energy of one call: as measured in the final session where there is a sensor, else by the cost model."""
-    if entry.timing.energy_mj is not None:
-        return {"energy_mj": entry.timing.energy_mj, "energy_label": f"measured ({entry.timing.energy_source})"}
-    model = problem.energy
-    return {"energy_mj": model.cost(choices), "energy_label": model.label_of_prediction}
-
-
-def _figures(problem: Problem, entry: Entry) -> dict[str, Any]:
-    scores = [reported_score(problem.task, network, problem.task.data.test) for network in entry.networks]
-    choices = dict(entry.choices or {})
-    predicted = problem.costs["latency"].cost(choices) if "latency" in problem.costs else None
-    figures: dict[str, Any] = {
-        "accuracy": scores[0],
-        "latency_ms": entry.timing.ms,
-        "latency_ms_predicted": predicted,
-        "latency_spread": entry.timing.spread,
-        "latency_stable": entry.timing.stable,
-        "flops": int(problem.costs["flops"].cost(choices)),
-        "params": parameter_count(entry.networks[0]),
-        **_energy(problem, entry, choices),
-    }
+def _figures(problem: Problem, row: Compared) -> Figures:
+    scores = [reported_score(problem.task, network, problem.task.data.test) for network in row.networks]
+    choices, costs = dict(row.choices or {}), problem.state.costs
+    energy, label = _energy(problem, row.timing, choices)
+    seeds: dict[str, Any] = {}
     if len(scores) > 1:
-        figures |= {
+        seeds = {
             "accuracy_seeds": scores,
             "accuracy_mean": statistics.fmean(scores),
             "accuracy_std": statistics.stdev(scores),
         }
-    return figures
+    return Figures(
+        accuracy=scores[0],
+        latency_ms=row.timing.ms,
+        latency_ms_predicted=costs["latency"].cost(choices) if "latency" in costs else None,
+        latency_spread=row.timing.spread,
+        latency_stable=row.timing.stable,
+        flops=int(costs["flops"].cost(choices)),
+        params=parameter_count(row.networks[0]),
+        energy_mj=energy,
+        energy_label=label,
+        **seeds,
+    )
+
+
+def _energy(problem: Problem, timing: Timing, choices: Mapping[str, int]) -> tuple[float, str]:
+    """Energy of one call and its label: measured in the final session where there is a sensor, else modelled."""
+    if timing.energy_mj is not None:
+        return timing.energy_mj, f"measured ({timing.energy_source})"
+    return problem.energy.cost(choices), problem.energy.label_of_prediction

@@ -8,20 +8,24 @@ the accuracy on the search split; the test split is touched once, for the networ
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from autoprune.errors import BudgetError
 from autoprune.foundations.files import replacing, write_json
-from autoprune.pipeline.jobs.compress import compress_job
-from autoprune.pipeline.jobs.lifecycle import Result, opened_run
-from autoprune.pipeline.reporter import Talk
+from autoprune.pipeline.jobs.base import Job, Result
+from autoprune.pipeline.jobs.compress import CompressJob
+from autoprune.pipeline.jobs.lifecycle import check_settings, opened_run
+from autoprune.pipeline.jobs.settings import OF_SEARCH
+from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
+from autoprune.run.report import Outcome, Report
+from autoprune.run.stopwatch import seconds_of
 
-__all__ = ["STEPS", "accuracy_drop_job"]
+__all__ = ["STEPS", "AccuracyDropJob"]
 
 STEPS = 5  # jobs; the answer is within 100 % / 2**5 of the dense latency
 
@@ -35,33 +39,40 @@ _TAKEN_OVER = (
 )
 
 
-def accuracy_drop_job(experiment: Experiment, run: RunDir, talk: Talk, load: Callable[[Experiment], Task]) -> Result:
-    """Find the least latency budget whose network loses no more than `experiment.accuracy_drop` points.
+class AccuracyDropJob(Job):
+    """Find the least latency budget whose network loses no more than `accuracy_drop` points on the search split.
 
-    Args:
-        experiment: With `accuracy_drop` in percentage points, on the search split.
-        run: Its folder; the steps are runs below `steps/`.
-        talk: Who watches.
-        load: Makes a fresh task for a step.
-
-    Raises:
-        BudgetError: If no faster network loses so little.
+    The steps are runs below the run's `steps/`.
     """
-    drop = float(experiment.accuracy_drop or 0.0)
-    low, high = 0, 100
-    for _ in range(STEPS):
-        share = (low + high) // 2
-        outcome = run.once(f"step {share}", lambda share=share: _step(experiment, run, share, talk, load))  # type: ignore[misc]
-        run.stands()
-        kept = outcome["score"] is not None and outcome["score"] >= outcome["dense"] - drop / 100
-        talk.say(f"latency {share}%: {_told(outcome)}, {'within' if kept else 'not within'} {drop:g} points")
-        low, high = (low, share) if kept else (share, high)
-    if high == 100:
-        raise BudgetError(
-            f"no network of at most {low}% of the dense latency loses as little as {drop:g} points on the search split;"
-            " allow a larger drop, or more --finetune-epochs"
-        )
-    return _finish(experiment, run, high, talk, load)
+
+    name = "accuracy-drop"
+    settings = OF_SEARCH
+
+    def check(self, experiment: Experiment) -> None:
+        """Agent and target must be there."""
+        check_settings(experiment)
+
+    def run(self, task: Task, run: RunDir, reporter: Reporter) -> Result:
+        """Halve the range of latency budgets that may be the answer, a whole job at a time.
+
+        Raises:
+            BudgetError: If no faster network loses so little.
+        """
+        drop = float(run.experiment.accuracy_drop or 0.0)
+        low, high = 0, 100
+        for _ in range(STEPS):
+            share = (low + high) // 2
+            outcome = run.once(f"step {share}", lambda share=share: _step(task, run, share, reporter))  # type: ignore[misc]
+            run.mark_started()
+            kept = outcome["score"] is not None and outcome["score"] >= outcome["dense"] - drop / 100
+            reporter.say(f"latency {share}%: {_told(outcome)}, {'within' if kept else 'not within'} {drop:g} points")
+            low, high = (low, share) if kept else (share, high)
+        if high == 100:
+            raise BudgetError(
+                f"no network of at most {low}% of the dense latency loses as little as {drop:g} points on the search"
+                " split; allow a larger drop, or more --finetune-epochs"
+            )
+        return _finish(task, run, high, reporter)
 
 
 def _told(outcome: dict[str, Any]) -> str:
@@ -74,7 +85,7 @@ def _seconds(run: RunDir, chosen: int, last: Mapping[str, float]) -> dict[str, f
     """Seconds by stage of all steps together; those of the chosen one as its last report has them."""
     total = dict(last)
     for share in range(1, 100):
-        outcome = run.noted(f"step {share}") if share != chosen else None
+        outcome = run.recall(f"step {share}") if share != chosen else None
         for stage, seconds in ((outcome or {}).get("seconds") or {}).items():
             total[stage] = round(total.get(stage, 0.0) + seconds, 3)
     return total
@@ -100,40 +111,42 @@ def _like(run: RunDir) -> Path | None:
     return done[0].parent if done else None
 
 
-def _step(
-    experiment: Experiment, run: RunDir, share: int, talk: Talk, load: Callable[[Experiment], Task]
-) -> dict[str, Any]:
+def _step(task: Task, run: RunDir, share: int, reporter: Reporter) -> dict[str, Any]:
     """One job, whose report's accuracies are those on the search split."""
-    step = _experiment(experiment, run, share)
-    with talk.stage("load", f"loading the network and its data for latency {share}%"):
-        task = load(step)
-    task.data = dataclasses.replace(task.data, test=task.data.search)
-    try:
-        with opened_run(step, resume=True, like=_like(run)) as opened:
-            report = compress_job(task, opened, talk).report
-    except BudgetError as error:
-        return {"score": None, "dense": None, "reason": str(error), "seconds": talk.seconds}
+    step = _experiment(run.experiment, run, share)
+    with reporter.stage("load", f"loading the network and its data for latency {share}%"):
+        fresh = task.fresh()
+    fresh.data = dataclasses.replace(fresh.data, test=fresh.data.search)
+    with opened_run(step, resume=True, like=_like(run)) as opened:
+        try:
+            report = CompressJob().run(fresh, opened, reporter).report
+        except BudgetError as error:
+            opened.discard()
+            return {"score": None, "dense": None, "reason": str(error), "seconds": seconds_of(opened)}
     scores = {"score": report["finetuned"]["accuracy"], "dense": report["dense"]["accuracy"]}
     return {**scores, "reason": None, "seconds": report["seconds"]}
 
 
-def _finish(experiment: Experiment, run: RunDir, share: int, talk: Talk, load: Callable[[Experiment], Task]) -> Result:
+def _finish(task: Task, run: RunDir, share: int, reporter: Reporter) -> Result:
     """Report on the step that is chosen once more, now on the test split; everything it did is read back."""
-    step = _experiment(experiment, run, share)
-    outcome = run.noted(f"step {share}")
+    drop = float(run.experiment.accuracy_drop or 0.0)
+    step = _experiment(run.experiment, run, share)
+    outcome = run.recall(f"step {share}")
     with opened_run(step, resume=True) as opened:
-        result = compress_job(load(step), opened, talk)
+        result = CompressJob().run(task.fresh(), opened, reporter)
         for name in _TAKEN_OVER:
             with replacing(run.file(name)) as temporary:
                 temporary.write_bytes(opened.file(name).read_bytes())
-    budget = {
-        "kind": "accuracy_drop",
-        "requested": f"{experiment.accuracy_drop:g}",
-        "limit": outcome["dense"] - float(experiment.accuracy_drop or 0.0) / 100,
-        "measured": outcome["score"],
-        "met": True,
-        "latency": result.report["budget"],
-    }
-    report = {**result.report, "budget": budget, "seconds": _seconds(run, share, result.report["seconds"])}
+    inner = Report.of(result.report)
+    budget = Outcome(
+        kind="accuracy_drop",
+        requested=f"{drop:g}",
+        limit=outcome["dense"] - drop / 100,
+        measured=outcome["score"],
+        met=True,
+        latency=inner.budget,
+    )
+    seconds = _seconds(run, share, result.report["seconds"])
+    report = inner.model_copy(update={"budget": budget, "seconds": seconds}).to_json()
     write_json(run.file("report.json"), report)
     return Result(result.model, result.policy, report, run.path)

@@ -1,53 +1,31 @@
-"""What stands around a job: settings that are refused, the run's folder, threads, what a finished run gives back."""
+"""What stands around a job: settings that are refused, the run's folder, what a finished run gives back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
 
 from autoprune import agents
+from autoprune.cost.budget import Budget
 from autoprune.errors import BudgetError, Interrupted, RunError
 from autoprune.foundations.files import read_json, replacing
 from autoprune.pipeline.device import target_of
+from autoprune.pipeline.finish.deliver import Result
+from autoprune.pipeline.jobs.registry import JOBS
+from autoprune.pipeline.task import has_data_of_python
 from autoprune.run.directory import RunDir, read_settings
-from autoprune.run.experiment import PROGRESSIVE, Experiment
+from autoprune.run.experiment import Experiment
 from autoprune.space import Policy
-from autoprune.space.budget import Budget
 
 __all__ = [
     "Result",
     "check_settings",
+    "check_target",
     "finished_result",
-    "has_data_of_python",
     "opened_run",
     "require_search",
-    "use_threads",
 ]
-
-_LOADERS = "loaders"  # how a run calls the data that `autoprune.compress` was given; no command knows such a name
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a compression gives back.
-
-    Attributes:
-        model: The small, fine-tuned network in evaluation mode.
-        policy: What was cut, with what it was predicted and measured to do.
-        report: The content of report.json.
-        run: The run's folder; None if nothing was kept.
-    """
-
-    model: nn.Module
-    policy: Policy
-    report: dict[str, Any]
-    run: Path | None = None
 
 
 def check_settings(experiment: Experiment) -> None:
@@ -58,7 +36,17 @@ def check_settings(experiment: Experiment) -> None:
         TargetError: If the target is not available on this machine.
     """
     agents.get(experiment.agent)
-    Budget.parse(*experiment.budget)
+    check_target(experiment)
+
+
+def check_target(experiment: Experiment) -> None:
+    """The same of a job without an agent.
+
+    Raises:
+        InputError: If the budget or the target cannot be what is meant.
+        TargetError: If the target is not available on this machine.
+    """
+    Budget.parse(*experiment.requested_budget)
     target_of(experiment).require()
 
 
@@ -100,17 +88,6 @@ def _inherit(run: RunDir, like: Path) -> None:
                 temporary.write_bytes(source.read_bytes())
 
 
-@contextmanager
-def use_threads(count: int | None) -> Iterator[None]:
-    """Train and score with so many threads; all of them if not given."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def finished_result(run: RunDir) -> Result | None:
     """The result of a run that is done; None if it is not."""
     report = run.file("report.json")  # written last
@@ -119,11 +96,6 @@ def finished_result(run: RunDir) -> Result | None:
     from autoprune.pipeline.load import load
 
     return Result(load(run.path), Policy.load(run.file("policy.json")), read_json(report, "report"), run.path)
-
-
-def has_data_of_python(experiment: Experiment) -> bool:
-    """Whether a run's data was handed over in Python, so that no command has it."""
-    return experiment.data == _LOADERS
 
 
 def require_search(path: Path) -> Experiment:
@@ -139,9 +111,9 @@ def require_search(path: Path) -> Experiment:
             f"{path} was made from Python, with data that no command has;"
             " go on with autoprune.compress(..., run=..., resume=True)"
         )
-    if experiment.agent == PROGRESSIVE:
+    if experiment.agent in JOBS:  # a job without an agent names itself there
         raise RunError(
-            f"{path} was fine-tuned on its way; `autoprune progressive --run {name} --resume` goes on with it"
+            f"{path} was fine-tuned on its way; `autoprune {experiment.agent} --run {name} --resume` goes on with it"
         )
     if experiment.accuracy_drop is not None and not (path / "report.json").exists():
         raise RunError(

@@ -10,8 +10,9 @@ from autoprune.hardware import DeviceTable, LatencyTable, Target
 from autoprune.hardware.grid.probing import probe
 from autoprune.hardware.tables.device_table import check_fingerprint
 from autoprune.pipeline.device import target_of
-from autoprune.pipeline.problem import profiled, space_for
-from autoprune.pipeline.reporter import Talk
+from autoprune.pipeline.pricing import profiled
+from autoprune.pipeline.problem import space_for
+from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import load_task
 from autoprune.run.experiment import Experiment
 
@@ -23,39 +24,39 @@ def unfinished(out: Path) -> Path:
     return out.with_name(f"{out.name}.part")
 
 
-def profile_job(experiment: Experiment, out: Path, talk: Talk) -> LatencyTable:
+def profile_job(experiment: Experiment, out: Path, reporter: Reporter) -> LatencyTable:
     """Profile a model, going on where an interrupted profile stopped; the table is written to `out`.
 
     Args:
         experiment: Model, data, target, granularity, seed and device table.
         out: The latency table's file.
-        talk: Reporter for progress and messages.
+        reporter: Reporter for progress and messages.
 
     Raises:
         InputError: If `out` cannot be the table's file, or what is known already was measured elsewhere.
         TargetError: If the target is not available on this machine.
     """
-    target = _checked_target(experiment, out, talk)
-    with talk.stage("load", "loading the network and its data"):
+    target = _checked_target(experiment, out, reporter)
+    with reporter.stage("load", "loading the network and its data"):
         task = load_task(experiment)
-    with talk.stage("analyse", f"analysing {task.name}"):
+    with reporter.stage("analyse", f"analysing {task.name}"):
         analysis = analyse(task.model, task.example)
     part = unfinished(out)
     begun = _begun(part, target)
     if experiment.granule is None:
-        with talk.stage("profile", f"probing widths on {target.name}"):
+        with reporter.stage("profile", f"probing widths on {target.name}"):
             found = probe(target)
-        talk.say(f"granule of {target.name}: {found.granule} channels ({found.reason})")
-    with talk.stage("analyse", f"laying out what may go in {task.name}"):
+        reporter.say(f"granule of {target.name}: {found.granule} channels ({found.reason})")
+    with reporter.stage("analyse", f"laying out what may go in {task.name}"):
         space = space_for(experiment, analysis, target, experiment.granule, task.name)
-    with talk.stage("profile", f"measuring layers on {target.name}") as bar:
+    with reporter.stage("profile", f"measuring layers on {target.name}") as bar:
         table = profiled(task, experiment, target, analysis, space, part, begun, bar)
     table.save(out)
     part.unlink(missing_ok=True)
     return table
 
 
-def _checked_target(experiment: Experiment, out: Path, talk: Talk) -> Target:
+def _checked_target(experiment: Experiment, out: Path, reporter: Reporter) -> Target:
     """The target, once everything is refused that can be before minutes of work."""
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; name a file")
@@ -65,7 +66,7 @@ def _checked_target(experiment: Experiment, out: Path, talk: Talk) -> Target:
     target.require()
     if experiment.table is not None:
         known = DeviceTable.open(experiment.table, target.fingerprint())
-        talk.say(f"{len(known.entries)} layers of this device are known from {experiment.table}")
+        reporter.say(f"{len(known.entries)} layers of this device are known from {experiment.table}")
     return target
 
 

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autoprune import agents
 from autoprune.agents import EpisodeRecord, best
+from autoprune.cost.metrics import Timing
 from autoprune.envs import ScoreMemory, largest_uniform, top_up
 from autoprune.errors import BudgetError
-from autoprune.pipeline.problem import MARGIN, Problem, figure
-from autoprune.pipeline.reporter import Talk
+from autoprune.pipeline.problem import Problem, figure
+from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.search.play import project, uniform_choices
-from autoprune.pipeline.search.sessions import Timing, least_timed, policy_key, time_policies
+from autoprune.pipeline.search.sessions import least_timed, policy_key, time_policies
 
 __all__ = ["Candidate", "uniform_within", "within_budget"]
 
 _BATCH = 6  # policies timed together before the next are looked at
 _ROUNDS = 6  # times that the limit is tightened before the budget is given up
-_ROOM = 0.05  # share of the limit below which what a candidate leaves unspent is not worth another timing
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,24 @@ class Candidate:
 
 
 def within_budget(
-    problem: Problem, records: Sequence[EpisodeRecord], score: ScoreMemory, talk: Talk, *, without: Sequence[str] = ()
+    problem: Problem,
+    records: Sequence[EpisodeRecord],
+    score: ScoreMemory,
+    reporter: Reporter,
+    *,
+    without: Sequence[str] = (),
 ) -> list[Candidate]:
     """The best policies by score that meet the budget as measured, best first.
 
-    Only a latency budget needs measuring. Policies are timed in the order of their scores until enough have met it.
-    If none does, the limit is tightened by the measured error and the best policies are narrowed until they fit it.
+    Only a budget on what is timed needs measuring. Policies are timed in the order of their scores until
+    enough have met it. If none does, the limit is tightened by the measured error and the best policies are narrowed
+    until they fit the new limit.
 
     Args:
         problem: Its limit is tightened in place.
         records: The search's episodes.
         score: Scores policies that the search has not seen.
-        talk: Who watches.
+        reporter: Who watches.
         without: Keys of policies that are out of the running.
 
     Raises:
@@ -56,18 +63,18 @@ def within_budget(
         predicted = [(c, s) for c, s in ranked if problem.cost.cost(c) <= problem.limit]
         passed, timings = _first_that_pass(problem, predicted, wanted)
         if passed:
-            return _filled(problem, passed, score, talk, without)
+            return widen_all(problem, passed, score, reporter, without)
         if timings or turn:  # else the limit was tightened before, and nothing has been tried behind it yet
             over = sorted(t.over for t in timings)[len(timings) // 2] if timings else 1.0
             limit = _tightened(problem, over)
-            talk.say(
+            reporter.say(
                 f"none of {len(timings)} finalists meets the budget as measured (median {over:.1%} of it);"
                 f" limit tightened from {figure(problem.limit)} to {figure(limit)} {problem.cost.unit}"
             )
             if limit < problem.cost.least()[0]:
                 break
             problem.tighten(limit)
-        moved = _moved(problem, [c for c, _ in (ranked or pool)[: 4 * wanted]])
+        moved = project_all(problem, [c for c, _ in (ranked or pool)[: 4 * wanted]])
         ranked = sorted(((c, score(c)) for c in moved if policy_key(c) not in without), key=lambda pair: -pair[1])
     least = least_timed(problem)
     raise BudgetError(
@@ -77,16 +84,21 @@ def within_budget(
     )
 
 
-def _moved(problem: Problem, policies: Sequence[dict[str, int]]) -> list[dict[str, int]]:
-    """Policies narrowed until they fit the limit, each once; in a run of the baseline, the baseline's policy there."""
-    if problem.experiment.agent == "uniform":
+def _is_baseline(problem: Problem) -> bool:
+    """Whether the run is of a baseline, whose policies must stay what its name says."""
+    return agents.get(problem.experiment.agent).is_baseline
+
+
+def project_all(problem: Problem, policies: Sequence[dict[str, int]]) -> list[dict[str, int]]:
+    """Policies moved behind the wall of the limit, each once; in a run of a baseline, the uniform one there."""
+    if _is_baseline(problem):
         return [uniform_choices(problem)]
     return list({policy_key(c): c for c in (project(problem, c) for c in policies)}.values())
 
 
 def _tightened(problem: Problem, over: float) -> float:
     """The limit less the measured error; the least that can be reached is tried before a noisy session ends the job."""
-    limit = problem.limit * min(0.99, problem.margin / max(over, 1e-9))
+    limit = problem.limit * min(0.99, problem.state.margin / max(over, 1e-9))
     least = problem.cost.least()[0]
     return max(limit, least) if problem.limit > 1.001 * least else limit
 
@@ -112,7 +124,7 @@ def _first_that_pass(
 
     Batch by batch; the first batch of which none passes is the last.
     """
-    if problem.budget.kind != "latency":
+    if not problem.metric.timed:
         return [Candidate(c, s, None) for c, s in ranked[:wanted]], []  # counts are exact
     passed: list[Candidate] = []
     timings = []
@@ -121,27 +133,27 @@ def _first_that_pass(
         batch = ranked[start : start + size]
         timed = time_policies(problem, [c for c, _ in batch])
         timings += timed
-        passed += [Candidate(c, s, t) for (c, s), t in zip(batch, timed, strict=True) if t.over <= problem.margin]
+        passed += [Candidate(c, s, t) for (c, s), t in zip(batch, timed, strict=True) if t.over <= problem.state.margin]
         if len(passed) >= wanted or not passed:
             break  # where none of a batch passes, the predictions are too low for the others as well
     return passed[:wanted], timings
 
 
-def _filled(
-    problem: Problem, passed: Sequence[Candidate], score: ScoreMemory, talk: Talk, without: Sequence[str]
+def widen_all(
+    problem: Problem, passed: Sequence[Candidate], score: ScoreMemory, reporter: Reporter, without: Sequence[str]
 ) -> list[Candidate]:
     """The candidates, those that leave much of the limit unspent grown until it is spent, where that scores better.
 
     A policy is priced by prediction and admitted by measurement: where it measures faster than predicted, and where
     an agent stopped short, the difference is accuracy given away. What is grown has to pass the measurement as well,
-    and may be grown again, since that measurement has corrected the prediction. The uniform baseline stays what its
-    name says. Every attempt goes another way, a little less far: the last may have measured too slow.
+    and may be grown again, since that measurement has corrected the prediction. A baseline stays what its name
+    says. Every attempt goes another way, a little less far: the last may have measured too slow.
     """
-    if problem.experiment.agent == "uniform":
+    if _is_baseline(problem):
         return list(passed)
     left, tried, widened = list(passed), {*(policy_key(c.choices) for c in passed), *without}, 0
     for attempt in range(_ROUNDS):
-        grown = {policy_key(c.choices): _grown(problem, c, attempt) for c in left}
+        grown = {policy_key(c.choices): widen(problem, c, attempt) for c in left}
         wider = [c for c in grown.values() if c is not None and policy_key(c) not in tried]
         if not wider:
             continue
@@ -155,18 +167,23 @@ def _filled(
                 left[place] = after
                 widened += 1
     if widened:
-        talk.say(f"finalists that left more than {_ROOM:.0%} of the budget unspent were widened, {widened} times")
+        reporter.say(
+            f"finalists that left more than {problem.margins.room:.0%} of the budget unspent were widened,"
+            f" {widened} times"
+        )
     unlike = {policy_key(candidate.choices): candidate for candidate in left}
     return sorted(unlike.values(), key=lambda candidate: -candidate.score)
 
 
-def _grown(problem: Problem, candidate: Candidate, attempt: int) -> dict[str, int] | None:
+def widen(problem: Problem, candidate: Candidate, attempt: int) -> dict[str, int] | None:
     """The candidate widened in random order up to what its own measurement says the limit is; None if it is full."""
-    predicted = problem.cost.cost(candidate.choices)
+    predicted, margins = problem.cost.cost(candidate.choices), problem.margins
     over = candidate.timing.over if candidate.timing is not None else predicted / problem.limit
-    if over >= problem.margin / MARGIN * (1 - _ROOM):
+    if over >= problem.state.margin / margins.finalist * (1 - margins.room):
         return None
-    margin = problem.margin * MARGIN**attempt if candidate.timing is not None else 1.0  # counts are exact
+    margin = (
+        problem.state.margin * margins.finalist**attempt if candidate.timing is not None else 1.0
+    )  # counts are exact
     indices = problem.space.indices(candidate.choices)
     draw = np.random.default_rng((int(policy_key(candidate.choices), 16), attempt))
     wider = problem.space.choices(top_up(problem.cost, margin * predicted / over, indices, draw))
@@ -185,8 +202,11 @@ def uniform_within(problem: Problem, without: Sequence[str] = ()) -> dict[str, i
         choices = largest_uniform(problem.cost, limit)
         if choices is None:
             return None
-        over = time_policies(problem, [choices])[0].over if problem.budget.kind == "latency" else 0.0
-        if over <= problem.margin and policy_key(choices) not in without:
+        over = time_policies(problem, [choices])[0].over if problem.metric.timed else 0.0
+        if over <= problem.state.margin and policy_key(choices) not in without:
             return choices
-        limit = min(problem.cost.cost(choices) * 0.999, limit * problem.margin / max(over, problem.margin))
+        limit = min(
+            problem.cost.cost(choices) * problem.margins.uniform,
+            limit * problem.state.margin / max(over, problem.state.margin),
+        )
     return None

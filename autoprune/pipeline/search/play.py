@@ -10,7 +10,7 @@ from autoprune.agents import Agent, AgentState, EpisodeRecord, run_search
 from autoprune.cost import FeasibleActions
 from autoprune.envs import PruningEnv, ScoreMemory, amc_features, largest_uniform
 from autoprune.pipeline.problem import Problem, figure
-from autoprune.pipeline.reporter import Talk
+from autoprune.pipeline.reporter import Bar, Reporter
 from autoprune.reports.tensorboard.search import SearchWriter
 from autoprune.techniques.scoring import Scorer
 
@@ -47,10 +47,10 @@ def start_search(problem: Problem) -> Search:
     scorer = Scorer(
         problem.task.model,
         problem.analysis,
-        problem.order,
+        problem.ranking,
         problem.task.data.calibration,
         episode_batches,
-        problem.task.judge,
+        problem.task.score,
     )
     score = ScoreMemory(lambda choices: scorer(problem.space.units(choices)))
     limit = problem.run.once("first search limit", lambda: problem.limit)
@@ -60,7 +60,7 @@ def start_search(problem: Problem) -> Search:
         episodes=experiment.episodes,
         warmup=experiment.warmup_episodes,
         seed=experiment.seed,
-        seed_policies=_solver_answers(problem, limit) if experiment.agent in ("ddpg", "optuna") else (),
+        seed_policies=_solver_answers(problem, limit) if kind.uses_seed_policies else (),
     )
     return Search(problem, agent, score, [])
 
@@ -71,7 +71,7 @@ def _solver_answers(problem: Problem, limit: float) -> list[dict[str, int]]:
     return [] if uniform is None else [uniform]
 
 
-def play(search: Search, talk: Talk) -> list[EpisodeRecord]:
+def play(search: Search, reporter: Reporter) -> list[EpisodeRecord]:
     """Play the experiment's episodes, going on where the run stopped."""
     problem, run = search.problem, search.problem.run
     rows = [EpisodeRecord.from_row(row) for row in run.episodes()]
@@ -90,7 +90,7 @@ def play(search: Search, talk: Talk) -> list[EpisodeRecord]:
         earlier=[row.to_row() for row in rows],
     )
     what = f"search with {search.agent.name}, {problem.budget}"
-    with writer, talk.stage("search", what, total, len(rows)) as bar:
+    with writer, reporter.stage("search", what, total, len(rows)) as bar:
         known = list(rows)
 
         def finished(record: EpisodeRecord) -> None:
@@ -108,16 +108,16 @@ def play(search: Search, talk: Talk) -> list[EpisodeRecord]:
             {k: v for k, v in problem.experiment.model_dump(mode="json").items() if isinstance(v, int | float | str)},
             {"best_accuracy": leader.accuracy, "best_cost": leader.predicted_cost},
         )
-    talk.say(
+    reporter.say(
         f"best of {len(search.records)} episodes: {leader.accuracy:.2%} on the search split before fine-tuning,"
         f" {figure(leader.predicted_cost)} of {figure(search.agent.env.limit)} {problem.cost.unit} (predicted)"
     )
     return search.records
 
 
-def _show(bar: object, known: Sequence[EpisodeRecord], problem: Problem) -> None:
+def _show(bar: Bar, known: Sequence[EpisodeRecord], problem: Problem) -> None:
     leader = agents.best(known)[0]
-    bar.update(  # type: ignore[attr-defined]
+    bar.update(
         len(known),
         best=f"{leader.accuracy:.2%}",
         cost=f"{figure(leader.predicted_cost)}/{figure(problem.limit)} {problem.cost.unit}",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoprune.reports.figures._matplotlib import LIGHT, Figure, Palette, legend, new_figure
-from autoprune.reports.format import COST_NAMES
+from autoprune.reports.format import cost_name, how_by_default
 
 __all__ = ["how_known", "signals_figure", "trajectory_figure"]
 
@@ -18,7 +18,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 def how_known(rows: Rows, kind: str) -> str:
     """How the costs of the steps' networks are known: `measured` on the target, `counted`, or `modelled`."""
-    before = {"latency": "measured", "energy": "modelled"}.get(kind, "counted")  # of rows that do not say
+    before = how_by_default(kind)  # of rows that do not say
     return " or ".join(dict.fromkeys(str(row.get("how", before)) for row in rows))
 
 
@@ -50,7 +50,7 @@ def trajectory_figure(rows: Rows, kind: str, palette: Palette = LIGHT) -> Figure
     _line(above, [(row["step"], row["measured"]) for row in rows], "o", palette.kept, how_known(rows, kind))
     waited = [(row["step"], row["measured"]) for row in rows if row.get("throttled")]
     _line(above, waited, "D", palette.limit, "device throttled", linestyle="none", markersize=7, fillstyle="none")
-    above.set_ylabel(COST_NAMES.get(kind, kind))
+    above.set_ylabel(cost_name(kind))
     above.set_ylim(bottom=0)
     _line(below, [(row["step"], _percent(row, "accuracy_cut")) for row in rows], "x", palette.dense, "cut")
     _line(below, [(row["step"], _percent(row, "accuracy")) for row in rows], "o", palette.chosen, "fine-tuned a little")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from autoprune.reports.figures._matplotlib import LIGHT, Figure, Palette, legend, new_figure
-from autoprune.reports.format import COST_NAMES
+from autoprune.reports.format import cost_name, has_prefixes
 
 __all__ = ["episodes_figure", "front", "front_figure", "policy_figure", "scatter_figure", "thinned"]
 
@@ -202,11 +202,11 @@ def _marks(axes: Any, at: Sequence[tuple[float, float]], marker: str, color: str
 
 
 def _axis(kind: str) -> str:
-    return COST_NAMES.get(kind, kind)
+    return cost_name(kind)
 
 
 def _plain_numbers(axis: Any, kind: str) -> None:
     """Operations and parameters with k, M, G; milliseconds and millijoules as they are."""
     from matplotlib.ticker import EngFormatter, ScalarFormatter
 
-    axis.set_major_formatter(ScalarFormatter(useOffset=False) if kind in ("latency", "energy") else EngFormatter())
+    axis.set_major_formatter(EngFormatter() if has_prefixes(kind) else ScalarFormatter(useOffset=False))

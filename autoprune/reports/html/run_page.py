@@ -181,9 +181,14 @@ def _policy(policy: Policy, widths: Mapping[str, int]) -> _Policy:
     )
 
 
+# Keys of the report that have a place of their own on the page.
+_SHOWN_APART = ("schema", "target", "seed", "dense", "pruned", "finetuned", "baselines", "budget", "latency_table",
+                "agent", "episodes", "chosen", "seconds")  # fmt: skip
+
+
 def _latency(report: Report, latency_table: Mapping[str, Any] | None) -> _Latency:
     """Prediction errors as the report has them, else as the table's own file has them."""
-    errors = (report.model_extra or {}).get("latency_table") or (latency_table or {}).get("accuracy")
+    errors = report.latency_table or (latency_table or {}).get("accuracy")
     if not isinstance(errors, Mapping):
         return _Latency(latency_table is not None or bool(errors), [])
     return _Latency(True, _error_tables(errors))
@@ -219,8 +224,7 @@ def _settings(report: Report, recorded: Mapping[str, Any]) -> _Settings:
     stages = [(name, duration(seconds)) for name, seconds in report.seconds.items()]
     total = ("in all", duration(report.total_seconds))
     own = {"target": report.target, "agent": report.agent, "seed": report.seed, "episodes": report.episodes}
-    shown_above = ("latency_table", "chosen")
-    more = {name: value for name, value in (report.model_extra or {}).items() if name not in shown_above}
+    more = {name: value for name, value in report.to_json().items() if name not in _SHOWN_APART}
     return _Settings(
         table(("stage", "time"), [*stages, total]) if stages else None,
         _listing({**own, **more}),

@@ -66,7 +66,7 @@ def search_of(episodes: Rows, report: Report, policy: Policy | None) -> SearchSe
 
 def _chosen(report: Report, policy: Policy | None) -> Mapping[str, int] | None:
     """The chosen policy by decisions, as episodes name them: of tied layers `policy.json` names every group."""
-    return (report.model_extra or {}).get("chosen") or (policy.choices if policy is not None else None)
+    return report.chosen or (policy.choices if policy is not None else None)
 
 
 def _over_time(episodes: Rows, report: Report) -> Picture:

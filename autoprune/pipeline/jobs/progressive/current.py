@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from autoprune.criteria.norm import kept_units
+from autoprune.criteria.norm import kept_units, ranking
 from autoprune.graph import Analysis, cut, index_map
 from autoprune.pipeline.problem import Problem
 
-__all__ = ["Carried", "embedded", "using_order"]
+__all__ = ["PrunedState", "expand_to_dense"]
 
 Kept = Mapping[str, Sequence[int]]
 
 
-def embedded(dense: nn.Module, analysis: Analysis, kept: Kept, small: nn.Module) -> nn.Module:
+def expand_to_dense(dense: nn.Module, analysis: Analysis, kept: Kept, small: nn.Module) -> nn.Module:
     """The small network in the dense one's shapes: its values at the kept positions, zero elsewhere; undoes `cut`.
 
     So a network that was cut and trained can be cut again by the dense network's analysis, and every policy of it
-    names the dense network's units: `cut(embedded(dense, analysis, kept, small), analysis, kept)` is `small`.
+    names the dense network's units: `cut(expand_to_dense(dense, analysis, kept, small), analysis, kept)` is `small`.
 
     Args:
         dense: Gives the shapes; left as it is.
@@ -55,8 +53,8 @@ def _put(tensor: Tensor, places: Sequence[tuple[int, Tensor]], values: Tensor) -
 
 
 @dataclass(frozen=True)
-class Carried:
-    """Where a stepwise pruning stands.
+class PrunedState:
+    """What a stepwise pruning has come to.
 
     Attributes:
         choices: What is kept, by decision.
@@ -72,16 +70,15 @@ class Carried:
     network: nn.Module
 
     @classmethod
-    def dense(cls, problem: Problem) -> Carried:
+    def dense(cls, problem: Problem) -> PrunedState:
         """The start: nothing is pruned."""
         choices = problem.space.dense
-        kept = kept_units(problem.order, problem.space.units(choices))
-        return cls(choices, kept, dict(problem.order), copy.deepcopy(problem.task.model))
+        return cls(choices, problem.kept(choices), dict(problem.ranking), copy.deepcopy(problem.task.model))
 
     @classmethod
-    def standing(
+    def of_network(
         cls, problem: Problem, choices: Mapping[str, int], kept: Mapping[str, list[int]], network: nn.Module
-    ) -> Carried:
+    ) -> PrunedState:
         """A small network under any weights, its units ranked by these.
 
         Args:
@@ -90,31 +87,23 @@ class Carried:
             kept: The units that `network` keeps.
             network: Cut by `kept`.
         """
-        whole = embedded(problem.task.model, problem.analysis, kept, network)
-        ranked = dataclasses.replace(problem, task=dataclasses.replace(problem.task, model=whole))
-        ranked.rank_units()
+        whole = expand_to_dense(problem.task.model, problem.analysis, kept, network)
         order = {}
-        for name, units in ranked.order.items():
+        for name, units in ranking(whole, problem.analysis, problem.experiment.criterion).items():
             stays = set(kept.get(name, units))
             order[name] = [u for u in units if u in stays] + [u for u in units if u not in stays]
         return cls(dict(choices), dict(kept), order, network)
 
     def whole(self, problem: Problem) -> nn.Module:
         """The current network in the dense one's shapes."""
-        return embedded(problem.task.model, problem.analysis, self.kept, self.network)
+        return expand_to_dense(problem.task.model, problem.analysis, self.kept, self.network)
 
-    def narrowed(self, problem: Problem, choices: Mapping[str, int]) -> Carried:
+    def ranked(self, problem: Problem) -> Problem:
+        """The problem, whose policies and cuts keep the units that are foremost here."""
+        return problem.ranked_by(self.order)
+
+    def narrowed(self, problem: Problem, choices: Mapping[str, int]) -> PrunedState:
         """Cut further: the most important units of the current network stay, with its weights."""
         kept = kept_units(self.order, problem.space.units(choices))
         network = cut(self.whole(problem), problem.analysis, kept)
-        return Carried(problem.space.complete(choices), kept, self.order, network)
-
-
-@contextmanager
-def using_order(problem: Problem, order: Mapping[str, list[int]]) -> Iterator[None]:
-    """Let policies and cuts of a problem keep the units that this order has foremost."""
-    before, problem.order = problem.order, dict(order)
-    try:
-        yield
-    finally:
-        problem.order = before
+        return PrunedState(problem.space.complete(choices), kept, self.order, network)

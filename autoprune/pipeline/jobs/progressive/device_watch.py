@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from autoprune.cost.energy import Coefficients, energy_cost
+from autoprune.cost.metrics import Timing
 from autoprune.hardware.sensors.telemetry import Reading, Recorder, Sensors, Telemetry, bandwidth_from
 from autoprune.pipeline.problem import Problem
-from autoprune.pipeline.reporter import Talk
-from autoprune.pipeline.search.sessions import Timing
+from autoprune.pipeline.reporter import Reporter
 
 __all__ = ["Pause", "Watch", "bytes_moved", "in_all"]
 
@@ -54,26 +54,26 @@ class Watch:
     """Waits while the device throttles, and records its sensors around a measurement.
 
     Args:
-        talk: Is told of a wait.
+        reporter: Is told of a wait.
         sensors: Of the device that is measured.
     """
 
-    def __init__(self, talk: Talk, sensors: Sensors) -> None:
-        self.talk, self.sensors = talk, sensors
+    def __init__(self, reporter: Reporter, sensors: Sensors) -> None:
+        self.reporter, self.sensors = reporter, sensors
 
     def wait(self) -> Pause | None:
         """Let the device recover; None if it does not throttle."""
         reason, start = self.sensors.throttled(), time.monotonic()
         if reason is None:
             return None
-        self.talk.say(f"the device throttles ({reason}); waiting up to {_PATIENCE:.0f} s before it is measured")
+        self.reporter.say(f"the device throttles ({reason}); waiting up to {_PATIENCE:.0f} s before it is measured")
         now: str | None = reason
         while now is not None and time.monotonic() - start < _PATIENCE:
             time.sleep(_INTERVAL)
             now = self.sensors.throttled()
         waited = time.monotonic() - start
         told = "it has recovered" if now is None else "it still throttles, and is measured all the same"
-        self.talk.say(f"waited {waited:.0f} s: {told}")
+        self.reporter.say(f"waited {waited:.0f} s: {told}")
         return Pause(reason, round(waited, 3), now is None)
 
     def recorder(self) -> Recorder:

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from autoprune.agents.netadapt import Proposal, proposals, reduction_share
-from autoprune.criteria.norm import kept_units
+from autoprune.cost.metrics import Session, Timing, Verdict
 from autoprune.errors import BudgetError
 from autoprune.foundations.seeding import stream
 from autoprune.graph import cut
 from autoprune.models import load_weights, save_weights
-from autoprune.pipeline.finish.fine_tuning import InEpochs, merit, train_small
-from autoprune.pipeline.jobs.progressive.current import Carried, using_order
+from autoprune.pipeline.finish.fine_tuning import train_small
+from autoprune.pipeline.finish.tournament import finalist_score
+from autoprune.pipeline.jobs.progressive.current import PrunedState
 from autoprune.pipeline.jobs.progressive.device_watch import Watch, in_all
-from autoprune.pipeline.pricing import METERED_MARGIN
 from autoprune.pipeline.problem import Problem, figure
-from autoprune.pipeline.reporter import Talk
-from autoprune.pipeline.search.sessions import Timing, least_timed, policy_key, time_policies
+from autoprune.pipeline.reporter import Reporter
+from autoprune.pipeline.search.sessions import least_timed, policy_key, time_policies
 from autoprune.reconstruction.batch_norm import reestimate_batch_norm
 from autoprune.reports.tensorboard.steps import StepWriter
 from autoprune.techniques.scoring import Scorer
 from autoprune.training import TrainSettings
+from autoprune.training.epochs import FirstBatches, InEpochs
 
-__all__ = ["STEPS", "Walk"]
+__all__ = ["STEPS", "ProgressiveSearch"]
 
 STEPS = "steps.jsonl"
 """A line a finished step, on disk before the next one starts; line 0 is the dense network."""
@@ -36,7 +36,7 @@ _RATE = 0.02  # learning rate at the start of a step's fine-tuning; falls to 0 o
 _EPOCHS_APART = 50_000  # steps learn from other orders of the images than the final fine-tuning
 
 
-class Walk:
+class ProgressiveSearch:
     """A network on its way to the budget; everything that is decided stands in the run before the next step starts.
 
     Costs are shares of the limit: a share of the dense latency is always one of the dense network as timed in the same
@@ -44,7 +44,7 @@ class Walk:
 
     Args:
         problem: Its latency model is refined by every measurement.
-        talk: Who watches.
+        reporter: Who watches.
         watch: Minds the device while it is measured.
 
     Attributes:
@@ -53,18 +53,18 @@ class Walk:
         over: What the current network costs as measured, as a share of the limit.
     """
 
-    def __init__(self, problem: Problem, talk: Talk, watch: Watch) -> None:
-        self.problem, self.talk, self.watch = problem, talk, watch
+    def __init__(self, problem: Problem, reporter: Reporter, watch: Watch) -> None:
+        self.problem, self.reporter, self.watch = problem, reporter, watch
         self.run, self.experiment = problem.run, problem.experiment
         self.rows = self.run.rows(STEPS)
         self.taken = 0
         self.over = 0.0
-        self._at: Carried | None = None
+        self._at: PrunedState | None = None
         self._forget_earlier()  # a kill may have come before they went
         self.writer = StepWriter(self.run.file("tensorboard"), problem.space, first_step=len(self.rows))
 
     @property
-    def at(self) -> Carried:
+    def at(self) -> PrunedState:
         """Where the walk stands; read back from the run if this process has not walked there."""
         if self._at is None:
             self._at = self._standing_at(self.rows[self.taken - 1])
@@ -100,11 +100,10 @@ class Walk:
     def _start(self) -> dict[str, Any]:
         """Row 0: the dense network."""
         begun = time.perf_counter()
-        self._at = Carried.dense(self.problem)
-        network = self._at.network
-        with self.talk.stage("score", "scoring the dense network"):
-            scoring, fresh = self.problem.task.search_parts
-            cut_score, score = (self.problem.task.judge(network, batches) for batches in (scoring, fresh))
+        self._at = PrunedState.dense(self.problem)
+        task, network = self.problem.task, self._at.network
+        with self.reporter.stage("score", "scoring the dense network"):
+            cut_score, score = (task.score(network, batches) for batches in task.search_parts)
         timing, watched = self._measured(self._at, self._at.choices, "step 0 watch")
         return {
             **self._figures(self._at.choices, timing, self.problem.cost.dense),
@@ -132,13 +131,15 @@ class Walk:
             choices, scored = chosen["choices"], scored + chosen["proposals"]
             timed.append(choices)
             waits.append(watched["throttled"])
-            over = self._over(choices, timing)
+            over = self._verdict(choices, timing).over
             if over <= enough:
                 break
-            self.talk.say(f"step {number} measures {over:.1%} of the limit instead of {wanted:.1%}: it shrinks further")
+            self.reporter.say(
+                f"step {number} measures {over:.1%} of the limit instead of {wanted:.1%}: it shrinks further"
+            )
         after = self._tuned(before, choices, number)
-        with self.talk.stage("score", f"scoring step {number}"):
-            score = self.problem.task.judge(after.network, self.problem.task.search_parts[1])
+        with self.reporter.stage("score", f"scoring step {number}"):
+            score = self.problem.task.score(after.network, self.problem.task.search_parts[1])
         row = {
             **self._figures(choices, timing, chosen["cost"]),
             "goal": wanted,
@@ -154,7 +155,7 @@ class Walk:
         self._at = after
         return row
 
-    def _chosen(self, at: Carried, choices: Mapping[str, int], reduction: float, key: str) -> dict[str, Any]:
+    def _chosen(self, at: PrunedState, choices: Mapping[str, int], reduction: float, key: str) -> dict[str, Any]:
         """The most accurate proposal, its score and price, and how many there were; read back if it was chosen before.
 
         Raises:
@@ -175,7 +176,7 @@ class Walk:
             offered = proposals(self.problem.cost, choices, part * reduction)
             if offered:
                 return offered
-        timed = least_timed(self.problem) if self.problem.budget.kind == "latency" else None
+        timed = least_timed(self.problem) if self.problem.metric.timed else None
         least = self.problem.cost.cost(choices) if timed is None else timed
         raise BudgetError(
             f"the budget {self.problem.budget} could not be met as measured on {self.problem.target.name}: the least"
@@ -183,45 +184,45 @@ class Walk:
             least,
         )
 
-    def _most_accurate(self, at: Carried, offered: Sequence[Proposal], key: str) -> tuple[Proposal, float]:
+    def _most_accurate(self, at: PrunedState, offered: Sequence[Proposal], key: str) -> tuple[Proposal, float]:
         """The proposal that scores best under the current weights; what they are trained by decides between equals."""
         task, whole = self.problem.task, at.whole(self.problem)
         scoring = task.search_parts[0]
         pieces = (whole, self.problem.analysis, at.order, task.data.calibration, scoring)
-        scorer = Scorer(*pieces, task.judge)
+        scorer = Scorer(*pieces, task.score)
         scores = []
-        with self.talk.stage("propose", key.split(" turn")[0] + ", proposals", len(offered)) as bar:
+        with self.reporter.stage("propose", key.split(" turn")[0] + ", proposals", len(offered)) as bar:
             for number, proposal in enumerate(offered, start=1):
                 scores.append(scorer(self.problem.space.units(proposal.choices)))
                 bar.update(number, best=f"{max(scores):.2%}", cost=f"{self.over:.1%} of the limit")
         best = max(scores)
         equal = [proposal for proposal, score in zip(offered, scores, strict=True) if score == best]
         if len(equal) > 1:
-            with self.talk.stage("propose", "comparing the best proposals"):
-                by_loss = Scorer(*pieces, lambda network, batches: merit(self.problem, network, batches))
+            with self.reporter.stage("propose", "comparing the best proposals"):
+                by_loss = Scorer(*pieces, lambda network, batches: finalist_score(self.problem, network, batches))
                 equal.sort(key=lambda proposal: -by_loss(self.problem.space.units(proposal.choices)))
         return equal[0], best
 
-    def _measured(self, at: Carried, choices: Mapping[str, int], key: str) -> tuple[Timing, dict[str, Any]]:
+    def _measured(self, at: PrunedState, choices: Mapping[str, int], key: str) -> tuple[Timing, dict[str, Any]]:
         """Time a policy on the target when the device is fit for it, refine the latency model, and note the signals."""
-        known = policy_key(choices) in self.problem.timed
-        with using_order(self.problem, at.order):
-            if known or self.run.noted(f"timing session {self.problem.sessions}") is not None:
-                (timing,) = time_policies(self.problem, [choices])
-                return timing, self.run.noted(key) or {"throttled": None, "signals": None}
-            with self.talk.stage("measure", f"measuring on {self.problem.target.name}"):
-                pause = self.watch.wait()
-                with self.watch.recorder() as recorder:
-                    (timing,) = time_policies(self.problem, [choices])
+        problem, state = at.ranked(self.problem), self.problem.state
+        known = policy_key(choices) in state.timed
+        if known or self.run.recall(f"timing session {state.sessions}") is not None:
+            (timing,) = time_policies(problem, [choices])
+            return timing, self.run.recall(key) or {"throttled": None, "signals": None}
+        with self.reporter.stage("measure", f"measuring on {self.problem.target.name}"):
+            pause = self.watch.wait()
+            with self.watch.recorder() as recorder:
+                (timing,) = time_policies(problem, [choices])
         signals = self.watch.signals(recorder.result(), self.problem, choices, timing)
         watched = {"throttled": pause and pause.to_json(), "signals": signals}
-        self.run.note(key, watched)
+        self.run.remember(key, watched)
         return timing, watched
 
-    def _tuned(self, before: Carried, choices: Mapping[str, int], number: int) -> Carried:
+    def _tuned(self, before: PrunedState, choices: Mapping[str, int], number: int) -> PrunedState:
         """The current network, cut further and fine-tuned for a moment; its weights lie in the run."""
         experiment, data = self.experiment, self.problem.task.data
-        with self.talk.stage("finetune", f"cutting, recalibrating step {number}"):
+        with self.reporter.stage("finetune", f"cutting, recalibrating step {number}"):
             after = before.narrowed(self.problem, choices)
             reestimate_batch_norm(after.network, data.calibration)
         epochs = experiment.step_epochs if experiment.step_batches is None else 1
@@ -230,58 +231,48 @@ class Walk:
         first = (experiment.seed + 1) * 100_003 + _EPOCHS_APART + number * max(1, epochs)
         batches: Iterable[Any] = InEpochs(data.train, first)
         if experiment.step_batches is not None:
-            batches = _First(InEpochs(data.train, first), experiment.step_batches)
+            batches = FirstBatches(InEpochs(data.train, first), experiment.step_batches)
         path = self._weights(number)
-        train_small(self.problem, after.network, path.stem, settings, batches, self.talk, f"fine-tuning, step {number}")
+        train_small(
+            self.problem, after.network, path.stem, settings, batches, self.reporter, f"fine-tuning, step {number}"
+        )
         if not path.exists():  # no epochs, no training
             save_weights(after.network.state_dict(), path)
-        return Carried.standing(self.problem, after.choices, after.kept, after.network)
+        return PrunedState.of_network(self.problem, after.choices, after.kept, after.network)
 
     # What stands in the run.
 
     def _figures(self, choices: Mapping[str, int], timing: Timing, predicted: float) -> dict[str, Any]:
         """What a network costs, as predicted before and as measured."""
-        over, limit = self._over(choices, timing), self._allowed(timing)
+        verdict = self._verdict(choices, timing)
         return {
             "step": self.taken,
             "choices": dict(choices),
-            "kept": kept_units(self.at.order, self.problem.space.units(choices)),
+            "kept": self.at.ranked(self.problem).kept(choices),
             "predicted": predicted,
-            "measured": over * limit,
-            "how": self._how(timing),
-            "limit": limit,
-            "over": over,
+            "measured": verdict.over * verdict.limit,
+            "how": verdict.how,
+            "limit": verdict.limit,
+            "over": verdict.over,
             "latency_ms": timing.ms,
             "dense_ms": timing.dense_ms,
             "spread": timing.spread,
             "stable": timing.stable,
         }
 
-    def _over(self, choices: Mapping[str, int], timing: Timing) -> float:
-        """Cost as a share of what is allowed, by the best word that there is on it (`_how`)."""
-        if timing.limit_ms is not None:
-            return timing.over
-        metered = timing.energy_mj if self._is_metered(timing) else None
-        return (self.problem.cost.cost(choices) if metered is None else metered) / self._allowed(timing)
-
-    def _allowed(self, timing: Timing) -> float:
-        """What the budget allows in a session: a share is a share of what the dense network took in it."""
-        if timing.limit_ms is not None:
-            return timing.limit_ms
-        if self._is_metered(timing) and timing.dense_energy_mj is not None:
-            return METERED_MARGIN * self.problem.budget.limit(timing.dense_energy_mj)
-        return self.problem.limit
-
-    def _is_metered(self, timing: Timing) -> bool:
-        known = timing.energy_mj is not None and timing.dense_energy_mj is not None
-        return self.problem.budget.kind == "energy" and self.problem.energy.measured and known
-
-    def _how(self, timing: Timing) -> str:
-        """Whether the cost of a step's network was measured, counted, or is modelled."""
-        kind = self.problem.budget.kind
-        if kind == "energy":
-            return "measured" if self._is_metered(timing) else "modelled"
-        return "measured" if kind == "latency" else "counted"
+    def _verdict(self, choices: Mapping[str, int], timing: Timing) -> Verdict:
+        """A network held against what is allowed; counts and models are the policy's."""
+        problem = self.problem
+        seen = Session(
+            timing,
+            problem.cost,
+            problem.limit,
+            problem.budget.limit,
+            lambda: problem.cost.cost(choices),
+            final=False,
+            say=self.reporter.say,
+        )
+        return problem.metric.judge(seen)
 
     def _replay(self, row: Mapping[str, Any]) -> None:
         """Read a step's timings back, in order, so that the latency model is what it was."""
@@ -289,13 +280,13 @@ class Walk:
             time_policies(self.problem, [choices])
         self._at = None
 
-    def _standing_at(self, row: Mapping[str, Any]) -> Carried:
+    def _standing_at(self, row: Mapping[str, Any]) -> PrunedState:
         """Where a finished step left the network."""
         network = cut(self.problem.task.model, self.problem.analysis, row["kept"])
         path = self._weights(int(row["step"]))
         if path.exists():  # the last step's; earlier ones live on in what was fine-tuned from them
             load_weights(network, path)
-        return Carried.standing(self.problem, row["choices"], row["kept"], network)
+        return PrunedState.of_network(self.problem, row["choices"], row["kept"], network)
 
     def _weights(self, number: int) -> Any:
         return self.run.file(f"checkpoint/step-{number:04d}.safetensors")
@@ -311,24 +302,8 @@ class Walk:
         earlier = self.rows[self.taken - 1]["choices"] if self.taken else row["choices"]
         changes = ", ".join(f"{name} {earlier[name]} to {row['choices'][name]}" for name in row["shrunk"])
         unit = self.problem.cost.unit
-        self.talk.say(
+        self.reporter.say(
             f"step {row['step']}: {changes or 'the dense network'}; predicted {figure(row['predicted'])}, {row['how']}"
             f" {figure(row['measured'])} {unit} of {figure(row['limit'])}; accuracy {row['accuracy_cut']:.2%} cut,"
             f" {row['accuracy']:.2%} fine-tuned"
         )
-
-
-class _First:
-    """The first so many batches of every epoch."""
-
-    def __init__(self, batches: InEpochs, count: int) -> None:
-        self.batches, self.count = batches, count
-
-    def set_epoch(self, epoch: int) -> None:
-        self.batches.set_epoch(epoch)
-
-    def __iter__(self) -> Iterator[Any]:
-        return itertools.islice(iter(self.batches), self.count)
-
-    def __len__(self) -> int:
-        return min(self.count, len(self.batches))

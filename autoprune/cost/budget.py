@@ -5,27 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autoprune.cost.metrics import METRICS, metric_of
 from autoprune.errors import InputError
 from autoprune.space.search_space import SearchSpace
 
-__all__ = ["BUDGET_KINDS", "Budget", "BudgetKind", "CostModel"]
-
-BudgetKind = Literal["latency", "flops", "params", "energy"]
-BUDGET_KINDS: tuple[BudgetKind, ...] = ("latency", "flops", "params", "energy")
-
-# Everything is kept in the cost model's unit: milliseconds, multiply-accumulates, parameters, millijoules.
-_UNITS: dict[str, dict[str, float]] = {
-    "latency": {"ms": 1.0, "us": 1e-3, "s": 1e3},
-    "flops": {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9},
-    "params": {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9},
-    "energy": {"mj": 1.0, "uj": 1e-3, "j": 1e3},
-}
-_EXAMPLES = {"latency": "50% or 2.5ms", "energy": "50% or 3mJ"}
+__all__ = ["Budget", "CostModel"]
 
 
 class CostModel(Protocol):
@@ -61,7 +50,7 @@ class Budget:
         relative: Whether `amount` is a share of the dense network's cost.
     """
 
-    kind: BudgetKind
+    kind: str
     requested: str
     amount: float
     relative: bool
@@ -78,18 +67,17 @@ class Budget:
         Raises:
             InputError: If the kind is unknown or the amount cannot be read or is not positive.
         """
-        if kind not in _UNITS:
-            raise InputError(f"unknown budget {kind!r}; known: {', '.join(_UNITS)}")
+        if kind not in METRICS:
+            raise InputError(f"unknown budget {kind!r}; known: {', '.join(METRICS)}")
         match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z%]*)\s*", text.lower())
-        units = _UNITS[kind]
-        if match is None or (match[2] != "%" and match[2] not in units):
-            example = _EXAMPLES.get(kind, "50% or 20M")
-            raise InputError(f"cannot read the {kind} budget {text!r}; write for example {example}")
+        metric = metric_of(kind)
+        if match is None or (match[2] != "%" and match[2] not in metric.units):
+            raise InputError(f"cannot read the {kind} budget {text!r}; write for example {metric.example}")
         number, unit = float(match[1]), match[2]
         if not np.isfinite(number) or number <= 0 or (unit == "%" and number > 100):
             raise InputError(f"the {kind} budget must be above 0 and at most 100%, not {text!r}")
-        amount = number / 100 if unit == "%" else number * units[unit]
-        return cls(kind, text.strip(), amount, unit == "%")  # type: ignore[arg-type]  # checked against _UNITS
+        amount = number / 100 if unit == "%" else number * metric.units[unit]
+        return cls(kind, text.strip(), amount, unit == "%")
 
     @classmethod
     def from_text(cls, text: str) -> Budget:

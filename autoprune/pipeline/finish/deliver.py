@@ -1,0 +1,190 @@
+"""From finished networks to what is handed over: the last timing, the verdict, the files of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from autoprune.cost.metrics import Session, Timing, Verdict
+from autoprune.errors import BudgetError
+from autoprune.foundations.files import write_json
+from autoprune.models import save_weights
+from autoprune.pipeline.finish.report import Compared, make_report
+from autoprune.pipeline.problem import Problem, figure
+from autoprune.pipeline.reporter import Reporter
+from autoprune.pipeline.search.sessions import policy_key, time_finished
+from autoprune.run.report import Report
+from autoprune.run.stopwatch import rounded_seconds
+from autoprune.space import Policy
+from autoprune.techniques.structured.pretrained_config import follow_config
+
+__all__ = ["VERIFICATIONS", "Finished", "Result", "budget_missed", "deliver", "final_epochs", "final_seeds", "verify"]
+
+VERIFICATIONS = 3
+"""Finished networks that may miss the budget before a job gives up."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a job gives back.
+
+    Attributes:
+        model: The small network in evaluation mode; fine-tuned, unless the job only searches.
+        policy: What was cut, with what it was predicted and measured to do.
+        report: The content of report.json; empty if the job writes none.
+        run: The run's folder; None if nothing was kept.
+    """
+
+    model: nn.Module
+    policy: Policy
+    report: dict[str, Any]
+    run: Path | None = None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Finished networks, their baseline, and what the target said about them.
+
+    Attributes:
+        problem: With the ranking that the networks were cut by.
+        choices: The policy.
+        networks: Fine-tuned, one a seed; the first is the one that is delivered.
+        uniform: The uniform baseline's policy; None if no uniform policy meets the budget.
+        uniform_networks: The same of it; those of the policy where both are one.
+        timings: Of `dense`, `pruned`, `finetuned`, and `uniform` where it is another policy.
+        verdict: The delivered network held against the budget.
+    """
+
+    problem: Problem
+    choices: dict[str, int]
+    networks: Sequence[nn.Module]
+    uniform: dict[str, int] | None
+    uniform_networks: Sequence[nn.Module]
+    timings: Mapping[str, Timing]
+    verdict: Verdict
+
+
+def final_epochs(problem: Problem) -> int:
+    """Epochs of the last fine-tuning: what was asked for, else half of the data's own for a dense network."""
+    epochs = problem.experiment.finetune_epochs
+    return max(1, problem.task.data.dense_epochs // 2) if epochs is None else epochs
+
+
+def final_seeds(problem: Problem, epochs: int) -> range:
+    """Seeds of the last fine-tuning; one where nothing is trained."""
+    experiment = problem.experiment
+    return range(experiment.seed, experiment.seed + (experiment.finetune_seeds if epochs else 1))
+
+
+def verify(
+    problem: Problem,
+    choices: Mapping[str, int],
+    network: nn.Module,
+    uniform: Sequence[nn.Module],
+    attempt: int,
+    reporter: Reporter,
+) -> tuple[dict[str, Timing], Verdict]:
+    """Time dense, raw cut, finished network and baseline in one session; read back if this run did so before.
+
+    Args:
+        problem: With the ranking that the network was cut by.
+        choices: The policy.
+        network: The finished network.
+        uniform: The uniform baseline's network, if there is one.
+        attempt: How many finished networks missed the budget before.
+        reporter: Shows progress and sentences.
+
+    Returns:
+        The timings by network, and the finished network held against the budget.
+    """
+
+    def session() -> dict[str, Any]:
+        networks = {"dense": problem.task.model, "pruned": problem.small(choices), "finetuned": network}
+        networks |= dict(zip(("uniform",), uniform, strict=False))
+        return {name: asdict(timing) for name, timing in time_finished(problem, networks).items()}
+
+    def counted() -> float:
+        with reporter.stage("verify", "counting what the finished network costs"):
+            return problem.metric.count(network, problem.task.example, problem.cost, problem.task.target_batch)
+
+    with reporter.stage("verify", "verifying on the target"):
+        key = f"final timing {policy_key(choices)} {attempt}"
+        timings = {name: Timing(**content) for name, content in problem.run.once(key, session).items()}
+    seen = Session(
+        timings["finetuned"],
+        problem.cost,
+        problem.limit,
+        problem.budget.limit,
+        counted,
+        final=True,
+        say=reporter.say,
+    )
+    return timings, problem.metric.judge(seen)
+
+
+def budget_missed(problem: Problem, networks: int, verdict: Verdict) -> BudgetError:
+    """What is said when no finished network met the budget, though each of their policies had.
+
+    Args:
+        problem: What was searched.
+        networks: How many missed it.
+        verdict: On the last of them.
+    """
+    which = "by the fine-tuned network" if networks == 1 else f"by {networks} fine-tuned networks in turn, the last"
+    return BudgetError(
+        f"the budget {problem.budget} was missed as measured {which} at"
+        f" {figure(verdict.measured)} of {figure(verdict.limit)} {problem.cost.unit}; raise the budget",
+        verdict.measured,
+    )
+
+
+def deliver(finished: Finished, agent: str, reporter: Reporter, **more: Any) -> Result:
+    """Touch the test split once; write policy, weights and the report, which comes last.
+
+    Args:
+        finished: What is handed over.
+        agent: Who chose the policy, as files call it.
+        reporter: Shows progress.
+        **more: Further fields of the report.
+    """
+    problem, run, choices = finished.problem, finished.problem.run, finished.choices
+    raw, network = problem.small(choices), finished.networks[0]
+    with reporter.stage("test", "scoring on the test split"):
+        report = make_report(problem, _compared(finished, raw), finished.verdict)
+    report = report.model_copy(update={"agent": agent, **more, "seconds": rounded_seconds(run)})
+    policy = problem.policy(choices, agent).model_copy(update={"measured": _measured(finished, report)})
+    policy.save(run.file("policy.json"))
+    save_weights(raw.state_dict(), run.file("pruned.safetensors"))
+    save_weights(network.state_dict(), run.file("finetuned.safetensors"))
+    content = report.to_json()
+    write_json(run.file("report.json"), content)
+    follow_config(network, problem.analysis, problem.space.units(choices))  # its config says its own widths
+    return Result(network.eval(), policy, content, run.path)
+
+
+def _compared(finished: Finished, raw: nn.Module) -> dict[str, Compared]:
+    timings = finished.timings
+    rows = {
+        "dense": Compared(None, [finished.problem.task.model], timings["dense"]),
+        "pruned": Compared(finished.choices, [raw], timings["pruned"]),
+        "finetuned": Compared(finished.choices, finished.networks, timings["finetuned"]),
+    }
+    if finished.uniform is not None:
+        timing = timings.get("uniform", timings["finetuned"])
+        rows["uniform"] = Compared(finished.uniform, finished.uniform_networks, timing)
+    return rows
+
+
+def _measured(finished: Finished, report: Report) -> dict[str, float]:
+    """What a policy file says that its finished network does: what was measured or counted, nothing modelled."""
+    figures, verdict = report.finetuned, finished.verdict
+    known = {name: getattr(figures, name) for name in ("accuracy", "latency_ms", "flops", "params")}
+    if str(figures.energy_label).startswith("measured"):
+        known["energy_mj"] = figures.energy_mj
+    if verdict.how != "modelled":
+        known.setdefault(finished.problem.metric.name_in_files, verdict.measured)
+    return {name: value for name, value in known.items() if value is not None}

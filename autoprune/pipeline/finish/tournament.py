@@ -1,0 +1,75 @@
+"""Which of the finalists is delivered: a short fine-tuning each, and the better half goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from autoprune.evaluation import accuracy
+from autoprune.models import computing, device_of, in_mode, inputs_of, output_of
+from autoprune.pipeline.finish.fine_tuning import fine_tune
+from autoprune.pipeline.problem import Problem
+from autoprune.pipeline.reporter import Reporter
+from autoprune.pipeline.search.finalists import Candidate
+from autoprune.pipeline.search.sessions import policy_key
+from autoprune.training import TrainSettings, cross_entropy, distillation
+
+__all__ = ["finalist_score", "tournament"]
+
+
+def tournament(
+    problem: Problem, candidates: Sequence[Candidate], batches: Sequence[Any], epochs: int, reporter: Reporter
+) -> tuple[Candidate, list[tuple[float, float]]]:
+    """Fine-tune every candidate a little, keep the better half, repeat with twice as long, until one is left.
+
+    The score before fine-tuning ranks policies of the same cost only roughly (amc.md: 0.33 within the better half),
+    so the last word has a short fine-tuning, compared on images that no episode was scored on, by what fine-tuning
+    minimises: the accuracy on 2,000 images has a standard error of half a point, more than what finalists differ by.
+
+    Returns:
+        The winner, and the pairs (score before, the finalist's after the first short fine-tuning) of all candidates.
+    """
+    short = max(1, round(epochs / 10))
+    left, seed = list(candidates), problem.experiment.seed
+    pairs: list[tuple[float, float]] = []
+    while len(left) > 1 and epochs > 0:
+        scored = []
+        for number, candidate in enumerate(left, start=1):
+            what = f"fine-tuning finalist {number} of {len(left)}, epochs"
+
+            def play(c: Candidate = candidate, what: str = what, length: int = short) -> float:
+                tuned = fine_tune(problem, c.choices, length, seed, reporter, what)
+                with reporter.stage("finetune", f"after {what}: comparing"):
+                    return finalist_score(problem, tuned, batches)
+
+            scored.append((problem.run.once(f"finalist {policy_key(candidate.choices)} {short}", play), candidate))
+        if not pairs:
+            pairs = [(candidate.score, after) for after, candidate in scored]
+        scored.sort(key=lambda pair: -pair[0])
+        left = [candidate for _, candidate in scored[: max(1, len(scored) // 2)]]
+        short = min(epochs, 2 * short)
+    return left[0], pairs
+
+
+def finalist_score(problem: Problem, tuned: nn.Module, batches: Iterable[Any]) -> float:
+    """How a finalist compares on held-out batches; higher is better.
+
+    Minus fine-tuning's own objective, label smoothing aside; a task of its own score or loss is judged by that score.
+    """
+    task = problem.task
+    if task.loss is not None or task.evaluate is not accuracy:
+        return task.score(tuned, batches)
+    settings, device = TrainSettings(), device_of(tuned)
+    total, count = 0.0, 0
+    with in_mode(tuned, task.model), torch.no_grad(), computing(device, bf16=False):
+        for batch in batches:
+            images, labels = inputs_of(batch).to(device), batch[1].to(device)
+            own, teacher = output_of(tuned(images)), output_of(task.model(images))
+            hard = cross_entropy(own, (images, labels))
+            soft = distillation(own, teacher, settings.temperature)
+            total += len(images) * float((1 - settings.distil_weight) * hard + settings.distil_weight * soft)
+            count += len(images)
+    return -total / max(1, count)

@@ -1,0 +1,81 @@
+"""The search: from a network to the policy that scores best within the budget, before any fine-tuning."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from autoprune import agents
+from autoprune.pipeline.finish.fine_tuning import train_dense
+from autoprune.pipeline.jobs.base import Job, Result
+from autoprune.pipeline.jobs.lifecycle import check_settings
+from autoprune.pipeline.jobs.settings import OF_SEARCH
+from autoprune.pipeline.problem import Problem, build_problem
+from autoprune.pipeline.reporter import Reporter, TimedReporter
+from autoprune.pipeline.search.play import Search, play, start_search
+from autoprune.pipeline.task import Task
+from autoprune.run.directory import RunDir
+from autoprune.run.experiment import Experiment
+from autoprune.run.stopwatch import Stopwatch
+from autoprune.space import Policy
+
+__all__ = ["SearchJob", "prepare", "search", "timed"]
+
+
+class SearchJob(Job):
+    """Prepare and search; leaves policy.json. `Result.model` is the raw cut."""
+
+    name = "search"
+    settings = OF_SEARCH
+
+    def check(self, experiment: Experiment) -> None:
+        """Agent, budget and target must be there."""
+        check_settings(experiment)
+
+    def run(self, task: Task, run: RunDir, reporter: Reporter) -> Result:
+        """Search, and give back the best policy's raw cut."""
+        found = search(task, run, timed(run, reporter))
+        policy = Policy.load(run.file("policy.json"))
+        leader = agents.best(found.records)[0]
+        return Result(found.problem.small(leader.choices).eval(), policy, {}, run.path)
+
+
+def timed(run: RunDir, reporter: Reporter) -> Reporter:
+    """The same reporter, whose stages count as the run's."""
+    return TimedReporter(reporter, Stopwatch(run))
+
+
+def prepare(task: Task, run: RunDir, reporter: Reporter, *, metered: bool = False) -> Problem:
+    """Profile, refuse what cannot be, train the dense network if it has no weights, rank its units.
+
+    Args:
+        task: The network, its data, its score.
+        run: Its folder.
+        reporter: Shows progress and sentences.
+        metered: Whether every session reads the device's counter of energy, whatever the budget is on.
+
+    Raises:
+        BudgetError: If nothing meets the budget.
+    """
+    experiment = run.experiment
+    for notice in run.notices:
+        reporter.say(notice)
+    problem = build_problem(task, run, reporter)
+    run.mark_started()
+    train_dense(task, run, experiment.train_epochs, experiment.seed, reporter)
+    return replace(problem.ranked(), metered=metered)
+
+
+def search(task: Task, run: RunDir, reporter: Reporter) -> Search:
+    """Prepare and search; leaves policy.json.
+
+    Raises:
+        BudgetError: If nothing meets the budget.
+    """
+    problem = prepare(task, run, reporter)
+    with reporter.stage("search", "reading the search split"):
+        found = start_search(problem)
+    play(found, reporter)
+    leader = agents.best(found.records)[0]
+    if not run.file("policy.json").exists():
+        problem.policy(leader.choices, run.experiment.agent).save(run.file("policy.json"))
+    return found
