@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from autoprune.cli.main_job.whole_run import whole_runs
 from autoprune.cli.options import experiment_command
 from autoprune.pipeline.jobs.settings import PROGRESSIVE
 from autoprune.run.experiment import Experiment
