@@ -53,7 +53,7 @@ def trajectory_figure(rows: Rows, kind: str, palette: Palette = LIGHT) -> Figure
     above.set_ylabel(cost_name(kind))
     above.set_ylim(bottom=0)
     _line(below, [(row["step"], _percent(row, "accuracy_cut")) for row in rows], "x", palette.dense, "cut")
-    _line(below, [(row["step"], _percent(row, "accuracy")) for row in rows], "o", palette.chosen, "fine-tuned a little")
+    _line(below, [(row["step"], _percent(row, "accuracy")) for row in rows], "o", palette.chosen, "briefly fine-tuned")
     below.set_ylabel("accuracy, %")
     below.set_xlabel("step (0: the dense network)")
     _whole_numbers(below)
