@@ -14,28 +14,29 @@ from autoprune.run.records import StepRecord
 __all__ = ["read_steps", "signals_of"]
 
 
-def read_steps(run: str | Path) -> list[dict[str, Any]]:
+def read_steps(run: str | Path) -> list[StepRecord]:
     """The finished steps of a run, a torn last line left out; none if the run was not progressive.
 
     Raises:
         InputError: If the file cannot be read, or a line that is not the last is damaged.
     """
     path = Path(run) / "steps.jsonl"
-    rows = read_rows(path).rows
-    for number, row in enumerate(rows, start=1):
-        try:
-            require_plain(row)
-            StepRecord.from_row(row)
-        except ValueError as error:
-            raise InputError(f"{path}: line {number} is damaged: {error}") from error
-        except InputError as error:
-            raise InputError(f"{path}: line {number} is {error}") from error
-    return rows
+    return [_step(row, f"{path}: line {number}") for number, row in enumerate(read_rows(path).rows, start=1)]
 
 
-def signals_of(row: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def _step(row: dict[str, Any], where: str) -> StepRecord:
+    try:
+        require_plain(row)
+        return StepRecord.from_row(row)
+    except ValueError as error:
+        raise InputError(f"{where} is damaged: {error}") from error
+    except InputError as error:
+        raise InputError(f"{where} is {error}") from error
+
+
+def signals_of(step: StepRecord) -> dict[str, Mapping[str, Any]]:
     """The signals of a step by name: value, unit, source; empty where none were recorded."""
-    found = row.get("signals") or {}
+    found = step.signals or {}
     return {name: reading for name, reading in found.items() if _is_reading(reading)}
 
 

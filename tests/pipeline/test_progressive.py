@@ -1,7 +1,9 @@
 """Step by step to a budget: what comes back fits it, every step adds up, the weights are those that were carried."""
 
+import base64
 import itertools
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,8 +113,10 @@ def test_the_page_shows_the_trajectory_and_which_signals_are_modelled_or_absent(
     page = write_html(folder).read_text()
     assert "Trajectory" in page
     assert "This run holds no episodes" not in page
-    for words in ("goal of the step", "predicted", "measured", "modelled: bytes over time", "absent", "no RAPL"):
+    for words in ("predicted", "measured", "modelled: bytes over time", "absent", "no RAPL"):
         assert words in page
+    pictures = [base64.b64decode(one).decode() for one in re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)]
+    assert any("goal of the step" in picture for picture in pictures)
     assert list((folder / "tensorboard").glob("events*"))
 
 

@@ -8,25 +8,27 @@ from typing import Any
 
 from autoprune.reports.figures._matplotlib import LIGHT, Figure, Palette, legend, new_figure
 from autoprune.reports.format import cost_name, how_by_default
+from autoprune.reports.steps import signals_of
+from autoprune.run.records import StepRecord
 
 __all__ = ["how_known", "signals_figure", "trajectory_figure"]
 
 _UNIT_ENDINGS = ("c", "gbs", "j", "mhz", "mj", "s", "w")  # of signals' names; the title names the unit
 
-Rows = Sequence[Mapping[str, Any]]
+Steps = Sequence[StepRecord]
 
 
-def how_known(rows: Rows, kind: str) -> str:
+def how_known(steps: Steps, kind: str) -> str:
     """How the costs of the steps' networks are known: `measured` on the target, `counted`, or `modelled`."""
-    before = how_by_default(kind)  # of rows that do not say
-    return " or ".join(dict.fromkeys(str(row.get("how", before)) for row in rows))
+    before = how_by_default(kind)  # of steps that do not say
+    return " or ".join(dict.fromkeys(step.how or before for step in steps))
 
 
-def trajectory_figure(rows: Rows, kind: str, palette: Palette = LIGHT) -> Figure:
+def trajectory_figure(steps: Steps, kind: str, palette: Palette = LIGHT) -> Figure:
     """Cost, predicted and found, and accuracy, step by step; steps that waited for the device are marked.
 
     Args:
-        rows: Rows of `steps.jsonl`.
+        steps: The steps.
         kind: What the budget limits.
         palette: The colours.
 
@@ -34,26 +36,26 @@ def trajectory_figure(rows: Rows, kind: str, palette: Palette = LIGHT) -> Figure
         MissingExtraError: If matplotlib is not installed.
     """
     figure, (above, below) = new_figure(8.4, 4.8, palette, rows=2)
-    steps = [row["step"] for row in rows]
-    above.plot(steps, [row["limit"] for row in rows], "--", color=palette.limit, linewidth=1.2, label="limit")
-    goals = [(row["step"], row["goal"] * row["limit"]) for row in rows if row.get("goal") is not None]
+    limits = [step.limit for step in steps]
+    above.plot([step.step for step in steps], limits, "--", color=palette.limit, linewidth=1.2, label="limit")
+    goals = [(step.step, step.goal * step.limit) for step in steps if step.goal is not None]
     _line(above, goals, "_", palette.ink, "goal of the step", linestyle="none", markersize=9)
     _line(
         above,
-        [(row["step"], row["predicted"]) for row in rows],
+        [(step.step, step.predicted) for step in steps],
         "x",
         palette.ink,
         "predicted",
         linestyle="none",
         zorder=4,
     )
-    _line(above, [(row["step"], row["measured"]) for row in rows], "o", palette.kept, how_known(rows, kind))
-    waited = [(row["step"], row["measured"]) for row in rows if row.get("throttled")]
+    _line(above, [(step.step, step.measured) for step in steps], "o", palette.kept, how_known(steps, kind))
+    waited = [(step.step, step.measured) for step in steps if step.throttled is not None]
     _line(above, waited, "D", palette.limit, "device throttled", linestyle="none", markersize=7, fillstyle="none")
     above.set_ylabel(cost_name(kind))
     above.set_ylim(bottom=0)
-    _line(below, [(row["step"], _percent(row, "accuracy_cut")) for row in rows], "x", palette.dense, "cut")
-    _line(below, [(row["step"], _percent(row, "accuracy")) for row in rows], "o", palette.chosen, "briefly fine-tuned")
+    _line(below, [(step.step, _percent(step.accuracy_cut)) for step in steps], "x", palette.dense, "cut")
+    _line(below, [(step.step, _percent(step.accuracy)) for step in steps], "o", palette.chosen, "briefly fine-tuned")
     below.set_ylabel("accuracy, %")
     below.set_xlabel("step (0: the dense network)")
     _whole_numbers(below)
@@ -63,11 +65,11 @@ def trajectory_figure(rows: Rows, kind: str, palette: Palette = LIGHT) -> Figure
     return figure
 
 
-def signals_figure(rows: Rows, names: Sequence[str], palette: Palette = LIGHT) -> Figure:
+def signals_figure(steps: Steps, names: Sequence[str], palette: Palette = LIGHT) -> Figure:
     """A panel for each signal, step by step; what is modelled says so.
 
     Args:
-        rows: Rows of `steps.jsonl`.
+        steps: The steps.
         names: Signals that at least one step has a value of.
         palette: The colours.
 
@@ -80,7 +82,7 @@ def signals_figure(rows: Rows, names: Sequence[str], palette: Palette = LIGHT) -
     for axes in panels[len(names) :]:
         axes.set_visible(False)
     for axes, name in zip(panels, names, strict=False):
-        known = [(row["step"], row["signals"][name]) for row in rows if name in (row.get("signals") or {})]
+        known = [(step.step, found[name]) for step in steps if name in (found := signals_of(step))]
         known = [(step, reading) for step, reading in known if reading["value"] is not None]
         _line(axes, [(step, reading["value"]) for step, reading in known], "o", palette.kept, "")
         axes.set_title(_title(name, known[-1][1]), size=8.5, color=palette.ink, parse_math=False)
@@ -116,9 +118,8 @@ def _line(
         axes.plot(x, y, marker, color=color, linestyle=linestyle, linewidth=1.2, label=label or None, **style)
 
 
-def _percent(row: Mapping[str, Any], name: str) -> float | None:
-    value = row.get(name)
-    return None if value is None else 100 * float(value)
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _whole_numbers(axes: Any) -> None:

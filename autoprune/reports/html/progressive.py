@@ -10,10 +10,12 @@ from autoprune.reports.figures.progressive import how_known, signals_figure, tra
 from autoprune.reports.format import cost, duration, percent
 from autoprune.reports.html.rendering import Picture, Table, picture, table
 from autoprune.reports.steps import signals_of
+from autoprune.run.records import StepRecord
 
 __all__ = ["Pause", "SignalsPart", "TrajectorySection", "trajectory_of"]
 
-Rows = Sequence[Mapping[str, Any]]
+Steps = Sequence[StepRecord]
+Readings = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -56,32 +58,32 @@ class TrajectorySection:
     steps: Table
 
 
-def trajectory_of(rows: Rows, kind: str) -> TrajectorySection:
+def trajectory_of(steps: Steps, kind: str) -> TrajectorySection:
     """Step by step: costs predicted and measured, accuracy, and every signal that the machine has.
 
     Args:
-        rows: The rows of `steps.jsonl`, at least one.
+        steps: At least one.
         kind: What the budget limits.
     """
-    return TrajectorySection(_costs(rows, kind), _pauses(rows), _signals(rows), _steps(rows, kind))
+    return TrajectorySection(_costs(steps, kind), _pauses(steps), _signals(steps), _table(steps, kind))
 
 
-def _costs(rows: Rows, kind: str) -> Picture:
+def _costs(steps: Steps, kind: str) -> Picture:
     return picture(
-        lambda palette: trajectory_figure(rows, kind, palette),
-        f"Cost of every step's network, predicted before it was built and {how_known(rows, kind)} after, and its "
+        lambda palette: trajectory_figure(steps, kind, palette),
+        f"Cost of every step's network, predicted before it was built and {how_known(steps, kind)} after, and its "
         "accuracy on the search split: cut with BatchNorm re-estimated, and after the step's fine-tuning, on images "
         "that no proposal was scored on.",
     )
 
 
-def _pauses(rows: Rows) -> list[Pause]:
-    waited = [(row["step"], row["throttled"]) for row in rows if row.get("throttled")]
-    return [Pause(step, pause["reason"], duration(pause["seconds"]), pause["over"]) for step, pause in waited]
+def _pauses(steps: Steps) -> list[Pause]:
+    waited = [(step.step, step.throttled) for step in steps if step.throttled is not None]
+    return [Pause(step, pause.reason, duration(pause.seconds), pause.over) for step, pause in waited]
 
 
-def _signals(rows: Rows) -> SignalsPart | None:
-    recorded = [signals_of(row) for row in rows]
+def _signals(steps: Steps) -> SignalsPart | None:
+    recorded = [signals_of(step) for step in steps]
     names = list(dict.fromkeys(name for signals in recorded for name in signals))
     if not names:
         return None
@@ -89,33 +91,33 @@ def _signals(rows: Rows) -> SignalsPart | None:
     present = {name: [one for one in found if one["value"] is not None] for name, found in readings.items()}
     drawn = [name for name in names if present[name]]
     caption = "Only signals that this machine has are drawn; a figure that is modelled says so in its axis."
-    shown = picture(lambda palette: signals_figure(rows, drawn, palette), caption) if drawn else None
+    shown = picture(lambda palette: signals_figure(steps, drawn, palette), caption) if drawn else None
     sources = [_source(name, present[name], readings[name]) for name in names]
     return SignalsPart(shown, table(("signal", "kind", "source, or why there is none"), sources, words=3))
 
 
-def _source(name: str, present: Rows, readings: Rows) -> tuple[str, str, str]:
+def _source(name: str, present: Readings, readings: Readings) -> tuple[str, str, str]:
     """A signal's name, whether it is measured, modelled or absent, and where it comes from as last recorded."""
     source = str((present or readings)[-1]["source"])
     kind = "absent" if not present else "modelled" if source.startswith("modelled") else "measured"
     return name, kind, source
 
 
-def _steps(rows: Rows, kind: str) -> Table:
-    header = ("step", "narrowed", "predicted", how_known(rows, kind), "of the limit", "accuracy cut", "fine-tuned")
-    cells = [_cells(earlier, row, kind) for earlier, row in zip([rows[0], *rows], rows, strict=False)]
+def _table(steps: Steps, kind: str) -> Table:
+    header = ("step", "narrowed", "predicted", how_known(steps, kind), "of the limit", "accuracy cut", "fine-tuned")
+    cells = [_cells(earlier, step, kind) for earlier, step in zip([steps[0], *steps], steps, strict=False)]
     return table((*header, "time"), cells, words=2)
 
 
-def _cells(earlier: Mapping[str, Any], row: Mapping[str, Any], kind: str) -> tuple[str, ...]:
-    changes = [f"{name} {earlier['choices'].get(name)} to {row['choices'].get(name)}" for name in row.get("shrunk", [])]
+def _cells(earlier: StepRecord, step: StepRecord, kind: str) -> tuple[str, ...]:
+    changes = [f"{name} {earlier.choices.get(name)} to {step.choices.get(name)}" for name in step.shrunk]
     return (
-        str(row["step"]),
+        str(step.step),
         ", ".join(changes) or "the dense network",
-        cost(row.get("predicted"), kind),
-        cost(row.get("measured"), kind),
-        percent(row["over"], 1),
-        percent(row.get("accuracy_cut")),
-        percent(row.get("accuracy")),
-        duration(row.get("seconds")),
+        cost(step.predicted, kind),
+        cost(step.measured, kind),
+        percent(step.over, 1),
+        percent(step.accuracy_cut),
+        percent(step.accuracy),
+        duration(step.seconds),
     )

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from autoprune.reports.steps import signals_of
 from autoprune.reports.tensorboard.log import EventLog
+from autoprune.run.records import StepRecord
 from autoprune.space import SearchSpace
 
 __all__ = ["StepWriter"]
+
+_FIGURES = (
+    "predicted",
+    "measured",
+    "limit",
+    "over",
+    "goal",
+    "latency_ms",
+    "dense_ms",
+    "accuracy_cut",
+    "accuracy",
+    "proposals",
+    "seconds",
+)
 
 
 class StepWriter:
@@ -38,12 +52,11 @@ class StepWriter:
     ) -> None:
         self._log.__exit__(kind, error, trace)
 
-    def step(self, row: Mapping[str, Any]) -> None:
-        """Write a finished step, a row of `steps.jsonl`; what is None is not written."""
-        names = ("predicted", "measured", "limit", "over", "goal", "latency_ms", "dense_ms", "accuracy_cut", "accuracy")
-        scalars = {f"step/{name}": row[name] for name in (*names, "proposals", "seconds")}
-        scalars["step/paused_seconds"] = (row["throttled"] or {}).get("seconds", 0.0)
-        scalars |= {f"signal/{name}": reading["value"] for name, reading in signals_of(row).items()}
+    def step(self, step: StepRecord) -> None:
+        """Write a finished step; figures that are None are not written."""
+        scalars: dict[str, float | None] = {f"step/{name}": getattr(step, name) for name in _FIGURES}
+        scalars["step/paused_seconds"] = 0.0 if step.throttled is None else step.throttled.seconds
+        scalars |= {f"signal/{name}": reading["value"] for name, reading in signals_of(step).items()}
         for decision in self._space.decisions:
-            scalars[f"keep/{decision.name}"] = row["choices"].get(decision.name, decision.width) / decision.width
-        self._log.scalars({tag: value for tag, value in scalars.items() if value is not None}, int(row["step"]))
+            scalars[f"keep/{decision.name}"] = step.choices.get(decision.name, decision.width) / decision.width
+        self._log.scalars({tag: value for tag, value in scalars.items() if value is not None}, step.step)

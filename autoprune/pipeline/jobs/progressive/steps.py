@@ -21,6 +21,7 @@ from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.search.sessions import least_timed, policy_key, time_policies
 from autoprune.reconstruction.batch_norm import reestimate_batch_norm
 from autoprune.reports.tensorboard.steps import StepWriter
+from autoprune.run.records import StepRecord
 from autoprune.techniques.scoring import Scorer
 from autoprune.training import TrainSettings
 from autoprune.training.epochs import FirstBatches, InEpochs
@@ -90,7 +91,7 @@ class ProgressiveSearch:
             self.run.append_row(STEPS, row)
             self.rows.append(row)
             self._forget_earlier()
-            self.writer.step(row)
+            self.writer.step(StepRecord.from_row(row))
             self._tell(row)
         self.over = float(self.rows[self.taken]["over"])
         self.taken += 1
