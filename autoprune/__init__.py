@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from autoprune.pipeline.load import multiply_accumulates as flops
     from autoprune.run.experiment import Experiment
     from autoprune.space import Policy, SearchSpace
-    from autoprune.techniques.structured.space import apply, search_space
+    from autoprune.techniques.apply import apply
+    from autoprune.techniques.space import search_space
 
 __all__ = [
     "Agent",
@@ -75,7 +76,7 @@ _HOMES = {
     "SearchSpace": "autoprune.space",
     "TargetError": "autoprune.errors",
     "UnsupportedModelError": "autoprune.errors",
-    "apply": "autoprune.techniques.structured.space",
+    "apply": "autoprune.techniques.apply",
     "bench": "autoprune.pipeline.bench.compare",
     "compress": "autoprune.pipeline.api",
     "flops": "autoprune.pipeline.load:multiply_accumulates",
@@ -84,7 +85,7 @@ _HOMES = {
     "params": "autoprune.models.sizes:parameter_count",
     "profile": "autoprune.pipeline.api",
     "progressive": "autoprune.pipeline.api",
-    "search_space": "autoprune.techniques.structured.space",
+    "search_space": "autoprune.techniques.space",
 }
 
 

@@ -14,14 +14,15 @@ import torch
 from autoprune.graph import analyse, cut
 from autoprune.hardware import ProfileSettings, get_target, measure, profile
 from autoprune.models import resnet20
-from autoprune.techniques.structured.space import space_of
+from autoprune.space import SpaceConstraints
+from autoprune.techniques.space import space_of
 
 
 def main(name: str) -> None:
     """Profile, drop, time in one session, print."""
     model, x, target = resnet20(in_channels=1).eval(), torch.randn(1, 1, 28, 28), get_target(name)
     analysis = analyse(model, x)
-    space = space_of(analysis, granularity=64, kinds=("channels", "block"))
+    space = space_of(analysis, SpaceConstraints(granularity=64, kinds=("channels", "block")))
     table = profile(model, analysis, space, x, target, settings=ProfileSettings(fit_runs=8, held_out_runs=4))
     print(table.summary())
     names = [block.name for block in analysis.blocks]

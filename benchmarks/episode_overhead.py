@@ -15,7 +15,7 @@ import time
 import torch
 
 from autoprune.cost.macs import macs_cost
-from autoprune.criteria.norm import kept_units, ranking
+from autoprune.criteria.ranking import kept_units, ranking
 from autoprune.data import load
 from autoprune.envs import PruningEnv, amc_features
 from autoprune.evaluation import accuracy
@@ -23,7 +23,7 @@ from autoprune.graph import Selector, analyse
 from autoprune.models import load_weights, resnet20
 from autoprune.pipeline.task import shipped_weights, split_search_set
 from autoprune.reconstruction.batch_norm import reestimate_batch_norm
-from autoprune.techniques.structured.space import space_of
+from autoprune.techniques.space import space_of
 
 
 def main() -> None:

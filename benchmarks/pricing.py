@@ -19,7 +19,7 @@ from autoprune.cost import AdditiveCost, FeasibleActions
 from autoprune.cost.macs import macs_cost
 from autoprune.graph import analyse
 from autoprune.models import ZOO
-from autoprune.techniques.structured.space import space_of
+from autoprune.techniques.space import space_of
 
 _REPETITIONS = 7
 
@@ -32,7 +32,7 @@ def main() -> None:
     print(f"{'model':>14} {'decisions':>9} {'terms':>6} " + " ".join(f"{name:>10}" for name in names))
     for name in parser.parse_args().models:
         analysis = analyse(ZOO[name](), torch.zeros(1, 3, 32, 32), validate=False)
-        space = space_of(analysis, granularity=4)
+        space = space_of(analysis, grid=4)
         cost = macs_cost(analysis, space)
         figures = changed(cost), one_by_one(cost), together(cost), bounds(cost)
         print(f"{name:>14} {len(space):>9} {len(cost.terms):>6} " + " ".join(f"{each:>10.2f}" for each in figures))

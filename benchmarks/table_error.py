@@ -34,7 +34,7 @@ from autoprune.hardware.tables.estimation import by_tiles
 from autoprune.hardware.tables.profile import spread_policies
 from autoprune.models import ZOO
 from autoprune.space import SearchSpace
-from autoprune.techniques.structured.space import space_of
+from autoprune.techniques.space import space_of
 
 
 def arguments() -> argparse.Namespace:
@@ -67,7 +67,7 @@ def main() -> None:
     model = ZOO[chosen.model](in_channels=chosen.channels, width=chosen.width).eval()
     example = torch.zeros(1, chosen.channels, chosen.size, chosen.size)
     analysis = analyse(model, example, validate=False)
-    space = space_of(analysis, target=target, granularity=chosen.granularity, name=chosen.model)
+    space = space_of(analysis, target=target, grid=chosen.granularity, name=chosen.model)
     if not len(space):
         raise SystemExit(f"nothing in {chosen.model} can be pruned")
     start = time.perf_counter()

@@ -52,7 +52,7 @@ def spend_budget(
         limit = max(least, float(rng.uniform(least, max(least, cost.dense))))
     spread = rng.uniform()  # how far from a uniform policy is drawn too, so that both kinds are seen
     shares = 0.5 + spread * (rng.uniform(1e-3, 1.0, size=len(space)) - 0.5)
-    blocks = np.array([decision.is_block for decision in space.decisions], dtype=np.bool_)
+    blocks = np.array([decision.traits.gates for decision in space.decisions], dtype=np.bool_)
     if blocks.any():  # how many go is drawn by itself, up to the share that has to be saved; the widths pay the rest
         drop = rng.uniform() * max(0.0, 1.0 - limit / cost.dense)
         shares[blocks] = np.where(rng.uniform(size=int(blocks.sum())) < drop, 0.0, 1.0)
@@ -78,7 +78,7 @@ def top_up(cost: AdditiveCost, limit: float, indices: Indices, rng: np.random.Ge
     """
     space = cost.space
     sizes = np.array([len(decision.options) for decision in space.decisions])
-    blocks = np.array([decision.is_block for decision in space.decisions], dtype=np.bool_)
+    blocks = np.array([decision.traits.gates for decision in space.decisions], dtype=np.bool_)
     indices = indices.copy()
     while (raised := _raised(cost, limit, indices, ~blocks, rng)) is not None or (
         raised := _raised(cost, limit, indices, blocks, rng)
@@ -116,7 +116,7 @@ def largest_uniform(cost: AdditiveCost, limit: float) -> dict[str, int] | None:
         limit: What the policy may cost at most, in the cost's unit.
     """
     edges = [
-        np.zeros(1) if decision.is_block and len(decision.options) > 1 else _edges(cost.space, d)
+        np.zeros(len(decision.options) - 1) if decision.traits.uniform == "keep" else _edges(cost.space, d)
         for d, decision in enumerate(cost.space.decisions)
     ]
     ratios = np.unique(np.concatenate([[0.0], *edges]))[::-1]

@@ -9,12 +9,17 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
+from autoprune.criteria.registry import CRITERIA
 from autoprune.run.experiment import Experiment, option_group
 from autoprune.run.flags import Flags
 from autoprune.run.folder import SETTINGS
 from autoprune.run.sweep import SWEEP_FILE
+from autoprune.techniques.registry import TECHNIQUES
 
 __all__ = ["ExperimentFile", "experiment_command", "resolve", "settings_command"]
+
+_NAMED: Mapping[str, Iterable[str]] = {"criterion": CRITERIA, "techniques": TECHNIQUES}
+"""Settings whose values are names that packages add to; the help lists those that are installed."""
 
 _PROGRESSIVE = tuple(name for name in Experiment.model_fields if option_group(name) == "Progressive")
 
@@ -132,7 +137,7 @@ def _option(name: str, panel: str | None, *, required: bool = False, silent: boo
         help=f"{field.description}{shown}".replace("[", r"\["),
         show_default=False,
         rich_help_panel=panel,
-        metavar="|".join(get_args(plain)) if _is_literal(plain) else None,
+        metavar="|".join(get_args(plain) if _is_literal(plain) else _NAMED.get(name, ())) or None,
     )
     kind = _option_type(field.annotation)
     return _parameter(name, Annotated[kind, option], inspect.Parameter.empty if required else None)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from autoprune.cost._products import product_price
 from autoprune.cost.additive import AdditiveCost
+from autoprune.cost.effects import Effect, changed
 from autoprune.cost.terms import CostEntry
 from autoprune.graph import Analysis, Extent, Op, tied
 from autoprune.space import SearchSpace
@@ -11,7 +14,7 @@ from autoprune.space import SearchSpace
 __all__ = ["mac_dimensions", "macs_cost"]
 
 
-def macs_cost(analysis: Analysis, space: SearchSpace) -> AdditiveCost:
+def macs_cost(analysis: Analysis, space: SearchSpace, effects: Mapping[str, Effect] | None = None) -> AdditiveCost:
     """Multiply-accumulates of every convolution and linear layer for one input; exact for every policy.
 
     A layer computes each output element from one row of its weight: positions of the output x shape of the weight
@@ -21,6 +24,7 @@ def macs_cost(analysis: Analysis, space: SearchSpace) -> AdditiveCost:
     Args:
         analysis: The model's operators.
         space: The decisions; groups that are none of them have their dense width.
+        effects: Graph node -> what techniques change in it beside its widths.
     """
     analysis = tied(analysis, space.ties)
     fixed = {group.name: group.width for group in analysis.groups if group.name not in space.names}
@@ -28,7 +32,7 @@ def macs_cost(analysis: Analysis, space: SearchSpace) -> AdditiveCost:
     for op in analysis.ops:
         if op.kind in ("conv", "depthwise", "linear") and op.params:
             scope, price = product_price(mac_dimensions(op), space.names, fixed, analysis.enclosing_blocks(op.node))
-            entries.append(CostEntry(op.name, scope, price))
+            entries.append(changed(CostEntry(op.name, scope, price), (effects or {}).get(op.node), space))
     return AdditiveCost("flops", "MACs", space, entries)
 
 

@@ -25,7 +25,7 @@ from autoprune.pipeline.task import Loss
 from autoprune.run.experiment import Experiment
 from autoprune.run.flags import Flags
 from autoprune.run.keywords import SettingKeywords, merged_settings
-from autoprune.techniques.structured.space import space_of
+from autoprune.techniques.space import space_of
 
 if TYPE_CHECKING:
     from autoprune.hardware import LatencyTable
@@ -166,7 +166,7 @@ def profile(
     device = get_target(target, threads=threads, precision=precision, memory_format=memory_format)
     device.require()
     analysis = analyse(model, example_input)
-    space = space_of(analysis, target=device, granularity=granularity)
+    space = space_of(analysis, target=device, grid=granularity)
     return profile_layers(model, analysis, space, example_input, device, seed=seed, device_table=table)
 
 

@@ -14,7 +14,7 @@ from autoprune.models import build
 from autoprune.pipeline.task import example_of_shape, model_of_shape
 from autoprune.run.settings import ModelSettings, SpaceSettings
 from autoprune.space import Decision, SearchSpace
-from autoprune.techniques.structured.space import space_of
+from autoprune.techniques.space import space_of
 
 __all__ = ["inspection", "model_and_example"]
 
@@ -54,17 +54,7 @@ def inspection(
         InputError: If the space cannot be shaped so.
     """
     analysis = analyse(network, example)
-    space = space_of(
-        analysis,
-        target=target,
-        granularity=wanted.granule,
-        granules=wanted.granules,
-        skip=wanted.skip,
-        kinds=wanted.kinds or None,
-        cap=wanted.cap,
-        tie=wanted.tie,
-        name=name,
-    )
+    space = space_of(analysis, wanted.constraints, target=target, name=name)
     return {
         "model": name,
         "decisions": [_decision(analysis, space, decision) for decision in space.decisions],
@@ -79,7 +69,7 @@ def inspection(
 def _decision(analysis: Analysis, space: SearchSpace, decision: Decision) -> dict[str, Any]:
     """A decision; where several groups are tied, with the members of all of them."""
     ties = space.ties.get(decision.name)
-    names = list(ties or ([] if decision.is_block else [decision.name]))
+    names = list(ties or ([] if decision.traits.gates else [decision.name]))
     groups = [analysis.group(name) for name in names]
     content: dict[str, Any] = {
         "name": decision.name,

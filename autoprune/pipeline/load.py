@@ -17,7 +17,7 @@ from autoprune.graph.trace.copying import duplicate
 from autoprune.models import build, load_weights, read_weights, save_weights
 from autoprune.run.directory import is_run, read_settings
 from autoprune.space import Policy
-from autoprune.techniques.structured.space import apply
+from autoprune.techniques.apply import apply
 
 __all__ = ["FORMATS", "apply_files", "dense_model", "export_onnx", "export_run", "load"]
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autoprune.cost import AdditiveCost
+from autoprune.cost.effects import Effect
 from autoprune.cost.metrics import METRICS, MeteredEnergy, metric_of
 from autoprune.errors import InputError
 from autoprune.foundations.progress import Progress
-from autoprune.graph import Analysis, cut
+from autoprune.graph import Analysis
 from autoprune.hardware import Measurement, Protocol, Target, measure
 from autoprune.hardware.grid.widths import Grid
 from autoprune.hardware.tables.profile import other_policies, spread_policies
@@ -22,6 +24,8 @@ from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
 from autoprune.space import SearchSpace
+from autoprune.techniques.registry import techniques_of
+from autoprune.techniques.stack import Stack
 
 if TYPE_CHECKING:
     from autoprune.hardware import LatencyTable
@@ -57,6 +61,16 @@ class Pricing:
     coarser: LatencyTable | None
     reporter: Reporter
     table: LatencyTable | None = None
+
+    @cached_property
+    def stack(self) -> Stack:
+        """The techniques of the run, not fitted yet."""
+        return Stack(techniques_of(self.run.experiment.technique_names), self.analysis, self.space)
+
+    @property
+    def effects(self) -> Mapping[str, Effect]:
+        """Graph node -> what techniques change in its price beside its widths."""
+        return self.stack.effects
 
     @property
     def batch(self) -> int:
@@ -140,9 +154,8 @@ class Pricing:
         return [*fitted, *other_policies(self.space, _HELD_OUT, draw, fitted)]
 
     def _metered(self, policies: Sequence[dict[str, int]], progress: Progress) -> list[Measurement]:
-        kept = [{name: range(n) for name, n in self.space.units(choices).items()} for choices in policies]
         return measure(
-            [cut(self.task.model, self.analysis, each) for each in kept],
+            [self.stack.apply(self.task.model, choices) for choices in policies],
             self.task.timed_example,
             self.target,
             _PROTOCOL,

@@ -13,10 +13,11 @@ from autoprune.cost import AdditiveCost
 from autoprune.cost.budget import Budget
 from autoprune.cost.energy import EnergyCost, require_energy
 from autoprune.cost.metrics import Metric, metric_of
-from autoprune.criteria.norm import kept_units, ranking
+from autoprune.criteria.ranking import Ranking
+from autoprune.criteria.registry import criterion_of
 from autoprune.errors import BudgetError, InputError, UnsupportedModelError
 from autoprune.foundations.seeding import seeded
-from autoprune.graph import Analysis, analyse, cut
+from autoprune.graph import Analysis, analyse
 from autoprune.graph.trace.copying import duplicate
 from autoprune.hardware import Target
 from autoprune.hardware.grid.widths import Grid, grid_of
@@ -28,8 +29,11 @@ from autoprune.pipeline.state import Margins, SearchState
 from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
-from autoprune.space import Policy, SearchSpace
-from autoprune.techniques.structured.space import space_of
+from autoprune.space import STRUCTURED, Policy, SearchSpace
+from autoprune.techniques.base import Calibration
+from autoprune.techniques.registry import techniques_of
+from autoprune.techniques.space import space_of
+from autoprune.techniques.stack import Stack
 
 if TYPE_CHECKING:
     from autoprune.hardware import LatencyTable
@@ -47,8 +51,8 @@ class Problem:
         run: Where everything that is decided is kept; it names the experiment's settings.
         metric: Of the budget's kind.
         table: The latency table; None where the budget needs none.
+        stack: The techniques that carry policies out; fitted once the dense network is trained.
         state: What is learned on the way; shared by all problems that `ranked_by` makes of this one.
-        ranking: Units of every group, most important first; empty until the dense network is trained.
         metered: Whether the device's counter of energy is read in every session, whatever the budget is on.
     """
 
@@ -57,12 +61,12 @@ class Problem:
     target: Target
     analysis: Analysis
     space: SearchSpace
+    stack: Stack
     budget: Budget
     metric: Metric
     table: LatencyTable | None
     state: SearchState
     margins: Margins = field(default_factory=Margins)
-    ranking: Mapping[str, list[int]] = field(default_factory=dict)
     metered: bool = False
 
     @property
@@ -86,23 +90,33 @@ class Problem:
         return require_energy(self.state.costs["energy"])
 
     def ranked(self) -> Problem:
-        """The same problem, its units ranked by the trained dense weights."""
-        return self.ranked_by(ranking(self.task.model, self.analysis, self.experiment.criterion))
+        """The same problem, its techniques fitted to the trained dense network: units ranked, statistics gathered."""
+        return replace(self, stack=self.stack.fit(self.task.model, self.calibration))
 
     def ranked_by(self, order: Mapping[str, list[int]]) -> Problem:
         """The same problem, whose policies and cuts keep the units that this order has foremost."""
-        return replace(self, ranking=order)
+        return replace(self, stack=self.stack.with_fitted(STRUCTURED, Ranking(order)))
+
+    @property
+    def ranking(self) -> Ranking:
+        """Units of every group, most important first; empty until the techniques are fitted."""
+        return self.stack.fitted.get(STRUCTURED) or Ranking()
+
+    @property
+    def calibration(self) -> Calibration:
+        """What techniques learn from."""
+        data = self.task.data.calibration
+        return Calibration(criterion_of(self.experiment.criterion), data, self.task.loss)
 
     def kept(self, choices: Mapping[str, int]) -> dict[str, list[int]]:
         """Indices of the units that a policy keeps, by coupled group and block."""
-        return kept_units(self.ranking, self.space.units(choices))
+        return self.ranking.kept(self.space.units(choices))
 
     def policy(self, choices: Mapping[str, int], agent: str) -> Policy:
         """A policy that names its kept units and what it is predicted to do."""
         full = self.space.complete(choices)
-        return self.space.policy(
+        return self.stack.policy(
             full,
-            kept=self.kept(full),
             criterion=self.experiment.criterion,
             budget={"kind": self.budget.kind, "requested": self.budget.requested},
             predicted=self.predict(full),
@@ -115,8 +129,8 @@ class Problem:
         return {metric_of(kind).name_in_files: cost.cost(choices) for kind, cost in self.state.costs.items()}
 
     def small(self, choices: Mapping[str, int]) -> nn.Module:
-        """The raw cut of the dense network."""
-        return cut(self.task.model, self.analysis, self.kept(choices))
+        """What a policy makes of the dense network, not trained."""
+        return self.stack.apply(self.task.model, choices)
 
     def tighten(self, limit: float) -> None:
         """Lower the search limit.
@@ -145,7 +159,7 @@ def build_problem(task: Task, run: RunDir, reporter: Reporter) -> Problem:
     for granularity in grids:
         with reporter.stage("analyse", f"laying out what may go in {task.name}"):
             space = _space(analysis, task, run.experiment, target, granularity)
-            _require_training_forward(task, analysis, space)
+            _require_training_forward(task, Stack(techniques_of(run.experiment.technique_names), analysis, space))
         coarser = None if problem is None else problem.table
         problem = _priced(Pricing(task, run, target, analysis, space, granularity, coarser, reporter))
         least = problem.cost.least()[0]
@@ -165,8 +179,9 @@ def build_problem(task: Task, run: RunDir, reporter: Reporter) -> Problem:
 
 def _grids(run: RunDir, target: Target) -> list[Grid]:
     """Grids to try: the user's, else the probed one; finer ones if the budget is out of reach on that."""
-    if run.experiment.granule is not None:
-        return [grid_of(target, run.experiment.granule)]
+    multiple = run.experiment.constraints.granularity
+    if multiple is not None:
+        return [grid_of(target, multiple)]
     stored = run.recall("granularity")
     if stored is not None:
         return [Grid.from_json(stored)]
@@ -182,18 +197,17 @@ def _priced(context: Pricing) -> Problem:
     costs = prices(context, budget.kind)
     limit = metric.planned(budget.limit(costs[budget.kind].dense), costs[budget.kind])
     state = SearchState(costs, limit, margins.finalist)
-    pieces = (context.task, context.run, context.target, context.analysis, context.space)
+    pieces = (context.task, context.run, context.target, context.analysis, context.space, context.stack)
     return Problem(*pieces, budget, metric, context.table, state, margins)
 
 
-def _require_training_forward(task: Task, analysis: Analysis, space: SearchSpace) -> None:
+def _require_training_forward(task: Task, stack: Stack) -> None:
     """Cut networks are trained, and what runs in training only was never traced: better told now than after the search.
 
     Raises:
         UnsupportedModelError: If the network runs in training mode, but not once it is cut.
     """
-    narrow = space.units({d.name: d.options[0] for d in space.decisions})
-    small = cut(task.model, analysis, {name: range(units) for name, units in narrow.items()})
+    small = stack.apply(task.model, {d.name: d.options[0] for d in stack.space.decisions})
     images = torch.cat([task.example] * 2).to(device_of(task.model))
 
     def fault(model: nn.Module) -> Exception | None:
@@ -218,14 +232,11 @@ def space_for(
     """The search space as the settings want it."""
     return space_of(
         analysis,
+        experiment.constraints,
         target=target,
-        granularity=granularity,
-        granules=experiment.granules,
-        skip=experiment.skip,
-        kinds=experiment.kinds or None,
-        cap=experiment.cap,
-        tie=experiment.tie,
+        grid=granularity,
         name=name,
+        techniques=techniques_of(experiment.technique_names),
     )
 
 

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from autoprune.errors import InputError
-from autoprune.space import checked_kinds
+from autoprune.space import STRUCTURED, SpaceConstraints, checked_kinds
 from autoprune.space.constraints import parsed_caps, parsed_granularity
 
 __all__ = [
@@ -211,7 +211,12 @@ class SpaceSettings(Settings):
         "kept widths are multiples of this many channels, or by kind, such as heads=1,channels=8; default: what suits"
         " the target",
     )
-    criterion: Literal["l1", "l2"] = _setting("l1", "which units are kept at a given width: the norm of their weights")
+    techniques: str = _setting(
+        STRUCTURED,
+        "what is done to the network, in the order of their stages: structured (narrower layers, dropped branches), or"
+        " package.module:Class; several with commas",
+    )
+    criterion: str = _setting("l1", "which units are kept at a given width: the norm of their weights")
     skip: tuple[str, ...] = _setting((), "layers that stay as they are: names or patterns (layer1.*); may be repeated")
     kinds: tuple[str, ...] = _setting(
         (),
@@ -255,14 +260,14 @@ class SpaceSettings(Settings):
         return caps
 
     @property
-    def granule(self) -> int | None:
-        """The granularity of every kind of decision; None where the target's is meant."""
-        return parsed_granularity(self.granularity)[0]
+    def constraints(self) -> SpaceConstraints:
+        """What the user wants of the search space."""
+        return SpaceConstraints.parse(self.granularity, self.skip, self.kinds or None, self.cap, self.tie)
 
     @property
-    def granules(self) -> dict[str, int]:
-        """The granularity by kind of decision, where the user named some."""
-        return parsed_granularity(self.granularity)[1]
+    def technique_names(self) -> tuple[str, ...]:
+        """The techniques of the run, with their settings."""
+        return tuple(name.strip() for name in self.techniques.split(",") if name.strip())
 
 
 class ProgressiveSettings(Settings):

@@ -1,14 +1,79 @@
-"""What users write about a search space: a granularity for each kind of decision, how much of a layer may go."""
+"""What users want of a search space: which kinds of decisions, in what multiples, and how much of a layer may go."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from autoprune.errors import InputError
 from autoprune.foundations.names import nearest_name
-from autoprune.space.search_space import KINDS
+from autoprune.space.kinds import KINDS, checked_kinds
 
-__all__ = ["parsed_caps", "parsed_granularity"]
+__all__ = ["SpaceConstraints", "parsed_caps", "parsed_granularity"]
+
+
+@dataclass(frozen=True)
+class SpaceConstraints:
+    """How a search space is shaped; see docs/search-space.md.
+
+    Attributes:
+        granularity: Kept channels are multiples of this (the channel multiple); None for what suits the target.
+        granularities: The same by kind of decision, counted in the kind's units, where the user named kinds.
+        skip: Names or patterns (`layer1.*`) of layers that stay as they are.
+        kinds: What is decided on; None for every kind that is there by default.
+        cap: `PATTERN=SHARE`: at most this share of the units of the layers meant is removed.
+        tie: Patterns of layers whose widths are decided on together.
+    """
+
+    granularity: int | None = None
+    granularities: Mapping[str, int] = field(default_factory=dict)
+    skip: Sequence[str] = ()
+    kinds: Sequence[str] | None = None
+    cap: Sequence[str] = ()
+    tie: Sequence[str] = ()
+
+    @classmethod
+    def parse(
+        cls,
+        granularity: int | str | None = None,
+        skip: Sequence[str] = (),
+        kinds: Sequence[str] | str | None = None,
+        cap: Sequence[str] = (),
+        tie: Sequence[str] = (),
+    ) -> SpaceConstraints:
+        """Constraints as users write them.
+
+        Args:
+            granularity: A number, or by kind `heads=1,channels=8`.
+            skip: Patterns.
+            kinds: Names, or one text with commas.
+            cap: `PATTERN=SHARE` each.
+            tie: Patterns.
+
+        Raises:
+            InputError: If the granularity cannot be read.
+        """
+        multiple, by_kind = parsed_granularity(granularity)
+        named = [kind.strip() for kind in kinds.split(",")] if isinstance(kinds, str) else kinds
+        return cls(multiple, by_kind, tuple(skip), named, tuple(cap), tuple(tie))
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The kinds of decisions that are wanted.
+
+        Raises:
+            InputError: If one of them is unknown, or there is none.
+        """
+        return checked_kinds(self.kinds)
+
+    @property
+    def caps(self) -> list[tuple[str, float]]:
+        """(pattern, share that may be removed) of every cap.
+
+        Raises:
+            InputError: If one cannot be read.
+        """
+        return parsed_caps(self.cap)
 
 
 def parsed_granularity(text: int | str | None) -> tuple[int | None, dict[str, int]]:

@@ -1,100 +1,23 @@
-"""What may change in a network, and one way of changing it: plain values, without torch.
-
-A `Decision` is one coupled group of units (channels that must be removed together), a `SearchSpace` is every
-decision of a model in forward order, a `Policy` is a choice for every decision.
-"""
+"""Every decision of a model, in forward order: plain values, without torch."""
 
 from __future__ import annotations
 
-import itertools
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from autoprune.errors import InputError
-from autoprune.foundations.files import read_json, shortened, write_text
+from autoprune.foundations.files import shortened
 from autoprune.foundations.names import nearest_name
+from autoprune.space.decision import Decision
+from autoprune.space.kinds import CHANNELS, STRUCTURED
+from autoprune.space.policy import Policy, TechniquePart
 
-__all__ = ["BLOCK", "CHANNELS", "KINDS", "POLICY_SCHEMA", "Decision", "Policy", "SearchSpace", "checked_kinds"]
-
-POLICY_SCHEMA = "autoprune.policy/1"
-
-CHANNELS = "channels"
-BLOCK = "block"
-KINDS = (CHANNELS, "heads", "head_size", "ffn", "embedding", BLOCK)
-"""What a decision may be about: a width, counted in units of some kind, or whether a residual branch is there."""
-
-
-def checked_kinds(kinds: Iterable[str] | None) -> tuple[str, ...]:
-    """The kinds of decisions that a space has; every width if not said.
-
-    >>> checked_kinds(None)
-    ('channels', 'heads', 'head_size', 'ffn', 'embedding')
-
-    Raises:
-        InputError: If there is none, or one is unknown.
-    """
-    chosen = tuple(kind for kind in KINDS if kind != BLOCK) if kinds is None else tuple(kinds)
-    unknown = next((kind for kind in chosen if kind not in KINDS), None)
-    if unknown is not None:
-        raise InputError(f"unknown kind of decision {shortened(repr(unknown))}; {nearest_name(unknown, KINDS)}")
-    if not chosen:
-        raise InputError(f"a search space needs a kind of decisions; known: {', '.join(KINDS)}")
-    return chosen
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One coupled group of units that a policy may shrink.
-
-    Attributes:
-        name: Qualified module name of the group's first producer; stable across sessions.
-        width: Units of the dense network.
-        options: Allowed numbers of kept units, ascending; the last is `width`. A block may keep none.
-        kind: What a unit is: `channels`, `heads`, `ffn`, ..., or `block`: a whole residual branch, of width 1.
-        within: For each place where the units stand, the `block` decisions around it. The width matters while one
-            place has all of its blocks; without any place, always.
-    """
-
-    name: str
-    width: int
-    options: tuple[int, ...]
-    kind: str = "channels"
-    within: tuple[tuple[str, ...], ...] = ()
-
-    def __post_init__(self) -> None:
-        least = 0 if self.is_block else 1
-        ordered = all(a < b for a, b in itertools.pairwise(self.options))
-        if not self.options or self.options[0] < least or self.options[-1] != self.width or not ordered:
-            raise InputError(
-                f"decision {self.name!r}: options {self.options} must ascend from {least} or more to {self.width}"
-            )
-        if self.is_block and self.width != 1:
-            raise InputError(f"decision {self.name!r}: a block is there or not; it has no {self.width} units")
-
-    @property
-    def is_block(self) -> bool:
-        """Whether a whole residual branch is kept or dropped."""
-        return self.kind == BLOCK
-
-    def matters(self, choices: Mapping[str, int]) -> bool:
-        """Whether this decision changes anything: not behind dropped blocks; blocks that are not named are kept."""
-        return not self.within or any(all(choices.get(name, 1) for name in place) for place in self.within)
-
-    def nearest(self, units: float) -> int:
-        """The option with the number of kept units nearest to `units`; the larger one on a tie."""
-        return min(self.options, key=lambda option: (abs(option - units), -option))
-
-    def at(self, keep: float) -> int:
-        """The option nearest to a share of the units, as a uniform policy has it: blocks stay."""
-        return self.width if self.is_block else self.nearest(keep * self.width)
+__all__ = ["SearchSpace"]
 
 
 @dataclass(frozen=True)
@@ -120,7 +43,7 @@ class SearchSpace:
         lost = next((name for name, groups in self.ties.items() if name not in self.names or name not in groups), None)
         if lost is not None:
             raise InputError(f"the tie {lost!r} is not named after a decision and one of its groups")
-        blocks = {decision.name for decision in self.decisions if decision.is_block}
+        blocks = {decision.name for decision in self.decisions if decision.traits.gates}
         for decision in self.decisions:
             for name in (name for place in decision.within for name in place):
                 if name not in blocks:
@@ -149,7 +72,7 @@ class SearchSpace:
         """Checked choices for every decision, in canonical form; decisions that are not named stay dense.
 
         Args:
-            choices: Kept units by decision; where decisions are tied, also by group as `units` gives them.
+            choices: Kept units by decision; where decisions are tied, also by group as a policy names them.
 
         Raises:
             InputError: If a name is unknown, a value is no whole number of units, a width is not among its
@@ -169,14 +92,17 @@ class SearchSpace:
         return self.canonical(full)
 
     def units(self, choices: Mapping[str, int]) -> dict[str, int]:
-        """Kept units of every coupled group and block: what a network is cut by, and what a policy names."""
-        full = self.complete(choices)
-        if not self.ties:
-            return full
-        units: dict[str, int] = {}
-        for name, kept in full.items():
-            units |= {group: each * kept for group, each in self.ties.get(name, {name: 1}).items()}
-        return units
+        """Kept units of every coupled group and block: what a network is cut by."""
+        return self.by_technique(choices).get(STRUCTURED, {})
+
+    def by_technique(self, choices: Mapping[str, int]) -> dict[str, dict[str, int]]:
+        """Choices for every decision, apart by the technique that carries them out; those on tied groups by group."""
+        parts: dict[str, dict[str, int]] = {}
+        for name, kept in self.complete(choices).items():
+            steps = self.ties.get(name, {name: 1})
+            part = parts.setdefault(self[name].traits.technique, {})
+            part |= {group: each * kept for group, each in steps.items()}
+        return parts
 
     def _tied(self, choices: Mapping[str, int]) -> Mapping[str, int]:
         """Choices by decision, where some are named by tied groups; a decision's own name alone counts its units."""
@@ -223,11 +149,20 @@ class SearchSpace:
 
     def policy(self, choices: Mapping[str, int], **fields: Any) -> Policy:
         """A policy that keeps the named numbers of units and leaves every other decision dense."""
-        full = self.units(choices)
-        kinds = {
-            group: d.kind for d in self.decisions if d.kind != CHANNELS for group in self.ties.get(d.name, [d.name])
+        kinds = {group: d.traits for d in self.decisions for group in self.ties.get(d.name, [d.name])}
+        parts = {
+            technique: TechniquePart(
+                technique=technique,
+                stage=kinds[next(iter(part))].stage,
+                choices=part,
+                kinds={name: kinds[name].name for name in part if kinds[name].name != CHANNELS},
+            )
+            for technique, part in self.by_technique(choices).items()
         }
-        return Policy(choices=full, kinds=kinds, model=dict(self.model), **fields)
+        own = parts.pop(STRUCTURED, None)
+        further = tuple(sorted(parts.values(), key=lambda part: part.stage))
+        units, named = ({}, {}) if own is None else (own.choices, own.kinds)
+        return Policy(choices=units, kinds=named, further=further, model=dict(self.model), **fields)
 
     def uniform(self, keep: float) -> Policy:
         """The policy that keeps one share of every decision's units, rounded to the nearest option, and all blocks.
@@ -245,90 +180,7 @@ class SearchSpace:
         return self.policy({d.name: int(draw.choice(d.options)) for d in self.decisions}, agent="random", seed=seed)
 
 
-class Policy(BaseModel):
-    """Choices for the decisions of one model, where they came from and what they do; a plain JSON file.
-
-    With the dense weights it rebuilds the raw cut bit for bit, since `kept` names the units.
-
-    A decision of the kind `block` keeps 1 (the residual branch stays) or 0 (it is dropped, and `kept` names no unit
-    of it). Widths inside of a dropped block change nothing; they are recorded as dense, so that equal networks have
-    equal policies.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
-
-    schema_: Literal["autoprune.policy/1"] = Field(default="autoprune.policy/1", alias="schema")
-    model: dict[str, Any] = Field(default_factory=dict, description="name and fingerprint of the model it was made for")
-    technique: Literal["channels"] = "channels"
-    choices: dict[str, int] = Field(description="decision -> kept units")
-    kinds: dict[str, str] = Field(
-        default_factory=dict, description="decision -> what its units are, where these are no channels"
-    )
-    kept: dict[str, list[int]] | None = Field(
-        default=None, description="decision -> indices of the kept units, ascending"
-    )
-    criterion: str | None = None
-    budget: dict[str, Any] | None = None
-    predicted: dict[str, float] = Field(default_factory=dict)
-    measured: dict[str, float] = Field(default_factory=dict)
-    agent: str | None = None
-    seed: int | None = None
-
-    @model_validator(mode="after")
-    def _positive(self) -> Policy:
-        for name, units in self.choices.items():
-            block = self.kinds.get(name) == BLOCK
-            if units < 1 and not (block and units == 0):
-                raise ValueError(f"decision {name!r} keeps {units} units; at least one must stay")
-            if block and units > 1:
-                raise ValueError(f"decision {name!r} is a block: it keeps 1 or 0, not {units}")
-        stray = next((name for name in self.kinds if name not in self.choices), None)
-        if stray is not None:
-            raise ValueError(f"'kinds' names {shortened(repr(stray))}, which 'choices' does not")
-        return self
-
-    @model_validator(mode="after")
-    def _kept_fits(self) -> Policy:
-        for name, indices in (self.kept or {}).items():
-            if len(indices) != self.choices.get(name):
-                raise ValueError(f"'kept' names {len(indices)} units of {name!r}, 'choices' {self.choices.get(name)}")
-            if any(a >= b for a, b in itertools.pairwise(indices)) or (indices and indices[0] < 0):
-                raise ValueError(f"'kept' of {name!r} must be ascending, without repeats, from 0 up")
-        if self.kept is not None and self.kept.keys() != self.choices.keys():
-            raise ValueError("'kept' and 'choices' name different decisions")
-        return self
-
-    def to_json(self) -> str:
-        """The policy as it stands in its file."""
-        return json.dumps(self.model_dump(by_alias=True, mode="json"), indent=1) + "\n"
-
-    def save(self, path: str | Path) -> None:
-        """Write the policy to `path`, replacing it atomically."""
-        write_text(path, self.to_json())
-
-    @classmethod
-    def load(cls, path: str | Path) -> Policy:
-        """Read a policy.
-
-        Raises:
-            InputError: If the file cannot be read or is not a policy.
-        """
-        content = read_json(path, "policy")
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            raise InputError(f"{path} is not a policy: {first_fault(error)}") from error
-
-
 def _is_whole(units: object) -> bool:
     """Whether a value is a whole number of Python's or NumPy's; True is one to Python, but not to people."""
     number = isinstance(units, int | float | np.integer | np.floating) and not isinstance(units, bool)
     return number and float(units).is_integer()  # type: ignore[arg-type]  # a number, as just asked
-
-
-def first_fault(error: ValidationError) -> str:
-    """The first fault of a failed validation in one line: where it is and what is wrong there."""
-    fault = error.errors(include_url=False, include_context=False)[0]
-    where = shortened(".".join(str(part) for part in fault["loc"]))
-    message = shortened(str(fault["msg"]), 300)
-    return f"{where}: {message}" if where else message

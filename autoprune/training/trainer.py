@@ -16,6 +16,7 @@ from autoprune.models.layout import arranged, chosen_layout, in_layout
 from autoprune.models.modes import in_mode
 from autoprune.models.outputs import in_float32, inputs_of, moved, output_of
 from autoprune.models.precision import autocast, device_of
+from autoprune.training.constraint import TrainingConstraint
 from autoprune.training.losses import Loss, cross_entropy, distillation
 from autoprune.training.settings import TrainSettings, learning_rate
 
@@ -52,6 +53,7 @@ class Trainer:
         settings: Rates, epochs, precision.
         teacher: Its outputs on the same batch are learned from too; evaluated in eval mode, left unchanged.
         loss: Own loss of (model output, batch) in place of cross-entropy; the batch is on the model's device.
+        constraint: What every step must keep; weights and momentum are projected after each.
 
     Raises:
         InputError: If there is nothing to train or no batch.
@@ -65,9 +67,10 @@ class Trainer:
         *,
         teacher: nn.Module | None = None,
         loss: Loss | None = None,
+        constraint: TrainingConstraint | None = None,
     ) -> None:
         self.model, self.batches, self.settings = model, batches, settings
-        self.teacher, self.loss = teacher, loss
+        self.teacher, self.loss, self.constraint = teacher, loss, constraint
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not trained:
             raise InputError("the model has no parameter that needs a gradient; there is nothing to train")
@@ -105,6 +108,7 @@ class Trainer:
         Raises:
             InputError: If the loss is no longer finite; the message says at which epoch and step.
         """
+        self._project()
         last = self.settings.epochs if epochs is None else min(self.settings.epochs, self.epoch + epochs)
         while self.epoch < last:
             result = self._one_epoch(on_step)
@@ -175,7 +179,12 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
+            self._project()
         return loss.detach()
+
+    def _project(self) -> None:
+        if self.constraint is not None:
+            self.constraint.project(self.model, self.optimizer)
 
     def _loss(self, output: Any, batch: Any, images: Tensor) -> Tensor:
         settings = self.settings

@@ -56,6 +56,7 @@ def test_settings_are_written_and_read_back_as_they_are():
     wishes = {"kinds": "channels,heads", "cap": ["a=0.5"], "tie": "x*", "granularity": "heads=2,channels=8"}
     experiment = Experiment.build(wishes)
     assert experiment.kinds == ("channels", "heads")
-    assert (experiment.granule, experiment.granules) == (None, {"heads": 2, "channels": 8})
+    limits = experiment.constraints
+    assert (limits.granularity, limits.granularities) == (None, {"heads": 2, "channels": 8})
     assert Experiment.build(experiment.model_dump(mode="json")) == experiment
     assert Experiment.build({"granularity": "8"}) == Experiment.build({"granularity": 8})

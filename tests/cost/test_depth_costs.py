@@ -17,13 +17,14 @@ from autoprune.cost.completion import Completions
 from autoprune.cost.energy import energy_cost
 from autoprune.cost.macs import macs_cost
 from autoprune.cost.params import params_cost
-from autoprune.criteria.norm import kept_units, ranking
+from autoprune.criteria.ranking import kept_units, ranking
 from autoprune.envs import PruningEnv, ScoreMemory, amc_features, largest_uniform, spend_budget
 from autoprune.errors import InputError, PolicyMismatchError
 from autoprune.graph import analyse, cut
 from autoprune.models import ZOO
-from autoprune.space import BLOCK, KINDS, Decision, Policy, SearchSpace
-from autoprune.techniques.structured.space import check_fit, space_of
+from autoprune.space import BLOCK, KINDS, Decision, Policy, SearchSpace, SpaceConstraints
+from autoprune.techniques.space import space_of
+from autoprune.techniques.structured.apply import check_fit
 
 X = torch.zeros(1, 3, 16, 16)
 
@@ -40,7 +41,7 @@ def analysis(model):
 
 @pytest.fixture(scope="module")
 def space(analysis) -> SearchSpace:
-    return space_of(analysis, granularity=2, kinds=("channels", "block"))
+    return space_of(analysis, SpaceConstraints(granularity=2, kinds=("channels", "block")))
 
 
 def counted(model: nn.Module) -> tuple[int, int]:
@@ -60,14 +61,14 @@ def counted(model: nn.Module) -> tuple[int, int]:
 
 
 def test_blocks_are_opt_in_and_stand_before_their_widths(analysis, space) -> None:
-    assert not any(d.is_block for d in space_of(analysis).decisions)
-    assert {d.kind for d in space_of(analysis, kinds=[BLOCK]).decisions} == {BLOCK}
+    assert not any(d.traits.gates for d in space_of(analysis).decisions)
+    assert {d.kind for d in space_of(analysis, SpaceConstraints(kinds=[BLOCK])).decisions} == {BLOCK}
     names = list(space.names)
     for decision in space.decisions:
         for name in itertools.chain.from_iterable(decision.within):
             assert names.index(name) < names.index(decision.name)
-    assert [d.name for d in space.decisions if d.is_block] == [block.name for block in analysis.blocks]
-    assert [d.name for d in space.decisions if not d.is_block] == [group.name for group in analysis.groups]
+    assert [d.name for d in space.decisions if d.traits.gates] == [block.name for block in analysis.blocks]
+    assert [d.name for d in space.decisions if not d.traits.gates] == [group.name for group in analysis.groups]
 
 
 def test_prices_are_those_of_the_network_that_is_cut(model, analysis, space) -> None:
@@ -97,7 +98,9 @@ def test_widths_within_a_dropped_block_cost_nothing_and_have_one_name(analysis, 
 
 
 def test_the_wall_is_exact_with_blocks(analysis) -> None:
-    space = space_of(analysis, granularity=8, kinds=("channels", "block"), skip=["layer2.*", "layer3.[01].*"])
+    space = space_of(
+        analysis, SpaceConstraints(granularity=8, kinds=("channels", "block"), skip=["layer2.*", "layer3.[01].*"])
+    )
     cost = macs_cost(analysis, space)
     sizes = [len(d.options) for d in space.decisions]
     rows = np.array(list(itertools.product(*map(range, sizes))))
@@ -182,13 +185,13 @@ def test_random_policies_spend_the_budget_and_drop_blocks(analysis, space) -> No
     assert max(dropped) > 0
     assert min(dropped) < max(dropped)
     uniform = largest_uniform(cost, 0.4 * cost.dense)
-    assert all(uniform[d.name] == 1 for d in space.decisions if d.is_block)
-    assert all(space.uniform(0.1).choices[d.name] == 1 for d in space.decisions if d.is_block)
+    assert all(uniform[d.name] == 1 for d in space.decisions if d.traits.gates)
+    assert all(space.uniform(0.1).choices[d.name] == 1 for d in space.decisions if d.traits.gates)
 
 
 def test_the_cheapest_network_has_no_block_left(space, analysis) -> None:
     least, choices = macs_cost(analysis, space).least()
-    assert all(choices[d.name] == 0 for d in space.decisions if d.is_block)
+    assert all(choices[d.name] == 0 for d in space.decisions if d.traits.gates)
     assert FeasibleActions(macs_cost(analysis, space), least).known_policy == choices
 
 
@@ -214,13 +217,13 @@ def test_policies_with_blocks_are_files_that_are_checked(analysis, space, tmp_pa
 
 
 def test_skipping_a_layer_keeps_its_block(analysis) -> None:
-    space = space_of(analysis, kinds=KINDS, skip=["layer1.1.conv2", "layer2.2"])
+    space = space_of(analysis, SpaceConstraints(kinds=KINDS, skip=["layer1.1.conv2", "layer2.2"]))
     assert "layer1.1" not in space.names
     assert "layer2.2" not in space.names
     assert space["layer2.2.conv1"].within == ()
     assert "skipped" in space.frozen["layer1.1"]
     with pytest.raises(InputError, match="did you mean 'block'"):
-        space_of(analysis, kinds=["blocks"])
+        space_of(analysis, SpaceConstraints(kinds=["blocks"]))
 
 
 def test_nonsense_is_refused() -> None:

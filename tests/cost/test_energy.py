@@ -12,8 +12,8 @@ from autoprune.cost.energy import MODELLED, Coefficients, energy_cost, fit_energ
 from autoprune.errors import InputError
 from autoprune.graph import Analysis, analyse, cut
 from autoprune.models import ZOO
-from autoprune.space import Decision, SearchSpace
-from autoprune.techniques.structured.space import space_of
+from autoprune.space import Decision, SearchSpace, SpaceConstraints
+from autoprune.techniques.space import space_of
 
 DISTINCT = Coefficients(macs=3.0, weight_bytes=50.0, input_bytes=7.0, output_bytes=11.0, number=2, constant=0.25)
 
@@ -143,7 +143,7 @@ def test_a_fit_refuses_too_few_and_nonsense(net) -> None:
 def test_a_dropped_block_costs_nothing() -> None:
     model, x = ZOO["resnet20"](in_channels=3, width=0.5), torch.zeros(1, 3, 32, 32)
     analysis = analyse(model, x, validate=False)
-    space = space_of(analysis, granularity=2, kinds=("channels", "block"))
+    space = space_of(analysis, SpaceConstraints(granularity=2, kinds=("channels", "block")))
     cost = energy_cost(analysis, space, DISTINCT)
     for seed in range(3):
         choices = space.random(seed).choices

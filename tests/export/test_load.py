@@ -59,7 +59,7 @@ def test_a_policy_with_fine_tuned_weights_is_the_final_network(run, parts, form)
 
 
 def test_a_policy_that_keeps_everything_takes_the_dense_weights(run, parts):
-    policy = parts.policy.model_copy(update={"choices": {"conv1": 8, "conv2": 12}, "kept": None})
+    policy = parts.policy.model_copy(update={"units": {"conv1": 8, "conv2": 12}, "kept": None})
     assert same(autoprune.load(policy, run / "dense.safetensors"), parts.dense, parts.images)
 
 
@@ -76,7 +76,7 @@ def test_a_factory_in_the_current_folder_is_found_by_name(run, parts, tmp_path, 
 
 
 def test_weights_that_fit_neither_network_are_refused_by_name(run, parts):
-    other = parts.policy.model_copy(update={"choices": {"conv1": 5, "conv2": 9}, "kept": None})
+    other = parts.policy.model_copy(update={"units": {"conv1": 5, "conv2": 9}, "kept": None})
     with pytest.raises(InputError, match=r"finetuned\.safetensors: conv2\.weight is \[7, 5, 3, 3\].*\[9, 5, 3, 3\]"):
         autoprune.load(other, run / "finetuned.safetensors")
 

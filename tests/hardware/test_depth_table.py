@@ -10,7 +10,8 @@ from autoprune.errors import InputError
 from autoprune.graph import analyse, cut
 from autoprune.hardware import LatencyTable, profile
 from autoprune.models import resnet20
-from autoprune.techniques.structured.space import space_of
+from autoprune.space import SpaceConstraints
+from autoprune.techniques.space import space_of
 
 _X = torch.zeros(1, 3, 16, 16)
 
@@ -19,7 +20,7 @@ _X = torch.zeros(1, 3, 16, 16)
 def case():
     model, target = resnet20(), MadeUpTarget()
     analysis = analyse(model, _X)
-    space = space_of(analysis, granularity=16, kinds=("channels", "block"))
+    space = space_of(analysis, SpaceConstraints(granularity=16, kinds=("channels", "block")))
     return model, analysis, target, profile(model, analysis, space, _X, target)
 
 

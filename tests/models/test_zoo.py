@@ -8,10 +8,10 @@ from torch import nn
 
 from autoprune import flops, models
 from autoprune.cost.macs import macs_cost
-from autoprune.criteria.norm import kept_units, ranking
+from autoprune.criteria.ranking import kept_units, ranking
 from autoprune.errors import InputError
 from autoprune.graph import analyse, cut
-from autoprune.techniques.structured.space import space_of
+from autoprune.techniques.space import space_of
 
 
 def counted_macs(model: nn.Module, shape: tuple[int, ...]) -> int:
@@ -45,7 +45,7 @@ def test_amcs_half_of_mobilenet_v1_costs_what_its_widths_say() -> None:
     widths = [24, 48, 96, 80, 192, 200, 328, 352, 368, 360, 328, 400, 736, 752]
     model, image = models.mobilenet_v1(classes=1000), torch.zeros(1, 3, 224, 224)
     analysis = analyse(model, image, validate=False)
-    space = space_of(analysis, granularity=1)
+    space = space_of(analysis, grid=1)
     policy = space.policy(dict(zip(space.names, widths, strict=True)))
     assert macs_cost(analysis, space).cost(policy.choices) == 293_870_000
     assert flops(cut(model, analysis, kept_units(ranking(model, analysis), policy.choices)), image) == 293_870_000

@@ -305,7 +305,7 @@ def test_a_folder_that_is_not_there_is_no_run(tmp_path):
 def test_with_tied_layers_the_chosen_episode_is_marked_too(tmp_path):
     """A policy names every group, an episode the decision that they share."""
     episodes = [{"episode": k, "choices": {"a": k}, "cost": 1.0, "accuracy": 0.5, "reward": -k} for k in range(3)]
-    policy = SearchSpace((Decision("a", 2, (1, 2)),)).policy({"a": 1}).model_copy(update={"choices": {"a": 7, "b": 9}})
+    policy = SearchSpace((Decision("a", 2, (1, 2)),)).policy({"a": 1}).model_copy(update={"units": {"a": 7, "b": 9}})
     report = Report.of({"schema": "autoprune.report/1", "chosen": {"a": 1}})
     rows = search_of(episodes, report, policy).best.rows
     assert [row[-1].text for row in rows] == ["", "yes", ""]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from autoprune.cost.additive import AdditiveCost
+from autoprune.cost.effects import Effect
 from autoprune.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ class Pricing(Protocol):
     @property
     def space(self) -> SearchSpace:
         """The decisions and their options."""
+
+    @property
+    def effects(self) -> Mapping[str, Effect]:
+        """Graph node -> what techniques change in its price beside its widths."""
 
     @property
     def batch(self) -> int:

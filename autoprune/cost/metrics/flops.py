@@ -26,7 +26,7 @@ class Flops(Metric):
         """Exact for every policy."""
         from autoprune.cost.macs import macs_cost
 
-        return macs_cost(context.analysis, context.space)
+        return macs_cost(context.analysis, context.space, context.effects)
 
     def count(self, network: nn.Module, example: Tensor, cost: AdditiveCost, batch: int) -> float:
         """Of every convolution and linear layer."""

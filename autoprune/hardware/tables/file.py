@@ -120,7 +120,7 @@ def _fields(content: Mapping[str, Any]) -> dict[str, Any]:
 def _check_widths(slot: Slot, space: SearchSpace) -> None:
     """Refuse a slot whose widths depend on unknown decisions, or can be 0, or that goes with what is no block."""
     for name in slot.blocks:
-        if not space[name].is_block:
+        if not space[name].traits.gates:
             raise InputError(f"{slot.name[:40]!r} goes with {name[:40]!r}, which is no block")
     for form in (slot.inputs, slot.outputs, slot.groups):
         least = form({name: space[name].options[0] for name in form.scope})

@@ -11,7 +11,7 @@ from autoprune.graph import Analysis, Extent, Op, tied
 from autoprune.graph.operators import is_free, operator_name
 from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.tables.operator import Form, Slot
-from autoprune.space import SearchSpace
+from autoprune.space import STRUCTURED, SearchSpace
 
 __all__ = ["slots_of"]
 
@@ -39,6 +39,8 @@ def slots_of(analysis: Analysis, space: SearchSpace, batch: int, fused: Iterable
     analysis = tied(analysis, space.ties)
     names = analysis.widths()
     for decision in space.decisions:
+        if decision.traits.technique != STRUCTURED:
+            continue  # no size of an operator depends on it
         if names.get(decision.name) != decision.width:
             raise InputError(
                 f"decision {decision.name!r} is no group of {decision.width} units of this model, nor a block"

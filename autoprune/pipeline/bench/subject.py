@@ -21,7 +21,8 @@ from autoprune.pipeline.task import example_of_shape, has_data_of_python, load_t
 from autoprune.run.directory import is_run, read_settings
 from autoprune.run.experiment import Experiment
 from autoprune.space import Policy
-from autoprune.techniques.structured.space import apply, space_of
+from autoprune.techniques.apply import apply
+from autoprune.techniques.space import space_of
 
 __all__ = ["ModelChoice", "in_batches_of", "is_model", "subject_of_model", "subject_of_run"]
 
@@ -122,7 +123,7 @@ def subject_of_model(choice: ModelChoice, *, scored: bool = True) -> Subject:
         subject = replace(subject, test=None, unscored="it was not asked for")
     if choice.keep is not None:
         analysis = analyse(subject.dense, subject.example)
-        policy = space_of(analysis, granularity=choice.granularity, name=choice.name).uniform(choice.keep)
+        policy = space_of(analysis, grid=choice.granularity, name=choice.name).uniform(choice.keep)
     if policy is None:
         return subject
     return replace(subject, small=apply(subject.dense, policy, subject.example).eval())

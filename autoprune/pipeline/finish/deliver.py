@@ -20,7 +20,6 @@ from autoprune.pipeline.search.sessions import policy_key, time_finished
 from autoprune.run.report import Report
 from autoprune.run.stopwatch import rounded_seconds
 from autoprune.space import Policy
-from autoprune.techniques.structured.pretrained_config import follow_config
 
 __all__ = ["VERIFICATIONS", "Finished", "Result", "budget_missed", "deliver", "final_epochs", "final_seeds", "verify"]
 
@@ -109,6 +108,8 @@ def verify(
 
     def counted() -> float:
         with reporter.stage("verify", "counting what the finished network costs"):
+            if problem.stack.effects:  # work that is skipped cannot be seen in a network's shapes
+                return problem.cost.cost(choices)
             return problem.metric.count(network, problem.task.example, problem.cost, problem.task.target_batch)
 
     with reporter.stage("verify", "verifying on the target"):
@@ -162,8 +163,8 @@ def deliver(finished: Finished, agent: str, reporter: Reporter, **more: Any) -> 
     save_weights(network.state_dict(), run.file("finetuned.safetensors"))
     content = report.to_json()
     write_json(run.file("report.json"), content)
-    follow_config(network, problem.analysis, problem.space.units(choices))  # its config says its own widths
-    return Result(network.eval(), policy, content, run.path)
+    handed_over = problem.stack.deploy(network, choices, problem.target)
+    return Result(handed_over.eval(), policy, content, run.path)
 
 
 def _compared(finished: Finished, raw: nn.Module) -> dict[str, Compared]:

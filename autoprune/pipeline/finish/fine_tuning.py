@@ -27,6 +27,7 @@ from autoprune.pipeline.task import Task
 from autoprune.reconstruction.batch_norm import reestimate_batch_norm
 from autoprune.run.directory import RunDir
 from autoprune.training import EpochResult, Trainer, TrainSettings
+from autoprune.training.constraint import TrainingConstraint
 from autoprune.training.epochs import InEpochs
 from autoprune.training.stalls import StepWatch
 
@@ -98,7 +99,8 @@ def fine_tune(
     name = f"{'tuned' if start is None else 'carried'}-{policy_key(choices)}-{epochs}-{seed}"
     settings = TrainSettings(epochs=epochs, lr=0.05, warmup_epochs=0.5, weight_decay=5e-4, seed=seed)
     batches = InEpochs(problem.task.data.train, first=(seed + 1) * 100_003)
-    return train_small(problem, small, name, settings, batches, reporter, what)
+    constraint = problem.stack.constraint(small, choices)
+    return train_small(problem, small, name, settings, batches, reporter, what, constraint)
 
 
 def train_small(
@@ -109,6 +111,7 @@ def train_small(
     batches: Iterable[Any],
     reporter: Reporter,
     what: str,
+    constraint: TrainingConstraint | None = None,
 ) -> nn.Module:
     """Train a cut network in place, distilled from the dense one, unless the run has its weights already.
 
@@ -120,6 +123,7 @@ def train_small(
         batches: What it learns from, whose order depends on the epoch alone.
         reporter: Who watches.
         what: What this training is for, for people.
+        constraint: What the techniques want every step to keep.
     """
     if settings.epochs == 0:
         return small
@@ -130,7 +134,7 @@ def train_small(
         return small
     task = problem.task
     teacher = None if task.loss is not None else task.model
-    trainer = Trainer(small, batches, settings, teacher=teacher, loss=task.loss)
+    trainer = Trainer(small, batches, settings, teacher=teacher, loss=task.loss, constraint=constraint)
     with reporter.stage("finetune", what, settings.epochs) as bar:
         _run(trainer, unfinished, bar, StepWatch(what, reporter.say))
     save_weights(small.state_dict(), path)

@@ -48,7 +48,7 @@ def make_report(problem: Problem, rows: Mapping[str, Compared], verdict: Verdict
         model=task.name,
         weights=task.weights_origin,
         data=task.data.name,
-        decisions=problem.space.units({}),
+        decisions=problem.space.policy({}).choices,
         images=dict(task.data.counts),
         target=problem.target.name,
         device=problem.target.fingerprint(),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from autoprune import agents
 from autoprune.cost.budget import Budget
+from autoprune.criteria.registry import criterion_of
 from autoprune.errors import BudgetError, Interrupted, RunError
 from autoprune.foundations.files import read_json, replacing
 from autoprune.pipeline.device import target_of
@@ -17,6 +18,7 @@ from autoprune.pipeline.task import has_data_of_python
 from autoprune.run.directory import RunDir, read_settings
 from autoprune.run.experiment import Experiment
 from autoprune.space import Policy
+from autoprune.techniques.registry import techniques_of
 
 __all__ = [
     "Result",
@@ -32,10 +34,12 @@ def check_settings(experiment: Experiment) -> None:
     """Refuse, before anything is written, what can be told from the settings alone.
 
     Raises:
-        InputError: If the agent, the budget or the target cannot be what is meant.
+        InputError: If the agent, the criterion, a technique, the budget or the target cannot be what is meant.
         TargetError: If the target is not available on this machine.
     """
     agents.get(experiment.agent)
+    criterion_of(experiment.criterion)
+    techniques_of(experiment.technique_names)
     check_target(experiment)
 
 

@@ -43,12 +43,13 @@ def profile_job(experiment: Experiment, out: Path, reporter: Reporter) -> Latenc
         analysis = analyse(task.model, task.example)
     part = unfinished(out)
     begun = _begun(part, target)
-    if experiment.granule is None:
+    multiple = experiment.constraints.granularity
+    if multiple is None:
         with reporter.stage("profile", f"probing widths on {target.name}"):
             found = probe(target)
-        reporter.say(f"granule of {target.name}: {found.granule} channels ({found.reason})")
+        reporter.say(f"channel multiple of {target.name}: {found.granule} channels ({found.reason})")
     with reporter.stage("analyse", f"laying out what may go in {task.name}"):
-        space = space_for(experiment, analysis, target, experiment.granule, task.name)
+        space = space_for(experiment, analysis, target, multiple, task.name)
     with reporter.stage("profile", f"measuring layers on {target.name}") as bar:
         table = profiled(task, experiment, target, analysis, space, part, begun, bar)
     table.save(out)

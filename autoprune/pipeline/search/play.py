@@ -44,15 +44,8 @@ def start_search(problem: Problem) -> Search:
     experiment = problem.experiment
     kind = agents.get(experiment.agent)
     episode_batches, _ = problem.task.search_parts
-    scorer = Scorer(
-        problem.task.model,
-        problem.analysis,
-        problem.ranking,
-        problem.task.data.calibration,
-        episode_batches,
-        problem.task.score,
-    )
-    score = ScoreMemory(lambda choices: scorer(problem.space.units(choices)))
+    networks = problem.stack.candidates(problem.task.model)
+    score = ScoreMemory(Scorer(networks, problem.task.data.calibration, episode_batches, problem.task.score))
     limit = problem.run.once("first search limit", lambda: problem.limit)
     env = PruningEnv(problem.space, problem.cost, limit, score, amc_features(problem.analysis, problem.space))
     agent = kind(

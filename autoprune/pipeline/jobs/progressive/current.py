@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from autoprune.criteria.norm import kept_units, ranking
+from autoprune.criteria.ranking import Ranking
 from autoprune.graph import Analysis, cut, index_map
 from autoprune.pipeline.problem import Problem
+from autoprune.space import STRUCTURED
 
 __all__ = ["PrunedState", "expand_to_dense"]
 
@@ -66,14 +67,14 @@ class PrunedState:
 
     choices: dict[str, int]
     kept: dict[str, list[int]]
-    order: dict[str, list[int]]
+    order: Ranking
     network: nn.Module
 
     @classmethod
     def dense(cls, problem: Problem) -> PrunedState:
         """The start: nothing is pruned."""
         choices = problem.space.dense
-        return cls(choices, problem.kept(choices), dict(problem.ranking), copy.deepcopy(problem.task.model))
+        return cls(choices, problem.kept(choices), problem.ranking, copy.deepcopy(problem.task.model))
 
     @classmethod
     def of_network(
@@ -88,11 +89,8 @@ class PrunedState:
             network: Cut by `kept`.
         """
         whole = expand_to_dense(problem.task.model, problem.analysis, kept, network)
-        order = {}
-        for name, units in ranking(whole, problem.analysis, problem.experiment.criterion).items():
-            stays = set(kept.get(name, units))
-            order[name] = [u for u in units if u in stays] + [u for u in units if u not in stays]
-        return cls(dict(choices), dict(kept), order, network)
+        order: Ranking = problem.stack.fit(whole, problem.calibration).fitted[STRUCTURED]
+        return cls(dict(choices), dict(kept), order.among(kept), network)
 
     def whole(self, problem: Problem) -> nn.Module:
         """The current network in the dense one's shapes."""
@@ -104,6 +102,6 @@ class PrunedState:
 
     def narrowed(self, problem: Problem, choices: Mapping[str, int]) -> PrunedState:
         """Cut further: the most important units of the current network stay, with its weights."""
-        kept = kept_units(self.order, problem.space.units(choices))
+        kept = self.order.kept(problem.space.units(choices))
         network = cut(self.whole(problem), problem.analysis, kept)
         return PrunedState(problem.space.complete(choices), kept, self.order, network)

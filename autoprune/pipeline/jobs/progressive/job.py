@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from autoprune.criteria.registry import criterion_of
 from autoprune.errors import InputError
 from autoprune.pipeline.finish.deliver import (
     VERIFICATIONS,
@@ -34,6 +35,7 @@ from autoprune.pipeline.search.finalists import uniform_within
 from autoprune.pipeline.task import Task, require_trainable
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
+from autoprune.space import STRUCTURED
 from autoprune.training import count_batches
 
 __all__ = ["ProgressiveJob"]
@@ -49,6 +51,11 @@ class ProgressiveJob(Job):
         """Budget and target must be there; a loss of accuracy is no budget here."""
         if experiment.accuracy_drop is not None:
             raise InputError("progressive pruning goes to a budget; for --accuracy-drop use autoprune compress")
+        if experiment.technique_names != (STRUCTURED,):
+            raise InputError(
+                f"progressive pruning takes widths and branches only, not --techniques {experiment.techniques}"
+            )
+        criterion_of(experiment.criterion)
         check_target(experiment)
 
     def run(self, task: Task, run: RunDir, reporter: Reporter) -> Result:

@@ -189,19 +189,20 @@ class ProgressiveSearch:
         """The proposal that scores best under the current weights; what they are trained by decides between equals."""
         task, whole = self.problem.task, at.whole(self.problem)
         scoring = task.search_parts[0]
-        pieces = (whole, self.problem.analysis, at.order, task.data.calibration, scoring)
+        networks = at.ranked(self.problem).stack.candidates(whole)
+        pieces = (networks, task.data.calibration, scoring)
         scorer = Scorer(*pieces, task.score)
         scores = []
         with self.reporter.stage("propose", key.split(" turn")[0] + ", proposals", len(offered)) as bar:
             for number, proposal in enumerate(offered, start=1):
-                scores.append(scorer(self.problem.space.units(proposal.choices)))
+                scores.append(scorer(proposal.choices))
                 bar.update(number, best=f"{max(scores):.2%}", cost=f"{self.over:.1%} of the limit")
         best = max(scores)
         equal = [proposal for proposal, score in zip(offered, scores, strict=True) if score == best]
         if len(equal) > 1:
             with self.reporter.stage("propose", "comparing the best proposals"):
                 by_loss = Scorer(*pieces, lambda network, batches: finalist_score(self.problem, network, batches))
-                equal.sort(key=lambda proposal: -by_loss(self.problem.space.units(proposal.choices)))
+                equal.sort(key=lambda proposal: -by_loss(proposal.choices))
         return equal[0], best
 
     def _measured(self, at: PrunedState, choices: Mapping[str, int], key: str) -> tuple[Timing, dict[str, Any]]:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import autoprune
-from autoprune.criteria.norm import importance, kept_units, ranking
+from autoprune.criteria.ranking import importance, kept_units, ranking
 from autoprune.errors import InputError, PolicyMismatchError
 from autoprune.graph import analyse
 

@@ -1,0 +1,56 @@
+"""What techniques change in the price of an operator beside its widths: the share of its work that is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoprune.cost.terms import CostEntry
+from autoprune.space import SearchSpace
+
+__all__ = ["Effect", "changed"]
+
+Kept = NDArray[np.int64]
+Shares = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a technique changes in the price of one operator.
+
+    Multiply-accumulates are priced by `share`. Latency is not: what a kernel that skips work takes has to be measured,
+    under the kernel's name, and no table has such entries yet.
+
+    Attributes:
+        scope: The decisions that change it; without effect where one of them is not in the search space.
+        share: Kept units of shape (n, len(scope)) to the share of the operator's work that is still executed, shape
+            (n,), in [0, 1], 1 where everything is kept. Give something that pickles.
+        variant: Name of the kernel that executes it then (`2:4`, `int8`); empty for the dense one.
+    """
+
+    scope: tuple[str, ...]
+    share: Callable[[Kept], Shares]
+    variant: str = ""
+
+
+@dataclass(frozen=True)
+class _SharedPrice:
+    """A price times the share that is executed; the effect's decisions are the last columns."""
+
+    price: Callable[[Kept], Shares]
+    share: Callable[[Kept], Shares]
+    columns: int
+
+    def __call__(self, kept: Kept) -> Shares:
+        return self.price(kept[:, : -self.columns]) * self.share(kept[:, -self.columns :])
+
+
+def changed(entry: CostEntry, effect: Effect | None, space: SearchSpace) -> CostEntry:
+    """A cost entry under an effect; the effect's decisions must be others than the entry's."""
+    if effect is None or not effect.scope or not set(effect.scope) <= set(space.names):
+        return entry
+    price = _SharedPrice(entry.price, effect.share, len(effect.scope))
+    return CostEntry(entry.name, entry.scope + effect.scope, price)

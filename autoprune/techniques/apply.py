@@ -1,0 +1,52 @@
+"""From a policy to the smaller network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from autoprune.graph import analyse
+from autoprune.graph import zero as zeroed
+from autoprune.space import STRUCTURED, Policy, Stage
+from autoprune.techniques.registry import technique_of
+from autoprune.techniques.stack import applied
+from autoprune.techniques.structured.apply import check_fit, with_kept
+
+__all__ = ["apply"]
+
+
+def apply(
+    model: nn.Module, policy: Policy, example_input: Any, *, zero: bool = False, criterion: str | None = None
+) -> nn.Module:
+    """The network that a policy makes of a model.
+
+    Args:
+        model: The dense network; left as it is.
+        policy: If it does not name the kept units, those of greatest importance in `model` are kept.
+        example_input: What the model's forward takes.
+        zero: Keep the dense shapes and set weights to zero instead: what the smaller network must equal. Where a norm
+            runs over a pruned width (LayerNorm, RMSNorm, part of a GroupNorm) no zeroing is equal, since the dense norm
+            sees the dropped units; the cut is proved another way there (`inspect --json` says `oracle: normalised`).
+        criterion: How units are ranked where the policy does not name them; default the policy's own, else `l1`.
+
+    Returns:
+        A new module, in the dense one's mode, precision and device. The config of a `transformers` model says its new
+        widths, where one config can.
+
+    Raises:
+        PolicyMismatchError: If the policy was made for another model.
+    """
+    analysis = analyse(model, example_input)
+    check_fit(analysis, policy)
+    parts = with_kept(model, analysis, policy, criterion or policy.criterion or "l1").parts
+    steps = [(technique_of(part.technique), part) for part in parts]
+    if not zero:
+        small = applied(model, analysis, steps)
+        for technique, part in steps:
+            small = technique.deploy(small, analysis, part)
+        return small
+    before = [step for step in steps if step[1].stage < Stage.SHAPE]
+    kept = next(part.kept for part in parts if part.technique == STRUCTURED)
+    small = zeroed(applied(model, analysis, before), analysis, kept or {})
+    return applied(small, analysis, [s for s in steps if s not in before and s[0].name != STRUCTURED])
