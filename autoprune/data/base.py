@@ -72,9 +72,13 @@ class DataSource(ABC, Generic[Files]):
 
     Attributes:
         takes: What stands behind the colon, for messages ("DIR"); "" for a source that takes nothing.
+        shape: (C, H, W) of one image, where it is known before anything is loaded.
+        classes: How many there are, likewise.
     """
 
     takes: ClassVar[str] = ""
+    shape: ClassVar[tuple[int, int, int] | None] = None
+    classes: ClassVar[int | None] = None
 
     def __init__(self, argument: str = "") -> None:
         self.argument = argument

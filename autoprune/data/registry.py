@@ -12,7 +12,7 @@ from autoprune.foundations.names import closest
 from autoprune.foundations.references import is_reference
 from autoprune.foundations.registry import Registry
 
-__all__ = ["SOURCES", "load"]
+__all__ = ["SOURCES", "known_shape", "load"]
 
 SOURCES: Registry[type[DataSource[Any]]] = Registry(
     "data set",
@@ -50,6 +50,14 @@ def load(spec: str, data_dir: Path | None = None, *, batch_size: int = 128, seed
         f"there is no data set {spec!r}; the nearest name is {closest(spec, SOURCES)}. "
         f"There are {', '.join(map(_as_written, SOURCES))} and package.module:function"
     )
+
+
+def known_shape(spec: str) -> tuple[tuple[int, int, int], int] | None:
+    """Shape (C, H, W) of one image and number of classes, where they are known without loading anything."""
+    source = _source(spec)
+    if source is None or source.shape is None or source.classes is None:
+        return None
+    return source.shape, source.classes
 
 
 def _source(spec: str) -> DataSource[Any] | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from autoprune.data import load
+from autoprune.data import known_shape, load
 from autoprune.graph import Analysis, Block, Member, analyse
 from autoprune.graph.block import is_active
 from autoprune.models import build
@@ -20,7 +21,7 @@ __all__ = ["inspection", "model_and_example"]
 
 
 def model_and_example(settings: ModelSettings, shape: str | None) -> tuple[nn.Module, Tensor]:
-    """A model with fresh weights, and an input of a data set's shape, or of another.
+    """A model with fresh weights, and an input of a data set's shape, or of another; loads no data if it need not.
 
     Args:
         settings: Name the model and the data.
@@ -32,6 +33,11 @@ def model_and_example(settings: ModelSettings, shape: str | None) -> tuple[nn.Mo
     if shape is not None:
         example = example_of_shape(shape)
         return model_of_shape(settings.model, example), example
+    known = known_shape(settings.data)
+    if known is not None:  # reading, or downloading, all images for it would take seconds
+        (channels, height, width), classes = known
+        model = build(settings.model, in_channels=channels, classes=classes, image_size=width, seed=0)
+        return model, torch.zeros(1, channels, height, width)
     loaded = load(settings.data, Path(settings.data_dir) if settings.data_dir else None)
     arguments = {"in_channels": loaded.shape[0], "classes": loaded.classes, "image_size": loaded.shape[-1]}
     return build(settings.model, **arguments, seed=0), loaded.example

@@ -55,6 +55,12 @@ class DataSourceTests(ABC):
             assert labels.dtype == torch.int64 and labels.shape == (len(inputs),), part
             assert int(labels.min()) >= 0 and int(labels.max()) < found.classes, part
 
+    def test_what_is_known_before_loading_is_so(self) -> None:
+        """`shape` and `classes` of the source, where it names them, are the data set's."""
+        source, found = self.source(), self.load()
+        assert source.shape in (None, tuple(found.shape))
+        assert source.classes in (None, found.classes)
+
     def test_the_counts_are_those_of_the_splits(self) -> None:
         """`counts` says how many samples a split has; training batches may leave out less than a batch."""
         found = self.load()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,15 +36,8 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
 ) -> None:
     """Show the coupled groups of a model: members, widths, what is frozen and why, and what can be dropped whole."""
-    from autoprune.cli.screen import Screen
-    from autoprune.pipeline.inspection import inspection, model_and_example
-    from autoprune.run.experiment import Experiment
-
-    wanted = Experiment.build(settings)
-    target = wanted.target if "target" in settings else None  # else every width is shown, not a target's
-    with Screen().stage("analyse", f"analysing {wanted.model}"):
-        network, example = model_and_example(wanted, shape)
-        content = inspection(wanted.model, network, example, wanted, target)
+    with _without_collecting():
+        name, content = _content(settings, shape)
     if as_json:
         typer.echo(json.dumps(content, indent=1))
         return
@@ -49,7 +45,7 @@ def inspect(
     from rich.table import Table
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    table = Table(title=f"{wanted.model}: what can be pruned")
+    table = Table(title=f"{name}: what can be pruned")
     for heading in ("decision", "kind", "units", "options", "produced by", "read by"):
         table.add_column(heading, overflow="fold")
     for row in content["decisions"]:
@@ -65,6 +61,32 @@ def inspect(
     if content["blocks"] or content["undroppable"]:
         console.print(_blocks_table(content))
     console.print(f"{content['params']:,} parameters, {content['flops']:,} multiply-accumulates", markup=False)
+
+
+def _content(settings: dict[str, Any], shape: str | None) -> tuple[str, dict[str, Any]]:
+    """The model's name, and what is said of it."""
+    from autoprune.cli.screen import Screen
+    from autoprune.pipeline.inspection import inspection, model_and_example
+    from autoprune.run.experiment import Experiment
+
+    wanted = Experiment.build(settings)
+    target = wanted.target if "target" in settings else None  # else every width is shown, not a target's
+    with Screen().stage("analyse", f"analysing {wanted.model}"):
+        network, example = model_and_example(wanted, shape)
+        content = inspection(wanted.model, network, example, wanted, target)
+    return wanted.model, content
+
+
+@contextlib.contextmanager
+def _without_collecting() -> Iterator[None]:
+    """No garbage collection: while torch's exporter is imported it takes a fifth of the time, and finds nothing."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _blocks_table(content: dict[str, Any]) -> Table:

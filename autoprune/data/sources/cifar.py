@@ -82,6 +82,8 @@ class CIFAR10(DataSource[Path]):
     """CIFAR-10, downloaded where it is nowhere on this machine."""
 
     name: ClassVar[str] = "cifar10"
+    shape = (3, PIXELS, PIXELS)
+    classes = 10
 
     @property
     def archive(self) -> Archive:
@@ -124,6 +126,7 @@ class CIFAR100(CIFAR10):
     """CIFAR-100 with its 100 fine labels."""
 
     name: ClassVar[str] = "cifar100"
+    classes = 100
 
 
 def read_members(path: Path, names: Sequence[str]) -> dict[str, bytes]:

@@ -25,6 +25,9 @@ PIXELS = 16
 class Digits(DataSource[None]):
     """The digits; nothing is downloaded."""
 
+    shape = (1, PIXELS, PIXELS)
+    classes = 10
+
     def locate(self, data_dir: Path | None) -> None:
         """Nowhere: scikit-learn ships them."""
 

@@ -42,6 +42,9 @@ SIZES = {"search": 5000, "calibration": 512}  # the rest of the 60,000 is train;
 class FashionMNIST(DataSource[Path]):
     """Fashion-MNIST, downloaded where it is nowhere on this machine."""
 
+    shape = (1, 28, 28)
+    classes = 10
+
     def __init__(self, argument: str = "") -> None:
         super().__init__(argument)
         self._content: dict[str, bytes] = {}  # of the files, unpacked: verified and read without unpacking them twice
