@@ -32,6 +32,10 @@ from autoprune.space import Policy
 
 __all__ = ["write_html"]
 
+# Keys of the report that the page shows elsewhere than in the list "Run".
+_SHOWN_APART = {"schema", "dense", "pruned", "finetuned", "baselines", "budget", "latency_table", "chosen", "seconds"}
+_SHOWN_FIRST = ("target", "agent", "seed", "episodes")
+
 
 def write_html(run: str | Path) -> Path:
     """Write `report.html` into a run's folder: one page without scripts that loads nothing from elsewhere.
@@ -181,11 +185,6 @@ def _policy(policy: Policy, widths: Mapping[str, int]) -> _Policy:
     )
 
 
-# Keys of the report that have a place of their own on the page.
-_SHOWN_APART = ("schema", "target", "seed", "dense", "pruned", "finetuned", "baselines", "budget", "latency_table",
-                "agent", "episodes", "chosen", "seconds")  # fmt: skip
-
-
 def _latency(report: Report, latency_table: Mapping[str, Any] | None) -> _Latency:
     """Prediction errors as the report has them, else as the table's own file has them."""
     errors = report.latency_table or (latency_table or {}).get("accuracy")
@@ -223,11 +222,11 @@ def _share_or_count(value: object) -> str:
 def _settings(report: Report, recorded: Mapping[str, Any]) -> _Settings:
     stages = [(name, duration(seconds)) for name, seconds in report.seconds.items()]
     total = ("in all", duration(report.total_seconds))
-    own = {"target": report.target, "agent": report.agent, "seed": report.seed, "episodes": report.episodes}
+    own = {name: getattr(report, name) for name in _SHOWN_FIRST}
     more = {name: value for name, value in report.to_json().items() if name not in _SHOWN_APART}
     return _Settings(
         table(("stage", "time"), [*stages, total]) if stages else None,
-        _listing({**own, **more}),
+        _listing(own | more),
         [(str(name).capitalize(), _listing(part)) for name, part in recorded.items() if isinstance(part, Mapping)],
         bool(recorded),
     )
