@@ -9,7 +9,10 @@ from torch.fx import Node
 
 from autoprune.graph.coupling.flow import Result
 
-__all__ = ["bound", "handles_figures", "rule", "rule_of"]
+__all__ = ["Arguments", "bound", "handles_figures", "rule", "rule_of"]
+
+Arguments = dict[str, Any]
+"""What an operator is called with, by the names of its schema."""
 
 # A rule is called with the walk, the node and its arguments by name; it returns the flow of each result.
 _Rule = TypeVar("_Rule", bound=Callable[..., Result])
@@ -47,7 +50,7 @@ def handles_figures(found: Callable[..., Result] | None) -> bool:
     return found in _HANDLES_FIGURES
 
 
-def bound(node: Node) -> dict[str, Any]:
+def bound(node: Node) -> Arguments:
     """The arguments of a call by the schema's names, defaults filled in."""
     schema: Any = node.target._schema  # type: ignore[union-attr]
     values = {argument.name: argument.default_value for argument in schema.arguments}

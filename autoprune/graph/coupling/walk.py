@@ -1,8 +1,8 @@
 """The walk over the exported graph: which atoms belong to which dimension of which tensor.
 
 Every tensor is a ``Flow``: per dimension either the atoms of its positions, or None where nothing can ever be
-removed (batch, height, width, a constant's size). Rules (one for each ATen operator, see the ``rules_*``
-modules) turn the flows of an operator's inputs into the flow of its output, and tie or freeze atoms.
+removed (batch, height, width, a constant's size). Rules (one for each ATen operator, see ``rules/``)
+turn the flows of an operator's inputs into the flow of its output, and tie or freeze atoms.
 """
 
 from __future__ import annotations

@@ -6,14 +6,12 @@ the layer behind read it. Head size is what it sums over (queries and keys) or h
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from torch.fx import Node
 
 from autoprune.graph.coupling.atoms import Atoms
 from autoprune.graph.coupling.flow import Flow, Result, Unknown, shape_of
-from autoprune.graph.coupling.rule_table import rule
+from autoprune.graph.coupling.rule_table import Arguments, rule
 from autoprune.graph.coupling.walk import Walk
 
 __all__ = ["product"]
@@ -41,7 +39,7 @@ def product(walk: Walk, node: Node, flows: list[Flow], parts: list[str], output:
 
 
 @rule("baddbmm")
-def added_product(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def added_product(walk: Walk, node: Node, args: Arguments) -> Result:
     """``mask + batch1 @ batch2``."""
     mask, flows = walk.need(args["self"]), [walk.need(args["batch1"]), walk.need(args["batch2"])]
     if any(flow.tensor is not None for flow in flows):
@@ -74,7 +72,7 @@ def _contracted(walk: Walk, node: Node, atoms: Atoms | None, shared: bool) -> No
 
 
 @rule("scaled_dot_product_attention")
-def attention(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def attention(walk: Walk, node: Node, args: Arguments) -> Result:
     """``softmax(q @ k.T * scale + mask) @ v`` for every head; several query heads may share one of keys and values."""
     q, k, v, mask = (walk.flow(args[name]) for name in ("query", "key", "value", "attn_mask"))
     shape = shape_of(node)

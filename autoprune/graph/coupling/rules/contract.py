@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from string import ascii_letters
-from typing import Any
 
 from torch.fx import Node
 
 from autoprune.graph.coupling.atoms import Atoms
 from autoprune.graph.coupling.flow import Flow, Result, Unknown, shape_of
-from autoprune.graph.coupling.rule_table import rule
+from autoprune.graph.coupling.rule_table import Arguments, rule
 from autoprune.graph.coupling.rules.attention import product
 from autoprune.graph.coupling.walk import Walk
 
@@ -17,7 +16,7 @@ __all__ = ["contract", "product_letters"]
 
 
 @rule("einsum")
-def einsum(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def einsum(walk: Walk, node: Node, args: Arguments) -> Result:
     """Letters that agree are one width; those that the result lacks are summed over."""
     flows = [walk.need(part) for part in args["tensors"]]
     given, arrow, output = str(args["equation"]).replace(" ", "").partition("->")
@@ -99,7 +98,7 @@ def product_letters(left: Flow, right: Flow) -> tuple[list[str], str]:
 
 
 @rule("bilinear")
-def bilinear(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def bilinear(walk: Walk, node: Node, args: Arguments) -> Result:
     """``x1 @ W[k] @ x2`` for every output k."""
     one, other, weight = walk.need(args["input1"]), walk.need(args["input2"]), walk.need(args["weight"])
     bias, shape = walk.flow(args["bias"]), shape_of(node)

@@ -9,7 +9,7 @@ from torch.fx import Node
 
 from autoprune.graph.coupling.atoms import Atoms
 from autoprune.graph.coupling.flow import Flow, Result, Unknown, repeat_first, shape_of
-from autoprune.graph.coupling.rule_table import rule
+from autoprune.graph.coupling.rule_table import Arguments, rule
 from autoprune.graph.coupling.rules.contract import contract, product_letters
 from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.trace.source_lines import where
@@ -37,7 +37,7 @@ def _padding(value: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> 
 
 
 @rule(*_SPATIAL, *_TRANSPOSED)
-def convolution(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def convolution(walk: Walk, node: Node, args: Arguments) -> Result:
     """Output rows make units, input columns read them; groups tie within or across."""
     x, weight, bias = walk.need(args["input"]), walk.need(args["weight"]), walk.flow(args["bias"])
     name = node.target._schema.name.removeprefix("aten::")  # type: ignore[union-attr]
@@ -73,7 +73,7 @@ def _coupled(
 def _recorded(
     walk: Walk,
     node: Node,
-    args: dict[str, Any],
+    args: Arguments,
     tensors: tuple[Flow, Flow, Flow | None],
     output: Flow,
     units: Atoms | None,
@@ -163,7 +163,7 @@ def _grouped(
 
 
 @rule("linear")
-def linear(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def linear(walk: Walk, node: Node, args: Arguments) -> Result:
     """``x @ weight.T + bias`` over the last dimension."""
     x, weight, bias = walk.need(args["input"]), walk.need(args["weight"]), walk.flow(args["bias"])
     if len(weight.shape) != 2:
@@ -174,7 +174,7 @@ def linear(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule("addmm")
-def addmm(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def addmm(walk: Walk, node: Node, args: Arguments) -> Result:
     """``self + mat1 @ mat2`` with a parameter on the right."""
     bias, x, weight = walk.need(args["self"]), walk.need(args["mat1"]), walk.need(args["mat2"])
     if weight.tensor is None or bias.tensor is None or len(bias.shape) != 1:
@@ -183,7 +183,7 @@ def addmm(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule("mm", "matmul", "bmm")
-def matmul(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def matmul(walk: Walk, node: Node, args: Arguments) -> Result:
     """A product of an activation with a parameter, or of two activations."""
     x, weight = walk.need(args["self"]), walk.need(args.get("mat2", args.get("other")))
     if weight.tensor is None or x.tensor is not None or len(weight.shape) != 2 or len(x.shape) < 2:
@@ -211,7 +211,7 @@ def _transposed(weight: Flow) -> Flow:
 
 
 @rule("embedding")
-def embedding(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def embedding(walk: Walk, node: Node, args: Arguments) -> Result:
     """Rows of a table, looked up: its columns are the units."""
     weight, shape = walk.need(args["weight"]), shape_of(node)
     walk.freeze(weight.dims[0], node, "looked up by number in")

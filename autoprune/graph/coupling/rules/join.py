@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from torch.fx import Node
 
 from autoprune.graph.coupling.atoms import Atoms
 from autoprune.graph.coupling.flow import Flow, Result, Unknown, shape_of, size_of
-from autoprune.graph.coupling.rule_table import rule
+from autoprune.graph.coupling.rule_table import Arguments, rule
 from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.trace.size_origins import origins
 from autoprune.graph.trace.source_lines import where
@@ -18,7 +16,7 @@ __all__: list[str] = []
 
 
 @rule("cat", "concat", "concatenate")
-def cat(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def cat(walk: Walk, node: Node, args: Arguments) -> Result:
     """Widths one behind the other; all other dimensions are tied."""
     flows, shape = [walk.need(part) for part in args["tensors"]], shape_of(node)
     if shape is None or any(len(flow.shape) != len(shape) for flow in flows):
@@ -47,7 +45,7 @@ def _joined(walk: Walk, node: Node, flows: list[Flow], axis: int) -> Atoms | Non
 
 
 @rule("stack")
-def stack(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def stack(walk: Walk, node: Node, args: Arguments) -> Result:
     """A new dimension of fixed size; the others are tied."""
     flows, shape = [walk.need(part) for part in args["tensors"]], shape_of(node)
     if shape is None:
@@ -60,7 +58,7 @@ def stack(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule("slice", "narrow")
-def slice_(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def slice_(walk: Walk, node: Node, args: Arguments) -> Result:
     """A part of one dimension."""
     x, shape = walk.need(args["self"]), shape_of(node)
     if shape is None:
@@ -89,7 +87,7 @@ def _equal_parts(walk: Walk, node: Node, atoms: Atoms, begin: int, length: int) 
 
 
 @rule("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk")
-def split(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def split(walk: Walk, node: Node, args: Arguments) -> Result:
     """Consecutive parts of one dimension."""
     x, value = walk.need(args["self"]), node.meta.get("val")
     if not isinstance(value, list | tuple):
@@ -113,7 +111,7 @@ def split(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule("unbind")
-def unbind(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def unbind(walk: Walk, node: Node, args: Arguments) -> Result:
     """The slices of one dimension, which must stay whole."""
     x, value = walk.need(args["self"]), node.meta.get("val")
     if not isinstance(value, list | tuple):
@@ -125,7 +123,7 @@ def unbind(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule("select")
-def select(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def select(walk: Walk, node: Node, args: Arguments) -> Result:
     """One place of a dimension, which must stay whole."""
     x = walk.need(args["self"])
     axis = int(args["dim"]) % len(x.shape)
@@ -134,7 +132,7 @@ def select(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad2d")
-def pad(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def pad(walk: Walk, node: Node, args: Arguments) -> Result:
     """Positions put before and behind: as many as the code says, or as another width's shape asks for."""
     x, shape = walk.need(args.get("self", args.get("input"))), shape_of(node)
     amounts = args.get("pad", args.get("padding"))
@@ -170,7 +168,7 @@ _MADE = "zeros ones full empty rand randn new_zeros new_ones new_full new_empty 
 
 
 @rule(*_MADE.split())
-def made_in_forward(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def made_in_forward(walk: Walk, node: Node, args: Arguments) -> Result:
     """A tensor that the forward makes by itself."""
     shape = shape_of(node)
     if shape is None:

@@ -7,20 +7,18 @@ left. ``Walk.norms`` lists these operators, for the reference that the proof com
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from torch.fx import Node
 
 from autoprune.graph.coupling.flow import Flow, Norm, Result, Unknown, repeat_first
-from autoprune.graph.coupling.rule_table import rule
+from autoprune.graph.coupling.rule_table import Arguments, rule
 from autoprune.graph.coupling.walk import Walk
 
 __all__: list[str] = []
 
 
 @rule("batch_norm", "instance_norm")
-def channel_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def channel_norm(walk: Walk, node: Node, args: Arguments) -> Result:
     """Each channel by its own statistics: the channel stays what it is.
 
     A weight that is standardised so, row by row, is taken over the columns that are left.
@@ -42,7 +40,7 @@ def channel_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule("group_norm")
-def group_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def group_norm(walk: Walk, node: Node, args: Arguments) -> Result:
     """Statistics over a group's channels: whole groups go, or the same number of channels out of each.
 
     Whole groups leave the others as they are; the other way normalises each group over what is left of it. The
@@ -73,7 +71,7 @@ def group_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule("layer_norm", "rms_norm")
-def layer_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def layer_norm(walk: Walk, node: Node, args: Arguments) -> Result:
     """Statistics over the last dimensions: one of them may shrink, and then they are taken over what is left."""
     x, rank = walk.need(args["input"]), len(args["normalized_shape"])
     named = {name: walk.flow(args.get(name)) for name in ("weight", "bias")}
@@ -101,7 +99,7 @@ def _over_one(walk: Walk, node: Node, x: Flow, named: dict[str, Flow | None], ba
 
 
 @rule("_weight_norm")
-def weight_norm(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def weight_norm(walk: Walk, node: Node, args: Arguments) -> Result:
     """``g * v / |v|`` with a length for each row: a column at 0 adds nothing to it, so rows and columns can go."""
     v, g = walk.need(args["v"]), walk.need(args["g"])
     if int(args["dim"]) != 0 or v.tensor is None:

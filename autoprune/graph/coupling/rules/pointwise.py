@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch.fx import Node
 
 from autoprune.graph.coupling.atoms import Atoms
 from autoprune.graph.coupling.flow import Flow, Result, Statistic, Unknown, shape_of
-from autoprune.graph.coupling.rule_table import rule
+from autoprune.graph.coupling.rule_table import Arguments, rule
 from autoprune.graph.coupling.walk import Walk
 
 __all__: list[str] = []
@@ -25,20 +23,20 @@ PAIRWISE = """add sub rsub mul div multiply divide true_divide maximum minimum p
 
 
 @rule(*FREE.split(), figures=True)
-def free(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def free(walk: Walk, node: Node, args: Arguments) -> Result:
     """Nothing happens to the values, or nothing that costs."""
     x = walk.need(args.get("self", args.get("input")))
     return x.keeps(x.dims)
 
 
 @rule("_assert_tensor_metadata", "_assert_scalar", "_assert_async")
-def check(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def check(walk: Walk, node: Node, args: Arguments) -> Result:
     """A check that the exporter left behind (after `torch.as_tensor`, say): it changes nothing."""
     return None
 
 
 @rule(*UNARY.split(), figures=True)
-def unary(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def unary(walk: Walk, node: Node, args: Arguments) -> Result:
     """Each element on its own."""
     x = walk.need(args.get("self", args.get("input")))
     if any(walk.flow(value) is not None for name, value in args.items() if name not in ("self", "input")):
@@ -49,7 +47,7 @@ def unary(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule(*PAIRWISE.split(), figures=True)
-def pairwise(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def pairwise(walk: Walk, node: Node, args: Arguments) -> Result:
     """Arithmetic on tensors: equal places are tied, sizes of 1 are broadcast."""
     operands = [flow for flow in map(walk.flow, args.values()) if flow is not None]
     shape = shape_of(node)
@@ -97,7 +95,7 @@ def _figures(
 
 
 @rule("prelu")
-def prelu(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def prelu(walk: Walk, node: Node, args: Arguments) -> Result:
     """A slope for all channels, or one for each."""
     x, weight = walk.need(args["self"]), walk.need(args["weight"])
     if weight.shape != (1,) and len(x.shape) > 1:

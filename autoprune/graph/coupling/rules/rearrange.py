@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch.fx import Node
 
 from autoprune.graph.coupling.atoms import Atoms
 from autoprune.graph.coupling.flow import Flow, Result, Unknown, repeat_first, shape_of, size_of
-from autoprune.graph.coupling.rule_table import rule
+from autoprune.graph.coupling.rule_table import Arguments, rule
 from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.trace.source_lines import where
 
@@ -43,7 +42,7 @@ def _image(walk: Walk, node: Node, x: Flow, channels: Atoms | None) -> Flow:
 
 
 @rule("pixel_shuffle")
-def pixel_shuffle(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def pixel_shuffle(walk: Walk, node: Node, args: Arguments) -> Result:
     """(C r r, H, W) to (C, H r, W r): r r neighbours make one channel."""
     x, factor = walk.need(args["self"]), int(args["upscale_factor"])
     if len(x.shape) != 4:
@@ -52,7 +51,7 @@ def pixel_shuffle(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule("pixel_unshuffle")
-def pixel_unshuffle(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def pixel_unshuffle(walk: Walk, node: Node, args: Arguments) -> Result:
     """(C, H r, W r) to (C r r, H, W): each channel gives r r neighbours."""
     x, factor = walk.need(args["self"]), int(args["downscale_factor"])
     if len(x.shape) != 4:
@@ -61,7 +60,7 @@ def pixel_unshuffle(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule("im2col")
-def im2col(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def im2col(walk: Walk, node: Node, args: Arguments) -> Result:
     """Each channel gives the places of its window, next to each other."""
     x, window = walk.need(args["self"]), math.prod(args["kernel_size"])
     if len(x.shape) != 4:
@@ -70,7 +69,7 @@ def im2col(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule("col2im")
-def col2im(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def col2im(walk: Walk, node: Node, args: Arguments) -> Result:
     """The places of a window make one channel."""
     x, window = walk.need(args["self"]), math.prod(args["kernel_size"])
     if len(x.shape) != 3:
@@ -79,7 +78,7 @@ def col2im(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule("channel_shuffle", "native_channel_shuffle")
-def channel_shuffle(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def channel_shuffle(walk: Walk, node: Node, args: Arguments) -> Result:
     """Channel j of group i goes to place (j, i): the number of groups stays, so the same j of every group goes."""
     x, groups = walk.need(args["self"]), int(args["groups"])
     atoms, size = x.dims[1], x.shape[1] // groups
@@ -90,7 +89,7 @@ def channel_shuffle(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule("glu")
-def glu(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def glu(walk: Walk, node: Node, args: Arguments) -> Result:
     """The first half, gated by the second."""
     x, shape = walk.need(args["self"]), shape_of(node)
     if shape is None:
@@ -103,7 +102,7 @@ def glu(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule("repeat", "tile")
-def repeat(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def repeat(walk: Walk, node: Node, args: Arguments) -> Result:
     """Whole copies, one behind the other."""
     x, shape = walk.need(args["self"]), shape_of(node)
     if shape is None:
@@ -118,7 +117,7 @@ def repeat(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule("repeat_interleave")
-def repeat_interleave(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def repeat_interleave(walk: Walk, node: Node, args: Arguments) -> Result:
     """Copies of each place next to each other."""
     x, shape = walk.need(args["self"]), shape_of(node)
     if shape is None or not isinstance(args.get("repeats"), int) or args.get("dim") is None:
@@ -130,7 +129,7 @@ def repeat_interleave(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule("flip", "fliplr", "flipud")
-def flip(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def flip(walk: Walk, node: Node, args: Arguments) -> Result:
     """The order turned round."""
     x = walk.need(args["self"])
     if "dims" not in args:
@@ -141,7 +140,7 @@ def flip(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule("roll")
-def roll(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def roll(walk: Walk, node: Node, args: Arguments) -> Result:
     """The order turned by a fixed number of places: of a width, other units would come round."""
     x = walk.need(args["self"])
     if not args["dims"]:
@@ -152,7 +151,7 @@ def roll(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule("unfold")
-def unfold(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def unfold(walk: Walk, node: Node, args: Arguments) -> Result:
     """Windows of one dimension, as a new last one."""
     x, shape = walk.need(args["self"]), shape_of(node)
     if shape is None:
@@ -164,7 +163,7 @@ def unfold(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule("index", "index_select", "gather", "take_along_dim")
-def pick(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def pick(walk: Walk, node: Node, args: Arguments) -> Result:
     """Places picked by number: the numbers would mean others once the width is cut, so it stays; the rest pass."""
     x, shape = walk.need(args["self"]), shape_of(node)
     axes = _picked_from(args)
@@ -178,7 +177,7 @@ def pick(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     return walk.record(node, "other", [x] if x.tensor is None else [], Flow(shape, dims), params)
 
 
-def _picked_from(args: dict[str, Any]) -> list[int]:
+def _picked_from(args: Arguments) -> list[int]:
     """The dimensions that numbers pick from; masks pick from several at once and are not understood."""
     parts = args.get("indices")
     if not isinstance(parts, list | tuple):  # one tensor of numbers, along one dimension
@@ -197,7 +196,7 @@ def _freeze(walk: Walk, atoms: Atoms | None, reason: str) -> None:
 
 
 @rule("max", "min", "median", "mode", "kthvalue", "topk", "sort", "argmax", "argmin", "argsort")
-def chosen(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def chosen(walk: Walk, node: Node, args: Arguments) -> Result:
     """The best along one dimension, or all in order, and their numbers: that dimension stays, the others pass."""
     x, value = walk.need(args["self"]), node.meta.get("val")
     if args.get("dim") is None:

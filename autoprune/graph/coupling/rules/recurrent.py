@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from torch.fx import Node
 
 from autoprune.graph.coupling.atoms import Atoms
 from autoprune.graph.coupling.flow import Flow, Result, Unknown, size_of
-from autoprune.graph.coupling.rule_table import rule
+from autoprune.graph.coupling.rule_table import Arguments, rule
 from autoprune.graph.coupling.walk import Walk
 
 __all__: list[str] = []
 
 
 @rule("lstm", "gru", "rnn_tanh", "rnn_relu")
-def recurrent(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def recurrent(walk: Walk, node: Node, args: Arguments) -> Result:
     """Weights come as (input, hidden[, two biases]) a layer and direction, gate under gate; all have one width."""
     x, weights = walk.need(args["input"]), [walk.need(part) for part in args.get("params") or ()]
     directions = 2 if args.get("bidirectional") else 1
@@ -37,7 +35,7 @@ def recurrent(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
-def cell(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def cell(walk: Walk, node: Node, args: Arguments) -> Result:
     """One step."""
     x, given = walk.need(args["input"]), [walk.flow(args.get(name)) for name in ("w_ih", "w_hh", "b_ih", "b_hh")]
     weights = [flow for flow in given if flow is not None]

@@ -7,7 +7,7 @@ from typing import Any
 from torch.fx import Node
 
 from autoprune.graph.coupling.flow import Flow, Norm, Result, Statistic, Unknown, fixed, shape_of
-from autoprune.graph.coupling.rule_table import rule
+from autoprune.graph.coupling.rule_table import Arguments, rule
 from autoprune.graph.coupling.walk import Walk
 
 __all__: list[str] = []
@@ -43,7 +43,7 @@ def _with_indices(node: Node, output: Flow) -> Result:
 
 
 @rule(*_POOLS)
-def pool(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def pool(walk: Walk, node: Node, args: Arguments) -> Result:
     """Windows inside each channel."""
     x = walk.need(args["self"])
     rank = len(x.shape) - 2
@@ -62,14 +62,14 @@ def pool(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
 
 
 @rule(*_ADAPTIVE)
-def adaptive_pool(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def adaptive_pool(walk: Walk, node: Node, args: Arguments) -> Result:
     """Windows inside each channel, their size from the output's."""
     x = walk.need(args["self"])
     return _with_indices(node, walk.record(node, "pool", [x], _spatial(walk, node, x)))
 
 
 @rule(*_RESIZES)
-def resize(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def resize(walk: Walk, node: Node, args: Arguments) -> Result:
     """Each channel gets another height and width."""
     x = walk.need(args.get("self", args.get("input")))
     return walk.record(node, "other", [x], _spatial(walk, node, x))
@@ -80,7 +80,7 @@ _ADDED = ("sum", "norm", "linalg_vector_norm")  # what is 0 adds nothing
 
 
 @rule(*_FIGURES, "logsumexp", "prod", figures=True)
-def reduce(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def reduce(walk: Walk, node: Node, args: Arguments) -> Result:
     """A figure over some dimensions: a reduced dimension must stay whole, the others pass.
 
     The figure over a width, kept as a dimension of size 1, may be what normalises it (a hand-written RMSNorm):
@@ -127,7 +127,7 @@ def _figure(walk: Walk, node: Node, x: Flow, widths: list[int]) -> tuple[Statist
 
 
 @rule("softmax", "log_softmax", "_softmax", "_log_softmax", "cumsum")
-def mixing(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def mixing(walk: Walk, node: Node, args: Arguments) -> Result:
     """Every element depends on all others along one dimension, which must stay whole."""
     x = walk.need(args["self"])
     walk.freeze(x.dims[int(args["dim"])] if x.dims else None, node, "summed over by")

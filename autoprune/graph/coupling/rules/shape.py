@@ -11,7 +11,7 @@ from torch.fx import Node
 
 from autoprune.graph.coupling.atoms import Atoms
 from autoprune.graph.coupling.flow import Flow, Result, Unknown, shape_of
-from autoprune.graph.coupling.rule_table import rule
+from autoprune.graph.coupling.rule_table import Arguments, rule
 from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.trace.size_origins import Origin, origins
 
@@ -23,7 +23,7 @@ _UNKNOWN: Origin = ("unknown",)
 
 
 @rule("view", "reshape", "_unsafe_view", "flatten", "unflatten", "view_as", "reshape_as", "squeeze", "unsqueeze")
-def view(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def view(walk: Walk, node: Node, args: Arguments) -> Result:
     """The same elements in the same order under other sizes."""
     x, shape = walk.need(args["self"]), shape_of(node)
     if shape is None:
@@ -38,7 +38,7 @@ def view(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
     return Flow(shape, tuple(dims), x.tensor)
 
 
-def _written(node: Node, args: dict[str, Any], rank: int) -> list[Size]:
+def _written(node: Node, args: Arguments, rank: int) -> list[Size]:
     """Each of the result's sizes as the user wrote it, with its origin; 0 where nothing is written."""
     values = args.get("size", args.get("shape", args.get("sizes")))
     if not isinstance(values, list | tuple) or not all(isinstance(value, int) for value in values):
@@ -119,14 +119,14 @@ def _split(walk: Walk, node: Node, grid: Atoms, written: list[Size]) -> Dims:
 
 
 @rule("permute", "transpose", "t", "movedim", "swapaxes", "numpy_T", "adjoint", "mT")
-def permute(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def permute(walk: Walk, node: Node, args: Arguments) -> Result:
     """Dimensions in another order."""
     x, rank = walk.need(args["self"]), len(walk.need(args["self"]).shape)
     order = _order(str(node.target), args, rank)
     return Flow(tuple(x.shape[a] for a in order), tuple(x.dims[a] for a in order), x.tensor)
 
 
-def _order(name: str, args: dict[str, Any], rank: int) -> list[int]:
+def _order(name: str, args: Arguments, rank: int) -> list[int]:
     if "permute" in name:
         return [int(axis) % rank for axis in args["dims"]]
     order = list(range(rank))
@@ -138,14 +138,14 @@ def _order(name: str, args: dict[str, Any], rank: int) -> list[int]:
         return order
     if "numpy_T" in name or rank < 2:
         return order[::-1]
-    pair = (args.get("dim0", args.get("axis0", -2)), args.get("dim1", args.get("axis1", -1)))
+    pair: tuple[Any, Any] = (args.get("dim0", args.get("axis0", -2)), args.get("dim1", args.get("axis1", -1)))
     one, other = (int(axis) % rank for axis in pair)
     order[one], order[other] = order[other], order[one]
     return order
 
 
 @rule("expand", "expand_as", "broadcast_to", figures=True)
-def expand(walk: Walk, node: Node, args: dict[str, Any]) -> Result:
+def expand(walk: Walk, node: Node, args: Arguments) -> Result:
     """Dimensions of size 1 are repeated to some size, figures over a width to that width; the others pass."""
     x, shape = walk.need(args["self"]), shape_of(node)
     if shape is None:
