@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import autoprune
 from autoprune.errors import AutopruneError, BudgetError
-from autoprune.hardware import get_target, measure
+from autoprune.hardware import TimingPlan, get_target, measure
 from autoprune.models import ZOO
 from autoprune.pipeline.reporter import Silent
 
@@ -130,7 +130,7 @@ def one(model: nn.Module, example: Tensor, chosen: argparse.Namespace, budget: s
     except AutopruneError as error:
         return {"failed": str(error)}
     limit = result.report["budget"]
-    whole, small = measure([model, result.model], example, get_target(chosen.target), passes=6)
+    whole, small = measure([model, result.model], example, get_target(chosen.target), TimingPlan(passes=6))
     share = float(budget.removesuffix("%")) / 100
     return {
         "limit_ms": limit["limit"],
@@ -159,7 +159,7 @@ def cross(chosen: argparse.Namespace) -> dict[str, Any]:
         print(target, result.report["budget"], flush=True)
     shares: dict[str, Any] = {}
     for target in targets:
-        whole, *small = measure([model, *networks.values()], example, get_target(target), passes=6)
+        whole, *small = measure([model, *networks.values()], example, get_target(target), TimingPlan(passes=6))
         shares[target] = {
             "dense_ms": whole.ms,
             **{f"policy for {name}": round(m.ms / whole.ms, 4) for name, m in zip(targets, small, strict=True)},

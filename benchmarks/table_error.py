@@ -31,7 +31,7 @@ from autoprune.cost.fitting import errors_of
 from autoprune.graph import Analysis, analyse, cut
 from autoprune.hardware import LatencyTable, ProfileSettings, Protocol, Target, check_fingerprint, get_target, profile
 from autoprune.hardware.tables.estimation import by_tiles
-from autoprune.hardware.tables.profile import spread_policies
+from autoprune.hardware.tables.sampling import spread_policies
 from autoprune.models import ZOO
 from autoprune.space import SearchSpace
 from autoprune.techniques.space import space_of
@@ -166,7 +166,7 @@ def compared(
 
 def whole_networks_alone(table: LatencyTable) -> LatencyTable:
     """The table without any layer's timing, as of a target that cannot time one."""
-    blind = LatencyTable(table.space, table.slots, table.fingerprint, runs=[*table.runs])
+    blind = LatencyTable(table.space, table.operators, table.fingerprint, runs=[*table.runs])
     blind.add(by_tiles(blind))
     return blind
 

@@ -15,8 +15,8 @@ class Board(PipeTarget):
     """A board that runs onnxruntime."""
 
     name = "board"
-    granule = 4  # widths in multiples of this are tried
-    granule_reason = "onnxruntime's kernels work on 4 input channels at a time"
+    channel_multiple = 4  # widths in multiples of this are tried
+    channel_multiple_reason = "onnxruntime's kernels work on 4 input channels at a time"
     # What the runtime executes inside the convolution before it.
     fused = frozenset({"batch_norm", "relu", "hardtanh", "clamp", "add"})
     patience = 60.0  # seconds without a line from the device

@@ -24,4 +24,4 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in TARGETS:
         target = get_target(name)
         if target.available() is None:
-            remember(target, Probe(target.granule, target.granule_reason))
+            remember(target, Probe(target.channel_multiple, target.channel_multiple_reason))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,25 +18,25 @@ Size = Extent | int
 
 @dataclass(frozen=True)
 class ProductPrice:
-    """factor * product over dimensions of (constant + sum(multiple * kept)); exact in whole numbers, picklable.
+    """A factor times the product of sizes that follow decisions; exact in whole numbers, picklable.
 
     Attributes:
         factor: All dimensions that no decision changes, multiplied.
-        constants: Constant part of every other dimension, shape (dimensions,).
-        multiples: Positions per kept unit, shape (dimensions, len(scope)).
+        sizes: Every other dimension.
+        scope: Names of the columns of the kept units.
         gates: How many of the last columns are blocks: without one of them nothing is left to pay for.
     """
 
     factor: int
-    constants: tuple[int, ...]
-    multiples: tuple[tuple[int, ...], ...]
+    sizes: tuple[Extent, ...] = ()
+    scope: tuple[str, ...] = ()
     gates: int = 0
 
     def __call__(self, kept: NDArray[np.int64]) -> NDArray[np.float64]:
         """Kept units, shape (n, len(scope)), to costs, shape (n,)."""
         total = np.full(len(kept), self.factor, dtype=np.int64)
-        for constant, multiples in zip(self.constants, self.multiples, strict=True):
-            total *= constant + kept @ np.asarray(multiples, dtype=np.int64)
+        for size in self.sizes:
+            total *= size.columns(kept, self.scope)
         total *= (kept[:, kept.shape[1] - self.gates :] > 0).all(axis=1)
         return total.astype(np.float64)
 
@@ -51,17 +52,10 @@ def product_price(
         fixed: Widths of the groups that are no decisions.
         blocks: The blocks that take the product with them; those that are no decisions stay.
     """
-    known = set(decided)
-    varying = [d for d in dimensions if isinstance(d, Extent) and any(name in known for name, _ in d.terms)]
-    scope = tuple(dict.fromkeys(name for d in varying for name, _ in d.terms if name in known))
-    factor = 1
-    for dimension in dimensions:
-        if isinstance(dimension, int):
-            factor *= dimension
-        elif dimension not in varying:
-            factor *= dimension(fixed)
-    constants = tuple(d.constant + sum(m * fixed[name] for name, m in d.terms if name not in known) for d in varying)
-    gates = tuple(name for name in blocks if name in known)
-    scope += gates
-    rows = tuple(tuple(sum(m for name, m in d.terms if name == column) for column in scope) for d in varying)
-    return scope, ProductPrice(factor, constants, rows, len(gates))
+    sizes = [dimension.fixing(fixed) for dimension in dimensions if isinstance(dimension, Extent)]
+    varying = tuple(size for size in sizes if size.terms)
+    factor = prod(dimension for dimension in dimensions if isinstance(dimension, int))
+    factor *= prod(size.constant for size in sizes if not size.terms)
+    gates = tuple(name for name in blocks if name in decided)
+    scope = (*dict.fromkeys(name for size in varying for name in size.scope), *gates)
+    return scope, ProductPrice(factor, varying, scope, len(gates))

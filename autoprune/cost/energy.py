@@ -8,7 +8,7 @@ that accelerator simulators come to as well):
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from autoprune.cost.macs import mac_dimensions
 from autoprune.cost.terms import CostEntry
 from autoprune.errors import AutopruneError, InputError
 from autoprune.graph import Analysis, Extent, Op, tied
-from autoprune.graph.operators import is_free
+from autoprune.graph.operators import WEIGHTED, executed
 from autoprune.space import SearchSpace
 
 __all__ = [
@@ -45,7 +45,7 @@ MODELLED = "modelled (45 nm, Horowitz 2014)"
 _FITTED = "measured"  # how the label of coefficients begins that were fitted on a sensor's figures
 
 _LEAST_RUNS = 8  # fewer end-to-end runs leave the four factors to chance
-_INSIDE = ("batch_norm", "relu")  # executed inside the operator before them: no data moves
+_INSIDE = ("batch_norm", "relu")  # kinds that the literature's device executes inside the operator before them
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,19 @@ class EnergyCost(AdditiveCost):
 
     Attributes:
         coefficients: What it was computed with; their label says whether it was modelled or measured.
+        fused: The operators that were counted as executed inside others; see `energy_cost`.
     """
 
-    def __init__(self, space: SearchSpace, entries: Sequence[CostEntry], coefficients: Coefficients) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        entries: Sequence[CostEntry],
+        coefficients: Coefficients,
+        fused: Collection[str] | None = None,
+    ) -> None:
         super().__init__("energy", "mJ", space, entries)
         self.coefficients = coefficients
+        self.fused = fused
 
     @property
     def measured(self) -> bool:
@@ -135,7 +143,12 @@ class Scaled:
 
 
 def energy_cost(
-    analysis: Analysis, space: SearchSpace, coefficients: Coefficients | None = None, *, batch: int = 1
+    analysis: Analysis,
+    space: SearchSpace,
+    coefficients: Coefficients | None = None,
+    *,
+    batch: int = 1,
+    fused: Collection[str] | None = None,
 ) -> EnergyCost:
     """Energy of one call as a cost; exact for every policy, given the coefficients.
 
@@ -144,21 +157,26 @@ def energy_cost(
         space: The decisions; groups that are none of them have their dense width.
         coefficients: What a count costs; those of the literature, in float32, when None.
         batch: Inputs in one call; weights are read once a call.
+        fused: Names of the ATen operators that the device executes inside the weighted operator before them, where no
+            data moves: a target's `fused`. None is the device of the literature: every batch norm and elementwise
+            function, wherever it is.
     """
     coefficients = coefficients or Coefficients.modelled()
     vector = dict(zip(CLASSES, coefficients.vector, strict=True))
     analysis = tied(analysis, space.ties)
     fixed = {group.name: group.width for group in analysis.groups if group.name not in space.names}
-    entries = [CostEntry("constant", (), Scaled(ProductPrice(1, (), ()), coefficients.constant))]
-    for op, what, dimensions in _counts(analysis, batch, coefficients.number):
+    entries = [CostEntry("constant", (), Scaled(ProductPrice(1), coefficients.constant))]
+    for op, what, dimensions in _counts(analysis, fused, batch, coefficients.number):
         scope, price = product_price(dimensions, space.names, fixed, analysis.enclosing_blocks(op.node))
         entries.append(CostEntry(f"{op.name} {what}", scope, Scaled(price, vector[what] * 1e-9)))
-    return EnergyCost(space, entries, coefficients)
+    return EnergyCost(space, entries, coefficients, fused)
 
 
-def energy_of(analysis: Analysis, coefficients: Coefficients, batch: int) -> float:
-    """Modelled millijoules of one call of a network that was analysed as it is."""
-    return energy_cost(analysis, SearchSpace(()), coefficients, batch=batch).dense
+def energy_of(
+    analysis: Analysis, coefficients: Coefficients, batch: int, fused: Collection[str] | None = None
+) -> float:
+    """Modelled millijoules of one call of a network that was analysed as it is; see `energy_cost`."""
+    return energy_cost(analysis, SearchSpace(()), coefficients, batch=batch, fused=fused).dense
 
 
 def require_energy(cost: AdditiveCost) -> EnergyCost:
@@ -180,6 +198,7 @@ def fit_energy(
     *,
     coefficients: Coefficients | None = None,
     batch: int = 1,
+    fused: Collection[str] | None = None,
 ) -> EnergyCost:
     """The same cost with its coefficients fitted on networks whose energy was measured.
 
@@ -193,6 +212,7 @@ def fit_energy(
         source: The sensor, such as `RAPL`.
         coefficients: The proportions to begin with; those of the literature when None.
         batch: Inputs in one call.
+        fused: What the device executes inside other operators; see `energy_cost`.
 
     Raises:
         InputError: If there are fewer than 8 runs, or an energy is not positive.
@@ -203,34 +223,32 @@ def fit_energy(
     if not np.all(np.isfinite(measured) & (measured > 0)):
         raise InputError(f"measured energies must be positive: {sorted(measured)[:3]} mJ")
     start = coefficients or Coefficients.modelled()
-    classes = np.stack([_of_class(analysis, space, start, what, runs, batch) for what in CLASSES], axis=1)
+    alone = [_only(start, what) for what in CLASSES]
+    costs = [energy_cost(analysis, space, each, batch=batch, fused=fused) for each in alone]
+    classes = np.array([[cost.cost(choices) for cost in costs] for choices, _ in runs])
     scale = float(np.median(measured / classes.sum(axis=1)))  # from the model's technology to this machine's
     factors = fit_factors(classes * scale, measured)
     changed = {what: getattr(start, what) * scale * f for what, f in zip(CLASSES, factors[:-1], strict=True)}
     fitted = replace(start, **changed, constant=float(factors[-1]), label=f"{_FITTED} ({source})")
-    return energy_cost(analysis, space, fitted, batch=batch)
+    return energy_cost(analysis, space, fitted, batch=batch, fused=fused)
 
 
-def _of_class(
-    analysis: Analysis,
-    space: SearchSpace,
-    coefficients: Coefficients,
-    what: str,
-    runs: Sequence[tuple[Mapping[str, int], float]],
-    batch: int,
-) -> NDArray[np.float64]:
-    """Millijoules that one class of counts is responsible for, shape (runs,)."""
+def _only(coefficients: Coefficients, what: str) -> Coefficients:
+    """The coefficients with which only one class of counts costs anything."""
     others: dict[str, Any] = {name: 0.0 for name in CLASSES if name != what}
-    alone = energy_cost(analysis, space, replace(coefficients, **others, constant=0.0), batch=batch)
-    return np.array([alone.cost(choices) for choices, _ in runs])
+    return replace(coefficients, **others, constant=0.0)
 
 
-def _counts(analysis: Analysis, batch: int, number: int) -> Iterator[tuple[Op, str, list[Extent | int]]]:
+def _counts(
+    analysis: Analysis, fused: Collection[str] | None, batch: int, number: int
+) -> Iterator[tuple[Op, str, list[Extent | int]]]:
     """(operator, class, dimensions whose product is the count) of everything that costs energy."""
-    for op in analysis.ops:
-        if op.kind in _INSIDE or is_free(op):
-            continue
-        if op.kind in ("conv", "depthwise", "linear") and op.params:
+    if fused is None:
+        ops: Iterable[Op] = (op for op in executed(analysis.ops, ()) if op.kind not in _INSIDE)
+    else:
+        ops = executed(analysis.ops, fused)
+    for op in ops:
+        if op.kind in WEIGHTED and op.params:
             yield op, "macs", [batch, *mac_dimensions(op)]
             for shape in op.params:
                 yield op, "weight_bytes", [number, *shape]

@@ -9,12 +9,11 @@ from torch import Tensor, nn
 
 from autoprune.errors import UnsupportedModelError, first_line
 from autoprune.export.folding import fold_batch_norm
+from autoprune.export.opset import OPSET
 from autoprune.graph.trace.quiet import quiet
 from autoprune.models import with_tensor_output
 
-__all__ = ["OPSET", "to_onnx", "to_onnx_for_timing"]
-
-OPSET = 20
+__all__ = ["to_onnx", "to_onnx_for_timing"]
 
 
 def to_onnx(model: nn.Module, example: Tensor, *, dynamic_batch: bool = False) -> bytes:

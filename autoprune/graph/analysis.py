@@ -7,7 +7,7 @@ cut or zero the network is in it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,9 +41,34 @@ class Extent:
     terms: tuple[tuple[str, int], ...]
     dense: int
 
+    @property
+    def scope(self) -> tuple[str, ...]:
+        """The groups that the size depends on."""
+        return tuple(name for name, _ in self.terms)
+
     def __call__(self, widths: Mapping[str, int]) -> int:
         """The size at ``widths`` (group name -> kept units; every group of ``terms`` must be there)."""
         return self.constant + sum(many * int(widths[name]) for name, many in self.terms)
+
+    def columns(self, kept: NDArray[np.int64], scope: Sequence[str]) -> NDArray[np.int64]:
+        """The size at many widths.
+
+        Args:
+            kept: Kept units, shape (n, len(scope)).
+            scope: Names of the columns; a superset of the size's own scope.
+
+        Returns:
+            Sizes, shape (n,).
+        """
+        total = np.full(len(kept), self.constant, dtype=np.int64)
+        for name, many in self.terms:
+            total += many * kept[:, scope.index(name)]
+        return total
+
+    def fixing(self, widths: Mapping[str, int]) -> Extent:
+        """The same size where some groups have a given width: their terms join the constant."""
+        constant = self.constant + sum(many * widths[name] for name, many in self.terms if name in widths)
+        return Extent(constant, tuple(term for term in self.terms if term[0] not in widths), self.dense)
 
 
 Shape = tuple[Extent | int, ...]

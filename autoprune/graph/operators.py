@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from autoprune.graph.analysis import Op
+from collections.abc import Collection, Iterable, Iterator
 
-__all__ = ["is_free", "operator_name"]
+from autoprune.graph.analysis import Op, Shape
+
+__all__ = ["WEIGHTED", "executed", "is_free", "operator_name"]
+
+WEIGHTED = ("conv", "depthwise", "linear")
+"""Kinds of operators that have multiply-accumulates."""
 
 # Operators that move no data, or none in evaluation mode.
 _FREE = frozenset(
@@ -32,3 +37,24 @@ def operator_name(op: Op) -> str:
 def is_free(op: Op) -> bool:
     """Whether an operator moves no data in evaluation mode, or is not executed at all."""
     return operator_name(op) in _FREE
+
+
+def executed(ops: Iterable[Op], fused: Collection[str]) -> Iterator[Op]:
+    """The operators that a runtime executes as such, in forward order: neither free nor fused into another.
+
+    An operator of `fused` that follows a convolution or linear layer, and keeps its shape, is executed inside it.
+    (Forward order stands for data flow here: the graph's edges are not part of an analysis. A wrong guess costs one
+    elementwise pass, and the correction that is fitted on whole networks takes it up.)
+
+    Args:
+        ops: Of an analysis, in forward order.
+        fused: Names of the ATen operators that the runtime fuses; a target's `fused`.
+    """
+    reached: Shape | None = None  # the shape up to which the last weighted operator reaches
+    for op in ops:
+        if is_free(op):
+            continue
+        if op.kind not in WEIGHTED and operator_name(op) in fused and op.output == reached:
+            continue
+        yield op
+        reached = op.output if op.kind in WEIGHTED else None

@@ -12,10 +12,11 @@ from autoprune.foundations.lazy import lazy_names
 if TYPE_CHECKING:
     from autoprune.export.folding import fold_batch_norm
     from autoprune.hardware.contract.layer import Layer
-    from autoprune.hardware.contract.protocol import Measurement, Protocol
-    from autoprune.hardware.contract.target import TARGETS, Target, Timer, get_target
-    from autoprune.hardware.grid.widths import grid, options
-    from autoprune.hardware.sensors.telemetry import Recorder, read_signals, throttled
+    from autoprune.hardware.contract.protocol import Measurement, Protocol, TimingPlan
+    from autoprune.hardware.contract.registry import TARGETS
+    from autoprune.hardware.contract.target import Target, Timer, get_target
+    from autoprune.hardware.grid.widths import unit_step, width_options
+    from autoprune.hardware.sensors.telemetry import Recorder, Telemetry, read_signals, throttled
     from autoprune.hardware.tables.device_table import DeviceTable, check_fingerprint
     from autoprune.hardware.tables.latency_table import LatencyTable
     from autoprune.hardware.tables.profile import ProfileSettings, profile
@@ -35,20 +36,22 @@ __all__ = [
     "Protocol",
     "Recorder",
     "Target",
+    "Telemetry",
     "Timer",
+    "TimingPlan",
     "check_fingerprint",
     "fold_batch_norm",
     "get_target",
-    "grid",
     "measure",
-    "options",
     "profile",
     "read_signals",
     "throttled",
+    "unit_step",
+    "width_options",
 ]
 
 _HOMES = {
-    "TARGETS": "autoprune.hardware.contract.target",
+    "TARGETS": "autoprune.hardware.contract.registry",
     "DeviceTable": "autoprune.hardware.tables.device_table",
     "LatencyTable": "autoprune.hardware.tables.latency_table",
     "Layer": "autoprune.hardware.contract.layer",
@@ -59,16 +62,18 @@ _HOMES = {
     "Protocol": "autoprune.hardware.contract.protocol",
     "Recorder": "autoprune.hardware.sensors.telemetry",
     "Target": "autoprune.hardware.contract.target",
+    "Telemetry": "autoprune.hardware.sensors.telemetry",
     "Timer": "autoprune.hardware.contract.target",
+    "TimingPlan": "autoprune.hardware.contract.protocol",
     "check_fingerprint": "autoprune.hardware.tables.device_table",
     "fold_batch_norm": "autoprune.export.folding",
     "get_target": "autoprune.hardware.contract.target",
-    "grid": "autoprune.hardware.grid.widths",
     "measure": "autoprune.hardware.timing.measure",
-    "options": "autoprune.hardware.grid.widths",
     "profile": "autoprune.hardware.tables.profile",
     "read_signals": "autoprune.hardware.sensors.telemetry",
     "throttled": "autoprune.hardware.sensors.telemetry",
+    "unit_step": "autoprune.hardware.grid.widths",
+    "width_options": "autoprune.hardware.grid.widths",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from autoprune.foundations.progress import Progress
 from autoprune.graph import Analysis
 from autoprune.hardware import Measurement, Protocol, Target, measure
 from autoprune.hardware.grid.widths import Grid
-from autoprune.hardware.tables.profile import other_policies, spread_policies
+from autoprune.hardware.tables.sampling import other_policies, spread_policies
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
@@ -81,6 +81,11 @@ class Pricing:
     def precision(self) -> str:
         """Number format in which the target computes."""
         return self.target.precision
+
+    @property
+    def fused(self) -> Collection[str]:
+        """ATen operators that the target executes inside the weighted operator before them."""
+        return self.target.fused
 
     def say(self, sentence: str) -> None:
         """Report one sentence to the user."""

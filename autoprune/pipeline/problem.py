@@ -20,7 +20,7 @@ from autoprune.foundations.seeding import seeded
 from autoprune.graph import Analysis, analyse
 from autoprune.graph.trace.copying import duplicate
 from autoprune.hardware import Target
-from autoprune.hardware.grid.widths import Grid, grid_of
+from autoprune.hardware.grid.widths import Grid
 from autoprune.models import device_of, in_mode
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.pricing import Pricing, prices
@@ -181,11 +181,11 @@ def _grids(run: RunDir, target: Target) -> list[Grid]:
     """Grids to try: the user's, else the probed one; finer ones if the budget is out of reach on that."""
     multiple = run.experiment.constraints.granularity
     if multiple is not None:
-        return [grid_of(target, multiple)]
+        return [Grid.of(target, multiple)]
     stored = run.recall("granularity")
     if stored is not None:
         return [Grid.from_json(stored)]
-    probed = grid_of(target)
+    probed = Grid.of(target)
     finer = {probed.least, 1}
     return list(dict.fromkeys([probed, *(Grid(each, each) for each in sorted(finer, reverse=True))]))
 

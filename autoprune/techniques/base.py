@@ -31,7 +31,7 @@ from autoprune.criteria.base import Criterion
 from autoprune.criteria.statistics import BatchLoss
 from autoprune.graph import Analysis
 from autoprune.hardware import Target
-from autoprune.hardware.grid.widths import MOST_OPTIONS, Grid, grid_of, options
+from autoprune.hardware.grid.widths import MOST_OPTIONS, Grid
 from autoprune.space import Decision, DecisionKind, SpaceConstraints, Stage, TechniquePart
 from autoprune.training.constraint import TrainingConstraint
 
@@ -59,7 +59,7 @@ class OptionGrid:
         Raises:
             InputError: If the granularity is below 1.
         """
-        return cls(grid_of(target, granularity), None if target is None else MOST_OPTIONS)
+        return cls(Grid.of(target, granularity), None if target is None else MOST_OPTIONS)
 
     def options(self, width: int, positions: int = 1, multiple: int | None = None) -> tuple[int, ...]:
         """Allowed kept units, ascending; the last is `width`.
@@ -69,7 +69,7 @@ class OptionGrid:
             positions: Channels of one unit.
             multiple: A channel multiple to use instead of the grid's.
         """
-        return options(width, None, self.grid if multiple is None else multiple, self.most, positions=positions)
+        return width_options(width, None, self.grid if multiple is None else multiple, self.most, positions=positions)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from autoprune import agents
 from autoprune.agents import EpisodeRecord, run_search
 from autoprune.envs import toy
 from autoprune.foundations.files import write_json
+from autoprune.graph import Extent
 from autoprune.hardware import LatencyTable, Layer
 from autoprune.hardware.tables.correction import Run
 from autoprune.hardware.tables.entries import Entry
-from autoprune.hardware.tables.operator import Form, Slot
+from autoprune.hardware.tables.operator import PricedOperator
 from autoprune.run.experiment import Experiment
 from autoprune.space import Decision, SearchSpace
 
@@ -52,19 +53,20 @@ def table() -> LatencyTable:
         "padding": (1, 1),
         "dilation": (1, 1),
     }
-    slots = (
-        Slot("a", Layer("conv", 3, 8, **conv), Form(3), Form(0, (("a", 1),))),
-        Slot("b", Layer("conv", 8, 12, **conv), Form(0, (("a", 1),)), Form(0, (("b", 1),))),
-        Slot("d", Layer("conv", 12, 12, groups=12, **conv), *[Form(0, (("b", 1),))] * 3),
-        Slot("c", Layer("conv", 20, 8, **conv), Form(0, (("a", 1), ("b", 1))), Form(0, (("c", 1),))),
-        Slot("fc", Layer("linear", 8, 5), Form(0, (("c", 1),)), Form(5)),
+    a, b, c = (Extent(0, ((name, 1),), width) for name, width in (("a", 8), ("b", 12), ("c", 8)))
+    operators = (
+        PricedOperator("a", Layer("conv", 3, 8, **conv), Extent(3, (), 3), a),
+        PricedOperator("b", Layer("conv", 8, 12, **conv), a, b),
+        PricedOperator("d", Layer("conv", 12, 12, groups=12, **conv), b, b, b),
+        PricedOperator("c", Layer("conv", 20, 8, **conv), Extent(0, (("a", 1), ("b", 1)), 20), c),
+        PricedOperator("fc", Layer("linear", 8, 5), c, Extent(5, (), 5)),
     )
-    made = LatencyTable(space(), slots, {"cpu": "a processor", "target": "onnxruntime"}, overhead=0.002)
+    made = LatencyTable(space(), operators, {"cpu": "a processor", "target": "onnxruntime"}, overhead=0.002)
     made.add({key: Entry(1e-6 * (1000 + layer.macs), 0.01) for key, layer in made.layers().items()})
     roles = ["fit"] * 6 + ["held-out"] * 2 + ["search"]
     for seed, role in enumerate(roles):
         choices = space().random(seed).choices
-        ms = 0.02 + sum(1.1 * made.entries[slot.at(choices).key].ms for slot in slots)
+        ms = 0.02 + sum(1.1 * made.entries[each.at(choices).key].ms for each in operators)
         made.runs.append(Run(choices, ms * (1 + 0.001 * seed), 0.003, role))
     return made
 

@@ -30,7 +30,7 @@ class MadeUpTarget(Target):
     """Times everything by `stairs`; counts what it was asked."""
 
     name = "made-up"
-    granule = 4
+    channel_multiple = 4
     fused = frozenset({"batch_norm", "relu", "add"})
     breaks_after: float = math.inf
 

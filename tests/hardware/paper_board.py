@@ -18,7 +18,7 @@ from autoprune.hardware.targets.pipe import PipeTarget
 class _Formula:
     """Packs what a thing takes by the formula of `made_up`."""
 
-    granule = 4
+    channel_multiple = 4
     fused = frozenset({"batch_norm", "relu", "add"})
 
     def available(self):
@@ -40,7 +40,7 @@ class _Formula:
 
 class PaperBoard(PipeTarget):
     name = "paper"
-    granule, fused = _Formula.granule, _Formula.fused
+    channel_multiple, fused = _Formula.channel_multiple, _Formula.fused
     pack, pack_layer = _Formula.pack, _Formula.pack_layer
     patience = 2.0
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from autoprune.hardware import Layer, Protocol, get_target
-from autoprune.hardware.sensors.nvidia import Gpu, first_gpu
+from autoprune.hardware.sensors.gpu import GpuIdentity, first_gpu
 from autoprune.hardware.targets.torch.cuda import CudaClock, captured
 
 _QUICK = Protocol(block=0.01, warmup=2, least_blocks=3, most_blocks=10)
@@ -114,7 +114,7 @@ def test_why_onnxruntime_has_no_gpu(monkeypatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
     monkeypatch.setattr(module, "first_gpu", lambda: None)
     assert "no NVIDIA GPU" in cuda.available()
-    monkeypatch.setattr(module, "first_gpu", lambda: Gpu("Orin", "8.7", "540.4"))
+    monkeypatch.setattr(module, "first_gpu", lambda: GpuIdentity("Orin", "8.7", "540.4"))
     assert cuda.available() is None
     assert {"gpu": "Orin", "capability": "8.7", "driver": "540.4"}.items() <= cuda.fingerprint().items()
     if importlib.util.find_spec("tensorrt_libs") is None:
@@ -128,7 +128,7 @@ def test_what_nvidia_smi_says(monkeypatch, tmp_path) -> None:
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
-    assert first_gpu() == Gpu("NVIDIA H100, 80GB", "9.0", "575.51")
+    assert first_gpu() == GpuIdentity("NVIDIA H100, 80GB", "9.0", "575.51")
     for nothing in ("7", "-1", ""):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
         assert first_gpu() is None

@@ -55,7 +55,7 @@ def test_the_file_keeps_blocks(case, tmp_path) -> None:
     table.save(tmp_path / "table.json")
     again = LatencyTable.load(tmp_path / "table.json")
     assert again.space.decisions == table.space.decisions
-    assert again.slots == table.slots
+    assert again.operators == table.operators
     choices = table.space.random(9).choices
     assert again.predict(choices) == table.predict(choices)
     content = json.loads((tmp_path / "table.json").read_text())
@@ -68,6 +68,6 @@ def test_the_file_keeps_blocks(case, tmp_path) -> None:
 def test_only_layers_that_run_are_visited(case) -> None:
     _, analysis, _, table = case
     without = {block.name: 0 for block in analysis.blocks}
-    timed = [slot for slot in table.slots if not slot.blocks]
-    assert set(table.visited([without])) == {slot.at(table.space.complete(without)).key for slot in timed}
+    timed = [operator for operator in table.operators if not operator.blocks]
+    assert set(table.visited([without])) == {operator.at(table.space.complete(without)).key for operator in timed}
     assert len(table.visited([without])) < len(table.visited([table.space.dense]))

@@ -147,7 +147,7 @@ def test_nonsense_is_named(damage, words, tmp_path) -> None:
 
 def test_two_tables_of_one_model_merge(case, kept) -> None:
     _, table = kept
-    empty = LatencyTable(table.space, table.slots, table.fingerprint)
+    empty = LatencyTable(table.space, table.operators, table.fingerprint)
     assert empty.merge(table) == len(table.entries) and empty.merge(table) == 0
     assert empty.runs == table.runs and empty.predict({}) == table.predict({})
     assert analyse(case.model, _X, validate=False).fingerprint["sha256"] == table.space.model["sha256"]

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from autoprune.errors import InputError
-from autoprune.hardware import Measurement, Target, measure
+from autoprune.hardware import Measurement, Target, TimingPlan, measure
 from autoprune.hardware.timing.measure import least_of
 
 
@@ -33,7 +33,8 @@ class Script(Target):
 
 def timed(*passes, planned=4, most=None):
     target = Script(passes)
-    results = measure([nn.Identity(), nn.Identity()], torch.zeros(1, 1), target, passes=planned, most=most)
+    plan = TimingPlan(passes=planned, most=most or planned)
+    results = measure([nn.Identity(), nn.Identity()], torch.zeros(1, 1), target, plan)
     return results, target.left
 
 

@@ -8,18 +8,18 @@ from made_up import MadeUpTarget
 
 from autoprune.errors import InputError, TargetError
 from autoprune.foundations.cache import cache_folder
-from autoprune.hardware import options
+from autoprune.hardware import width_options
 from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.contract.protocol import Measurement
 from autoprune.hardware.grid import probing
 from autoprune.hardware.grid.probing import Probe, probe
-from autoprune.hardware.grid.widths import Grid, grid_of
+from autoprune.hardware.grid.widths import Grid
 
 
 class Unnamed(MadeUpTarget):
     """A device whose class is believed to say nothing of widths: the formula decides."""
 
-    granule = 4
+    channel_multiple = 4
     shape = staticmethod(lambda inputs, outputs: float(inputs * outputs))
     sessions = 0
     fails = False
@@ -94,14 +94,14 @@ def fresh(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("kind", "granule"), [(Linear, 1), (Fours, 4), (Saw, 4), (Sixteens, 16)])
 def test_the_formula_is_found(kind, granule) -> None:
     found = probe(kind())
-    assert (found.granule, found.measured) == (granule, True), found.reason
+    assert (found.channel_multiple, found.measured) == (granule, True), found.reason
     assert set(found.evidence) == {f"{k} at {w}" for k in ("3x3", "1x1", "depthwise") for w in (32, 64)}
 
 
 @pytest.mark.parametrize("kind", [Flat, Moody, Disturbed])
 def test_what_is_not_clear_is_left_to_the_class(kind) -> None:
     found = probe(kind())
-    assert (found.granule, found.measured) == (4, False)
+    assert (found.channel_multiple, found.measured) == (4, False)
     assert "default" in found.reason
 
 
@@ -109,7 +109,7 @@ def test_what_is_not_clear_is_left_to_the_class(kind) -> None:
 def test_noise_does_not_change_the_answer(seed, monkeypatch) -> None:
     draw = __import__("numpy").random.default_rng(seed)
     monkeypatch.setattr(Saw, "noise", staticmethod(lambda n: float(draw.normal(0, 0.01))))
-    assert probe(Saw()).granule == 4
+    assert probe(Saw()).channel_multiple == 4
 
 
 def test_it_is_measured_once_a_machine(monkeypatch) -> None:
@@ -140,13 +140,13 @@ def test_an_answer_of_another_device_is_not_taken(monkeypatch) -> None:
     content["device"]["cpu"], content["probe"]["granule"] = "another", 64
     file.write_text(json.dumps(content))
     monkeypatch.setattr(probing, "_answers", {})
-    assert probe(Saw()).granule == 4
+    assert probe(Saw()).channel_multiple == 4
 
 
 def test_a_device_that_fails_keeps_its_default_and_is_asked_again(monkeypatch) -> None:
     monkeypatch.setattr(Saw, "fails", True)
     found = probe(Saw())
-    assert found.granule == 4 and "cable" in found.reason and not list(cache_folder().glob("probe-*.json"))
+    assert found.channel_multiple == 4 and "cable" in found.reason and not list(cache_folder().glob("probe-*.json"))
     monkeypatch.setattr(Saw, "fails", False)
     monkeypatch.setattr(probing, "_answers", {})
     assert probe(Saw()).measured
@@ -154,31 +154,31 @@ def test_a_device_that_fails_keeps_its_default_and_is_asked_again(monkeypatch) -
 
 def test_what_cannot_be_timed_alone_or_is_absent_is_not_probed(monkeypatch) -> None:
     monkeypatch.setattr(Saw, "pack_layer", lambda self, layer, copies: None)
-    assert probe(Saw()) == Probe(4, Saw.granule_reason) and Saw.sessions == 0
+    assert probe(Saw()) == Probe(4, Saw.channel_multiple_reason) and Saw.sessions == 0
     monkeypatch.setattr(Linear, "available", lambda self: "no board")
     monkeypatch.setattr(Linear, "versions", lambda self: 1 / 0)
-    assert probe(Linear()).granule == 4 and Linear.sessions == 0
+    assert probe(Linear()).channel_multiple == 4 and Linear.sessions == 0
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("AUTOPRUNE_CACHE", str(tmp_path / "file" / "cache"))
-    assert probe(Saw()).granule == 4
+    assert probe(Saw()).channel_multiple == 4
 
 
 def test_options_follow_the_probe_and_narrow_layers_stay_prunable() -> None:
-    assert grid_of(Sixteens()) == Grid(16, 4)
-    assert options(64, Sixteens()) == (16, 32, 48, 64)
-    assert options(32, Sixteens()) == (8, 16, 24, 32)
-    assert options(16, Sixteens()) == (4, 8, 12, 16)
-    assert options(16, Sixteens(), granularity=16) == (16,)  # whoever asks for it gets it
-    assert grid_of(Linear()) == Grid(1, 1) and options(5, Linear()) == (1, 2, 3, 4, 5)
+    assert Grid.of(Sixteens()) == Grid(16, 4)
+    assert width_options(64, Sixteens()) == (16, 32, 48, 64)
+    assert width_options(32, Sixteens()) == (8, 16, 24, 32)
+    assert width_options(16, Sixteens()) == (4, 8, 12, 16)
+    assert width_options(16, Sixteens(), granularity=16) == (16,)  # whoever asks for it gets it
+    assert Grid.of(Linear()) == Grid(1, 1) and width_options(5, Linear()) == (1, 2, 3, 4, 5)
 
 
 def test_a_users_own_word_stands(monkeypatch) -> None:
     monkeypatch.undo()
     target = Sixteens()
-    assert probe(target) == Probe(4, target.granule_reason) and not Sixteens.sessions
+    assert probe(target) == Probe(4, target.channel_multiple_reason) and not Sixteens.sessions
 
 
 @pytest.mark.parametrize("value", [0, [4], [4, 8], [4.0, 4], "4", [True, True], None])

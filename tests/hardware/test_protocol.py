@@ -7,7 +7,7 @@ import pytest
 
 from autoprune.errors import InputError, TargetError
 from autoprune.hardware import Measurement, Protocol
-from autoprune.hardware.contract.protocol import settled, summarise
+from autoprune.hardware.contract.protocol import is_stable, summarise
 from autoprune.hardware.sensors import processor as clocks
 from autoprune.hardware.timing.loop import time_calls
 
@@ -29,9 +29,9 @@ class _Script:
 
 def test_the_rule_looks_at_the_three_smallest_blocks() -> None:
     protocol = Protocol()
-    assert not settled([1.0, 1.0, 1.0, 1.0], protocol)  # too few
-    assert settled([1.0, 9.0, 1.01, 5.0, 1.014], protocol)
-    assert not settled([1.0, 9.0, 1.01, 5.0, 1.02], protocol)
+    assert not is_stable([1.0, 1.0, 1.0, 1.0], protocol)  # too few
+    assert is_stable([1.0, 9.0, 1.01, 5.0, 1.014], protocol)
+    assert not is_stable([1.0, 9.0, 1.01, 5.0, 1.02], protocol)
     value, spread, stable = summarise([1.0, 9.0, 1.01, 5.0, 1.014], protocol)
     assert value == 1.01 and spread == pytest.approx(0.014 / 1.01) and stable
 

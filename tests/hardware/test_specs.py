@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from autoprune.errors import InputError
 from autoprune.hardware import TARGETS, get_target
-from autoprune.hardware.contract.target import load_class
-from autoprune.hardware.contract.target_spec import MEMORY_FORMATS, PRECISIONS, Spec
+from autoprune.hardware.contract.target_spec import MEMORY_FORMATS, PRECISIONS, TargetSpec
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.task import load_task
 from autoprune.run.experiment import Experiment
@@ -21,13 +20,13 @@ from autoprune.run.experiment import Experiment
     st.none() | st.sampled_from(MEMORY_FORMATS),
 )
 def test_a_spec_is_read_as_it_is_written(base, threads, precision, memory_format) -> None:
-    spec = Spec(base, threads, precision, memory_format)
-    assert Spec.parse(str(spec)) == spec
+    spec = TargetSpec(base, threads, precision, memory_format)
+    assert TargetSpec.parse(str(spec)) == spec
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_option_of_every_target_stays_with_it(name) -> None:
-    kind = load_class(TARGETS[name])
+    kind = TARGETS.get(name)
     for precision in kind.precisions:
         for memory_format in kind.memory_formats:
             target = get_target(name, threads=2, precision=precision, memory_format=memory_format)

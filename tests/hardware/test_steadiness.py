@@ -11,7 +11,7 @@ from autoprune.cli.main import run
 from autoprune.errors import InputError, TargetError
 from autoprune.hardware import Measurement, Target
 from autoprune.hardware.sensors.telemetry import Recorder, Sensors, Telemetry
-from autoprune.hardware.timing.repeatability import Steadiness, check, judge, what_disturbs
+from autoprune.hardware.timing.repeatability import Repeatability, check, judge, what_disturbs
 
 
 def timing(ms: float, *, spread: float = 0.004, stable: bool = True, preemptions: int | None = 3) -> Measurement:
@@ -118,7 +118,7 @@ def test_targets_are_timed_in_turn_and_one_that_fails_stops_no_other(tmp_path: P
         progress=lambda done, total, what: seen.append(what),
     )
     found, failure = judged.values()
-    assert isinstance(found, Steadiness) and found.between == pytest.approx(0.02) and found.processes == 3
+    assert isinstance(found, Repeatability) and found.between == pytest.approx(0.02) and found.processes == 3
     assert isinstance(failure, TargetError) and "cable" in str(failure)
     assert seen[0] != seen[1] and seen[:2] == seen[2:4] and good.packed == 1
     assert telemetry.load.value is None and disturbance is None
@@ -129,7 +129,7 @@ def test_time_is_bounded_but_for_two_rounds(tmp_path: Path) -> None:
     sensors = Sensors(root=tmp_path)
     judged, _, _ = check([target], nn.Identity(), torch.zeros(1), processes=3, seconds=0.0, sensors=sensors)
     (found,) = judged.values()
-    assert isinstance(found, Steadiness) and found.processes == 2 and len(target.script) == 1
+    assert isinstance(found, Repeatability) and found.processes == 2 and len(target.script) == 1
 
 
 def test_the_command_says_figures_verdict_and_signals(capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,7 +146,7 @@ def test_the_command_fails_where_no_target_could_be_timed(
     def unplugged(self: Target, *_: object) -> None:
         raise TargetError("the cable was pulled")
 
-    monkeypatch.setattr("autoprune.hardware.contract.target.LocalTarget.time", unplugged)
+    monkeypatch.setattr("autoprune.hardware.targets.local.LocalTarget.time", unplugged)
     assert run(["targets", "--target", "onnxruntime", "--processes", "2"]) == 4
     said = capsys.readouterr()
     assert "onnxruntime: the cable was pulled" in said.out and "none of the targets" in said.err

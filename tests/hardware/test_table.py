@@ -21,11 +21,11 @@ from autoprune.hardware import (
     ProfileSettings,
     Protocol,
     check_fingerprint,
-    options,
     profile,
+    width_options,
 )
 from autoprune.hardware.tables.entries import measure_layers
-from autoprune.hardware.tables.step_function import Stairs
+from autoprune.hardware.tables.step_function import StepFunction
 from autoprune.hardware.tables.tiles import NO_TILE, Tile, executed, learn_tile
 from autoprune.models import mobilenet_v2, resnet20
 from autoprune.space import Decision, SearchSpace
@@ -41,7 +41,7 @@ class Case:
         self.model = model
         self.analysis = analyse(model, _X, validate=False)
         self.space = SearchSpace(
-            tuple(Decision(g.name, g.width, options(g.width, self.target)) for g in self.analysis.groups),
+            tuple(Decision(g.name, g.width, width_options(g.width, self.target)) for g in self.analysis.groups),
             model={"sha256": self.analysis.fingerprint["sha256"]},
         )
 
@@ -99,7 +99,7 @@ def test_saved_and_loaded_is_the_same(case, table, tmp_path) -> None:
     choices = case.space.random(3).choices
     assert loaded.predict(choices) == table.predict(choices)
     assert (loaded.error, loaded.macs_error, loaded.factors) == (table.error, table.macs_error, table.factors)
-    assert loaded.space.decisions == table.space.decisions and loaded.slots == table.slots
+    assert loaded.space.decisions == table.space.decisions and loaded.operators == table.operators
     content = json.loads((tmp_path / "table.json").read_text())
     assert content["schema"] == "autoprune.latency_table/1" and content["unit"] == "ms"
     assert content["accuracy"]["error"]["mean"] == table.error.mean
@@ -151,8 +151,8 @@ def test_too_many_layers_are_sampled_and_the_rest_estimated(case, table) -> None
     choices = case.space.random(11).choices
     measured = sampled.measure_missing([choices], target)
     assert measured > 0 and sampled.measure_missing([choices], target) == 0
-    exact = sum(sampled.entries[slot.at(choices).key].ms for slot in sampled.slots)
-    assert exact == pytest.approx(sum(stairs(slot.at(choices)) for slot in sampled.slots), abs=1e-5)
+    exact = sum(sampled.entries[operator.at(choices).key].ms for operator in sampled.operators)
+    assert exact == pytest.approx(sum(stairs(operator.at(choices)) for operator in sampled.operators), abs=1e-5)
 
 
 def test_a_device_without_layers_is_priced_by_multiply_accumulates() -> None:
@@ -278,7 +278,7 @@ def test_stairs_are_learned_from_a_sample() -> None:
     draw = np.random.default_rng(0)
     pairs = [(4 * int(i), 4 * int(o)) for i, o in draw.integers(1, 17, size=(40, 2))]
     truth = {(i, o): 0.01 + 1e-4 * i * math.ceil(o / 16) * 16 for i in range(4, 65, 4) for o in range(4, 65, 4)}
-    learned = Stairs.learn([i for i, _ in pairs], [o for _, o in pairs], [truth[p] for p in pairs])
+    learned = StepFunction.learn([i for i, _ in pairs], [o for _, o in pairs], [truth[p] for p in pairs])
     predicted = learned([i for i, _ in truth], [o for _, o in truth])
     assert learned.output_step == 16
     np.testing.assert_allclose(predicted, list(truth.values()), rtol=1e-6)
@@ -323,7 +323,7 @@ def test_a_batch_of_layers_fits_into_memory() -> None:
 def test_a_policy_that_was_timed_twice_stays_two_runs(case) -> None:
     table = case.profile()
     table.runs.append(table.runs[-1])
-    other = LatencyTable(table.space, table.slots, table.fingerprint)
+    other = LatencyTable(table.space, table.operators, table.fingerprint)
     other.merge(table)
     assert [run.ms for run in other.runs] == [run.ms for run in table.runs]
     other.merge(table)

@@ -9,7 +9,7 @@ import pytest
 
 from autoprune.errors import InputError, TargetError
 from autoprune.hardware import LocalTarget, Protocol, get_target
-from autoprune.hardware.timing.json_lines import LineProcess
+from autoprune.hardware.timing.json_lines import JsonLinesProcess
 from autoprune.hardware.timing.loop import time_calls
 
 _QUICK = Protocol(block=0.002, warmup=1, least_blocks=3, most_blocks=6, agreement=0.1, meter=0.2)
@@ -155,7 +155,7 @@ def test_a_counter_that_stands_still_is_no_energy_and_no_wait_without_end(monkey
 
 def test_a_process_that_closes_its_output_and_lives_on_is_stopped() -> None:
     script = "import os, sys, time; os.close(1); time.sleep(60)"
-    with LineProcess("target 'board'", [sys.executable, "-c", script], patience=3.0) as process:
+    with JsonLinesProcess("target 'board'", [sys.executable, "-c", script], patience=3.0) as process:
         start = time.monotonic()
         with pytest.raises(TargetError, match="target 'board': its process closed its output and did not end"):
             process.ask({"time": []}, "blocks")

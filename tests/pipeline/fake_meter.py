@@ -27,7 +27,7 @@ def energy_by_formula(model, example):
 
 class Meter(Target):
     name = "meter"
-    granule = 2
+    channel_multiple = 2
     source = "RAPL"
 
     def available(self):

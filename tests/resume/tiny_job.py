@@ -101,7 +101,7 @@ class Formula(Target):
     """
 
     name = "formula"
-    granule = 2
+    channel_multiple = 2
 
     def available(self):
         return None
@@ -152,7 +152,7 @@ class Coarse(Formula):
     """Its grid of widths is too coarse for small budgets, which need a second table."""
 
     name = "coarse"
-    granule = 8
+    channel_multiple = 8
 
 
 class Absent(Formula):

@@ -9,7 +9,7 @@ from autoprune.hardware import Measurement, Target
 
 class Adding(Target):
     name = "adding"
-    granule = 1
+    channel_multiple = 1
 
     def available(self):
         return None

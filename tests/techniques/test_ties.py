@@ -10,7 +10,7 @@ from autoprune.cost.macs import macs_cost
 from autoprune.cost.params import params_cost
 from autoprune.errors import InputError
 from autoprune.graph import analyse, cut
-from autoprune.hardware.tables.lowering import slots_of
+from autoprune.hardware.tables.lowering import priced_operators
 from autoprune.space import Decision, SearchSpace, SpaceConstraints
 from autoprune.space.constraints import parsed_caps, parsed_granularity
 from autoprune.techniques.space import space_of
@@ -83,8 +83,8 @@ def test_the_price_is_the_cut_networks(net, analysis, steps):
     assert params_cost(analysis, space).cost(choices) == sum(p.numel() for p in small.parameters())
     nothing = SearchSpace((), {}, {})
     assert energy_cost(analysis, space).cost(choices) == pytest.approx(energy_cost(own, nothing).cost({}))
-    layers = [slot.at(space.complete(choices)) for slot in slots_of(analysis, space, 1, ())]
-    assert layers == [slot.at({}) for slot in slots_of(own, nothing, 1, ())]
+    layers = [slot.at(space.complete(choices)) for slot in priced_operators(analysis, space, 1, ())]
+    assert layers == [slot.at({}) for slot in priced_operators(own, nothing, 1, ())]
 
 
 def test_a_tied_policy_names_every_group_and_is_applied_without_knowing_of_ties(net, analysis):

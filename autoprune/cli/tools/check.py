@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from autoprune.hardware import Target
 
-__all__ = ["show_signals", "show_steadiness"]
+__all__ = ["show_repeatability", "show_signals"]
 
 _OF_A_GPU = ("energy_j", "power_w", "temperature_c", "frequency_mhz")
 
@@ -35,7 +35,7 @@ def show_signals(console: Console) -> None:
     console.print(table)
 
 
-def show_steadiness(named: Sequence[Target], processes: int, console: Console) -> None:
+def show_repeatability(named: Sequence[Target], processes: int, console: Console) -> None:
     """Time ResNet-20 at 28x28 on targets; print figures and a judgement of each.
 
     Args:

@@ -31,7 +31,7 @@ def targets(
     """Say which targets work on this machine, and why the others do not; how repeatable timing is here now."""
     from rich.console import Console
 
-    from autoprune.cli.tools.check import show_signals, show_steadiness
+    from autoprune.cli.tools.check import show_repeatability, show_signals
     from autoprune.hardware import get_target
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -42,7 +42,7 @@ def targets(
         _list(console)
     if check or named:
         show_signals(console)
-        show_steadiness(named, processes, console)
+        show_repeatability(named, processes, console)
 
 
 def _list(console: Console) -> None:

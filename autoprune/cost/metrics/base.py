@@ -6,7 +6,7 @@ Nothing here imports torch: reports ask a metric for its words.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -63,6 +63,10 @@ class Pricing(Protocol):
     @property
     def precision(self) -> str:
         """Number format in which the target computes: `f32`, `bf16`, `f16`."""
+
+    @property
+    def fused(self) -> Collection[str]:
+        """ATen operators that the target executes inside the weighted operator before them."""
 
     def say(self, sentence: str) -> None:
         """Report one sentence to the user."""

@@ -44,7 +44,13 @@ class Energy(Metric):
                 context.say(f"energy is modelled, not measured: {metered.source}")
             return energy_cost(context.analysis, context.space, start, batch=context.batch)
         cost = fit_energy(
-            context.analysis, context.space, metered.runs, metered.source, coefficients=start, batch=context.batch
+            context.analysis,
+            context.space,
+            metered.runs,
+            metered.source,
+            coefficients=start,
+            batch=context.batch,
+            fused=context.fused,
         )
         off = [abs(cost.cost(choices) / mj - 1) for choices, mj in metered.held_out]
         context.say(
@@ -57,7 +63,8 @@ class Energy(Metric):
         """By the model, with the coefficients of the search."""
         from autoprune.cost.energy import energy_of, require_energy
 
-        return energy_of(analysed(network, example), require_energy(cost).coefficients, batch)
+        energy = require_energy(cost)
+        return energy_of(analysed(network, example), energy.coefficients, batch, energy.fused)
 
     def planned(self, limit: float, cost: AdditiveCost) -> float:
         """Less where a sensor has the last word."""

@@ -33,6 +33,7 @@ class Layer:
         dilation: Dilation in every spatial dimension.
         groups: Groups of a convolution; equal to `inputs` when depthwise.
         bias: Whether a bias is added; a folded BatchNorm is one.
+        variant: What else tells its kernel from the plain one: `2:4` for sparse weights, `int8`; else empty.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Layer:
     dilation: tuple[int, ...] = ()
     groups: int = 1
     bias: bool = True
+    variant: str = ""
 
     @property
     def family(self) -> str:
@@ -59,6 +61,7 @@ class Layer:
             words += [f"d{_by(self.dilation)}", "depthwise" if depthwise else f"g{self.groups}"]
         if self.kind in ("conv", "linear"):
             words.append("bias" if self.bias else "plain")
+        words += [self.variant] if self.variant else []
         return " ".join([*words, f"{_by(self.size)}->{_by(self.out_size)}"])
 
     @property
@@ -103,8 +106,11 @@ class Layer:
         return (self.outputs, self.inputs // self.groups, *self.kernel)
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name."""
-        return asdict(self)
+        """The fields by name; the variant only where there is one, so that files stay as they were without."""
+        content = asdict(self)
+        if not self.variant:
+            del content["variant"]
+        return content
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Layer:
@@ -116,8 +122,9 @@ class Layer:
         """
         fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
         layer = cls(**fields)
-        if type(layer.kind) is not str or type(layer.bias) is not bool:
-            raise InputError(f"a layer of the kind {layer.kind!r:.40} with the bias {layer.bias!r:.40}")
+        if type(layer.kind) is not str or type(layer.bias) is not bool or type(layer.variant) is not str:
+            about = f"the kind {layer.kind!r:.40}, variant {layer.variant!r:.40}, with the bias {layer.bias!r:.40}"
+            raise InputError(f"a layer of {about}")
         for name in ("inputs", "outputs", "batch", "groups"):
             whole(getattr(layer, name), f"{name} of a layer", least=1)
         for name in ("size", "out_size", "kernel", "stride", "padding", "dilation"):

@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from autoprune.errors import InputError, TargetError, one_line
+from autoprune.hardware.contract.conditions import Conditions
 
-__all__ = ["Measurement", "Protocol", "TimingPlan", "settled", "summarise"]
+__all__ = ["Measurement", "Protocol", "TimingPlan", "is_stable", "summarise"]
 
-_KEPT_CONDITIONS = ("blocks", "preemptions", "page_faults", "stolen_ticks", "load")
 _KEPT = 3  # the smallest blocks that must agree; their median is the value
 
 
@@ -74,8 +74,9 @@ class TimingPlan:
 
     Attributes:
         protocol: In each process.
-        passes: Processes, one after the other; the least latency of each network counts.
-        most: Processes at most where these do not agree.
+        passes: Processes, one after the other; the least latency of each network counts. Less than these, but three,
+            are enough once the two least latencies of every network lie within 1 % of each other.
+        most: Processes at most where after these the two least of a network still are more than 3 % apart.
     """
 
     protocol: Protocol = Protocol()
@@ -97,7 +98,7 @@ class Measurement:
         n: Samples behind the value, all blocks together.
         clock: Which clock: `cpu` (thread CPU time), `wall`, or the target's own.
         stable: Whether the stopping rule was met.
-        conditions: Blocks, preemptions, page faults, machine load; None where the machine cannot tell.
+        conditions: Blocks, preemptions, page faults, machine load, ...; a plain mapping is taken, too.
     """
 
     ms: float
@@ -105,22 +106,21 @@ class Measurement:
     n: int
     clock: str
     stable: bool
-    conditions: Mapping[str, Any] = field(default_factory=dict)
+    conditions: Conditions = field(default_factory=Conditions)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "conditions", Conditions.of(self.conditions))
         finite = all(isinstance(x, int | float) and math.isfinite(x) and x >= 0 for x in (self.ms, self.spread))
         if not finite:
             raise TargetError(f"the target reported nonsense as a latency: {self.ms!r} ms, spread {self.spread!r}")
 
-    def told(self) -> dict[str, Any]:
+    def stored_conditions(self) -> dict[str, Any]:
         """What a table keeps of it: clock, samples, stability; blocks, preemptions, page faults, stolen time, load."""
-        told = {name: self.conditions.get(name) for name in _KEPT_CONDITIONS}
-        known = {name: value for name, value in told.items() if value is not None}
-        return {"clock": self.clock, "n": self.n, "stable": self.stable, **known}
+        return {"clock": self.clock, "n": self.n, "stable": self.stable, **self.conditions.stored()}
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name, as JSON values."""
-        return {**asdict(self), "conditions": dict(self.conditions)}
+        return {**{each.name: getattr(self, each.name) for each in fields(self)}, "conditions": dict(self.conditions)}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Measurement:
@@ -136,13 +136,13 @@ class Measurement:
                 n=int(content["n"]),
                 clock=str(content["clock"]),
                 stable=bool(content["stable"]),
-                conditions=dict(content.get("conditions", {})),
+                conditions=Conditions.of(content.get("conditions", {})),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TargetError(f"the target reported no measurement: {one_line(error)}") from error
 
 
-def settled(blocks: Sequence[float], protocol: Protocol) -> bool:
+def is_stable(blocks: Sequence[float], protocol: Protocol) -> bool:
     """Whether the stopping rule is met: enough blocks, and the three smallest agree."""
     if len(blocks) < protocol.least_blocks:
         return False
@@ -154,4 +154,4 @@ def summarise(blocks: Sequence[float], protocol: Protocol) -> tuple[float, float
     """Value (median of the three smallest blocks), its relative spread, and whether it is stable."""
     low = sorted(blocks)[:_KEPT]
     value = statistics.median(low)
-    return value, (low[-1] - low[0]) / value if value > 0 else 0.0, settled(blocks, protocol)
+    return value, (low[-1] - low[0]) / value if value > 0 else 0.0, is_stable(blocks, protocol)

@@ -2,7 +2,12 @@
 
 A new runtime on this machine is a subclass of `LocalTarget` with four methods (`available`, `versions`, `pack`,
 `load`); its timing happens in a fresh worker process. A device elsewhere (a phone, a board) is a subclass of
-`Target` that also does its own `time`. Either is named on the command line as `package.module:Class`.
+`Target` that also does its own `time`. Either is named on the command line as `package.module:Class`, or by a name
+under which a package registers it (`TARGETS.register`, or an entry point of the group `autoprune.targets`).
+
+What happens to a target: it is made with its options (`get_target`); `available` says whether it works here, `versions`
+and `fingerprint` what two latencies must share to be comparable; `pack` and `pack_layer` turn networks and layers into
+what travels; a `session` times batches of them. `autoprune.testing.target` holds the tests that each must pass.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from typing import Protocol as Interface
 
 from autoprune.errors import AutopruneError, InputError, TargetError, one_line
@@ -20,7 +25,8 @@ from autoprune.foundations.names import nearest_name
 from autoprune.foundations.references import locate
 from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.contract.protocol import Measurement, Protocol
-from autoprune.hardware.contract.target_spec import MEMORY_FORMATS, PRECISIONS, Spec, check_option
+from autoprune.hardware.contract.registry import TARGETS
+from autoprune.hardware.contract.target_spec import MEMORY_FORMATS, PRECISIONS, TargetSpec, check_option
 from autoprune.hardware.sensors.processor import cpu_flags, cpu_model
 
 if TYPE_CHECKING:
@@ -28,22 +34,11 @@ if TYPE_CHECKING:
 
     from autoprune.hardware.sensors.telemetry import Sensors
 
-__all__ = ["TARGETS", "Progress", "Target", "Timer", "get_target"]
+__all__ = ["Progress", "Target", "Timer", "get_target", "names_multiple"]
 
 Progress = Callable[[int, int], None]  # (done, all)
 
-# Name -> where the class lies. Imported when asked for, so that a missing runtime costs nothing.
-TARGETS: dict[str, str] = {
-    "torch": "autoprune.hardware.targets.torch.eager:TorchTarget",
-    "torch-compile": "autoprune.hardware.targets.torch.compiled:TorchCompileTarget",
-    "onnxruntime": "autoprune.hardware.targets.onnx.cpu:OnnxRuntimeTarget",
-    "openvino": "autoprune.hardware.targets.openvino.cpu:OpenVinoTarget",
-    "executorch": "autoprune.hardware.targets.executorch:ExecuTorchTarget",
-    "cuda": "autoprune.hardware.targets.torch.cuda:CudaTarget",
-    "cuda-graphs": "autoprune.hardware.targets.torch.cuda:CudaGraphsTarget",
-    "onnxruntime-cuda": "autoprune.hardware.targets.onnx.cuda:OnnxRuntimeCudaTarget",
-    "onnxruntime-tensorrt": "autoprune.hardware.targets.onnx.cuda:OnnxRuntimeTensorRtTarget",
-}
+_FORMER_NAMES = {"channel_multiple": "granule", "channel_multiple_reason": "granule_reason"}
 
 
 class Timer(Interface):
@@ -60,8 +55,10 @@ class Target(abc.ABC):
 
     Attributes:
         name: What users call it.
-        granule: Widths in multiples of this many units run without waste here.
-        granule_reason: Why, in one line, for people.
+        channel_multiple: Widths in multiples of this many channels run without waste here. (Its former name, `granule`,
+            is accepted in subclasses; so is `granule_reason`.)
+        channel_multiple_reason: Why, in one line, for people.
+        variants: Layers' variants that `pack_layer` knows beside the plain kernels; no other is handed to it.
         fused: ATen operators that cost nothing when they directly follow a convolution or linear layer.
         precisions: Number formats that it can compute in; the first is the default.
         memory_formats: Orders in which it can be handed images; the first is the default.
@@ -78,12 +75,21 @@ class Target(abc.ABC):
     """
 
     name: ClassVar[str] = "target"
-    granule: ClassVar[int] = 8
-    granule_reason: ClassVar[str] = "a safe guess: most runtimes vectorise over 8 channels"
+    channel_multiple: ClassVar[int] = 8
+    channel_multiple_reason: ClassVar[str] = "a safe guess: most runtimes vectorise over 8 channels"
+    variants: ClassVar[frozenset[str]] = frozenset()
     fused: ClassVar[frozenset[str]] = frozenset({"batch_norm"})
     precisions: ClassVar[tuple[str, ...]] = PRECISIONS[:1]
     memory_formats: ClassVar[tuple[str, ...]] = MEMORY_FORMATS[:1]
     compiles_long: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """Take the former names of class attributes for the present ones."""
+        super().__init_subclass__(**settings)
+        for name, former in _FORMER_NAMES.items():
+            home = next(each for each in cls.__mro__ if {name, former} & vars(each).keys())
+            if name not in vars(home):
+                setattr(cls, name, vars(home)[former])
 
     def __init__(self, *, threads: int = 1, precision: str | None = None, memory_format: str | None = None) -> None:
         if threads < 1:
@@ -103,13 +109,12 @@ class Target(abc.ABC):
     def spec(self) -> str:
         """What `get_target` makes this target of: its name or path, and the options that are not the default."""
         threads = None if self.threads == 1 else self.threads
-        return str(Spec(self.spec_name, threads, **self.options()))
+        return str(TargetSpec(self.spec_name, threads, **self.options()))
 
     @property
     def spec_name(self) -> str:
         """The name in `TARGETS`; `package.module:Class` for a class that has none there."""
-        names = {path: name for name, path in TARGETS.items()}
-        return names.get(self.path(), self.path())
+        return TARGETS.name_at(self.path()) or self.path()
 
     def options(self) -> dict[str, str]:
         """Precision and memory format where they are not the default: what a class without options is never told."""
@@ -162,9 +167,9 @@ class Target(abc.ABC):
 
     def sensors(self) -> Sensors:
         """What watches the device while it is measured; of one that is not this machine, nothing is known."""
-        from autoprune.hardware.sensors.telemetry import Elsewhere
+        from autoprune.hardware.sensors.telemetry import NoSensors
 
-        return Elsewhere()
+        return NoSensors()
 
     def session(self) -> AbstractContextManager[Timer]:
         """A timer for several batches in a row; a worker that is started once lives as long."""
@@ -189,6 +194,11 @@ class Target(abc.ABC):
             raise TargetError(f"target {self.name!r} is not available here: {missing}")
 
 
+def names_multiple(kind: type) -> bool:
+    """Whether a class itself, and no parent of it, says which widths suit its device."""
+    return not vars(kind).keys().isdisjoint(("channel_multiple", _FORMER_NAMES["channel_multiple"]))
+
+
 def get_target(
     spec: str, *, threads: int = 1, precision: str | None = None, memory_format: str | None = None
 ) -> Target:
@@ -207,12 +217,12 @@ def get_target(
     >>> get_target("torch@channels_last").memory_format
     'channels_last'
     """
-    wanted = Spec.parse(spec).saying("threads", None if threads == 1 else threads)
-    wanted = wanted.saying("precision", precision).saying("memory_format", memory_format)
+    wanted = TargetSpec.parse(spec).with_option("threads", None if threads == 1 else threads)
+    wanted = wanted.with_option("precision", precision).with_option("memory_format", memory_format)
     if ":" not in wanted.base and wanted.base not in TARGETS:
         nearest = nearest_name(wanted.base, TARGETS)
         raise InputError(f"no target is named {wanted.base!r} (your own is package.module:Class); {nearest}")
-    kind = load_class(TARGETS.get(wanted.base, wanted.base))
+    kind = load_class(wanted.base) if ":" in wanted.base else _checked(TARGETS.get(wanted.base), wanted.base)
     # A class without options is not told of any: its `__init__` may take the threads only.
     asked = {
         "precision": (wanted.precision, kind.precisions),
@@ -238,6 +248,10 @@ def load_class(path: str) -> type[Target]:
         raise
     except Exception as error:  # the user's module may raise anything
         raise InputError(f"target {path!r} cannot be imported: {one_line(error)}") from error
+    return _checked(found, path)
+
+
+def _checked(found: object, spec: str) -> type[Target]:
     if not (isinstance(found, type) and issubclass(found, Target)) or inspect.isabstract(found):
-        raise InputError(f"target {path!r} is not a subclass of autoprune.hardware.Target")
+        raise InputError(f"target {spec!r} is not a subclass of autoprune.hardware.Target")
     return found

@@ -9,14 +9,14 @@ from autoprune.errors import InputError
 from autoprune.foundations.files import shortened
 from autoprune.foundations.names import nearest_name
 
-__all__ = ["MEMORY_FORMATS", "PRECISIONS", "Spec", "check_option"]
+__all__ = ["MEMORY_FORMATS", "PRECISIONS", "TargetSpec", "check_option"]
 
 PRECISIONS = ("f32", "bf16", "f16")
 MEMORY_FORMATS = ("contiguous", "channels_last")
 
 
 @dataclass(frozen=True)
-class Spec:
+class TargetSpec:
     """A target and its options: `torch@channels_last+threads=2`. An option that is None was not named.
 
     Attributes:
@@ -32,23 +32,23 @@ class Spec:
     memory_format: str | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Spec:
+    def parse(cls, text: str) -> TargetSpec:
         """The inverse of `str`; the options may stand in any order.
 
         Raises:
             InputError: If an option is unknown, or says something twice.
 
-        >>> str(Spec.parse("torch@threads=2+channels_last"))
+        >>> str(TargetSpec.parse("torch@threads=2+channels_last"))
         'torch@channels_last+threads=2'
         """
         base, at, options = text.partition("@")
         spec = cls(base)
         for option in options.split("+") if at else ():
             field, value = _field_of(option, text)
-            spec = spec.saying(field, value)
+            spec = spec.with_option(field, value)
         return spec
 
-    def saying(self, field: str, value: str | int | None) -> Spec:
+    def with_option(self, field: str, value: str | int | None) -> TargetSpec:
         """The same spec with one more option; None says nothing.
 
         Raises:

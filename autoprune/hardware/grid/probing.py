@@ -1,7 +1,7 @@
-"""Which widths suit a runtime, found by measuring a few layers: the granule of a search space.
+"""Which widths suit a runtime, found by measuring a few layers: the channel multiple of a search space.
 
 A unit is an output of one layer and an input of the next, so a width is judged by both together. A width that is not
-a multiple of the granule must be dominated: the next wider multiple costs no more. The answer decides what a search
+a multiple must be dominated: the next wider multiple costs no more. The answer decides what a search
 space looks like, so it may not change between two commands: it is kept on disk for the device and runtime.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from autoprune.errors import InputError, TargetError
 from autoprune.foundations.cache import cache_folder
@@ -21,12 +22,13 @@ from autoprune.foundations.files import read_json, write_json
 from autoprune.foundations.locks import exclusive
 from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.contract.protocol import Protocol
-from autoprune.hardware.contract.target import Target
+from autoprune.hardware.contract.target import Target, names_multiple
 from autoprune.hardware.tables.entries import Entry, call_overhead, measure_layers
 
 __all__ = ["Probe", "cache_folder", "probe", "remember"]
 
 PROBE_SCHEMA = "autoprune.probe/1"
+_KEY = "granule"  # of the channel multiple, in the file
 
 # Width and image size of the layers; the steps below each width that are compared with it, in two stages.
 _SIZES = ((32, 28), (64, 14))
@@ -44,37 +46,54 @@ _answers: dict[str, Probe] = {}  # by file, of this process
 
 @dataclass(frozen=True)
 class Probe:
-    """The granule of a target, and why.
+    """The channel multiple of a target, and why.
 
     Attributes:
-        granule: Widths in multiples of this are not dominated by wider ones.
+        channel_multiple: Widths in multiples of this are not dominated by wider ones.
         reason: One line for people.
-        measured: Whether measurements decided; if not, the granule is the target class's own.
+        measured: Whether measurements decided; if not, the multiple is the target class's own.
         evidence: Kind and width of a layer, and the step below that width -> latency as a share of the width's own:
             {"3x3 at 64": {"1": 1.47, "4": 0.98}}.
     """
 
-    granule: int
+    channel_multiple: int
     reason: str
     measured: bool = False
     evidence: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if type(self.granule) is not int or not 1 <= self.granule <= 1024:
-            raise InputError(f"a granule is a whole number of channels from 1 to 1024, not {self.granule!r:.40}")
+        if type(self.channel_multiple) is not int or not 1 <= self.channel_multiple <= 1024:
+            raise InputError(f"a channel multiple is a whole number from 1 to 1024, not {self.channel_multiple!r:.40}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name; the file's key of the channel multiple is older than its name here."""
+        fields = asdict(self)
+        return {_KEY: fields.pop("channel_multiple"), **fields}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Probe:
+        """The inverse of `to_json`.
+
+        Raises:
+            InputError: If it is no channel multiple.
+            KeyError: If there is none.
+            TypeError: If a field is unknown or missing.
+        """
+        fields = dict(content)
+        return cls(fields.pop(_KEY), **fields)
 
 
 def probe(target: Target) -> Probe:
-    """The granule of a target: remembered by this process, else read from disk, else measured in a few seconds.
+    """A target's channel multiple: remembered by this process, else read from disk, else measured in a few seconds.
 
-    Targets that cannot time a layer alone, or do not work here, keep their class's granule. So do those whose
-    measurements do not say clearly enough which widths are dominated, and a user's own class that names a granule.
+    Targets that cannot time a layer alone, or do not work here, keep their class's own. So do those whose
+    measurements do not say clearly enough which widths are dominated, and a user's own class that names one.
 
     Args:
         target: The runtime.
     """
     if _named_by_user(type(target)) or target.available() is not None:  # a missing runtime has no version to ask for
-        return Probe(target.granule, target.granule_reason)
+        return Probe(target.channel_multiple, target.channel_multiple_reason)
     device = _device(target)
     path = _path(device)
     if path.name not in _answers:
@@ -102,7 +121,7 @@ def _path(device: Mapping[str, str]) -> Path:
 
 def _named_by_user(kind: type[Target]) -> bool:
     """Whether a class from outside this package says itself which widths suit it."""
-    return any("granule" in each.__dict__ for each in kind.__mro__ if not each.__module__.startswith("autoprune."))
+    return any(names_multiple(each) for each in kind.__mro__ if not each.__module__.startswith("autoprune."))
 
 
 def _stored(target: Target, device: Mapping[str, str], path: Path) -> Probe:
@@ -111,7 +130,7 @@ def _stored(target: Target, device: Mapping[str, str], path: Path) -> Probe:
     if known is not None:
         return known
     if target.pack_layer(_layers("3x3", 32, 28, 32)[0], 1) is None:
-        return Probe(target.granule, target.granule_reason)
+        return Probe(target.channel_multiple, target.channel_multiple_reason)
     with _alone(path):
         known = _read(path, device)
         if known is None:
@@ -127,14 +146,14 @@ def _read(path: Path, device: Mapping[str, str]) -> Probe | None:
         content = read_json(path, "probe")
         if content.get("schema") != PROBE_SCHEMA or content.get("device") != dict(device):
             return None
-        return Probe(**content["probe"])
+        return Probe.from_json(content["probe"])
     except (InputError, KeyError, TypeError):
         return None
 
 
 def _write(path: Path, device: Mapping[str, str], found: Probe) -> None:
     with suppress(InputError):  # a cache that cannot be written costs seconds, not the job
-        write_json(path, {"schema": PROBE_SCHEMA, "device": dict(device), "probe": asdict(found)})
+        write_json(path, {"schema": PROBE_SCHEMA, "device": dict(device), "probe": found.to_json()})
 
 
 @contextmanager
@@ -147,23 +166,25 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _measured(target: Target) -> Probe:
-    """Measure stage by stage until a granule is clear."""
+    """Measure stage by stage until a channel multiple is clear."""
     evidence: dict[str, dict[str, float]] = {}
     try:
         for steps in _STAGES:
             _compare(steps, target, evidence)
-            granule = _least(steps, evidence)
-            if granule is None and _unclear(steps, evidence):
+            multiple = _least(steps, evidence)
+            if multiple is None and _unclear(steps, evidence):
                 _compare(steps, target, evidence)  # once more; the mean of both counts
-                granule = _least(steps, evidence)
-            if granule is not None or _unclear(steps, evidence):
+                multiple = _least(steps, evidence)
+            if multiple is not None or _unclear(steps, evidence):
                 break
     except TargetError as error:
-        return Probe(target.granule, f"the runtime's default, for it could not be probed ({error})")
+        return Probe(target.channel_multiple, f"the runtime's default, for it could not be probed ({error})")
     shares = {kind: {step: round(share, 4) for step, share in found.items()} for kind, found in evidence.items()}
-    if granule is None:
-        return Probe(target.granule, f"the runtime's default; probing was not clear: {_words(evidence)}", False, shares)
-    return Probe(granule, f"measured: {_words(evidence)}", True, shares)
+    if multiple is None:
+        return Probe(
+            target.channel_multiple, f"the runtime's default; probing was not clear: {_words(evidence)}", False, shares
+        )
+    return Probe(multiple, f"measured: {_words(evidence)}", True, shares)
 
 
 def _compare(steps: Sequence[int], target: Target, evidence: dict[str, dict[str, float]]) -> None:
@@ -214,7 +235,7 @@ def _layers(kind: str, width: int, size: int, units: int) -> tuple[Layer, ...]:
 
 
 def _least(steps: Sequence[int], evidence: Mapping[str, Mapping[str, float]]) -> int | None:
-    """The least granule of a stage, if it is clear; None if all are dominated, or the first that is not is unclear."""
+    """The least multiple of a stage, if it is clear; None if all are dominated, or the first that is not is unclear."""
     for step in steps:
         if _verdict(step, evidence) == "dominated":
             continue

@@ -7,30 +7,55 @@ from typing import NamedTuple
 
 from autoprune.errors import InputError
 from autoprune.hardware.contract.target import Target
+from autoprune.hardware.grid.probing import probe
 
-__all__ = ["MOST_OPTIONS", "Grid", "grid", "grid_of", "options"]
+__all__ = ["MOST_OPTIONS", "Grid", "unit_step", "width_options"]
 
 MOST_OPTIONS = 16
-_FEW_OPTIONS = 4  # fewer of them, and a narrow layer could hardly be pruned: its granule is halved
+_FEW_OPTIONS = 4  # fewer of them, and a narrow layer could hardly be pruned: its channel multiple is halved
 
 
 class Grid(NamedTuple):
     """How widths are counted on a target, in channels.
 
     Attributes:
-        granule: Widths are multiples of this.
-        least: Where a decision would have less than four options, its granule is halved, down to this.
+        multiple: Widths are multiples of this.
+        least: Where a decision would have less than four options, the multiple is halved, down to this.
     """
 
-    granule: int
+    multiple: int
     least: int
 
     def __str__(self) -> str:
-        return str(self.granule) if self.granule == self.least else f"{self.granule}-{self.least}"
+        return str(self.multiple) if self.multiple == self.least else f"{self.multiple}-{self.least}"
+
+    @classmethod
+    def of(cls, target: Target | None, granularity: int | Grid | None = None) -> Grid:
+        """The grid of widths of a target.
+
+        Args:
+            target: The runtime. It is probed, once a machine: its channel multiple is the one whose multiples no other
+                width dominates when the units are both the outputs of one layer and the inputs of the next. Narrow
+                layers go down to the multiple that its class names. None has a channel multiple of 1.
+            granularity: What the user asked for instead, in channels, or None.
+
+        Raises:
+            InputError: If the granularity is below 1.
+        """
+        if isinstance(granularity, Grid):
+            return granularity
+        if granularity is not None:
+            if granularity < 1:
+                raise InputError(f"the granularity must be at least 1 channel, not {granularity}")
+            return cls(granularity, granularity)
+        if target is None:
+            return cls(1, 1)
+        found = probe(target).channel_multiple
+        return cls(found, min(found, target.channel_multiple))
 
     @classmethod
     def from_json(cls, value: object) -> Grid:
-        """What a run noted: [granule, least], or one number for both.
+        """What a run stored: [multiple, least], or one number for both.
 
         Raises:
             InputError: If it is neither.
@@ -42,51 +67,24 @@ class Grid(NamedTuple):
         return cls(*whole)
 
 
-def grid_of(target: Target | None, granularity: int | Grid | None = None) -> Grid:
-    """The grid of widths of a target.
+def unit_step(target: Target | None, granularity: int | Grid | None = None, positions: int = 1) -> int:
+    """The step, in units, between the widths of a decision on a target.
+
+    A channel multiple counts channels. Where a unit is several of them (one from each group of a grouped convolution),
+    fewer units make up a multiple: the step is the least number of units whose channels are a multiple.
 
     Args:
-        target: The runtime. It is probed, once a machine: its granule is the one whose multiples no other width
-            dominates when the units are both the outputs of one layer and the inputs of the next. Narrow layers go
-            down to the granule that its class names. None has a granule of 1.
-        granularity: What the user asked for instead, in channels, or None.
-
-    Raises:
-        InputError: If the granularity is below 1.
-    """
-    if isinstance(granularity, Grid):
-        return granularity
-    if granularity is not None:
-        if granularity < 1:
-            raise InputError(f"the granularity must be at least 1 channel, not {granularity}")
-        return Grid(granularity, granularity)
-    if target is None:
-        return Grid(1, 1)
-    from autoprune.hardware.grid.probing import probe
-
-    found = probe(target).granule
-    return Grid(found, min(found, target.granule))
-
-
-def grid(target: Target | None, granularity: int | Grid | None = None, positions: int = 1) -> int:
-    """Units in which widths are counted on a target.
-
-    A granule counts channels. Where a unit is several of them (one from each group of a grouped convolution), fewer
-    units make up whole granules: the least number of units whose channels are a multiple of the granule.
-
-    Args:
-        target: The runtime; see `grid_of`.
+        target: The runtime; see `Grid.of`.
         granularity: What the user asked for instead, in channels, or None.
         positions: Channels of one unit.
 
     Raises:
         InputError: If the granularity is below 1.
     """
-    granule = grid_of(target, granularity).granule
-    return granule // gcd(granule, positions)
+    return _units(Grid.of(target, granularity).multiple, positions)
 
 
-def options(
+def width_options(
     width: int,
     target: Target | None,
     granularity: int | Grid | None = None,
@@ -96,35 +94,40 @@ def options(
 ) -> tuple[int, ...]:
     """The allowed numbers of kept units of a decision, ascending; the last is `width`.
 
-    Multiples of the granule, at least one of it, never above the width. More than `most` of them are thinned by
-    doubling the granule, which keeps widths aligned to what the runtime likes; less than four are made more by
-    halving it, as far as the grid allows. A width below one granule has no other option than itself; a finer
+    Multiples of the channel multiple, at least one of it, never above the width. More than `most` of them are thinned
+    by doubling the step, which keeps widths aligned to what the runtime likes; less than four are made more by halving
+    the multiple, as far as the grid allows. A width below one multiple has no other option than itself; a finer
     granularity opens it.
 
     Args:
         width: Units of the dense network, at least 1.
         target: Where the network will run; None if that does not matter.
-        granularity: A granule to use instead of the target's own, in channels, or a grid.
+        granularity: A channel multiple to use instead of the target's own, or a grid.
         most: Most options, at least 2; None for no bound.
-        positions: Channels of one unit; see `grid`.
+        positions: Channels of one unit; see `unit_step`.
 
     Raises:
         InputError: If the width or the granularity is below 1, or `most` below 2.
 
     >>> from autoprune.hardware import get_target
-    >>> options(18, get_target("onnxruntime"), 4)
+    >>> width_options(18, get_target("onnxruntime"), 4)
     (4, 8, 12, 16, 18)
-    >>> options(64, None, Grid(16, 4)), options(16, None, Grid(16, 4))
+    >>> width_options(64, None, Grid(16, 4)), width_options(16, None, Grid(16, 4))
     ((16, 32, 48, 64), (4, 8, 12, 16))
     """
     if width < 1:
         raise InputError(f"a decision has at least 1 unit, not {width}")
     if most is not None and most < 2:
         raise InputError(f"a decision needs room for at least 2 options, not {most}")
-    granule, least = grid_of(target, granularity)
-    while granule > least and -(-width * positions // granule) < _FEW_OPTIONS:
-        granule = max(granule // 2, least)
-    step = granule // gcd(granule, positions)
+    multiple, least = Grid.of(target, granularity)
+    while multiple > least and -(-width * positions // multiple) < _FEW_OPTIONS:
+        multiple = max(multiple // 2, least)
+    step = _units(multiple, positions)
     while most is not None and -(-width // step) > most:
         step *= 2
     return (*range(step, width, step), width)
+
+
+def _units(multiple: int, positions: int) -> int:
+    """The least number of units whose channels are a multiple of so many."""
+    return multiple // gcd(multiple, positions)

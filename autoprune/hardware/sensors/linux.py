@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from autoprune.hardware.sensors.reading import Probe, Sample, WrappingCounter, number_in, sum_of
+from autoprune.hardware.sensors.counters import processor_ticks, reaped_preemptions
+from autoprune.hardware.sensors.reading import Probe, Sample, WrappingCounter, number_in, sum_of, text_in
 
 __all__ = ["LinuxThrottle", "linux_probes"]
-
-try:  # absent on Windows
-    resource: Any = importlib.import_module("resource")
-except ImportError:
-    resource = None
 
 _CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "scpi_sensors")  # hwmon drivers of processors
 _CPU_ZONES = ("x86_pkg_temp", "cpu", "soc", "tcpu")  # beginnings of thermal zones' types
@@ -40,9 +34,9 @@ def linux_probes(root: Path) -> list[Probe]:
         Probe("throttle_events", "", _throttle_ways(root), "the processor's driver counts no throttling"),
         Probe("quota_throttled_s", "s", _quota_ways(root), "no CPU quota in this control group"),
         Probe("load", "", [("load average of a minute", lambda: _first_word(root / "proc/loadavg"))], "unknown"),
-        Probe("cpu_s", "s", [("/proc/stat", lambda: _ticks(root, all_of_them=True))], "unknown"),
-        Probe("stolen_s", "s", [("/proc/stat", lambda: _ticks(root, all_of_them=False))], "unknown"),
-        Probe("preemptions", "", [("getrusage", _preemptions)] if resource else [], "this system does not count them"),
+        Probe("cpu_s", "s", [("/proc/stat", lambda: _seconds(root, slice(None)))], "unknown"),
+        Probe("stolen_s", "s", [("/proc/stat", lambda: _seconds(root, slice(7, 8)))], "unknown"),
+        Probe("preemptions", "", _preemption_ways(), "this system does not count them"),
     ]
 
 
@@ -67,7 +61,7 @@ def _is_counted(zone: Path) -> bool:
 
     The same package also appears under intel-rapl-mmio.
     """
-    name = _text(zone / "name")
+    name = text_in(zone / "name")
     return not zone.name.startswith("intel-rapl-mmio") and (name.startswith("package") or name == "dram")
 
 
@@ -94,12 +88,12 @@ def _temperature_ways(hwmon: Path, thermal: Path) -> list[tuple[str, Sample]]:
     """The hottest sensor of the processor."""
     ways: list[tuple[str, Sample]] = []
     for chip in sorted(hwmon.glob("hwmon*")):
-        if _text(chip / "name") in _CPU_SENSORS:
-            ways += [(f"hwmon {_text(chip / 'name')}", _hottest(list(chip.glob("temp*_input"))))]
+        if text_in(chip / "name") in _CPU_SENSORS:
+            ways += [(f"hwmon {text_in(chip / 'name')}", _hottest(list(chip.glob("temp*_input"))))]
     zones = [zone for zone in sorted(thermal.glob("thermal_zone*")) if (zone / "temp").exists()]
-    named = [zone for zone in zones if _text(zone / "type").lower().startswith(_CPU_ZONES)]
+    named = [zone for zone in zones if text_in(zone / "type").lower().startswith(_CPU_ZONES)]
     if named or zones:
-        what = _text((named or zones)[0] / "type") or "unnamed"
+        what = text_in((named or zones)[0] / "type") or "unnamed"
         ways.append((f"thermal zone {what}", _hottest([zone / "temp" for zone in named or zones])))
     return ways
 
@@ -171,7 +165,7 @@ def _quota_ways(root: Path) -> list[tuple[str, Sample]]:
     ways: list[tuple[str, Sample]] = []
     for folder, (word, scale) in folders.items():
         path = root / folder / "cpu.stat"
-        if f"{word} " in _text(path):
+        if f"{word} " in text_in(path):
             ways.append((f"/{folder}/cpu.stat", lambda path=path, word=word, scale=scale: _field(path, word) * scale))  # type: ignore[misc]  # a lambda's defaults have no types
     return ways
 
@@ -183,22 +177,14 @@ def _field(path: Path, word: str) -> float:
     raise ValueError(f"{path} has no {word}")
 
 
-def _ticks(root: Path, *, all_of_them: bool) -> float:
-    """Seconds of all cores: every kind of time, or what the hypervisor gave to others."""
-    words = (root / "proc/stat").read_text(encoding="ascii", errors="replace").splitlines()[:1]
-    fields = words[0].split()[1:9] if words and words[0].startswith("cpu ") else []
-    if len(fields) < 8:
-        raise ValueError("/proc/stat has no line for all processors")
-    return sum(map(int, fields if all_of_them else fields[7:])) / _ticks_a_second()
+def _seconds(root: Path, kinds: slice) -> float:
+    """Seconds of all cores in some kinds of time; see `processor_ticks`."""
+    rate = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+    return sum(processor_ticks(root / "proc/stat")[kinds]) / rate
 
 
-def _ticks_a_second() -> int:
-    return os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
-
-
-def _preemptions() -> float:
-    """Of this process and of children that have ended."""
-    return float(sum(resource.getrusage(who).ru_nivcsw for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+def _preemption_ways() -> list[tuple[str, Sample]]:
+    return [("getrusage", lambda: reaped_preemptions() or 0.0)] if reaped_preemptions() is not None else []
 
 
 class LinuxThrottle:
@@ -232,7 +218,7 @@ class LinuxThrottle:
         """A thermal zone at its passive trip point, where Linux slows devices down."""
         for zone in sorted((self._root / "sys/class/thermal").glob("thermal_zone*")):
             for kind in sorted(zone.glob("trip_point_*_type")):
-                if _text(kind) not in ("passive", "hot"):
+                if text_in(kind) not in ("passive", "hot"):
                     continue
                 try:
                     trip = number_in(kind.with_name(kind.name.replace("_type", "_temp")), least=40_000)  # lower: unset
@@ -240,14 +226,14 @@ class LinuxThrottle:
                 except (OSError, ValueError):
                     continue
                 if now >= trip:
-                    name = _text(zone / "type") or zone.name
+                    name = text_in(zone / "type") or zone.name
                     return f"{name} is at {now / 1000:.0f} °C, its limit is {trip / 1000:.0f} °C"
         return None
 
     def _board(self) -> str | None:
         """The Raspberry Pi's firmware says it in bits."""
         try:
-            bits = int(_text(self._root / "sys/devices/platform/soc/soc:firmware/get_throttled"), 16)
+            bits = int(text_in(self._root / "sys/devices/platform/soc/soc:firmware/get_throttled"), 16)
         except ValueError:
             return None
         reasons = [what for bit, what in _PI_BITS.items() if bits >> bit & 1]
@@ -267,11 +253,3 @@ def _integer(path: Path) -> Callable[[], int]:
 
 def _first_word(path: Path) -> float:
     return float((path.read_text(encoding="ascii", errors="replace").split() or [""])[0])
-
-
-def _text(path: Path) -> str:
-    """What stands in a file; nothing where it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""

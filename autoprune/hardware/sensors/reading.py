@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Probe", "Reading", "WrappingCounter", "number_in", "reason_of", "sum_of"]
+__all__ = ["Probe", "Reading", "WrappingCounter", "number_in", "reason_of", "sum_of", "text_in"]
 
 Sample = Callable[[], float]
 
@@ -134,6 +134,14 @@ def number_in(path: Path, *, least: float = -math.inf, most: float = math.inf) -
     if not (math.isfinite(value) and least <= value <= most):
         raise ValueError(f"{path} says {text[:30]}, which cannot be")
     return value
+
+
+def text_in(path: Path) -> str:
+    """A file's text, without the zero at the end of those of a device tree; empty where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").rstrip("\0").strip()
+    except OSError:
+        return ""
 
 
 def sum_of(samples: Sequence[Sample]) -> Sample:

@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import Any
 
 from autoprune.errors import InputError
+from autoprune.hardware.sensors.gpu import NvmlDevice, find_nvml
 from autoprune.hardware.sensors.linux import LinuxThrottle, linux_probes
-from autoprune.hardware.sensors.nvml import Gpu, find_nvml
 from autoprune.hardware.sensors.reading import Probe, Reading
 
-__all__ = ["Elsewhere", "Reading", "Recorder", "Sensors", "Telemetry", "bandwidth_from", "read_signals", "throttled"]
+__all__ = ["NoSensors", "Reading", "Recorder", "Sensors", "Telemetry", "bandwidth_from", "read_signals", "throttled"]
 
 MODELLED_BANDWIDTH = "modelled: bytes over time"
 
@@ -38,12 +38,12 @@ class Sensors:
     """
 
     def __init__(self, *, gpu: int | None = None, root: str | Path = "/", nvml: Any | None = None) -> None:
-        device = None if gpu is None else Gpu(nvml if nvml is not None else find_nvml(), gpu)
+        device = None if gpu is None else NvmlDevice(nvml if nvml is not None else find_nvml(), gpu)
         probes = {probe.name: probe for probe in linux_probes(Path(root))}
         if device is not None:
             probes |= {probe.name: probe for probe in device.probes()}
         self._probes: Mapping[str, Probe] = probes
-        self._throttle: Gpu | LinuxThrottle = LinuxThrottle(Path(root)) if device is None else device
+        self._throttle: NvmlDevice | LinuxThrottle = LinuxThrottle(Path(root)) if device is None else device
         self._lock = threading.Lock()
 
     def read(self) -> dict[str, Reading]:
@@ -65,7 +65,7 @@ class Sensors:
         return self._throttle.reason()
 
 
-class Elsewhere(Sensors):
+class NoSensors(Sensors):
     """Of a device that is not this machine: nothing is known, whatever this machine's own sensors say."""
 
     _REASON = "the device is not this machine"
@@ -222,25 +222,25 @@ class Recorder:
             self._look()
         samples = list(self._samples)
         seconds = max(samples[-1][0] - samples[0][0], 1e-9)
-        story = _Story(samples, seconds)
-        energy = story.energy()
+        series = SampleSeries(samples, seconds)
+        energy = series.energy()
         return Telemetry(
             seconds=seconds,
             samples=len(samples),
             energy_j=energy,
-            power_w=story.power(energy),
-            temperature_c=story.mean("temperature_c"),
-            frequency_mhz=story.mean("frequency_mhz"),
-            bandwidth_gbs=self._bandwidth(story, seconds),
-            throttle_events=story.grown("throttle_events"),
-            quota_throttled_s=story.grown("quota_throttled_s"),
-            stolen=story.stolen(),
-            preemptions=story.grown("preemptions"),
-            load=story.mean("load"),
+            power_w=series.power(energy),
+            temperature_c=series.mean("temperature_c"),
+            frequency_mhz=series.mean("frequency_mhz"),
+            bandwidth_gbs=self._bandwidth(series, seconds),
+            throttle_events=series.grown("throttle_events"),
+            quota_throttled_s=series.grown("quota_throttled_s"),
+            stolen=series.stolen(),
+            preemptions=series.grown("preemptions"),
+            load=series.mean("load"),
         )
 
-    def _bandwidth(self, story: _Story, seconds: float) -> Reading:
-        moved = story.grown("memory_bytes")
+    def _bandwidth(self, series: SampleSeries, seconds: float) -> Reading:
+        moved = series.grown("memory_bytes")
         if moved.value is not None:
             return Reading("bandwidth_gbs", "GB/s", moved.value / seconds * 1e-9, moved.source)
         if self.bytes_moved is not None:
@@ -248,7 +248,7 @@ class Recorder:
         return Reading("bandwidth_gbs", "GB/s", None, moved.source)
 
 
-class _Story:
+class SampleSeries:
     """Samples in order, summed up signal by signal."""
 
     def __init__(self, samples: list[tuple[float, dict[str, Reading]]], seconds: float) -> None:

@@ -31,7 +31,7 @@ class Run:
         spread: Relative spread of the measurement.
         role: `fit` (the correction was fitted on it), `held-out` (the error was computed on it) or `search` (measured
             later and used for a refit).
-        conditions: Under which it was timed; see `Measurement.told`.
+        conditions: Under which it was timed; see `Measurement.stored_conditions`.
     """
 
     choices: dict[str, int]

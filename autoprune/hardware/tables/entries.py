@@ -32,7 +32,8 @@ class Entry:
         spread: Relative spread of the measurement, or the relative error of the estimate.
         source: `measured`, or `estimated` by the learned step function.
         stable: Whether every timing behind it met the stopping rule.
-        conditions: Under which it was timed; see `Measurement.told`. Counts of both timings where there are two.
+        conditions: Under which it was timed; see `Measurement.stored_conditions`. Counts of both timings, where
+            there are two.
     """
 
     ms: float
@@ -122,12 +123,18 @@ def _batches(layers: Sequence[Layer], target: Target) -> Iterator[list[Layer]]:
 
 def times_layers(target: Target, layers: Iterable[Layer]) -> bool:
     """Whether a target can time layers of all these kinds alone; networks of others are priced as wholes."""
-    kinds = {layer.kind: layer for layer in layers}
-    return bool(kinds) and all(target.pack_layer(layer, 1) is not None for layer in kinds.values())
+    kinds = {(layer.kind, layer.variant): layer for layer in layers}
+    return bool(kinds) and all(_payload(target, layer, 1) is not None for layer in kinds.values())
+
+
+def _payload(target: Target, layer: Layer, copies: int) -> bytes | None:
+    """A layer alone for a target; None where it cannot run one, or not in this variant."""
+    known = not layer.variant or layer.variant in target.variants
+    return target.pack_layer(layer, copies) if known else None
 
 
 def _packed(target: Target, layer: Layer, copies: int) -> bytes:
-    payload = target.pack_layer(layer, copies)
+    payload = _payload(target, layer, copies)
     if payload is None:
         raise TargetError(f"target {target.name!r} cannot run a single layer ({layer.key})")
     return payload
@@ -151,7 +158,7 @@ def _together(results: Sequence[Measurement]) -> dict[str, Any]:
     """The conditions of one or two timings: counts added up, the higher load."""
     together: dict[str, Any] = {"clock": results[0].clock}
     for result in results:
-        for name, value in result.told().items():
+        for name, value in result.stored_conditions().items():
             if name == "load":
                 together[name] = max(value, together.get(name, value))
             elif name not in ("clock", "stable"):  # an entry says itself whether it is stable

@@ -1,37 +1,56 @@
-"""What is told of a latency table: how much was measured, and how wrong its predictions are."""
+"""How much of a latency table was measured, and how wrong its predictions are."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-if TYPE_CHECKING:
-    from autoprune.hardware.tables.latency_table import LatencyTable
+from autoprune.cost.fitting import Errors
 
-__all__ = ["error_figures", "summary"]
-
-
-def error_figures(table: LatencyTable) -> dict[str, Any]:
-    """The errors as JSON values: shares, not percent; None where there is nothing to compare with."""
-    errors = {"error": table.error, "error_of_macs_alone": table.macs_error}
-    return {
-        "target": table.fingerprint.get("target"),
-        "entries": len(table.entries),
-        "estimated": table.estimated,
-        "fitted_on": len(table.runs_of("fit", "search")),
-        **{
-            name: None if e is None else {"mean": e.mean, "worst": e.worst, "networks": e.n}
-            for name, e in errors.items()
-        },
-    }
+__all__ = ["PredictionErrors"]
 
 
-def summary(table: LatencyTable) -> str:
-    """One line for people."""
-    measured = len(table.entries) - table.estimated
-    line = f"{measured} layers measured, {table.estimated} estimated"
-    error, macs = table.error, table.macs_error
-    if error is not None:
-        line += f"; error on {error.n} other networks {error.mean:.1%} (worst {error.worst:.1%})"
-    if macs is not None:
-        line += f"; by multiply-accumulates alone {macs.mean:.1%} (worst {macs.worst:.1%})"
-    return line
+@dataclass(frozen=True)
+class PredictionErrors:
+    """What is reported of a latency table.
+
+    Attributes:
+        target: The target's name; None where the fingerprint has none.
+        entries: Layers with an entry.
+        estimated: Those that were estimated and never measured.
+        fitted_on: Networks that the correction was fitted on.
+        table: Error of the table's predictions on held-out networks; None without such networks.
+        macs: The same for multiply-accumulates alone.
+    """
+
+    target: str | None
+    entries: int
+    estimated: int
+    fitted_on: int
+    table: Errors | None
+    macs: Errors | None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values: shares, not percent; None where there is nothing to compare with."""
+        return {
+            "target": self.target,
+            "entries": self.entries,
+            "estimated": self.estimated,
+            "fitted_on": self.fitted_on,
+            "error": _shares(self.table),
+            "error_of_macs_alone": _shares(self.macs),
+        }
+
+    def summary(self) -> str:
+        """One line for people."""
+        line = f"{self.entries - self.estimated} layers measured, {self.estimated} estimated"
+        if self.table is not None:
+            error = self.table
+            line += f"; error on {error.n} other networks {error.mean:.1%} (worst {error.worst:.1%})"
+        if self.macs is not None:
+            line += f"; by multiply-accumulates alone {self.macs.mean:.1%} (worst {self.macs.worst:.1%})"
+        return line
+
+
+def _shares(errors: Errors | None) -> dict[str, Any] | None:
+    return None if errors is None else {"mean": errors.mean, "worst": errors.worst, "networks": errors.n}

@@ -7,43 +7,43 @@ import numpy as np
 from autoprune.cost.fitting import fit_macs
 from autoprune.errors import InputError
 from autoprune.hardware.contract.layer import Layer
+from autoprune.hardware.tables.content import TableContent
 from autoprune.hardware.tables.entries import Entry
-from autoprune.hardware.tables.latency_table import LatencyTable
-from autoprune.hardware.tables.step_function import Stairs
+from autoprune.hardware.tables.step_function import StepFunction
 from autoprune.hardware.tables.tiles import executed, learn_tile
 
-__all__ = ["by_tiles", "doubtful", "estimate"]
+__all__ = ["by_step_functions", "by_tiles", "doubtful"]
 
 # A layer this far from its family's step function is measured again: a share, and a floor in milliseconds.
 _DOUBT = 0.15
 _RESOLUTION = 3e-4
 
 
-def estimate(table: LatencyTable) -> None:
-    """Fill every gap with a step function that was learned on the measured layers of the same family.
+def by_step_functions(table: TableContent) -> dict[str, Entry]:
+    """Entries of all layers that were not measured, by step functions of the measured layers of the same family.
 
     Raises:
         InputError: If a family has no measured layer at all.
     """
     missing = [layer for key, layer in table.layers().items() if table.source(key) != "measured"]
-    stairs = _stairs(table, {layer.family for layer in missing})
+    learned = _learned(table, {layer.family for layer in missing})
     filled: dict[str, Entry] = {}
     for layer in missing:
-        if layer.family not in stairs:
+        if layer.family not in learned:
             raise InputError(f"no layer of the family {layer.family!r} was measured; profile again")
-        learned = stairs[layer.family]
-        (value,) = learned([layer.inputs], [layer.outputs])
-        filled[layer.key] = Entry(round(float(value), 7), round(learned.error, 4), "estimated")
-    table.add(filled)
+        steps = learned[layer.family]
+        (value,) = steps([layer.inputs], [layer.outputs])
+        filled[layer.key] = Entry(round(float(value), 7), round(steps.error, 4), "estimated")
+    return filled
 
 
-def by_tiles(table: LatencyTable) -> dict[str, Entry]:
+def by_tiles(table: TableContent) -> dict[str, Entry]:
     """Entries by multiply-accumulates of whole tiles, learned on the networks that were timed to fit the correction.
 
     For targets that cannot time a layer alone.
     """
     runs = table.runs_of("fit")
-    networks = [[slot.at(run.choices) for slot in table.slots if slot.runs(run.choices)] for run in runs]
+    networks = [[layer for _, layer in table.executed(run.choices)] for run in runs]
     ms = np.array([run.ms for run in runs])
     tile, error = learn_tile(networks, ms)
     slope, _ = fit_macs(np.array([sum(executed(layer, tile) for layer in network) for network in networks]), ms)
@@ -53,17 +53,17 @@ def by_tiles(table: LatencyTable) -> dict[str, Entry]:
     }
 
 
-def doubtful(table: LatencyTable) -> dict[str, float]:
+def doubtful(table: TableContent) -> dict[str, float]:
     """Measured layers that lie off the step function of their family, or were not stable.
 
     Returns:
-        Layer key -> what the step function says, in milliseconds.
+        Layer key -> milliseconds by the step function.
     """
     layers = {key: layer for key, layer in table.layers().items() if table.source(key) == "measured"}
-    stairs = _stairs(table, {layer.family for layer in layers.values()})
+    learned = _learned(table, {layer.family for layer in layers.values()})
     found: dict[str, float] = {}
     for key, layer in layers.items():
-        (expected,) = stairs[layer.family]([layer.inputs], [layer.outputs])
+        (expected,) = learned[layer.family]([layer.inputs], [layer.outputs])
         entry = table.entries[key]
         off = abs(entry.ms - expected) > max(_DOUBT * expected, _RESOLUTION)
         if off or not entry.stable:
@@ -71,13 +71,15 @@ def doubtful(table: LatencyTable) -> dict[str, float]:
     return found
 
 
-def _stairs(table: LatencyTable, families: set[str]) -> dict[str, Stairs]:
+def _learned(table: TableContent, families: set[str]) -> dict[str, StepFunction]:
     """The step function of every one of some families that has a measured layer."""
     known: dict[str, list[Layer]] = {}
     for key, layer in table.layers().items():
         if layer.family in families and table.source(key) == "measured":
             known.setdefault(layer.family, []).append(layer)
     return {
-        family: Stairs.learn([x.inputs for x in points], [x.outputs for x in points], [table.ms_of(x) for x in points])
+        family: StepFunction.learn(
+            [x.inputs for x in points], [x.outputs for x in points], [table.ms_of(x) for x in points]
+        )
         for family, points in known.items()
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,22 @@ from numpy.typing import NDArray
 from autoprune.cost.additive import AdditiveCost, Step
 from autoprune.cost.fitting import Errors, errors_of, fit_factors, fit_macs
 from autoprune.errors import InputError
-from autoprune.hardware.contract.layer import Layer
-from autoprune.hardware.contract.protocol import Measurement, Protocol
+from autoprune.hardware.contract.protocol import Measurement
 from autoprune.hardware.contract.target import Target
+from autoprune.hardware.tables.content import Choices, TableContent
 from autoprune.hardware.tables.correction import GROUPS, LOADS, Run, loads_of
 from autoprune.hardware.tables.device_table import DeviceTable, better, check_fingerprint
 from autoprune.hardware.tables.entries import Entry, call_overhead, measure_layers, times_layers
-from autoprune.hardware.tables.errors import error_figures, summary
-from autoprune.hardware.tables.operator import Slot
+from autoprune.hardware.tables.errors import PredictionErrors
+from autoprune.hardware.tables.file import read_table, write_table
 from autoprune.hardware.tables.pricing import latency_cost
-from autoprune.space import Policy, SearchSpace
+from autoprune.space import Policy
 
 __all__ = ["LatencyTable"]
 
 _FIT = ("fit", "search")
 _ROLES = (*_FIT, "held-out")
 
-Choices = Mapping[str, int]
 Progress = Callable[[int, int, str], None]  # (done, all, what)
 
 
@@ -38,64 +37,11 @@ def _silent(done: int, total: int, what: str) -> None:
 
 
 @dataclass
-class LatencyTable:
-    """Prices policies of one model on one target.
-
-    Attributes:
-        space: The decisions and their options.
-        slots: Where the model uses which layers.
-        fingerprint: Device and runtime.
-        entries: Layer key -> latency, call overhead and layout changes taken off.
-        runs: Networks that were timed end to end.
-        overhead: Milliseconds of an empty call.
-        protocols: How entries and networks were timed.
-        planned: Networks that are to be timed before the table is finished.
-    """
-
-    space: SearchSpace
-    slots: tuple[Slot, ...]
-    fingerprint: Mapping[str, str]
-    entries: dict[str, Entry] = field(default_factory=dict)
-    runs: list[Run] = field(default_factory=list)
-    overhead: float = 0.0
-    protocols: Mapping[str, Protocol] = field(
-        default_factory=lambda: {"entries": Protocol.entries(), "networks": Protocol()}
-    )
-
-    planned: int = 1
+class LatencyTable(TableContent):
+    """Prices policies of one model on one target: the measurements, with a correction fitted on whole networks."""
 
     def __post_init__(self) -> None:
-        self._raw: dict[int, NDArray[np.float64]] = {}  # see `latency_cost`
         self._cost: AdditiveCost | None = None
-
-    # What there is to know.
-
-    def layers(self) -> dict[str, Layer]:
-        """Every layer that the options can produce, by key."""
-        found: dict[str, Layer] = {}
-        for slot in self.slots:
-            for inputs, outputs in slot.pairs(self.space):
-                layer = slot.of_widths(inputs, outputs)
-                found.setdefault(layer.key, layer)
-        return found
-
-    def visited(self, choices: Iterable[Choices]) -> dict[str, Layer]:
-        """The layers of given policies, by key."""
-        full = [self.space.complete(each) for each in choices]
-        return {
-            layer.key: layer for kept in full for slot in self.slots if slot.runs(kept) for layer in [slot.at(kept)]
-        }
-
-    @property
-    def complete(self) -> bool:
-        """Whether every layer has an entry, and every network that was planned has been timed."""
-        timed = len(self.runs_of("fit", "held-out"))
-        return timed >= max(1, self.planned) and all(key in self.entries for key in self.layers())
-
-    @property
-    def estimated(self) -> int:
-        """Entries that were estimated by the learned step function and never measured."""
-        return sum(entry.source == "estimated" for entry in self.entries.values())
 
     # Filling it.
 
@@ -121,7 +67,7 @@ class LatencyTable:
         new = sum(self.source(key) != "measured" for key in found)
         self.add({key: better(self.entries.get(key), each) for key, each in found.items()})
         self.overhead = self.overhead or known.overhead
-        if isinstance(known, LatencyTable) and known.slots == self.slots:
+        if isinstance(known, LatencyTable) and known.operators == self.operators:
             same = (known.space.model, known.space.decisions) == (self.space.model, self.space.decisions)
             mine = list(self.runs)
             for run in known.runs if same else ():  # equal ones may be two: a small space has one policy twice
@@ -171,12 +117,12 @@ class LatencyTable:
             InputError: If a policy does not fit the space or a latency is not positive.
         """
         for policy, taken in pairs:
-            ms, spread, told = (
-                (taken.ms, taken.spread, taken.told()) if isinstance(taken, Measurement) else (taken, 0.0, {})
-            )
+            measured = taken if isinstance(taken, Measurement) else None
+            ms = taken.ms if isinstance(taken, Measurement) else taken
             if not (np.isfinite(ms) and ms > 0):
                 raise InputError(f"a measured latency must be positive, not {ms} ms")
-            self.runs.append(Run(self.space.complete(_choices(policy)), float(ms), spread, "search", told))
+            spread, conditions = (measured.spread, measured.stored_conditions()) if measured else (0.0, {})
+            self.runs.append(Run(self.space.complete(_choices(policy)), float(ms), spread, "search", conditions))
         self._forget()
 
     # What it says.
@@ -188,7 +134,7 @@ class LatencyTable:
             InputError: If the table is not finished.
         """
         if self._cost is None:
-            self._cost = latency_cost(self, self._raw)
+            self._cost = latency_cost(self.space, self.operators, self.ms_of, self.factors)
         return self._cost
 
     def predict(self, policy: Choices | Policy) -> float:
@@ -196,7 +142,7 @@ class LatencyTable:
         return self.cost().cost(_choices(policy))
 
     def marginal(self, choices: Choices | Policy) -> dict[str, Step]:
-        """Milliseconds that one granule less, and one more, of every decision would change; see `AdditiveCost`."""
+        """Milliseconds that one option less, and one more, of every decision would change; see `AdditiveCost`."""
         return self.cost().marginal(_choices(choices))
 
     @property
@@ -240,21 +186,27 @@ class LatencyTable:
         fitted = fit_factors(self._sums(runs), _ms(runs), self._loads(runs))
         return {name: float(value) for name, value in zip((*GROUPS, *LOADS, "constant"), fitted, strict=True)}
 
+    def errors(self) -> PredictionErrors:
+        """How much was measured and how far predictions are from measurements."""
+        fitted_on = len(self.runs_of(*_FIT))
+        target = self.fingerprint.get("target")
+        return PredictionErrors(target, len(self.entries), self.estimated, fitted_on, self.error, self.macs_error)
+
     def error_figures(self) -> dict[str, Any]:
-        """The errors as JSON values: shares, not percent; None where there is nothing to compare with."""
-        return error_figures(self)
+        """The errors as JSON values; see `PredictionErrors`."""
+        return self.errors().to_json()
 
     def summary(self) -> str:
-        """One line for people: how much was measured and how far predictions are from measurements."""
-        return summary(self)
+        """One line for people; see `PredictionErrors`."""
+        return self.errors().summary()
 
     # The file.
 
     def save(self, path: str | Path) -> None:
         """Write the table as JSON, atomically."""
-        from autoprune.hardware.tables.file import write_table
-
-        write_table(self, path)
+        finished = self.complete
+        correction, errors = (self.factors, self.errors()) if finished else (None, None)
+        write_table(self, path, correction=correction, errors=errors)
 
     @classmethod
     def load(cls, path: str | Path) -> LatencyTable:
@@ -263,51 +215,28 @@ class LatencyTable:
         Raises:
             InputError: If the file is missing or is not a latency table.
         """
-        from autoprune.hardware.tables.file import read_table
-
-        return cls(**read_table(path))
+        return cls(**vars(read_table(path)))
 
     # Inside.
 
-    def source(self, key: str) -> str | None:
-        """How a layer's entry was come by, by key; None without one."""
-        entry = self.entries.get(key)
-        return entry.source if entry is not None else None
-
-    def runs_of(self, *roles: str) -> list[Run]:
-        """The networks that were timed in some roles; see `Run`."""
-        return [run for run in self.runs if run.role in roles]
-
     def _forget(self) -> None:
-        self._raw.clear()
         self._cost = None
-
-    def ms_of(self, layer: Layer) -> float:
-        """Milliseconds of a layer's entry, before the correction.
-
-        Raises:
-            InputError: If there is none.
-        """
-        entry = self.entries.get(layer.key)
-        if entry is None:
-            raise InputError(f"the latency table is not finished: {layer.key!r} was not measured; profile again")
-        return entry.ms
 
     def _sums(self, runs: Sequence[Run]) -> NDArray[np.float64]:
         """Milliseconds of the entries by class, shape (runs, classes)."""
         sums = np.zeros((len(runs), len(GROUPS)))
         for row, run in enumerate(runs):
-            for slot in (slot for slot in self.slots if slot.runs(run.choices)):
-                sums[row, GROUPS.index(slot.layer.group)] += self.ms_of(slot.at(run.choices))
+            for operator, layer in self.executed(run.choices):
+                sums[row, GROUPS.index(operator.layer.group)] += self.ms_of(layer)
         return sums
 
     def _loads(self, runs: Sequence[Run]) -> NDArray[np.float64]:
         """Millions of weights fetched, shape (runs, loads)."""
-        rows = [[loads_of(slot.at(run.choices)) for slot in self.slots if slot.runs(run.choices)] for run in runs]
+        rows = [[loads_of(layer) for _, layer in self.executed(run.choices)] for run in runs]
         return np.array([np.sum(row, axis=0) if row else np.zeros(len(LOADS)) for row in rows]).reshape(-1, len(LOADS))
 
     def _macs(self, choices: Sequence[Choices]) -> NDArray[np.float64]:
-        return np.array([float(sum(slot.at(each).macs for slot in self.slots if slot.runs(each))) for each in choices])
+        return np.array([float(sum(layer.macs for _, layer in self.executed(each))) for each in choices])
 
 
 def _choices(policy: Choices | Policy) -> Choices:

@@ -10,83 +10,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autoprune.graph import Extent
 from autoprune.hardware.contract.layer import Layer, whole
 from autoprune.space import SearchSpace
 
-__all__ = ["Form", "Slot", "SlotPrice"]
+__all__ = ["OperatorPrice", "PricedOperator", "width_values"]
 
 _MOST_SUMS = 4096  # distinct values of one width; beyond, a concat's sums are thinned
+_ONE = Extent(1, (), 1)
+_WIDTHS = ("inputs", "outputs", "groups")
 
 
 @dataclass(frozen=True)
-class Form:
-    """A width as a function of the kept units: constant + sum(multiple * kept[decision])."""
-
-    constant: int
-    terms: tuple[tuple[str, int], ...] = ()
-
-    @property
-    def scope(self) -> tuple[str, ...]:
-        """The decisions it depends on."""
-        return tuple(name for name, _ in self.terms)
-
-    def __call__(self, kept: Mapping[str, int]) -> int:
-        """The width under a full set of choices."""
-        return self.constant + sum(multiple * kept[name] for name, multiple in self.terms)
-
-    def columns(self, kept: NDArray[np.int64], scope: Sequence[str]) -> NDArray[np.int64]:
-        """The widths of many policies.
-
-        Args:
-            kept: Kept units, shape (n, len(scope)).
-            scope: Names of the columns; a superset of the form's own.
-
-        Returns:
-            Widths, shape (n,).
-        """
-        total = np.full(len(kept), self.constant, dtype=np.int64)
-        for name, multiple in self.terms:
-            total += multiple * kept[:, scope.index(name)]
-        return total
-
-    def values(self, space: SearchSpace) -> tuple[int, ...]:
-        """Every value that the options can produce, ascending."""
-        reachable = {self.constant}
-        for name, multiple in self.terms:
-            steps = [multiple * option for option in space[name].options]
-            reachable = {value + step for value in reachable for step in steps}
-            if len(reachable) > _MOST_SUMS:
-                ordered = sorted(reachable)
-                picks = np.linspace(0, len(ordered) - 1, _MOST_SUMS).round().astype(int)
-                reachable = {ordered[i] for i in picks}
-        return tuple(sorted(reachable))
-
-    def to_json(self) -> list[Any]:
-        """[constant, [[decision, multiple], ...]]."""
-        return [self.constant, [list(term) for term in self.terms]]
-
-    @classmethod
-    def from_json(cls, content: Sequence[Any]) -> Form:
-        """The inverse of `to_json`.
-
-        Raises:
-            InputError: If a number is no whole one from 0 up.
-        """
-        constant, terms = content
-        return cls(
-            whole(constant, "a width's constant"),
-            tuple((str(name), whole(multiple, "a width's multiple")) for name, multiple in terms),
-        )
-
-
-@dataclass(frozen=True)
-class Slot:
+class PricedOperator:
     """One operator of a model.
 
     Attributes:
         name: Qualified module name, for people.
         layer: The operator with nothing pruned.
-        inputs: Its input channels.
+        inputs: Its input channels, as a function of the decisions.
         outputs: Its output channels.
         groups: Its groups, when it is a convolution.
         blocks: The decisions on blocks around it: it is executed while all of them are kept.
@@ -94,9 +36,9 @@ class Slot:
 
     name: str
     layer: Layer
-    inputs: Form
-    outputs: Form
-    groups: Form = Form(1)
+    inputs: Extent
+    outputs: Extent
+    groups: Extent = _ONE
     blocks: tuple[str, ...] = ()
 
     @property
@@ -114,7 +56,7 @@ class Slot:
 
     def grid(self, space: SearchSpace) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The input widths and the output widths that the options can produce."""
-        return self.inputs.values(space), self.outputs.values(space)
+        return width_values(self.inputs, space), width_values(self.outputs, space)
 
     def pairs(self, space: SearchSpace) -> Iterable[tuple[int, int]]:
         """The (input, output) widths that can occur together."""
@@ -130,19 +72,27 @@ class Slot:
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name."""
-        forms = {name: getattr(self, name).to_json() for name in ("inputs", "outputs", "groups")}
-        return {"name": self.name, "layer": self.layer.to_json(), **forms, "blocks": list(self.blocks)}
+        widths = {name: _extent_to_json(getattr(self, name)) for name in _WIDTHS}
+        return {"name": self.name, "layer": self.layer.to_json(), **widths, "blocks": list(self.blocks)}
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Slot:
-        """The inverse of `to_json`."""
-        forms = {name: Form.from_json(content[name]) for name in ("inputs", "outputs", "groups")}
+    def from_json(cls, content: Mapping[str, Any], space: SearchSpace) -> PricedOperator:
+        """The inverse of `to_json`.
+
+        Args:
+            content: Of the file.
+            space: The decisions on which the widths depend.
+
+        Raises:
+            InputError: If a number is no whole one from 0 up, or a decision is unknown.
+        """
+        widths = {name: _extent_from_json(content[name], space) for name in _WIDTHS}
         blocks = tuple(map(str, content.get("blocks", ())))
-        return cls(str(content["name"]), Layer.from_json(content["layer"]), **forms, blocks=blocks)
+        return cls(str(content["name"]), Layer.from_json(content["layer"]), **widths, blocks=blocks)
 
 
 @dataclass(frozen=True)
-class SlotPrice:
+class OperatorPrice:
     """Kept units to milliseconds by look-up; picklable, vectorised.
 
     Attributes:
@@ -156,12 +106,18 @@ class SlotPrice:
     """
 
     scope: tuple[str, ...]
-    inputs: Form
-    outputs: Form
+    inputs: Extent
+    outputs: Extent
     input_values: NDArray[np.int64]
     output_values: NDArray[np.int64]
     table: NDArray[np.float64]
     blocks: tuple[str, ...] = ()
+
+    @classmethod
+    def constant(cls, ms: float) -> OperatorPrice:
+        """A price that no decision changes."""
+        one = np.ones(1, dtype=np.int64)
+        return cls((), _ONE, _ONE, one, one, np.array([[ms]]))
 
     def __call__(self, kept: NDArray[np.int64]) -> NDArray[np.float64]:
         """Kept units, shape (n, len(scope)), to milliseconds, shape (n,). A width between two takes the next one."""
@@ -176,3 +132,28 @@ class SlotPrice:
     def _rows(values: NDArray[np.int64], widths: NDArray[np.int64]) -> NDArray[np.int64]:
         found = np.minimum(np.searchsorted(values, widths), len(values) - 1)
         return found.astype(np.int64)
+
+
+def width_values(width: Extent, space: SearchSpace) -> tuple[int, ...]:
+    """Every value of a width that the options of a space can produce, ascending."""
+    reachable = {width.constant}
+    for name, multiple in width.terms:
+        steps = [multiple * option for option in space[name].options]
+        reachable = {value + step for value in reachable for step in steps}
+        if len(reachable) > _MOST_SUMS:
+            ordered = sorted(reachable)
+            picks = np.linspace(0, len(ordered) - 1, _MOST_SUMS).round().astype(int)
+            reachable = {ordered[i] for i in picks}
+    return tuple(sorted(reachable))
+
+
+def _extent_to_json(extent: Extent) -> list[Any]:
+    """[constant, [[decision, multiple], ...]]."""
+    return [extent.constant, [list(term) for term in extent.terms]]
+
+
+def _extent_from_json(content: Sequence[Any], space: SearchSpace) -> Extent:
+    first, pairs = content
+    constant = whole(first, "a width's constant")
+    terms = tuple((str(name), whole(multiple, "a width's multiple")) for name, multiple in pairs)
+    return Extent(constant, terms, constant + sum(multiple * space[name].width for name, multiple in terms))

@@ -2,74 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.cost.additive import AdditiveCost
 from autoprune.cost.terms import CostEntry
+from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.tables.correction import LOADS, loads_of
-from autoprune.hardware.tables.operator import Form, SlotPrice
-
-if TYPE_CHECKING:
-    from autoprune.hardware.tables.latency_table import LatencyTable
+from autoprune.hardware.tables.operator import OperatorPrice, PricedOperator
+from autoprune.space import SearchSpace
 
 __all__ = ["latency_cost"]
 
-Raw = dict[int, NDArray[np.float64]]
 
-
-def latency_cost(table: LatencyTable, raw: Raw) -> AdditiveCost:
-    """The cost model of a finished table in milliseconds.
+def latency_cost(
+    space: SearchSpace,
+    operators: Sequence[PricedOperator],
+    ms_of: Callable[[Layer], float],
+    factors: Mapping[str, float],
+) -> AdditiveCost:
+    """The cost model in milliseconds.
 
     Args:
-        table: Every layer has an entry, and the correction can be fitted.
-        raw: What does not change with the correction, by number of the slot, shape (1 + loads, inputs, outputs):
-            milliseconds and loads of its layers, NaN where two widths cannot occur together. Filled here, to be handed
-            over again when only the correction has changed.
-
-    Raises:
-        InputError: If the table is not finished.
+        space: The decisions and their options.
+        operators: Where the model uses which layers.
+        ms_of: Milliseconds of a layer, uncorrected.
+        factors: The correction: a factor for every class of layers, a price for every load, and a `constant`.
     """
-    factors = table.factors
-    for number in range(len(table.slots)):
-        if number not in raw:
-            raw[number] = _grid(table, number)
-    parts = [_part(table, number, raw[number], factors) for number in range(len(table.slots))]
-    return AdditiveCost("latency", "ms", table.space, [*parts, _constant(factors)])
+    parts = [_entry(operator, space, ms_of, factors) for operator in operators]
+    constant = CostEntry("constant", (), OperatorPrice.constant(factors["constant"]))
+    return AdditiveCost("latency", "ms", space, [*parts, constant])
 
 
-def _grid(table: LatencyTable, number: int) -> NDArray[np.float64]:
-    slot = table.slots[number]
-    inputs, outputs = slot.grid(table.space)
-    rows, columns = {w: i for i, w in enumerate(inputs)}, {w: i for i, w in enumerate(outputs)}
-    grid = np.full((1 + len(LOADS), len(inputs), len(outputs)), np.nan)
-    for pair in slot.pairs(table.space):
-        layer = slot.of_widths(*pair)
-        grid[:, rows[pair[0]], columns[pair[1]]] = (table.ms_of(layer), *loads_of(layer))
-    return grid
-
-
-def _part(table: LatencyTable, number: int, grid: NDArray[np.float64], factors: Mapping[str, float]) -> CostEntry:
-    slot = table.slots[number]
-    inputs, outputs = slot.grid(table.space)
-    prices = np.array([factors[slot.layer.group], *(factors[name] for name in LOADS)])
-    price = SlotPrice(
-        slot.scope,
-        slot.inputs,
-        slot.outputs,
+def _entry(
+    operator: PricedOperator, space: SearchSpace, ms_of: Callable[[Layer], float], factors: Mapping[str, float]
+) -> CostEntry:
+    inputs, outputs = operator.grid(space)
+    prices = np.array([factors[operator.layer.group], *(factors[name] for name in LOADS)])
+    price = OperatorPrice(
+        operator.scope,
+        operator.inputs,
+        operator.outputs,
         np.array(inputs, dtype=np.int64),
         np.array(outputs, dtype=np.int64),
-        np.tensordot(prices, grid, axes=1),
-        slot.blocks,
+        np.tensordot(prices, _uncorrected(operator, space, ms_of), axes=1),
+        operator.blocks,
     )
-    return CostEntry(slot.name, slot.scope, price)
+    return CostEntry(operator.name, operator.scope, price)
 
 
-def _constant(factors: Mapping[str, float]) -> CostEntry:
-    """The part that no decision changes."""
-    one = np.ones(1, dtype=np.int64)
-    value = np.array([[factors["constant"]]])
-    return CostEntry("constant", (), SlotPrice((), Form(1), Form(1), one, one, value))
+def _uncorrected(operator: PricedOperator, space: SearchSpace, ms_of: Callable[[Layer], float]) -> NDArray[np.float64]:
+    """Milliseconds and loads of an operator's layers, shape (1 + loads, inputs, outputs).
+
+    NaN where two widths cannot occur together.
+    """
+    inputs, outputs = operator.grid(space)
+    rows, columns = {w: i for i, w in enumerate(inputs)}, {w: i for i, w in enumerate(outputs)}
+    found = np.full((1 + len(LOADS), len(inputs), len(outputs)), np.nan)
+    for pair in operator.pairs(space):
+        layer = operator.of_widths(*pair)
+        found[:, rows[pair[0]], columns[pair[1]]] = (ms_of(layer), *loads_of(layer))
+    return found

@@ -17,17 +17,17 @@ from autoprune.hardware.contract.target import Target, Timer
 from autoprune.hardware.tables.correction import Run
 from autoprune.hardware.tables.device_table import DeviceTable
 from autoprune.hardware.tables.entries import Entry, call_overhead, measure_layers, times_layers
-from autoprune.hardware.tables.estimation import by_tiles, doubtful, estimate
+from autoprune.hardware.tables.estimation import by_step_functions, by_tiles, doubtful
 from autoprune.hardware.tables.latency_table import LatencyTable, Progress
-from autoprune.hardware.tables.lowering import slots_of
+from autoprune.hardware.tables.lowering import priced_operators
+from autoprune.hardware.tables.sampling import other_policies, sample_layers, spread_policies
 from autoprune.hardware.timing.measure import least_of
 from autoprune.models.sizes import parameter_count
 from autoprune.space import SearchSpace
 
-__all__ = ["ProfileSettings", "other_policies", "profile", "spread_policies"]
+__all__ = ["ProfileSettings", "profile"]
 
 _MOST_WEIGHTS = 500_000_000  # of all networks that one process has loaded: 2 GB in float32
-_DRAWS = 20  # for a policy that no other network has
 
 Checkpoint = Callable[[LatencyTable], None]
 
@@ -84,7 +84,7 @@ def profile(
         progress: Called with (done, all, what is being done).
         seed: Seeds the policies of the end-to-end runs and the sample of layers.
         known: A table of the same target, of this model unfinished, or of another model: what it has measured is
-            not measured again, but for layers whose timings had not settled.
+            not measured again, but for layers whose timings were not stable.
         device_table: A file with what is known of the device, from whatever models: read if it is there, and extended
             by what is measured now.
         checkpoint: Called with the unfinished table every few seconds; save it to be able to go on.
@@ -99,10 +99,10 @@ def profile(
     """
     target.require()
     settings = settings or ProfileSettings()
-    slots = slots_of(analysis, space, int(example.shape[0]), target.fused)
+    operators = priced_operators(analysis, space, int(example.shape[0]), target.fused)
     protocols = {"entries": settings.entries, "networks": settings.networks}
     networks = settings.fit_runs + settings.held_out_runs
-    table = LatencyTable(space, slots, target.fingerprint(), protocols=protocols, planned=networks)
+    table = LatencyTable(space, operators, target.fingerprint(), protocols=protocols, planned=networks)
     if known is not None:
         table.merge(known)
     if device_table is not None:
@@ -112,47 +112,6 @@ def profile(
     builder.time_networks(np.random.default_rng((seed, 1)))
     builder.finish()
     return table
-
-
-def spread_policies(space: SearchSpace, n: int, draw: np.random.Generator) -> list[dict[str, int]]:
-    """Random policies whose share of kept units is spread evenly, from thin to nearly dense.
-
-    Args:
-        space: The decisions.
-        n: How many.
-        draw: Where the randomness comes from.
-    """
-    policies = []
-    for centre in np.linspace(0.15, 1.0, n) if n > 1 else [0.5]:
-        low, high = max(0.0, centre - 0.3), min(1.0, centre + 0.3)
-        policies.append(
-            space.canonical({d.name: d.nearest(d.width * float(draw.uniform(low, high))) for d in space.decisions})
-        )
-    return policies
-
-
-def other_policies(
-    space: SearchSpace, n: int, draw: np.random.Generator, known: Sequence[dict[str, int]]
-) -> list[dict[str, int]]:
-    """Random policies as `spread_policies` gives them, each unlike the others and unlike known ones.
-
-    Where a draw gives what is there already, any policy will do; in a space that is too small some come twice.
-
-    Args:
-        space: The decisions.
-        n: How many.
-        draw: Where the randomness comes from.
-        known: What they must not be.
-    """
-    policies: list[dict[str, int]] = []
-    for choices in spread_policies(space, n, draw):
-        for _ in range(_DRAWS):
-            if choices not in known and choices not in policies:
-                break
-            picked = {d.name: d.options[int(draw.integers(len(d.options)))] for d in space.decisions}
-            choices = space.canonical(picked)
-        policies.append(choices)
-    return policies
 
 
 @dataclass
@@ -172,8 +131,8 @@ class _Builder:
     def measure_entries(self, draw: np.random.Generator) -> None:
         """Measure the layers exactly, or a sample of them when there are too many."""
         layers = self.table.layers()
-        chosen = _sample(list(layers.values()), self.settings.most_entries, draw)
-        missing = [layer for layer in chosen if not self._settled(layer)]
+        chosen = sample_layers(list(layers.values()), self.settings.most_entries, draw)
+        missing = [layer for layer in chosen if not self._is_known(layer)]
         if not missing or not times_layers(self.target, layers.values()):
             return
         done = len(chosen) - len(missing)
@@ -196,7 +155,7 @@ class _Builder:
                 self._save()
             self._measure_again(layers, timer)
 
-    def _settled(self, layer: Layer) -> bool:
+    def _is_known(self, layer: Layer) -> bool:
         """Whether a layer is known well: what was unstable when a profile was cut off is measured once more."""
         entry = self.table.entries.get(layer.key)
         return entry is not None and entry.stable
@@ -243,7 +202,7 @@ class _Builder:
             part, before = todo[start : start + size], len(planned) - len(todo) + start
             results = self._timed([choices for choices, _ in part], before, len(planned))
             for (choices, role), result in zip(part, results, strict=True):
-                self.table.runs.append(Run(choices, result.ms, result.spread, role, result.told()))
+                self.table.runs.append(Run(choices, result.ms, result.spread, role, result.stored_conditions()))
             self._save()
 
     def _at_once(self) -> int:
@@ -275,9 +234,9 @@ class _Builder:
         return least_of(passes)[0]
 
     def finish(self) -> None:
-        """Fill the gaps: by the step function, or by multiply-accumulates where no layer can be timed alone."""
+        """Estimate the other layers: by step functions, or by multiply-accumulates where none can be timed alone."""
         if any(entry.source == "measured" for entry in self.table.entries.values()):
-            estimate(self.table)
+            self.table.add(by_step_functions(self.table))
         else:
             self.table.add(by_tiles(self.table))
         self._save()
@@ -291,28 +250,3 @@ class _Builder:
     def _save(self) -> None:
         if self.checkpoint is not None:
             self.checkpoint(self.table)
-
-
-def _sample(layers: Sequence[Layer], most: int, draw: np.random.Generator) -> list[Layer]:
-    """All layers, or about `most` of them: of every family the corners and a fair share at random."""
-    if len(layers) <= most:
-        return list(layers)
-    families: dict[str, list[Layer]] = {}
-    for layer in layers:
-        families.setdefault(layer.family, []).append(layer)
-    chosen: list[Layer] = []
-    for members in families.values():
-        share = max(min(len(members), 8), round(most * len(members) / len(layers)))
-        chosen += _corners_and_more(members, share, draw)
-    return chosen
-
-
-def _corners_and_more(members: Sequence[Layer], share: int, draw: np.random.Generator) -> list[Layer]:
-    ordered = sorted(members, key=lambda layer: (layer.inputs, layer.outputs))
-    corners = {0, len(ordered) - 1}
-    corners |= {
-        ordered.index(min(ordered, key=lambda layer: (sign * layer.inputs, -sign * layer.outputs))) for sign in (1, -1)
-    }
-    rest = [i for i in range(len(ordered)) if i not in corners]
-    more = draw.permutation(rest)[: max(0, share - len(corners))]
-    return [ordered[i] for i in sorted({*corners, *(int(i) for i in more)})]

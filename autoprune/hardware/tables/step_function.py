@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-__all__ = ["Stairs"]
+__all__ = ["StepFunction"]
 
 _STEPS = (1, 4, 8, 16, 32)
 _LEAST = 1e-4  # ms; below, a clock's resolution would count as a relative error
@@ -22,7 +22,7 @@ _PASSES = 4
 
 
 @dataclass(frozen=True)
-class Stairs:
+class StepFunction:
     """t(in, out) = c0 + c1 I + c2 O + c3 I O, all c >= 0, with I and O the widths rounded up to a step.
 
     Attributes:
@@ -43,7 +43,7 @@ class Stairs:
         return values
 
     @classmethod
-    def learn(cls, inputs: Sequence[int], outputs: Sequence[int], ms: Sequence[float]) -> Stairs:
+    def learn(cls, inputs: Sequence[int], outputs: Sequence[int], ms: Sequence[float]) -> StepFunction:
         """Fit every pair of steps by non-negative least squares of the relative error; keep the best pair.
 
         Args:
@@ -52,7 +52,7 @@ class Stairs:
             ms: Measured milliseconds, shape (n,).
         """
         times = np.maximum(np.asarray(ms, dtype=np.float64), _LEAST)
-        best: Stairs | None = None
+        best: StepFunction | None = None
         for input_step, output_step in itertools.product(_STEPS, _STEPS):
             features = _features(inputs, outputs, input_step, output_step)
             coefficients = _robust_fit(features, times)

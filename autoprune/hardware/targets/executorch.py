@@ -37,8 +37,8 @@ class ExecuTorchTarget(LocalTarget):
     """
 
     name: ClassVar[str] = "executorch"
-    granule: ClassVar[int] = 4
-    granule_reason: ClassVar[str] = "a safe guess: XNNPACK's kernels compute several output channels at once"
+    channel_multiple: ClassVar[int] = 4
+    channel_multiple_reason: ClassVar[str] = "a safe guess: XNNPACK's kernels compute several output channels at once"
     patience: ClassVar[float] = 300.0
     compiles_long: ClassVar[bool] = True
 

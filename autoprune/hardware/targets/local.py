@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from autoprune.hardware.contract.protocol import Measurement, Protocol
 from autoprune.hardware.contract.target import Progress, Target, Timer
-from autoprune.hardware.sensors.processor import Clock, CpuClock, WallClock, peak_memory_mb
+from autoprune.hardware.sensors.counters import peak_memory_mb
 from autoprune.hardware.targets.worker_client import Worker, WorkerSpec
+from autoprune.hardware.timing.clocks import Clock, CpuClock, WallClock
 
 if TYPE_CHECKING:
     import numpy as np

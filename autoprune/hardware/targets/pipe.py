@@ -8,13 +8,15 @@ import importlib.util
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from autoprune.errors import TargetError
+from autoprune.hardware.contract.conditions import Conditions
 from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.contract.protocol import Measurement, Protocol, summarise
 from autoprune.hardware.contract.target import Progress, Target, Timer
-from autoprune.hardware.timing.json_lines import LineProcess
+from autoprune.hardware.timing.json_lines import JsonLinesProcess
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -67,10 +69,9 @@ class PipeTarget(Target):
 
     def pack_layer(self, layer: Layer, copies: int) -> bytes | None:
         """An ONNX graph of one layer, `copies` times over."""
-        from autoprune.export.onnx import OPSET
         from autoprune.hardware.targets.onnx.layers import layer_graph
 
-        return layer_graph(layer, copies, OPSET)
+        return layer_graph(layer, copies)
 
     def copies(self, layer: Layer) -> int:
         """Four copies for everything but pools: the difference to one holds no call and no change of layout."""
@@ -90,10 +91,10 @@ class PipeTarget(Target):
             return timer.time(payloads, protocol, progress)
 
     @contextmanager
-    def _started(self) -> Iterator[tuple[LineProcess, dict[str, str]]]:
+    def _started(self) -> Iterator[tuple[JsonLinesProcess, dict[str, str]]]:
         """The program running, and what the device says of itself."""
         who = f"target {self.name!r}"
-        with LineProcess(who, self.command(), patience=self.patience) as process:
+        with JsonLinesProcess(who, self.command(), patience=self.patience) as process:
             about = process.ask({"hello": "autoprune/1", "threads": self.threads}, "ready")
             if not isinstance(about, dict) or not about or not all(isinstance(v, str) for v in about.values()):
                 raise TargetError(
@@ -113,7 +114,7 @@ class PipeTarget(Target):
 class _Device:
     """The timer of one conversation."""
 
-    def __init__(self, process: LineProcess, who: str) -> None:
+    def __init__(self, process: JsonLinesProcess, who: str) -> None:
         self._process = process
         self._who = who
 
@@ -134,7 +135,7 @@ class _Device:
             energy = self._of_every_network(answer["energy_mj"], len(payloads), "energies")
         source = answer.get("energy_source", "the device says nothing about energy")
         return [
-            self._measurement(blocks, protocol, {"energy_mj": self._energy(mj), "energy_source": str(source)})
+            self._measurement(blocks, protocol, Conditions(energy_mj=self._energy(mj), energy_source=str(source)))
             for blocks, mj in zip(results, energy, strict=True)
         ]
 
@@ -149,13 +150,12 @@ class _Device:
             raise TargetError(f"{self._who} answered nonsense: an energy of {value!r:.40} mJ")
         return value  # type: ignore[return-value]  # a number, or None
 
-    def _measurement(self, blocks: object, protocol: Protocol, conditions: dict[str, Any]) -> Measurement:
+    def _measurement(self, blocks: object, protocol: Protocol, conditions: Conditions) -> Measurement:
         if not isinstance(blocks, list) or not blocks or not all(_is_positive(value) for value in blocks):
             raise TargetError(f"{self._who} answered nonsense: latencies {str(blocks)[:100]} (ms, a list of blocks)")
         value, spread, stable = summarise(blocks, protocol)
-        return Measurement(
-            value, round(spread, 5), len(blocks), "device", stable, {"blocks": len(blocks), **conditions}
-        )
+        conditions = replace(conditions, blocks=len(blocks))
+        return Measurement(value, round(spread, 5), len(blocks), "device", stable, conditions)
 
 
 def _is_positive(value: Any) -> bool:

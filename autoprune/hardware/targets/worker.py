@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -59,9 +60,11 @@ def _serve(answers: IO[str]) -> None:
         results = time_calls(calls, target.clock(), Protocol(**request["protocol"]), _Pulse(answers), energy)
         memory = target.peak_memory_mb()
         del calls
-        content = [result.to_json() for result in results]
-        for result, seconds in zip(content, took, strict=True):
-            result["conditions"] |= {"load_s": seconds, "peak_memory_mb": memory, "energy_source": source}
+        known = [
+            replace(result.conditions, load_s=seconds, peak_memory_mb=memory, energy_source=source)
+            for result, seconds in zip(results, took, strict=True)
+        ]
+        content = [replace(m, conditions=each).to_json() for m, each in zip(results, known, strict=True)]
         _send(answers, {"result": content})
 
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from autoprune.errors import TargetError
 from autoprune.hardware.contract.protocol import Measurement, Protocol
 from autoprune.hardware.contract.target import Progress
-from autoprune.hardware.timing.json_lines import LineProcess, room
+from autoprune.hardware.timing.json_lines import JsonLinesProcess, temporary_files
 
 __all__ = ["Worker", "WorkerSpec"]
 
@@ -55,7 +55,7 @@ class Worker:
         self._stack = ExitStack()
 
     def __enter__(self) -> Worker:
-        with ExitStack() as stack, room():
+        with ExitStack() as stack, temporary_files():
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="autoprune-worker-")))
             self._process = stack.enter_context(self._program())
             request = {"path": self._spec.path, "settings": dict(self._spec.settings)}
@@ -63,12 +63,12 @@ class Worker:
             self._stack = stack.pop_all()
         return self
 
-    def _program(self) -> LineProcess:
+    def _program(self) -> JsonLinesProcess:
         # The worker sees every module that this process sees, so that a user's own class can be imported.
         paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
         # What a runtime keeps for later (compiled kernels) goes with the worker's folder: every worker starts fresh.
         environment = {**os.environ, "TMPDIR": str(self._folder), **self._spec.environment, "PYTHONPATH": paths}
-        return LineProcess(
+        return JsonLinesProcess(
             f"target {self._spec.name!r}",
             [sys.executable, "-c", _START],
             patience=self._spec.patience,
@@ -91,7 +91,7 @@ class Worker:
             InputError: If the folder for temporary files is full.
         """
         files = [self._folder / f"payload-{index}" for index in range(len(payloads))]
-        with room():
+        with temporary_files():
             for file, payload in zip(files, payloads, strict=True):
                 file.write_bytes(payload)
         request = {"files": [str(file) for file in files], "protocol": protocol.to_json()}

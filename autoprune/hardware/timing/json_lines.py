@@ -17,14 +17,14 @@ from typing import Any
 
 from autoprune.errors import InputError, TargetError
 
-__all__ = ["LineProcess", "room"]
+__all__ = ["JsonLinesProcess", "temporary_files"]
 
 _CHUNK = 1 << 16
 _LONGEST = 1 << 26  # characters of one answer; more is nonsense, not memory to fill
 
 
 @contextlib.contextmanager
-def room() -> Iterator[None]:
+def temporary_files() -> Iterator[None]:
     """Around writing temporary files.
 
     Raises:
@@ -39,7 +39,7 @@ def room() -> Iterator[None]:
         ) from error
 
 
-class LineProcess:
+class JsonLinesProcess:
     """A process that takes requests and gives answers, a JSON object a line. A context manager: it ends with it.
 
     Answers may be preceded by signs of life, `{"alive": [done, all]}`. An answer `{"error": "..."}` is raised.
@@ -69,8 +69,8 @@ class LineProcess:
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str | None] = queue.Queue()
 
-    def __enter__(self) -> LineProcess:
-        with room():
+    def __enter__(self) -> JsonLinesProcess:
+        with temporary_files():
             self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         try:
             self._process = subprocess.Popen(

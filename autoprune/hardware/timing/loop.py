@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from autoprune.hardware.contract.protocol import Measurement, Protocol, settled, summarise
-from autoprune.hardware.sensors.processor import Clock, counters, load_average
+from autoprune.hardware.contract.conditions import Conditions
+from autoprune.hardware.contract.protocol import Measurement, Protocol, is_stable, summarise
+from autoprune.hardware.sensors.counters import counters, load_average
+from autoprune.hardware.timing.clocks import Clock
 
 __all__ = ["time_calls"]
 
@@ -91,7 +93,7 @@ def _settle(
 
 
 def _done(candidate: _Candidate, protocol: Protocol) -> bool:
-    return settled(candidate.blocks, protocol) or len(candidate.blocks) >= protocol.most_blocks
+    return is_stable(candidate.blocks, protocol) or len(candidate.blocks) >= protocol.most_blocks
 
 
 def _warm_up(candidate: _Candidate, clock: Clock, protocol: Protocol) -> None:
@@ -161,17 +163,16 @@ def _percentile(samples: Sequence[float], percent: float) -> float:
 
 def _measurement(candidate: _Candidate, clock: Clock, protocol: Protocol) -> Measurement:
     value, spread, stable = summarise(candidate.blocks, protocol)
-    conditions: dict[str, object] = {
-        "blocks": len(candidate.blocks),
-        "loops": candidate.loops,
-        "disturbed": candidate.disturbed,
-        "preemptions": None,
-        "page_faults": None,
-        "stolen_ticks": None,
-        "load": load_average(),
-        "energy_mj": None if candidate.joules is None else candidate.joules * 1e3,
-    }
-    conditions.update(candidate.counts)
+    conditions = Conditions(
+        blocks=len(candidate.blocks),
+        loops=candidate.loops,
+        disturbed=candidate.disturbed,
+        preemptions=candidate.counts.get("preemptions"),
+        page_faults=candidate.counts.get("page_faults"),
+        stolen_ticks=candidate.counts.get("stolen_ticks"),
+        load=load_average(),
+        energy_mj=None if candidate.joules is None else candidate.joules * 1e3,
+    )
     return Measurement(
         ms=value * 1e3,
         spread=round(spread, 5),

@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 
 from autoprune.errors import InputError
-from autoprune.hardware.contract.protocol import Measurement, Protocol
+from autoprune.hardware.contract.protocol import Measurement, Protocol, TimingPlan
 from autoprune.hardware.contract.target import Progress, Target
 
 __all__ = ["least_of", "measure"]
@@ -24,10 +25,8 @@ def measure(
     models: Sequence[nn.Module],
     example: Tensor,
     target: Target,
-    protocol: Protocol | None = None,
+    plan: TimingPlan | Protocol | None = None,
     *,
-    passes: int = 1,
-    most: int | None = None,
     progress: Progress | None = None,
 ) -> list[Measurement]:
     """Time networks on a target, all interleaved in one fresh process, so that they can be compared.
@@ -41,11 +40,7 @@ def measure(
         models: The networks; left as they were. They are timed in evaluation mode, BatchNorm folded.
         example: An input with the batch dimension that is timed, for all of them.
         target: Where.
-        protocol: How; by default blocks of 0.12 s until three agree within 1.5 %.
-        passes: Processes, one after the other. Less than these, but three, are enough once the two least latencies of
-            every network lie within 1 % of each other.
-        most: Processes at most where after these the two least of a network still are more than 3 % apart; no more by
-            default.
+        plan: How; a protocol alone is one pass. By default one of blocks of 0.12 s until three agree within 1.5 %.
         progress: Called with (settled networks, all networks).
 
     Returns:
@@ -59,26 +54,23 @@ def measure(
         InputError: If there is no network to time, or no pass.
         TargetError: If the target is not available, or failed.
     """
-    if not models or passes < 1:
-        raise InputError("there is no network to measure" if not models else f"{passes} passes measure nothing")
+    plan = plan if isinstance(plan, TimingPlan) else TimingPlan(plan or Protocol())
+    if not models or plan.passes < 1:
+        raise InputError("there is no network to measure" if not models else f"{plan.passes} passes measure nothing")
     target.require()
     payloads = [target.pack(model, example) for model in models]
     device = target.fingerprint()
     taken: list[list[Measurement]] = []
     differ = math.inf
-    while len(taken) < passes or (differ > _AGREEMENT and len(taken) < (most or passes)):
-        taken.append(target.time(payloads, protocol or Protocol(), progress))
+    while len(taken) < plan.passes or (differ > _AGREEMENT and len(taken) < max(plan.most, plan.passes)):
+        taken.append(target.time(payloads, plan.protocol, progress))
         best, differ = least_of(taken)
         if len(taken) >= _LEAST_PASSES and differ <= _ENOUGH:
             break
-    always = {"peak_memory_mb": None, "load_s": None}  # what a device that cannot tell has not told
-    told: dict[str, object] = {"device": device}
-    if passes > 1:
-        told |= {"passes": len(taken), "passes_differ": round(differ, 4)}
-    return [
-        replace(m, stable=m.stable and differ <= _AGREEMENT, conditions={**always, **m.conditions, **told})
-        for m in best
-    ]
+    stable = differ <= _AGREEMENT
+    several: dict[str, Any] = {"passes": len(taken), "passes_differ": round(differ, 4)} if plan.passes > 1 else {}
+    known = [replace(m.conditions, device=device, **several) for m in best]
+    return [replace(m, stable=m.stable and stable, conditions=each) for m, each in zip(best, known, strict=True)]
 
 
 def least_of(passes: Sequence[Sequence[Measurement]]) -> tuple[list[Measurement], float]:

@@ -18,7 +18,7 @@ from autoprune.hardware.contract.protocol import Measurement, Protocol
 from autoprune.hardware.contract.target import Target
 from autoprune.hardware.sensors.telemetry import Recorder, Sensors, Telemetry
 
-__all__ = ["Steadiness", "check", "judge", "what_disturbs"]
+__all__ = ["Repeatability", "check", "judge", "what_disturbs"]
 
 GOOD, USABLE = 0.02, 0.05  # largest difference between processes, as a share
 _LEAST_ROUNDS = 2
@@ -28,7 +28,7 @@ Progress = Callable[[int, int, str], None]  # (done, all, what)
 
 
 @dataclass(frozen=True)
-class Steadiness:
+class Repeatability:
     """What several processes said about one network on one target.
 
     Attributes:
@@ -79,7 +79,7 @@ class Steadiness:
         return f"noisy: {disturbance or 'nothing says why; try again later, or with one thread'}"
 
 
-def judge(target: str, results: Sequence[Measurement]) -> Steadiness:
+def judge(target: str, results: Sequence[Measurement]) -> Repeatability:
     """Put together what several processes measured of the same network.
 
     Args:
@@ -97,7 +97,7 @@ def judge(target: str, results: Sequence[Measurement]) -> Steadiness:
         raise TargetError(f"target {target!r} said that a network takes no time at all")
     counts = [result.conditions.get("preemptions") for result in results]
     known = [int(count) for count in counts if count is not None]
-    return Steadiness(
+    return Repeatability(
         target=target,
         ms=min(times),
         clock=results[0].clock,
@@ -142,7 +142,7 @@ def check(
     protocol: Protocol | None = None,
     sensors: Sensors | None = None,
     progress: Progress = lambda done, total, what: None,
-) -> tuple[dict[str, Steadiness | TargetError], Telemetry, str | None]:
+) -> tuple[dict[str, Repeatability | TargetError], Telemetry, str | None]:
     """Time one network in several fresh processes a target, the targets in turn.
 
     Args:
@@ -156,7 +156,7 @@ def check(
         progress: Called with (processes done, all, what).
 
     Returns:
-        Steadiness, or the error of a target that failed, by spec; what the machine said in the meantime; and
+        Repeatability, or the error of a target that failed, by spec; what the machine said in the meantime; and
         what disturbs it, with what to do, if a signal shows it.
 
     Raises:
@@ -169,7 +169,7 @@ def check(
     protocol = protocol or Protocol(block=0.04, most_blocks=12)
     start = time.monotonic()
     results: dict[str, list[Measurement]] = {target.spec: [] for target in targets}
-    failed: dict[str, Steadiness | TargetError] = {}
+    failed: dict[str, Repeatability | TargetError] = {}
     payloads: dict[str, bytes] = {}
     with Recorder(sensors) as recorder:
         for round_ in range(processes):

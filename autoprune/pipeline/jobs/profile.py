@@ -47,7 +47,7 @@ def profile_job(experiment: Experiment, out: Path, reporter: Reporter) -> Latenc
     if multiple is None:
         with reporter.stage("profile", f"probing widths on {target.name}"):
             found = probe(target)
-        reporter.say(f"channel multiple of {target.name}: {found.granule} channels ({found.reason})")
+        reporter.say(f"channel multiple of {target.name}: {found.channel_multiple} channels ({found.reason})")
     with reporter.stage("analyse", f"laying out what may go in {task.name}"):
         space = space_for(experiment, analysis, target, multiple, task.name)
     with reporter.stage("profile", f"measuring layers on {target.name}") as bar:

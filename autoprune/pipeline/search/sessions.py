@@ -12,8 +12,7 @@ from torch import nn
 
 from autoprune.cost.metrics import Timing
 from autoprune.errors import AutopruneError
-from autoprune.hardware import DeviceTable, Measurement, Protocol, measure
-from autoprune.hardware.contract.protocol import TimingPlan
+from autoprune.hardware import DeviceTable, Measurement, Protocol, TimingPlan, measure
 from autoprune.hardware.tables.entries import Entry
 from autoprune.pipeline.problem import Problem
 
@@ -86,7 +85,7 @@ def _timed(problem: Problem, networks: Sequence[nn.Module], plan: TimingPlan, *,
     plan = plan if problem.metric.timed else TimingPlan(plan.protocol)
     plan = plan.metered(_METER) if metered else plan
     example, target = problem.task.timed_example, problem.target
-    return measure(networks, example, target, plan.protocol, passes=plan.passes, most=plan.most)
+    return measure(networks, example, target, plan)
 
 
 def _limit_in_session(problem: Problem, dense: Measurement) -> float | None:
@@ -101,7 +100,7 @@ def _session(problem: Problem, policies: Sequence[Mapping[str, int]]) -> dict[st
     limit = _limit_in_session(problem, dense)
     timings = {policy_key(c): asdict(timing_of(m, dense, limit)) for c, m in zip(policies, measured, strict=True)}
     # What is in the table: device and versions are there once.
-    taken = [{**m.to_json(), "conditions": m.told()} for m in (dense, *measured)]
+    taken = [{**m.to_json(), "conditions": m.stored_conditions()} for m in (dense, *measured)]
     return {"timings": timings, "taken": taken, "layers": _measured_layers(problem, policies)}
 
 

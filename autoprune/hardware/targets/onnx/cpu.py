@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import packages_distributions, version
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from autoprune.export.opset import OPSET
 from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.targets.local import LocalTarget
 
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-__all__ = ["OPSET", "OnnxRuntimeTarget", "installed_version"]
+__all__ = ["OnnxRuntimeTarget", "installed_version"]
 
-OPSET = 20  # equal to onnx_export.OPSET, which cannot be imported without torch
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -42,8 +42,8 @@ class OnnxRuntimeTarget(LocalTarget):
     """ONNX Runtime on the CPU, in float32, all graph optimisations on."""
 
     name: ClassVar[str] = "onnxruntime"
-    granule: ClassVar[int] = 4
-    granule_reason: ClassVar[str] = (
+    channel_multiple: ClassVar[int] = 4
+    channel_multiple_reason: ClassVar[str] = (
         "output channels cost in stairs of 16, input channels in steps of 4; off a multiple of 4 a layer leaves "
         "the fast layout"
     )
@@ -73,7 +73,7 @@ class OnnxRuntimeTarget(LocalTarget):
         from autoprune.hardware.targets.onnx.layers import layer_graph
 
         self.require()
-        return layer_graph(layer, copies, OPSET)
+        return layer_graph(layer, copies)
 
     def copies(self, layer: Layer) -> int:
         """Four copies for everything but pools.

@@ -7,11 +7,12 @@ import importlib.util
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from autoprune.export.opset import OPSET
 from autoprune.hardware.contract.layer import Layer
-from autoprune.hardware.sensors.nvidia import first_gpu
-from autoprune.hardware.sensors.processor import Clock, WallClock
+from autoprune.hardware.sensors.gpu import first_gpu
 from autoprune.hardware.sensors.telemetry import Sensors
-from autoprune.hardware.targets.onnx.cpu import OPSET, OnnxRuntimeTarget, installed_version
+from autoprune.hardware.targets.onnx.cpu import OnnxRuntimeTarget, installed_version
+from autoprune.hardware.timing.clocks import Clock, WallClock
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,8 +30,10 @@ class OnnxRuntimeCudaTarget(OnnxRuntimeTarget):
     """
 
     name: ClassVar[str] = "onnxruntime-cuda"
-    granule: ClassVar[int] = 8
-    granule_reason: ClassVar[str] = "not measured: NVIDIA asks for multiples of 8 where tensor cores are to be used"
+    channel_multiple: ClassVar[int] = 8
+    channel_multiple_reason: ClassVar[str] = (
+        "not measured: NVIDIA asks for multiples of 8 where tensor cores are to be used"
+    )
     precisions: ClassVar[tuple[str, ...]] = ("f32", "f16")
     provider: ClassVar[str] = "CUDAExecutionProvider"
 

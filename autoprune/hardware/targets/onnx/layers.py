@@ -6,6 +6,7 @@ from typing import Any
 
 from onnx import TensorProto, helper
 
+from autoprune.export.opset import OPSET
 from autoprune.hardware.contract.layer import Layer
 
 __all__ = ["layer_graph"]
@@ -14,7 +15,7 @@ _FLOAT = TensorProto.FLOAT
 _IR_VERSION = 10
 
 
-def layer_graph(layer: Layer, copies: int, opset: int) -> bytes:
+def layer_graph(layer: Layer, copies: int) -> bytes:
     """A serialised model that executes a layer `copies` times.
 
     Convolutions and linear layers run side by side on one input, each with weights of its own (equal ones would be
@@ -23,14 +24,13 @@ def layer_graph(layer: Layer, copies: int, opset: int) -> bytes:
     Args:
         layer: What to execute.
         copies: How often; 0 gives a graph that only copies one number.
-        opset: Version of the operator set.
     """
     if copies == 0:
-        return _model([helper.make_node("Identity", ["x"], ["y"])], (1,), (1,), [], opset)
+        return _model([helper.make_node("Identity", ["x"], ["y"])], (1,), (1,), [])
     if layer.kind == "elementwise":
-        return _chain(layer, copies, opset)
+        return _chain(layer, copies)
     if layer.kind == "pool":
-        return _pool(layer, opset)
+        return _pool(layer)
     nodes: list[Any] = []
     constants = [_constant("weight_shape", _weight_shape(layer)), _constant("bias_shape", (layer.outputs,))]
     total = ""
@@ -45,7 +45,7 @@ def layer_graph(layer: Layer, copies: int, opset: int) -> bytes:
             nodes += [helper.make_node("Add", [total, f"y{copy}"], [f"s{copy}"])]
         total = f"s{copy}" if total else f"y{copy}"
     shape = (layer.batch, layer.outputs, *layer.out_size)
-    return _model(nodes, layer.input_shape, shape, constants, opset, output=total)
+    return _model(nodes, layer.input_shape, shape, constants, output=total)
 
 
 def _weight_shape(layer: Layer) -> tuple[int, ...]:
@@ -67,16 +67,16 @@ def _weighted(layer: Layer, names: list[str], output: str) -> Any:
     )
 
 
-def _chain(layer: Layer, copies: int, opset: int) -> bytes:
+def _chain(layer: Layer, copies: int) -> bytes:
     nodes, constants, last = [], [], "x"
     for copy in range(copies):
         constants.append(helper.make_tensor(f"c{copy}", _FLOAT, [], [1.0 + 0.01 * (-1) ** copy]))
         nodes.append(helper.make_node("Mul", [last, f"c{copy}"], [f"y{copy}"]))
         last = f"y{copy}"
-    return _model(nodes, layer.input_shape, layer.input_shape, constants, opset, output=last)
+    return _model(nodes, layer.input_shape, layer.input_shape, constants, output=last)
 
 
-def _pool(layer: Layer, opset: int) -> bytes:
+def _pool(layer: Layer) -> bytes:
     shape = (layer.batch, layer.outputs, *layer.out_size)
     if not layer.kernel:
         node = helper.make_node("GlobalAveragePool", ["x"], ["y"])
@@ -90,7 +90,7 @@ def _pool(layer: Layer, opset: int) -> bytes:
             strides=list(layer.stride),
             pads=list(layer.padding) * 2,
         )
-    return _model([node], layer.input_shape, shape, [], opset)
+    return _model([node], layer.input_shape, shape, [])
 
 
 def _constant(name: str, numbers: tuple[int, ...]) -> Any:
@@ -107,7 +107,6 @@ def _model(
     input_shape: tuple[int, ...],
     output_shape: tuple[int, ...],
     constants: list[Any],
-    opset: int,
     output: str = "y",
 ) -> bytes:
     graph = helper.make_graph(
@@ -117,6 +116,6 @@ def _model(
         [helper.make_tensor_value_info(output, _FLOAT, list(output_shape))],
         constants,
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=_IR_VERSION)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION)
     content: bytes = model.SerializeToString()
     return content

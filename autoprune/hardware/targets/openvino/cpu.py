@@ -9,8 +9,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from autoprune.hardware.contract.layer import Layer
-from autoprune.hardware.sensors.processor import Clock, ProcessClock, WallClock
 from autoprune.hardware.targets.local import LocalTarget
+from autoprune.hardware.timing.clocks import Clock, ProcessClock, WallClock
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,8 +27,8 @@ class OpenVinoTarget(LocalTarget):
     """
 
     name: ClassVar[str] = "openvino"
-    granule: ClassVar[int] = 4
-    granule_reason: ClassVar[str] = (
+    channel_multiple: ClassVar[int] = 4
+    channel_multiple_reason: ClassVar[str] = (
         "output channels cost in stairs of 16, the multiple itself least of its stair; input channels cost linearly"
     )
     # These are executed inside the convolution before them.

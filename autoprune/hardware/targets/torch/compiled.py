@@ -31,7 +31,7 @@ class TorchCompileTarget(TorchTarget):
     """
 
     name: ClassVar[str] = "torch-compile"
-    granule_reason: ClassVar[str] = "as in eager PyTorch: the convolutions are the same kernels"
+    channel_multiple_reason: ClassVar[str] = "as in eager PyTorch: the convolutions are the same kernels"
     patience: ClassVar[float] = 900.0
     compiles_long: ClassVar[bool] = True
 

@@ -9,10 +9,11 @@ from importlib.metadata import version
 from typing import Any, ClassVar
 
 from autoprune.hardware.contract.layer import Layer
-from autoprune.hardware.sensors.nvidia import first_gpu
-from autoprune.hardware.sensors.processor import Clock, preemptions
+from autoprune.hardware.sensors.counters import preemptions
+from autoprune.hardware.sensors.gpu import first_gpu
 from autoprune.hardware.sensors.telemetry import Sensors
 from autoprune.hardware.targets.torch.eager import TorchTarget
+from autoprune.hardware.timing.clocks import Clock
 
 __all__ = ["CudaClock", "CudaGraphsTarget", "CudaTarget"]
 
@@ -52,8 +53,10 @@ class CudaTarget(TorchTarget):
     """
 
     name: ClassVar[str] = "cuda"
-    granule: ClassVar[int] = 8
-    granule_reason: ClassVar[str] = "not measured: NVIDIA asks for multiples of 8 where tensor cores are to be used"
+    channel_multiple: ClassVar[int] = 8
+    channel_multiple_reason: ClassVar[str] = (
+        "not measured: NVIDIA asks for multiples of 8 where tensor cores are to be used"
+    )
     precisions: ClassVar[tuple[str, ...]] = ("f32", "bf16", "f16")
     device: ClassVar[str] = "cuda"
 

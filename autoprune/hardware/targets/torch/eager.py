@@ -26,8 +26,8 @@ class TorchTarget(LocalTarget):
     """Eager PyTorch: every operator is called one after the other, nothing is fused but BatchNorm."""
 
     name: ClassVar[str] = "torch"
-    granule: ClassVar[int] = 4
-    granule_reason: ClassVar[str] = (
+    channel_multiple: ClassVar[int] = 4
+    channel_multiple_reason: ClassVar[str] = (
         "convolutions grow almost linearly with the width, but off a multiple of 4 a layer is slower than the next one"
     )
     fused: ClassVar[frozenset[str]] = frozenset({"batch_norm"})

@@ -1,16 +1,20 @@
-"""What an NVIDIA GPU says about itself through NVML (the package nvidia-ml-py). No torch."""
+"""NVIDIA GPUs: which one it is, as nvidia-smi says it for fingerprints; and its sensors, through NVML. No torch."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from autoprune.hardware.sensors.reading import Probe
 
-__all__ = ["Gpu", "find_nvml"]
+__all__ = ["GpuIdentity", "NvmlDevice", "find_nvml", "first_gpu"]
 
 # Bits of the reasons why clocks are lowered that mean throttling; idling and settings are none.
 _THROTTLING = {
@@ -22,6 +26,39 @@ _THROTTLING = {
 }
 
 
+@dataclass(frozen=True)
+class GpuIdentity:
+    """What of a GPU decides how fast something runs on it.
+
+    Attributes:
+        name: The product.
+        capability: Compute capability, such as `9.0`.
+        driver: Version of the driver.
+    """
+
+    name: str
+    capability: str
+    driver: str
+
+
+def first_gpu() -> GpuIdentity | None:
+    """The GPU that CUDA calls number 0, CUDA_VISIBLE_DEVICES minded; None where nvidia-smi lists none."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    program = shutil.which("nvidia-smi")
+    return _asked(program, visible) if program and visible and visible != "-1" else None
+
+
+@functools.cache
+def _asked(program: str, gpu: str) -> GpuIdentity | None:
+    question = [program, f"--id={gpu}", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(question, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    words = [word.strip() for word in answer.stdout.strip().rsplit(",", 2)]
+    return GpuIdentity(*words) if len(words) == 3 else None
+
+
 def find_nvml() -> Any | None:
     """The module `pynvml`, or None where nvidia-ml-py is not installed."""
     try:
@@ -30,8 +67,8 @@ def find_nvml() -> Any | None:
         return None
 
 
-class Gpu:
-    """One GPU.
+class NvmlDevice:
+    """What one GPU reports through NVML.
 
     Args:
         nvml: The module `pynvml`; None if there is none.
