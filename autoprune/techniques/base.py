@@ -31,7 +31,7 @@ from autoprune.criteria.base import Criterion
 from autoprune.criteria.statistics import BatchLoss
 from autoprune.graph import Analysis
 from autoprune.hardware import Target
-from autoprune.hardware.grid.widths import MOST_OPTIONS, Grid
+from autoprune.hardware.grid.widths import MOST_OPTIONS, Grid, width_options
 from autoprune.space import Decision, DecisionKind, SpaceConstraints, Stage, TechniquePart
 from autoprune.training.constraint import TrainingConstraint
 
