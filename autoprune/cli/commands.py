@@ -93,4 +93,4 @@ HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 
 def _named_only() -> None:
-    """Stands for a command until it is imported."""
+    """Placeholder of a command until it is imported."""

@@ -44,7 +44,7 @@ def run(arguments: list[str]) -> int:
     """Run one command.
 
     Args:
-        arguments: What stands behind `autoprune` on the command line.
+        arguments: The words after `autoprune` on the command line.
 
     Returns:
         The exit code.
@@ -77,7 +77,7 @@ def _run(arguments: list[str], debug: bool) -> int:
             return _show(error)
         if debug:
             raise
-        _complain(f"a fault of autoprune: {one_line(error)}")
+        _complain(f"internal error: {one_line(error)}")
         _complain("run the command again with --debug to see where")
         return 1
     if outcome == Interrupted.exit_code:  # newer typer turns Ctrl-C into this answer

@@ -1,4 +1,4 @@
-"""Who tells of a process that was killed: a shell that outlives it by a moment.
+"""Reports a process that was killed: a shell that outlives it by a moment.
 
 A segmentation fault, the kernel's out-of-memory killer or `kill -9` end a process without a chance to say anything. The
 shell reads what the process is at from a pipe; when the pipe ends and something was under way, it says so. It has a
@@ -46,7 +46,7 @@ def at(sentence: str) -> Iterator[None]:
 
 
 def dismiss() -> None:
-    """The process is about to end of its own will, in the middle of a stage perhaps: nothing is to be told."""
+    """The process is about to end of its own will, in the middle of a stage perhaps: nothing is reported."""
     _stages.clear()
     if _process is not None:
         _write("")
@@ -56,7 +56,7 @@ def _write(sentence: str) -> None:
     process = _started()
     if process is None or process.stdin is None:
         return
-    with contextlib.suppress(OSError):  # who killed the shell has nothing told
+    with contextlib.suppress(OSError):  # the shell itself may have been killed
         process.stdin.write(" ".join(sentence.split()).encode(errors="replace") + b"\n")
 
 

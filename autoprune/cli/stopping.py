@@ -113,8 +113,10 @@ def _watch(reading: int, ended: threading.Event) -> None:
 
 def killed(stage: str) -> str:
     """What is said of a process that dies in a stage: how to go on where an interruption would say that."""
-    told = _sentences[-1]() if _sentences else _NOTHING
-    return f'autoprune: killed in the stage "{stage}"' + ("" if told == _NOTHING else told.removeprefix("interrupted"))
+    sentence = _sentences[-1]() if _sentences else _NOTHING
+    return f'autoprune: killed in the stage "{stage}"' + (
+        "" if sentence == _NOTHING else sentence.removeprefix("interrupted")
+    )
 
 
 def _end() -> None:

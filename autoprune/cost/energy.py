@@ -116,7 +116,7 @@ class EnergyCost(AdditiveCost):
 
     @property
     def measured(self) -> bool:
-        """Whether a sensor stands behind it: its coefficients were fitted on what that said of other networks."""
+        """Whether it is based on a sensor: its coefficients were fitted on what that said of other networks."""
         return self.coefficients.label.startswith(_FITTED)
 
     @property
@@ -126,7 +126,7 @@ class EnergyCost(AdditiveCost):
 
     @property
     def label_of_prediction(self) -> str:
-        """What a figure of this cost is called: no sensor has seen the network that it is told of."""
+        """What a figure of this cost is called: no sensor has seen the network itself."""
         return f"modelled (fitted on {self.label.removeprefix(f'{_FITTED} (')}" if self.measured else self.label
 
 

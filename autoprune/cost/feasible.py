@@ -16,7 +16,7 @@ __all__ = ["Accounting", "FeasibleActions"]
 
 @dataclass(frozen=True)
 class Accounting:
-    """Where the dense network's cost stands while decisions are taken; the four add up to it at every step.
+    """How the dense network's cost is divided while decisions are taken; the four add up to it at every step.
 
     An entry belongs to the last decision that it depends on, so that it is priced when its owner is decided.
 

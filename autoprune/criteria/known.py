@@ -15,7 +15,7 @@ Need = Literal["gradients", "inputs"]
 
 @dataclass(frozen=True)
 class TensorStatistics:
-    """What one pass over the calibration data told of one tensor of weights, float64 on the CPU; None if not asked.
+    """What one pass over the calibration data found for one tensor of weights, float64 on the CPU; None if not asked.
 
     Since weights do not change during the pass, the mean of |w g| is |w| times `absolute_gradient`, and the mean of
     (w g)^2 is w^2 times `squared_gradient`: Taylor and Fisher criteria need nothing else.

@@ -71,7 +71,7 @@ class DataSource(ABC, Generic[Files]):
         argument: What the user wrote behind the colon of `NAME:ARGUMENT`; "" where nothing.
 
     Attributes:
-        takes: What stands behind the colon, for messages ("DIR"); "" for a source that takes nothing.
+        takes: What follows the colon, for messages ("DIR"); "" for a source that takes nothing.
         shape: (C, H, W) of one image, where it is known before anything is loaded.
         classes: How many there are, likewise.
     """

@@ -38,7 +38,7 @@ def hashed_order(
     place = np.empty(len(classes), dtype=np.float64)
     for label in np.unique(classes):
         members = by_hash[classes[by_hash] == label]
-        # The k-th of n members stands at (k + 1/2) / n of the whole order: classes interleave evenly.
+        # The k-th of n members is put at (k + 1/2) / n of the whole order: classes interleave evenly.
         place[members] = (np.arange(len(members)) + 0.5) / len(members)
     return by_hash[np.argsort(place[by_hash], kind="stable")]
 

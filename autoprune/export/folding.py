@@ -128,7 +128,7 @@ def _store(module: fx.GraphModule, name: str, value: Tensor) -> str:
 
 
 def _drop_unread(module: fx.GraphModule) -> None:
-    """Remove parameters that nothing reads any more, so that nobody loads or looks them up."""
+    """Remove parameters that nothing reads any more, so that they are neither loaded nor looked up."""
     read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
     for owner_name, owner in module.named_modules():
         prefix = f"{owner_name}." if owner_name else ""

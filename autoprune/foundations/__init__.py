@@ -1,1 +1,1 @@
-"""What every room stands on: files, names, references, seeds."""
+"""What every other package builds on: files, names, references, registries, locks, seeds, progress."""

@@ -8,7 +8,7 @@ __all__ = ["Bar", "Progress", "no_progress"]
 
 
 class Progress(Protocol):
-    """Is told how far some work has come: `progress(done, total, what)`."""
+    """Receives how far some work has come: `progress(done, total, what)`."""
 
     def __call__(self, done: int, total: int | None = None, what: str = "") -> None:
         """Report that `done` of `total` are done; `what` is worked on at the moment."""

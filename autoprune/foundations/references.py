@@ -63,7 +63,7 @@ def call(function: Callable[..., Any], spec: str) -> Any:
     """Calls a user's function without arguments; `importable_here` says what can be imported meanwhile.
 
     Raises:
-        InputError: If it raises; its exception is told in one line. Our own errors pass.
+        InputError: If it raises; its exception is reported in one line. Our own errors pass.
     """
     with importable_here():
         try:

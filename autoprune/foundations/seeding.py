@@ -22,7 +22,7 @@ def stream(seed: int, number: int) -> int:
 def reseed(batches: Any, number: int) -> None:
     """Let a loader's next iteration depend on a number alone, not on how often it was read before.
 
-    Batches with `set_epoch`, as `autoprune.data`'s, are told the number; a DataLoader's or its sampler's own generator
+    Batches with `set_epoch`, as `autoprune.data`'s, are given the number; a DataLoader's or its sampler's own generator
     is seeded with it. A loader without one draws from torch's, which whoever reads it seeds.
     """
     if hasattr(batches, "set_epoch"):
@@ -42,7 +42,7 @@ def seeded(seed: int) -> Iterator[None]:
     Args:
         seed: Any non-negative integer below 2**63.
     """
-    # CUDA is left asleep where nobody has used it: waking it costs a second and device memory.
+    # CUDA is left asleep where it has not been used: waking it costs a second and device memory.
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices=devices):
         torch.default_generator.manual_seed(seed)

@@ -43,7 +43,7 @@ def executed(ops: Iterable[Op], fused: Collection[str]) -> Iterator[Op]:
     """The operators that a runtime executes as such, in forward order: neither free nor fused into another.
 
     An operator of `fused` that follows a convolution or linear layer, and keeps its shape, is executed inside it.
-    (Forward order stands for data flow here: the graph's edges are not part of an analysis. A wrong guess costs one
+    (Forward order is taken for data flow here: the graph's edges are not part of an analysis. A wrong guess costs one
     elementwise pass, and the correction that is fitted on whole networks takes it up.)
 
     Args:

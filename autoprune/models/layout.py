@@ -12,7 +12,7 @@ loader, a model or its forward made; weights keep their own layout. Only where b
 the fault is not) do networks train in channels_last: there it is faster. `TrainSettings.channels_last` may ask for it
 in float32; that is done where a probe in a process of its own finds the kernel sound.
 
-What stands in here works on torch's dispatcher, so that it also holds for checkpointed and scripted forwards and for
+It works on torch's dispatcher, so that it also holds for checkpointed and scripted forwards and for
 `torch.autograd.grad`. It needs `torch.library.get_kernel`; a torch that lacks it has only its images put in order.
 """
 
@@ -214,8 +214,8 @@ def channels_last_is_sound() -> bool:
 def _place() -> Mapping[str, str]:
     """What an answer holds for."""
     capability = torch.backends.cpu.get_cpu_capability()
-    told = {name: os.environ.get(name, "") for name in _ISA}
-    return {"torch": torch.__version__, "machine": platform.machine(), "capability": capability, **told}
+    instructions = {name: os.environ.get(name, "") for name in _ISA}
+    return {"torch": torch.__version__, "machine": platform.machine(), "capability": capability, **instructions}
 
 
 def _probed(code: str, seconds: float) -> bool | None:

@@ -112,7 +112,7 @@ def progressive(
     """Prune a trained network step by step, measured on the target after each, until it meets a budget.
 
     What is handed over and raised is as in `compress`; the settings are those of `autoprune progressive`. Its own are
-    `step` ("2.5%"), `step_decay` (0.96), `step_epochs` (1) and `step_batches`. Nobody searches here: there is no agent.
+    `step` ("2.5%"), `step_decay` (0.96), `step_epochs` (1) and `step_batches`. There is no agent.
     """
     handed = HandedOver(model, train, search, test, example_input, loss, evaluate)
     wanted = _settings(settings, budget, keywords) | {"agent": PROGRESSIVE}
@@ -154,7 +154,7 @@ def profile(
         threads: Threads of the target while it is timed.
         precision: Number format of the target: `f32`, `bf16`, `f16`; default its own first.
         memory_format: `contiguous` or `channels_last`; default the target's own first.
-        table: A device table's file: its settled layers are not measured again, new ones are added.
+        table: A device table's file: its measured layers are reused, new ones are added.
         seed: Of the policies that the correction is fitted on.
 
     Raises:

@@ -105,7 +105,7 @@ class HandedOver:
 
 
 def budget_setting(text: str) -> tuple[str, str]:
-    """The setting that a budget stands in, and its amount.
+    """The setting that holds a budget, and its amount.
 
     >>> budget_setting("latency<=50%"), budget_setting("accuracy_drop<=0.5%")
     (('latency', '50%'), ('accuracy_drop', '0.5'))

@@ -42,7 +42,7 @@ def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, Te
         model: A zoo name or `package.module:factory` instead of the one named.
 
     Raises:
-        InputError: If the policy does not say, and nobody else does, or the model cannot be made by its name.
+        InputError: If neither policy nor caller says, or the model cannot be made by its name.
     """
     name = model or policy.model.get("name")
     example = _example(policy)

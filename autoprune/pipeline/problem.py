@@ -202,7 +202,7 @@ def _priced(context: Pricing) -> Problem:
 
 
 def _require_training_forward(task: Task, stack: Stack) -> None:
-    """Cut networks are trained, and what runs in training only was never traced: better told now than after the search.
+    """Cut networks are trained, and what runs in training only was never traced: it is refused before the search.
 
     Raises:
         UnsupportedModelError: If the network runs in training mode, but not once it is cut.

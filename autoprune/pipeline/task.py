@@ -49,7 +49,7 @@ class Task:
         evaluate: Score of (model, batches); higher is better.
         loss: Own training loss of (output, batch); None for cross-entropy with distillation.
         weights_origin: Where the weights come from, for people.
-        arguments: What the model's builder was told of the data.
+        arguments: What the model's builder was given about the data.
         target_batch: Images in the batch that is timed.
         remake: Makes another task like this one was at first; None where a copy of its fields is one.
     """

@@ -65,10 +65,10 @@ class RunDir:
         self.created = not path.exists()
         refuse_existing(path, resume=resume, overwrite=overwrite)
         self._lock = self._acquire()
-        self._fresh = False  # whether this process began the run, and nothing stands yet
+        self._fresh = False  # whether this process began the run, and nothing is stored yet
         self._journal: dict[str, Any] = {}
         try:
-            with _folder.told(f"cannot write to {path}"):
+            with _folder.reported(f"cannot write to {path}"):
                 self._open(experiment, resume, overwrite, dict(device or {}))
         except BaseException:
             self.discard()
@@ -77,7 +77,7 @@ class RunDir:
     def _open(self, experiment: Experiment, resume: bool, overwrite: bool, device: dict[str, str]) -> None:
         _folder.recover(self.path)
         _folder.sweep(self.path)
-        refuse_existing(self.path, resume=resume, overwrite=overwrite)  # again, now that nobody else can change it
+        refuse_existing(self.path, resume=resume, overwrite=overwrite)  # again, now that it is locked
         here = environment() | {f"device {key}": value for key, value in device.items()}
         if is_run(self.path) and not overwrite:
             self.experiment = self._resumed(experiment, here)
@@ -93,7 +93,7 @@ class RunDir:
     def _acquire(self) -> IO[str]:
         if self.path.resolve() in _open:
             raise RunError(f"{self.path} is in use by this process already")
-        with _folder.told(f"cannot write to {self.path}"):
+        with _folder.reported(f"cannot write to {self.path}"):
             self.path.mkdir(parents=True, exist_ok=True)
             lock = lock_now(self.path / _folder.LOCK)
         if lock is None:

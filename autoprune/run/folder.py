@@ -1,8 +1,8 @@
-"""A run's folder on disk: what belongs there, what a killed process left, and an old run kept until the new one stands.
+"""A run's folder on disk: what belongs there, what a kill left, and an old run kept until the new one has begun.
 
 `--overwrite` may be refused (an impossible budget, a model that cannot be analysed), and then the old run must still be
 there. So it is moved into `.replaced/` first, and comes back when the new run is refused. Every step is a rename, and
-`recover` puts right whatever a kill left half-done: `experiment.yaml` is moved last, and tells how far it came.
+`recover` puts right whatever a kill left half-done: `experiment.yaml` is moved last, and shows how far it came.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ __all__ = [
     "recover",
     "refuse_existing",
     "remove_empty",
+    "reported",
     "restore",
     "set_aside",
     "sweep",
-    "told",
 ]
 
 SETTINGS = "experiment.yaml"
@@ -110,7 +110,7 @@ def recover(path: Path) -> None:
 
 
 def _clear_for_replaced(path: Path) -> None:
-    """Remove the new run. Its folder's name tells, after a kill, that what lies beside it is to go."""
+    """Remove the new run. Its folder's name shows, after a kill, that what lies beside it is to go."""
     (path / _REPLACED).rename(path / _RETURNING)
     _finish_clearing(path)
 
@@ -121,7 +121,7 @@ def _finish_clearing(path: Path) -> None:
 
 
 def drop_replaced(path: Path) -> None:
-    """The new run stands: remove the old one."""
+    """The new run has begun: remove the old one."""
     if (path / _REPLACED).is_dir():
         (path / _REPLACED).rename(path / _DROPPED)  # a half-removed one must not look like one to be put back
         shutil.rmtree(path / _DROPPED)
@@ -146,7 +146,7 @@ def _entries(path: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def told(what: str) -> Iterator[None]:
+def reported(what: str) -> Iterator[None]:
     """An error of the file system as one of ours."""
     try:
         yield

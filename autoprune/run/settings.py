@@ -108,7 +108,7 @@ class TargetSettings(Settings):
     )
     target_batch: int = _setting(1, "images in the batch that is timed", ge=1, le=65536)
     table: str | None = _setting(
-        None, "device table: its settled layers are not measured again, new ones are added; shared by models"
+        None, "device table: its measured layers are reused, new ones are added; shared by models"
     )
 
 
@@ -343,7 +343,7 @@ BLOCKS: tuple[type[Settings], ...] = (
 
 
 def _valid(read: Callable[[], Value]) -> Value:
-    """What a setting amounts to; an error of ours becomes a fault that is told among the others."""
+    """The value of a setting; an error of ours becomes a fault that is reported with the others."""
     try:
         return read()
     except InputError as error:

@@ -41,7 +41,7 @@ def parts_of(experiment: Experiment, flags: Flags, check: Callable[[Experiment],
     Args:
         experiment: The settings, of several agents or budgets perhaps.
         flags: How the runs' folders are treated.
-        check: Refuses, before anything is written, what can be told from the settings of one run alone.
+        check: Refuses, before anything is written, what is wrong in the settings of one run alone.
 
     Raises:
         RunError: If one of them exists and is neither resumed nor replaced, or is resumed under other settings, or the

@@ -28,7 +28,7 @@ class SearchSpace:
         decisions: What may change.
         frozen: Module name -> why it may not.
         model: The model's name and fingerprint, carried into every policy.
-        ties: Decision that stands for several groups -> {group: its units for one unit of the decision}. Policies
+        ties: Decision that covers several groups -> {group: its units for one unit of the decision}. Policies
             name the groups, so that they can be applied without knowing of ties.
     """
 
@@ -116,13 +116,13 @@ class SearchSpace:
             kept = {group: rest.pop(group, each * width) for group, each in groups.items()}
             shares = {units / groups[group] if _is_whole(units) else None for group, units in kept.items()}
             if len(shares) > 1 or None in shares:
-                told = shortened(", ".join(f"{group} {units}" for group, units in kept.items()), 200)
-                raise InputError(f"decisions that are tied keep one share of their units, not: {told}")
+                named = shortened(", ".join(f"{group} {units}" for group, units in kept.items()), 200)
+                raise InputError(f"decisions that are tied keep one share of their units, not: {named}")
             rest[name] = shares.pop()  # type: ignore[assignment]  # a fraction is refused with its options
         return rest
 
     def canonical(self, choices: Mapping[str, int]) -> dict[str, int]:
-        """The same network under its one name: what stands inside of dropped blocks is recorded as dense.
+        """The same network under its one name: decisions inside of dropped blocks are recorded as dense.
 
         Args:
             choices: Kept units of some or all decisions; blocks that are not named are kept.

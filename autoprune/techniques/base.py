@@ -79,7 +79,7 @@ class Offer:
     Attributes:
         decisions: In forward order.
         refused: Layer or decision -> why it stays as it is.
-        ties: Decision that stands for several -> {name: its units for one unit of the decision}.
+        ties: Decision that covers several -> {name: its units for one unit of the decision}.
     """
 
     decisions: tuple[Decision, ...]

@@ -1,4 +1,4 @@
-"""A training step that does not end is told of: a fault of native code stands still without a word."""
+"""A training step that does not end is reported: a fault of native code hangs without a message."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StepWatch:
     Args:
         what: What is trained, for people.
         say: Called with the sentence, from another thread.
-        least: Seconds that no step is told of.
+        least: Seconds below which no step is reported.
         times: Of the median step, likewise.
     """
 

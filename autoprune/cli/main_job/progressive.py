@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_WITHOUT = ("agent", "episodes", "warmup", "finalists", "accuracy_drop")  # nobody searches here
+_WITHOUT = ("agent", "episodes", "warmup", "finalists", "accuracy_drop")  # there is no agent
 
 
 def register(app: typer.Typer) -> None:

@@ -29,7 +29,7 @@ def whole_runs(experiment: Experiment, flags: Flags, check: Check, job: Job) -> 
     Args:
         experiment: The settings, of several agents or budgets perhaps.
         flags: How the runs' folders are treated.
-        check: Refuses, before anything is written, what can be told from the settings alone.
+        check: Refuses, before anything is written, what is wrong in the settings alone.
         job: What finishes a network.
     """
     with checked_parts(experiment, flags, check) as parts:

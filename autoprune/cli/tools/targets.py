@@ -53,7 +53,7 @@ def _list(console: Console) -> None:
 
     table = Table("target")
     for title in ("available", "runtime"):
-        table.add_column(title, overflow="fold")  # an address or a command that is cut helps nobody
+        table.add_column(title, overflow="fold")  # an address or a command that is cut is of no use
     for name in TARGETS:
         target = get_target(name)
         missing = target.available()

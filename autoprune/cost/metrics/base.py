@@ -88,7 +88,7 @@ class Timing:
         limit_ms: What the budget allows in that session; None if the budget is on something else.
         spread: Of `ms`, as a share.
         stable: Whether the protocol's stopping rule was met for both.
-        energy_mj: Measured energy of one call in millijoules; None where the device has no sensor, or nobody asked.
+        energy_mj: Measured energy of one call in millijoules; None where the device has no sensor, or none was read.
         energy_source: The sensor, or why there is none.
         dense_energy_mj: The dense network's, in the same session.
     """

@@ -15,7 +15,7 @@ __all__ = ["Kinds"]
 
 
 class Kinds:
-    """Tells the kind of each class of a walk.
+    """Finds the kind of each class of a walk.
 
     "heads" and "head_size" are what the operators of attention say. "embedding" is a width that a LayerNorm or
     RMSNorm is taken over, or that an ``nn.Embedding`` makes, in a network that has attention. "ffn" is the width

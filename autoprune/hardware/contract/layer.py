@@ -33,7 +33,7 @@ class Layer:
         dilation: Dilation in every spatial dimension.
         groups: Groups of a convolution; equal to `inputs` when depthwise.
         bias: Whether a bias is added; a folded BatchNorm is one.
-        variant: What else tells its kernel from the plain one: `2:4` for sparse weights, `int8`; else empty.
+        variant: What else distinguishes its kernel from the plain one: `2:4` for sparse weights, `int8`; else empty.
     """
 
     kind: str

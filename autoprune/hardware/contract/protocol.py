@@ -33,7 +33,7 @@ class Protocol:
         least_blocks: Blocks before the stopping rule is asked, at least 3.
         most_blocks: Blocks after which a candidate is given up and flagged unstable.
         agreement: The three smallest blocks must lie within this share of each other.
-        closing: Further blocks of every candidate once all have settled; who settled during a slow spell of the
+        closing: Further blocks of every candidate once all are stable; one that was stable during a slow spell of the
             machine is found out by them, and goes on.
         meter: Seconds for which each candidate is called, once it is timed, under the device's counter of energy, where
             there is one; 0 leaves that alone.

@@ -117,7 +117,7 @@ class Target(abc.ABC):
         return TARGETS.name_at(self.path()) or self.path()
 
     def options(self) -> dict[str, str]:
-        """Precision and memory format where they are not the default: what a class without options is never told."""
+        """Precision and memory format where they are not the default: a class without options is not given any."""
         chosen = {"precision": self.precision, "memory_format": self.memory_format}
         first = (self.precisions[0], self.memory_formats[0])
         return {name: value for (name, value), default in zip(chosen.items(), first, strict=True) if value != default}
@@ -223,7 +223,7 @@ def get_target(
         nearest = nearest_name(wanted.base, TARGETS)
         raise InputError(f"no target is named {wanted.base!r} (your own is package.module:Class); {nearest}")
     kind = load_class(wanted.base) if ":" in wanted.base else _checked(TARGETS.get(wanted.base), wanted.base)
-    # A class without options is not told of any: its `__init__` may take the threads only.
+    # A class without options is not given any: its `__init__` may take the threads only.
     asked = {
         "precision": (wanted.precision, kind.precisions),
         "memory_format": (wanted.memory_format, kind.memory_formats),

@@ -128,7 +128,7 @@ class NvmlDevice:
             raise OSError(f"{function}: {error}") from error
 
     def reason(self) -> str | None:
-        """Why the GPU is throttled now; None if it is not, or nobody can tell."""
+        """Why the GPU is throttled now; None if it is not, or if that is unknown."""
         if self.missing is not None:
             return None
         # The second is the name before driver 535.

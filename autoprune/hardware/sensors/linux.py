@@ -201,7 +201,7 @@ class LinuxThrottle:
         self._events = Probe("throttle_events", "", _throttle_ways(root), "none")
 
     def reason(self) -> str | None:
-        """Why the processor is throttled now; None if it is not, or nobody can tell."""
+        """Why the processor is throttled now; None if it is not, or if that is unknown."""
         return self._counted() or self._too_hot() or self._board()
 
     def _counted(self) -> str | None:

@@ -33,7 +33,7 @@ def _text(path: str) -> str:
 
 
 def cpu_model() -> str:
-    """The processor's name with what else tells it from others: a table of one must not serve another.
+    """The processor's name with what else distinguishes it: a table of one must not serve another.
 
     x86 has a name, with family and model where that says little; ARM has numbers for each kind of core, and a board's
     device tree its name; a Mac says it by `sysctl`.

@@ -61,7 +61,7 @@ class Sensors:
             return self._probes[name].read().value
 
     def throttled(self) -> str | None:
-        """Why the device is slowed down now; None if it is not, or if nobody can tell. Takes up to 0.2 s."""
+        """Why the device is slowed down now; None if it is not, or if that is unknown. Takes up to 0.2 s."""
         return self._throttle.reason()
 
 
@@ -79,7 +79,7 @@ class NoSensors(Sensors):
         return None, self._REASON
 
     def throttled(self) -> str | None:
-        """Nobody can tell."""
+        """Unknown."""
         return None
 
 
@@ -93,7 +93,7 @@ def read_signals(sensors: Sensors | None = None) -> dict[str, Reading]:
 
 
 def throttled(sensors: Sensors | None = None) -> str | None:
-    """Why the device is slowed down now (heat, power), in words; None if it is not or nobody can tell.
+    """Why the device is slowed down now (heat, power), in words; None if it is not or that is unknown.
 
     Args:
         sensors: Where to look; this machine's processor when None.

@@ -28,7 +28,7 @@ def check_fingerprint(table: Mapping[str, str], here: Mapping[str, str]) -> None
     """Refuse latencies that were taken elsewhere.
 
     Args:
-        table: The fingerprint that stands in the table.
+        table: The fingerprint stored in the table.
         here: The target's own.
 
     Raises:

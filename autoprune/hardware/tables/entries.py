@@ -90,8 +90,8 @@ def measure_layers(
     done = 0
     for batch in _batches(layers, target):
 
-        def within(settled: int, timed: int, before: int = done, size: int = len(batch)) -> None:
-            progress(before + size * settled // timed, len(layers))
+        def within(stable: int, timed: int, before: int = done, size: int = len(batch)) -> None:
+            progress(before + size * stable // timed, len(layers))
 
         plans = [(1,) if target.copies(layer) == 1 else (1, target.copies(layer)) for layer in batch]
         payloads = [_packed(target, layer, n) for layer, plan in zip(batch, plans, strict=True) for n in plan]

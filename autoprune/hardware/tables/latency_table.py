@@ -149,8 +149,8 @@ class LatencyTable(TableContent):
     def factors(self) -> dict[str, float]:
         """The correction: a factor for every class of layers, milliseconds a million weights fetched, and a `constant`.
 
-        Fitted on every network that was timed end to end. Those that the errors are told of are among them, but not
-        in the fit whose errors are told.
+        Fitted on every network that was timed end to end. Those on which errors are reported are among them, but not
+        in the fit whose errors are reported.
         """
         return self._fitted(*_ROLES)
 

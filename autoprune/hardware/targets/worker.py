@@ -69,7 +69,7 @@ def _serve(answers: IO[str]) -> None:
 
 
 class _Pulse:
-    """Tells the parent how far the work is, a few times a second at most."""
+    """Reports progress to the parent, a few times a second at most."""
 
     def __init__(self, answers: IO[str]) -> None:
         self._answers = answers

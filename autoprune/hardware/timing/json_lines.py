@@ -139,7 +139,7 @@ class JsonLinesProcess:
         moved = [time.monotonic()]
 
         def write() -> None:
-            with contextlib.suppress(OSError, ValueError):  # it ended: whoever waits for the answer is told why
+            with contextlib.suppress(OSError, ValueError):  # it ended: the reader of the answer reports why
                 for start in range(0, len(line), _CHUNK):
                     process.stdin.write(line[start : start + _CHUNK])  # type: ignore[union-attr]  # it is a pipe
                     process.stdin.flush()  # type: ignore[union-attr]
@@ -182,7 +182,7 @@ class JsonLinesProcess:
 
     def _ended(self) -> TargetError:
         """Why it ended, with the last thing that it said on standard error."""
-        self._answers.put(None)  # whoever asks again is told the same
+        self._answers.put(None)  # a second request gets the same answer
         try:
             code = self._running().wait(timeout=self._patience)
         except subprocess.TimeoutExpired:

@@ -47,7 +47,7 @@ def time_calls(
         calls: What to time; each is called without arguments.
         clock: The clock for one sample.
         protocol: Blocks, warm-up and stopping rule.
-        alive: Called with (settled candidates, all candidates) after every block.
+        alive: Called with (stable candidates, all candidates) after every block.
         energy: The device's running counter of energy in joules, where it has one; it is read once all have been timed,
             in a stretch of `protocol.meter` seconds for each.
 
@@ -72,7 +72,7 @@ def time_calls(
                 candidate.joules = _joules_a_call(candidate, clock, protocol, energy)
                 alive(len(candidates), len(candidates))
                 if candidate.joules is None:
-                    break  # a counter that fails or stands still is not waited for again
+                    break  # a counter that fails or does not move is not waited for again
     finally:
         if collecting:
             gc.enable()
@@ -85,7 +85,7 @@ def _settle(
     protocol: Protocol,
     alive: Callable[[int, int], None],
 ) -> None:
-    """Rounds of one block each, until every candidate has settled or been given up."""
+    """Rounds of one block each, until every candidate is stable or has been given up."""
     while pending := [c for c in candidates if not _done(c, protocol)]:
         for candidate in pending:
             _block(candidate, clock, protocol)
@@ -128,7 +128,8 @@ def _joules_a_call(
     """Energy of the calls between two ticks of the counter that are at least `protocol.meter` seconds apart.
 
     A processor's counter ticks a thousand times a second, a GPU's ten times: readings between ticks would be off by
-    up to one of them. In between nobody looks: NVML takes 2.5 ms for an answer, in which the GPU has nothing to do.
+    up to one of them. In between the counter is not read: NVML takes 2.5 ms for an answer, in which the GPU has
+    nothing to do.
 
     Returns:
         Joules; None if the counter failed, went back, or did not move for two seconds.

@@ -41,7 +41,7 @@ def measure(
         example: An input with the batch dimension that is timed, for all of them.
         target: Where.
         plan: How; a protocol alone is one pass. By default one of blocks of 0.12 s until three agree within 1.5 %.
-        progress: Called with (settled networks, all networks).
+        progress: Called with (stable networks, all networks).
 
     Returns:
         One measurement a network, in order. Among its conditions stand the target's fingerprint (`device`), the seconds

@@ -185,7 +185,7 @@ def check(
                     results[name] += target.time([payloads[name]], protocol)
                 except TargetError as error:
                     failed[name] = error
-        told = sensors.throttled()
+        throttled = sensors.throttled()
     telemetry = recorder.result()
     judged = {name: failed.get(name) or judge(name, each) for name, each in results.items()}
-    return judged, telemetry, what_disturbs(telemetry, told)
+    return judged, telemetry, what_disturbs(telemetry, throttled)

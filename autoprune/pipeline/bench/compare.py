@@ -97,7 +97,7 @@ def bench(
 
 
 def chosen_targets(names: Sequence[str], threads: int) -> list[Target]:
-    """Targets by name, each once; `all` stands for every known one.
+    """Targets by name, each once; `all` means every known one.
 
     Raises:
         InputError: If there is no name, or one is unknown.

@@ -159,7 +159,7 @@ def _run(trainer: Trainer, checkpoint: Path, bar: Bar, watch: StepWatch) -> None
         figures["loss"] = f"{result.loss:.3f}"
         bar.update(result.epoch, **figures)
         if time.monotonic() - saved > _SAVE_EVERY:
-            content = io.BytesIO()  # torch's own writer tells of a full disk by a RuntimeError
+            content = io.BytesIO()  # torch's own writer reports a full disk as a RuntimeError
             torch.save(trainer.state_dict(), content)
             with replacing(checkpoint) as temporary:
                 temporary.write_bytes(content.getbuffer())

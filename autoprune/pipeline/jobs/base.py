@@ -1,4 +1,4 @@
-"""The contract of a job: what stands behind a command that works in a run's folder."""
+"""The contract of a job: the work behind a command that uses a run's folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Job(ABC):
     """One kind of work on a network. A job holds no state: everything that it decides is in the run.
 
     Life cycle. A command makes an `Experiment` of its settings (only those named in `settings` are offered) and calls
-    `check` before anything is written: what can be told from the settings alone is refused there. Then the run's
+    `check` before anything is written: what is wrong in the settings alone is refused there. Then the run's
     folder is opened and locked (`lifecycle.opened_run`), the task is loaded, and `run` is called once.
 
     `run` goes on where the run stopped. What takes time or decides something is asked through `RunDir.once`, or kept
@@ -39,7 +39,7 @@ class Job(ABC):
 
     @abstractmethod
     def check(self, experiment: Experiment) -> None:
-        """Refuse, before anything is written, what can be told from the settings alone.
+        """Refuse, before anything is written, what is wrong in the settings alone.
 
         Raises:
             InputError: If a setting cannot be what is meant.

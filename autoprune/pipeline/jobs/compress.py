@@ -135,7 +135,7 @@ def _finalists(found: Search, rejected: list[str], reporter: Reporter) -> tuple[
         finalists = within_budget(problem, found.records, found.score, reporter, without=rejected)
         uniform = uniform_within(problem, rejected)
         if uniform is not None and all(uniform != c.choices for c in finalists):
-            finalists.append(Candidate(uniform, found.score(uniform), None))  # nobody may end below it
+            finalists.append(Candidate(uniform, found.score(uniform), None))  # no search may end below it
             finalists.sort(key=lambda candidate: -candidate.score)  # without fine-tuning the first one wins
     reporter.say(f"{len(finalists)} finalists meet the budget on {problem.target.name}")
     return finalists, uniform

@@ -1,4 +1,4 @@
-"""What stands around a job: settings that are refused, the run's folder, what a finished run gives back."""
+"""The frame of every job: settings that are refused, the run's folder, the result of a finished run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 
 
 def check_settings(experiment: Experiment) -> None:
-    """Refuse, before anything is written, what can be told from the settings alone.
+    """Refuse, before anything is written, what is wrong in the settings alone.
 
     Raises:
         InputError: If the agent, the criterion, a technique, the budget or the target cannot be what is meant.

@@ -15,4 +15,4 @@ OF_SEARCH = tuple(name for name in Experiment.model_fields if option_group(name)
 _OF_AGENTS = ("agent", "episodes", "warmup", "finalists", "accuracy_drop")
 
 OF_PROGRESSIVE = tuple(name for name in Experiment.model_fields if name not in _OF_AGENTS)
-"""Settings of progressive pruning, in which nobody searches."""
+"""Settings of progressive pruning, which has no agent."""

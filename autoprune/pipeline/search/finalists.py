@@ -90,7 +90,7 @@ def _is_baseline(problem: Problem) -> bool:
 
 
 def project_all(problem: Problem, policies: Sequence[dict[str, int]]) -> list[dict[str, int]]:
-    """Policies moved behind the wall of the limit, each once; in a run of a baseline, the uniform one there."""
+    """Policies narrowed until they fit the limit, each once; in a run of a baseline, the uniform one there."""
     if _is_baseline(problem):
         return [uniform_choices(problem)]
     return list({policy_key(c): c for c in (project(problem, c) for c in policies)}.values())

@@ -1,4 +1,4 @@
-"""Policies timed on the target; every session stands in the run before anything is decided on it."""
+"""Policies timed on the target; every session is stored in the run before anything is decided on it."""
 
 from __future__ import annotations
 

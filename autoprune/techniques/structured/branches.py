@@ -73,7 +73,7 @@ def _places(analysis: Analysis) -> dict[str, int]:
 def _merged(
     widths: Sequence[Decision], blocks: Sequence[Decision], begins: dict[str, int], places: dict[str, int]
 ) -> list[Decision]:
-    """Both in forward order; a block stands before the first width that lies within it."""
+    """Both in forward order; a block comes before the first width that lies within it."""
     decisions: list[Decision] = []
     waiting = list(blocks)
     for width in widths:

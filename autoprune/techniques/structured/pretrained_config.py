@@ -114,9 +114,9 @@ def _shares(value: int, sizes: Mapping[int, list[int]]) -> tuple[int, ...]:
 class _Search:
     """Which values the fields need, so that the stock class makes the model.
 
-    Shapes have to agree. Where they do not tell (a number of heads), the modules' own numbers do, some of which nobody
-    reads and nothing has updated; then following is better than not. A field that changes nothing (a token's number)
-    stays as it is.
+    Shapes have to agree. Where they do not determine a value (a number of heads), the modules' own numbers do, some of
+    which nothing reads and nothing has updated; then following is better than not. A field that changes
+    nothing (a token's number) stays as it is.
 
     Args:
         model: The cut network.

@@ -25,7 +25,7 @@ Provider = tuple[str, dict[str, Any]]
 class OnnxRuntimeCudaTarget(OnnxRuntimeTarget):
     """ONNX Runtime's CUDA provider; input and output stay on the GPU, and a call ends when the GPU is done.
 
-    The runtime works on a stream of its own, where nobody else can place events, so the wall clock is read. In float32
+    The runtime works on its own stream, on which no events can be placed, so the wall clock is read. In float32
     TensorFloat-32 is off.
     """
 

@@ -54,7 +54,7 @@ class Watch:
     """Waits while the device throttles, and records its sensors around a measurement.
 
     Args:
-        reporter: Is told of a wait.
+        reporter: Shows that it waits.
         sensors: Of the device that is measured.
     """
 
@@ -72,8 +72,8 @@ class Watch:
             time.sleep(_INTERVAL)
             now = self.sensors.throttled()
         waited = time.monotonic() - start
-        told = "it has recovered" if now is None else "it still throttles, and is measured all the same"
-        self.reporter.say(f"waited {waited:.0f} s: {told}")
+        outcome = "it has recovered" if now is None else "it still throttles, and is measured all the same"
+        self.reporter.say(f"waited {waited:.0f} s: {outcome}")
         return Pause(reason, round(waited, 3), now is None)
 
     def recorder(self) -> Recorder:
@@ -108,4 +108,4 @@ def bytes_moved(problem: Problem, choices: Mapping[str, int]) -> float:
     number = problem.energy.coefficients.number
     each = Coefficients(macs=0, weight_bytes=1, input_bytes=1, output_bytes=1, number=number)
     cost = energy_cost(problem.analysis, problem.space, each, batch=problem.task.target_batch)
-    return cost.cost(choices) * 1e9  # picojoules, told in millijoules
+    return cost.cost(choices) * 1e9  # picojoules, given in millijoules

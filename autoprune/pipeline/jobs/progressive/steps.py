@@ -38,7 +38,7 @@ _EPOCHS_APART = 50_000  # steps learn from other orders of the images than the f
 
 
 class ProgressiveSearch:
-    """A network on its way to the budget; everything that is decided stands in the run before the next step starts.
+    """A network on its way to the budget; every decision is stored in the run before the next step starts.
 
     Costs are shares of the limit: a share of the dense latency is always one of the dense network as timed in the same
     session.
@@ -66,7 +66,7 @@ class ProgressiveSearch:
 
     @property
     def at(self) -> PrunedState:
-        """Where the walk stands; read back from the run if this process has not walked there."""
+        """The current network; read back from the run if this process has not made it."""
         if self._at is None:
             self._at = self._standing_at(self.rows[self.taken - 1])
         return self._at
@@ -242,7 +242,7 @@ class ProgressiveSearch:
             save_weights(after.network.state_dict(), path)
         return PrunedState.of_network(self.problem, after.choices, after.kept, after.network)
 
-    # What stands in the run.
+    # What is stored in the run.
 
     def _figures(self, choices: Mapping[str, int], timing: Timing, predicted: float) -> dict[str, Any]:
         """What a network costs, as predicted before and as measured."""
