@@ -8,7 +8,9 @@ import pytest
 import torch
 
 import autoprune
-from autoprune.cost.metrics import METRICS
+from autoprune.cost.metrics import METRICS, metric_of
+from autoprune.cost.metrics.params import Params
+from autoprune.testing.metric import check_metric
 
 HERE = Path(__file__).parent
 TINY = ["--model", "tiny_job:network", "--data", "tiny_job:loaders", "--target", "tiny_job:Formula"]
@@ -88,3 +90,29 @@ def test_what_cannot_be_meant_is_refused(installed, capsys):
     assert run("compress", *TINY, "--budget", "weight-bytes=50%", "--flops", "50%", "--run", "no") == 2
     assert "one budget at a time" in capsys.readouterr().err
     assert not (installed / "runs").exists()
+
+
+@pytest.mark.parametrize("kind", list(METRICS))
+def test_our_own_kinds_conform(kind, net, example):
+    check_metric(metric_of(kind), net, example)
+
+
+def test_the_example_conforms(installed, net, example):
+    check_metric(metric_of("weight-bytes"), net, example)
+
+
+class OffByOne(Params):
+    kind = "off-by-one"
+
+    def price(self, context, *, budgeted):
+        cost = super().price(context, budgeted=budgeted)
+        cost.kind = self.kind
+        return cost
+
+    def count(self, network, example, cost, batch):
+        return super().count(network, example, cost, batch) + 1
+
+
+def test_a_kind_that_counts_something_else_than_it_prices_is_named(net, example):
+    with pytest.raises(AssertionError, match="off-by-one: a policy is priced at"):
+        check_metric(OffByOne(), net, example)

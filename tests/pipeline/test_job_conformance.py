@@ -1,0 +1,61 @@
+"""Every job that ships keeps the contract of a job; one that does not is named."""
+
+import pytest
+
+from autoprune.pipeline.jobs.compress import CompressJob
+from autoprune.pipeline.jobs.registry import JOBS, job_named
+from autoprune.pipeline.task import load_task
+from autoprune.run.experiment import Experiment
+from autoprune.testing.job import check_job
+
+SETTINGS = {
+    "model": "tiny_job:network",
+    "data": "tiny_job:loaders",
+    "target": "tiny_job:Formula",
+    "flops": "60%",
+    "agent": "random",
+    "episodes": 3,
+    "finalists": 2,
+    "train_epochs": 1,
+    "finetune_epochs": 1,
+    "train_threads": 1,
+}
+OTHER = {
+    "progressive": {"agent": "progressive", "step": "30%", "step_epochs": 1},
+    "accuracy-drop": {"flops": None, "accuracy_drop": 60.0, "episodes": 5},
+}
+
+
+@pytest.fixture
+def experiment(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "resume")
+    monkeypatch.chdir(tmp_path)
+
+    def made(name):
+        settings = {**SETTINGS, **OTHER.get(name, {})}
+        return Experiment.build({key: value for key, value in settings.items() if value is not None} | {"run": "r"})
+
+    return made
+
+
+@pytest.mark.parametrize("name", [name for name in JOBS if name != "search"])  # it leaves a policy, and no report
+def test_our_own_jobs_conform(name, experiment):
+    wanted = experiment(name)
+    check_job(job_named(name), wanted, lambda: load_task(wanted))
+
+
+class Forgetful(CompressJob):
+    name = "forgetful"
+
+    def run(self, task, run, reporter):
+        result = super().run(task, run, reporter)
+        run.file("policy.json").write_text(run.file("policy.json").read_text().replace('"seed": 0', '"seed": 1'))
+        return result
+
+
+def test_a_job_that_stores_something_else_than_it_gives_back_is_named(experiment):
+    wanted = experiment("compress")
+    with pytest.raises(AssertionError, match=r"forgetful: policy\\.json is not the result's policy"):
+        check_job(Forgetful(), wanted, lambda: load_task(wanted))
