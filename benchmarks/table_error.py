@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from autoprune.cost.fitting import errors_of
+from autoprune.cost.least_squares import errors_of
 from autoprune.graph import Analysis, analyse, cut
 from autoprune.hardware import LatencyTable, ProfileSettings, Protocol, Target, check_fingerprint, get_target, profile
 from autoprune.hardware.tables.estimation import by_tiles

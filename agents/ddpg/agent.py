@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import gymnasium
 
 from autoprune.agents.base import Agent
-from autoprune.agents.ddpg.amc import AMC, AMCSettings
+from autoprune.agents.ddpg.amc import AMC
+from autoprune.agents.ddpg.settings import AMCSettings
 from autoprune.agents.state import AgentState
 from autoprune.errors import RunError
 

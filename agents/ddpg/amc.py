@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 from stable_baselines3 import DDPG
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.noise import ActionNoise
@@ -17,76 +15,13 @@ from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch.nn import functional
 
+from autoprune.agents.ddpg.noise import truncated_normal
 from autoprune.agents.ddpg.replay import EpisodeReplay
+from autoprune.agents.ddpg.settings import AMCSettings
 from autoprune.envs import PruningEnv, action_for
-from autoprune.errors import InputError
 from autoprune.foundations.seeding import seeded
 
-__all__ = ["AMC", "AMCSettings", "truncated_normal"]
-
-_FINAL_SIGMA = 0.02  # below this, noise no longer moves a rounded width
-_DECAY_SHARE = 0.75  # of the learning episodes, after which the noise is there
-
-
-@dataclass(frozen=True)
-class AMCSettings:
-    """AMC's hyper-parameters; where the paper and its code differ, the code's.
-
-    Attributes:
-        hidden: Units of the actor's and the critic's hidden layers.
-        actor_lr: Adam's step size for the actor.
-        critic_lr: Adam's step size for the critic.
-        tau: Share of the online networks that goes into the targets at each update, in (0, 1].
-        discount: 1: the reward comes at the end, and every transition carries it.
-        batch_size: Transitions an update.
-        replay_episodes: Episodes that the replay holds.
-        sigma: Noise at the end of the warm-up, in shares of units kept.
-        decay: Factor on the noise after each episode; None: so that it has come down to 0.02 after three quarters of
-            the learning episodes (the paper's 0.95 is there after 63 episodes, however many there are).
-        slack: Share of the budget that the agent's own actions may leave unspent; 1 leaves them to the action mask
-            alone.
-        baseline_rate: Weight of the newest reward in the moving average that is subtracted.
-    """
-
-    hidden: tuple[int, ...] = (300, 300)
-    actor_lr: float = 1e-4
-    critic_lr: float = 1e-3
-    tau: float = 0.01
-    discount: float = 1.0
-    batch_size: int = 64
-    replay_episodes: int = 100
-    sigma: float = 0.5
-    decay: float | None = None
-    slack: float = 0.05
-    baseline_rate: float = 0.05
-
-    def __post_init__(self) -> None:
-        rates = (self.actor_lr, self.critic_lr, self.tau, self.discount, self.baseline_rate, self.sigma)
-        counts = (self.batch_size, self.replay_episodes, *self.hidden)
-        if min(rates) <= 0 or min(counts) < 1 or max(self.tau, self.discount, self.baseline_rate) > 1:
-            raise InputError(f"rates must be positive, tau, discount and baseline_rate at most 1: {self}")
-        if not 0 <= self.slack <= 1 or (self.decay is not None and not 0 < self.decay <= 1):
-            raise InputError(f"slack must be in [0, 1] and decay in (0, 1]: {self}")
-
-    def noise(self, learning: int, learning_episodes: int) -> float:
-        """Sigma in the learning episode number `learning` of `learning_episodes`, in shares of units kept."""
-        decay = self.decay
-        if decay is None:
-            span = max(1.0, _DECAY_SHARE * learning_episodes)
-            decay = min(1.0, (_FINAL_SIGMA / self.sigma) ** (1.0 / span))
-        return float(self.sigma * decay**learning)
-
-
-def truncated_normal(mean: float, sigma: float, rng: np.random.Generator) -> float:
-    """One draw from a normal distribution restricted to [0, 1], by inversion.
-
-    Args:
-        mean: Of the normal before it is cut, in [0, 1].
-        sigma: Its standard deviation, above 0.
-        rng: Where the randomness comes from.
-    """
-    low, high = ndtr((0.0 - mean) / sigma), ndtr((1.0 - mean) / sigma)
-    return float(np.clip(mean + sigma * ndtri(rng.uniform(low, high)), 0.0, 1.0))
+__all__ = ["AMC"]
 
 
 class AMC(DDPG):

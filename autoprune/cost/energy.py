@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from autoprune.cost._products import ProductPrice, product_price
 from autoprune.cost.additive import AdditiveCost
-from autoprune.cost.fitting import fit_factors
+from autoprune.cost.least_squares import fit_factors
 from autoprune.cost.macs import mac_dimensions
 from autoprune.cost.terms import CostEntry
 from autoprune.errors import AutopruneError, InputError

@@ -5,7 +5,7 @@ from autoprune.graph.analysis import Analysis, Extent, Group, Member, Op, Shape
 from autoprune.graph.block import Block
 from autoprune.graph.fingerprint import fingerprint, first_difference
 from autoprune.graph.surgery.cut import cut, index_map, zero
-from autoprune.graph.surgery.selector import Selector
+from autoprune.graph.surgery.weight_sharing import Selector
 from autoprune.graph.tied import tied
 from autoprune.graph.trace.example import tensors_of
 

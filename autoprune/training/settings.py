@@ -1,4 +1,4 @@
-"""How a network is trained: the settings, and the learning rate they give at each step."""
+"""How a network is trained: the settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from autoprune.errors import InputError
 
-__all__ = ["TrainSettings", "learning_rate"]
+__all__ = ["TrainSettings"]
 
 _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "epochs": ("a whole number from 0", lambda value: value >= 0 and value == int(value)),
@@ -65,17 +65,3 @@ class TrainSettings:
         ]
         if wrong:
             raise InputError("training settings: " + "; ".join(wrong))
-
-
-def learning_rate(settings: TrainSettings, step: int, steps_per_epoch: int) -> float:
-    """The rate of optimiser step `step` (from 0): a line up to the peak, then half a cosine down to 0.
-
-    During the w warm-up steps it is lr * (step + 1) / (w + 1); then, with p = (step - w) / (all - w), it is
-    lr * (1 + cos(pi * p)) / 2 (Loshchilov and Hutter, ICLR 2017, equation 5, without restarts).
-    """
-    total = settings.epochs * steps_per_epoch
-    # Very short trainings (a few epochs of fine-tuning) keep most of their steps for the descent.
-    warmup = round(min(settings.warmup_epochs, settings.epochs / 3) * steps_per_epoch)
-    if step < warmup:
-        return settings.lr * (step + 1) / (warmup + 1)
-    return settings.lr * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup))) / 2

@@ -18,7 +18,8 @@ from autoprune.models.outputs import in_float32, inputs_of, moved, output_of
 from autoprune.models.precision import autocast, device_of
 from autoprune.training.constraint import TrainingConstraint
 from autoprune.training.losses import Loss, cross_entropy, distillation
-from autoprune.training.settings import TrainSettings, learning_rate
+from autoprune.training.schedule import learning_rate
+from autoprune.training.settings import TrainSettings
 
 __all__ = ["EpochResult", "Trainer", "count_batches", "train"]
 

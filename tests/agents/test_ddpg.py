@@ -7,7 +7,8 @@ from scipy import stats
 
 from autoprune.agents import AgentState, run_search
 from autoprune.agents.ddpg.agent import DDPGAgent
-from autoprune.agents.ddpg.amc import AMCSettings, truncated_normal
+from autoprune.agents.ddpg.noise import truncated_normal
+from autoprune.agents.ddpg.settings import AMCSettings
 from autoprune.envs import action_for, toy
 from autoprune.errors import InputError, RunError
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from made_up import CONSTANT, GAIN, MadeUpTarget, WholeNetworksOnly, stairs
 
-from autoprune.cost.fitting import fit_factors
+from autoprune.cost.least_squares import fit_factors
 from autoprune.errors import InputError, TargetError
 from autoprune.graph import analyse, cut
 from autoprune.hardware import (

@@ -57,5 +57,5 @@ class Forgetful(CompressJob):
 
 def test_a_job_that_stores_something_else_than_it_gives_back_is_named(experiment):
     wanted = experiment("compress")
-    with pytest.raises(AssertionError, match=r"forgetful: policy\\.json is not the result's policy"):
+    with pytest.raises(AssertionError, match=r"forgetful: policy\.json is not the result's policy"):
         check_job(Forgetful(), wanted, lambda: load_task(wanted))

@@ -17,10 +17,10 @@ from torch import nn
 
 from autoprune.graph.analysis import Analysis, Index
 from autoprune.graph.coupling.norms import NormLine
-from autoprune.graph.proof.experiment import SEED, call, prepared
+from autoprune.graph.proof.network_copy import SEED, call, prepared
 from autoprune.graph.proof.reference import Reference
-from autoprune.graph.surgery.selector import Selector
 from autoprune.graph.surgery.slicer import Slicer
+from autoprune.graph.surgery.weight_sharing import Selector
 from autoprune.graph.trace.example import Example, tensors_of
 from autoprune.graph.trace.export import Trace
 from autoprune.graph.trace.quiet import quiet

@@ -17,7 +17,7 @@ from typing import Any
 
 from autoprune.errors import InputError
 from autoprune.hardware.sensors.gpu import NvmlDevice, find_nvml
-from autoprune.hardware.sensors.linux import LinuxThrottle, linux_probes
+from autoprune.hardware.sensors.linux_sysfs import LinuxThrottle, linux_probes
 from autoprune.hardware.sensors.reading import Probe, Reading
 
 __all__ = ["NoSensors", "Reading", "Recorder", "Sensors", "Telemetry", "bandwidth_from", "read_signals", "throttled"]

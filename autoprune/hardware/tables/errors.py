@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from autoprune.cost.fitting import Errors
+from autoprune.cost.least_squares import Errors
 
 __all__ = ["PredictionErrors"]
 

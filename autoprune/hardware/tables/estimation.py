@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from autoprune.cost.fitting import fit_macs
+from autoprune.cost.least_squares import fit_macs
 from autoprune.errors import InputError
 from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.tables.content import TableContent

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.cost.additive import AdditiveCost, Step
-from autoprune.cost.fitting import Errors, errors_of, fit_factors, fit_macs
+from autoprune.cost.least_squares import Errors, errors_of, fit_factors, fit_macs
 from autoprune.errors import InputError
 from autoprune.hardware.contract.protocol import Measurement
 from autoprune.hardware.contract.target import Target

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.cost.fitting import errors_of, fit_factors, fit_macs
+from autoprune.cost.least_squares import errors_of, fit_factors, fit_macs
 from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.tables.correction import GROUPS, loads_of
 
