@@ -15,7 +15,7 @@ demo: $(VENV)/.demo
 	    --agent ddpg --episodes 100 --onnx --run $(RUN) --overwrite
 
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile --durations=15
 
 slow: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or gpu"

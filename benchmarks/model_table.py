@@ -2,9 +2,9 @@
 
     python benchmarks/model_table.py            # writes docs/models.md; --only ViT prints one row
 
-The networks are those of tests/graph/whole_models.py: the architectures of ``transformers`` by configuration, with
-random weights, few layers and small widths. A network that takes longer than 30 s, or that ``analyse`` refuses, gets
-a row that says so.
+The networks are those of tests/support/nets/whole_models.py: the architectures of ``transformers`` by configuration,
+with random weights, few layers and small widths. A network that takes longer than 30 s, or that ``analyse``
+refuses, gets a row that says so.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ KINDS = ("channels", "heads", "head_size", "ffn", "embedding")
 HEAD = f"""# Whole networks
 
 What `autoprune inspect` finds in architectures of `transformers`, built by configuration with random weights, few
-layers and small widths (the builders are in `tests/graph/whole_models.py`). `python benchmarks/model_table.py` makes
-this page.
+layers and small widths (the builders are in `tests/support/nets/whole_models.py`).
+`python benchmarks/model_table.py` makes this page.
 
 - {", ".join(f"`{kind}`" for kind in KINDS)}: decisions of that kind. Widths that must agree are one
   decision: all heads of T5 that share a position bias, the whole residual stream of a transformer (`embedding`).
@@ -80,8 +80,8 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    sys.path.insert(0, str(ROOT / "tests" / "graph"))
-    from whole_models import MODELS, lite0
+    sys.path.insert(0, str(ROOT))
+    from tests.support.nets.whole_models import MODELS, lite0
 
     rows = []
     for name, entry in MODELS.items():

@@ -1,15 +1,12 @@
 """A folder as a user works in, with a model, loaders and a target of its own; the command line in this process."""
 
 import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-JOB = Path(__file__).parents[1] / "resume" / "tiny_job.py"
-TINY = ["--model", "tiny_job:network", "--data", "tiny_job:loaders", "--target", "tiny_job:Formula"]
-FAST = ["--train-epochs", "2", "--finetune-epochs", "2", "--finalists", "2", "--episodes", "6", "--agent", "random"]
+from tests.support.command_line import FAST, TINY
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +20,6 @@ def one_thread():
 @pytest.fixture
 def folder(tmp_path, monkeypatch, one_thread):
     """The working folder; whatever else appears in it was left there by a command."""
-    monkeypatch.syspath_prepend(JOB.parent)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -52,10 +48,9 @@ def finished(tmp_path_factory, one_thread):
 
     base = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(JOB.parent)
         patch.chdir(base)
         assert run(["compress", *TINY, *FAST, "--flops", "50%", "--run", "done"]) == 0
-    assert "tiny_job" in sys.modules
+    assert "tests.support.tiny_job" in sys.modules
     return base
 
 
@@ -64,8 +59,3 @@ def done(finished, folder):
     """A copy of the finished run in the working folder."""
     shutil.copytree(finished / "runs", folder / "runs")
     return folder / "runs" / "done"
-
-
-def tree(path):
-    """Every file under a folder with its bytes: what must be as it was."""
-    return {str(p.relative_to(path)): p.read_bytes() if p.is_file() else None for p in sorted(Path(path).rglob("*"))}

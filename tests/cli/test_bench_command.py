@@ -4,17 +4,24 @@ import json
 import time
 
 import pytest
-from conftest import JOB, tree
-from test_stopping import started, stopped
 
 from autoprune.errors import InputError
+from tests.support.command_line import JOB, tree
+from tests.support.processes import started, stopped
 
-FORMULA = ["--targets", "tiny_job:Formula"]
+FORMULA = ["--targets", "tests.support.tiny_job:Formula"]
 
 
 def test_a_finished_run_gets_its_comparison(autoprune, done):
     before = tree(done)
-    outcome = autoprune("bench", "runs/done", "--targets", "tiny_job:Formula,tiny_job:Absent", "--repetitions", 3)
+    outcome = autoprune(
+        "bench",
+        "runs/done",
+        "--targets",
+        "tests.support.tiny_job:Formula,tests.support.tiny_job:Absent",
+        "--repetitions",
+        3,
+    )
     assert outcome.code == 0, outcome.err
     after = tree(done)
     assert set(after) - set(before) == {"bench.html", "bench.json", "bench.png"}
@@ -23,28 +30,45 @@ def test_a_finished_run_gets_its_comparison(autoprune, done):
     for name, of in (("dense", "dense"), ("pruned", "finetuned")):
         assert content["networks"][name]["accuracy"] == report[of]["accuracy"]
         assert content["networks"][name]["flops"] == report[of]["flops"]
-        assert content["targets"]["tiny_job:Formula"][name]["latency_ms"] == report[of]["latency_ms"]
-    assert "tiny_job:Absent: no board is plugged in" in outcome.out
+        assert content["targets"]["tests.support.tiny_job:Formula"][name]["latency_ms"] == report[of]["latency_ms"]
+    assert "tests.support.tiny_job:Absent: no board is plugged in" in outcome.out
     again = autoprune("bench", "runs/done", *FORMULA, "--json", "--no-accuracy", "--out", "elsewhere")
     assert json.loads(again.out)["networks"]["dense"]["accuracy"] is None
     assert tree(done) == after
 
 
 def test_a_model_pruned_by_a_share_or_by_a_policy(autoprune, folder):
-    by_share = autoprune("bench", "tiny_job:network", "--keep", 0.5, "--shape", "1,8,8", *FORMULA, "--json")
+    by_share = autoprune(
+        "bench", "tests.support.tiny_job:network", "--keep", 0.5, "--shape", "1,8,8", *FORMULA, "--json"
+    )
     assert by_share.code == 0, by_share.err
     content = json.loads(by_share.out)
     assert content["subject"]["keep"] == 0.5
     assert content["networks"]["pruned"]["params"] < content["networks"]["dense"]["params"] / 2
     assert list(folder.iterdir()) == []
-    dense = autoprune("bench", "tiny_job:network", "--data", "tiny_job:loaders", *FORMULA, "--target-batch", 4)
+    dense = autoprune(
+        "bench",
+        "tests.support.tiny_job:network",
+        "--data",
+        "tests.support.tiny_job:loaders",
+        *FORMULA,
+        "--target-batch",
+        4,
+    )
     assert dense.code == 0, dense.err
     assert "accuracy was not measured: the network came without weights" in dense.out
 
 
 def test_a_runs_policy_on_a_model_with_the_runs_weights(autoprune, done):
-    options = ["--policy", done / "policy.json", "--weights", done / "dense.safetensors", "--data", "tiny_job:loaders"]
-    outcome = autoprune("bench", "tiny_job:network", *options, *FORMULA, "--json")
+    options = [
+        "--policy",
+        done / "policy.json",
+        "--weights",
+        done / "dense.safetensors",
+        "--data",
+        "tests.support.tiny_job:loaders",
+    ]
+    outcome = autoprune("bench", "tests.support.tiny_job:network", *options, *FORMULA, "--json")
     assert outcome.code == 0, outcome.err
     content, report = json.loads(outcome.out), json.loads((done / "report.json").read_text())
     assert content["networks"]["pruned"]["accuracy"] == report["pruned"]["accuracy"]
@@ -58,13 +82,21 @@ def test_a_runs_policy_on_a_model_with_the_runs_weights(autoprune, done):
         (["resnet21", *FORMULA], 2, "'resnet21' is neither a run's folder nor a model"),
         (["done", *FORMULA], 2, "did you mean runs/done?"),
         (["runs/done", "--targets", "onnxruntme"], 2, "no target is named 'onnxruntme'"),
-        (["runs/done", "--targets", "tiny_job:Absent"], 4, "tiny_job:Absent: no board is plugged in"),
+        (
+            ["runs/done", "--targets", "tests.support.tiny_job:Absent"],
+            4,
+            "tests.support.tiny_job:Absent: no board is plugged in",
+        ),
         (["runs/done", *FORMULA, "--keep", "0.5"], 2, "--keep is for a model"),
         (["resnet20", *FORMULA, "--granularity", "8"], 2, "--granularity goes with --keep"),
-        (["tiny_job:network", *FORMULA, "--shape", "x"], 2, "write the sizes of one input"),
-        (["tiny_job:network", *FORMULA, "--shape", "1,8,8", "--keep", "1.5"], 2, "must lie in (0, 1], not 1.5"),
-        (["tiny_job:network", *FORMULA, "--keep", "0.5", "--policy", "p.json"], 2, "give one of them"),
-        (["tiny_job:network", *FORMULA, "--policy", "p.json"], 2, "there is no policy at p.json"),
+        (["tests.support.tiny_job:network", *FORMULA, "--shape", "x"], 2, "write the sizes of one input"),
+        (
+            ["tests.support.tiny_job:network", *FORMULA, "--shape", "1,8,8", "--keep", "1.5"],
+            2,
+            "must lie in (0, 1], not 1.5",
+        ),
+        (["tests.support.tiny_job:network", *FORMULA, "--keep", "0.5", "--policy", "p.json"], 2, "give one of them"),
+        (["tests.support.tiny_job:network", *FORMULA, "--policy", "p.json"], 2, "there is no policy at p.json"),
         (["runs/done", *FORMULA, "--out", "runs/done/report.json"], 2, "is a file; name a folder"),
     ],
 )
@@ -123,7 +155,16 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
 
 def test_onnxruntime_through_the_command(autoprune):
     pytest.importorskip("onnxruntime")
-    arguments = ["tiny_job:network", "--shape", "1,8,8", "--targets", "onnxruntime", "--repetitions", 1, "--json"]
+    arguments = [
+        "tests.support.tiny_job:network",
+        "--shape",
+        "1,8,8",
+        "--targets",
+        "onnxruntime",
+        "--repetitions",
+        1,
+        "--json",
+    ]
     outcome = autoprune("bench", *arguments)
     assert outcome.code == 0, outcome.err
     assert json.loads(outcome.out)["targets"]["onnxruntime"]["dense"]["latency_ms"] > 0
@@ -157,6 +198,6 @@ def test_figures_that_cannot_be_written_are_shown(autoprune, folder, monkeypatch
 
     monkeypatch.setattr("autoprune.reports.html.bench_page.write_bench", full)
     options = ["--keep", 0.5, "--shape", "1,8,8", *FORMULA, "--json"]
-    outcome = autoprune("bench", "tiny_job:network", *options, "--out", "figures")
+    outcome = autoprune("bench", "tests.support.tiny_job:network", *options, "--out", "figures")
     assert (outcome.code, outcome.lines) == (2, 1) and "No space left" in outcome.error
     assert json.loads(outcome.out)["networks"]["pruned"]["params"] > 0

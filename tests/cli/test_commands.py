@@ -9,10 +9,10 @@ import time
 import pytest
 import torch
 import yaml
-from conftest import FAST, TINY, tree
 
 from autoprune.cli import commands
 from autoprune.models import read_weights
+from tests.support.command_line import FAST, TINY, tree
 
 COMMANDS = [
     "compress",
@@ -55,9 +55,13 @@ def test_help_answers_in_a_second_of_processor_time_and_shows_defaults():
 
 
 def test_inspect_tells_programs_what_it_tells_people(autoprune):
-    rows = json.loads(autoprune("inspect", "--model", "tiny_job:network", "--shape", "1,8,8", "--json").out)
+    rows = json.loads(
+        autoprune("inspect", "--model", "tests.support.tiny_job:network", "--shape", "1,8,8", "--json").out
+    )
     assert [(d["name"], d["width"]) for d in rows["decisions"]] == [("conv1", 16), ("conv2", 24), ("inner", 24)]
-    shown = autoprune("inspect", "--model", "tiny_job:network", "--data", "tiny_job:loaders").out
+    shown = autoprune(
+        "inspect", "--model", "tests.support.tiny_job:network", "--data", "tests.support.tiny_job:loaders"
+    ).out
     assert "conv1" in shown
     assert "fc" in shown
 

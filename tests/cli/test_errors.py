@@ -7,8 +7,9 @@ import sys
 
 import pytest
 import torch
-from conftest import FAST, TINY, tree
 from safetensors.torch import save_file
+
+from tests.support.command_line import FAST, TINY, tree
 
 BUDGET = ["--flops", "50%"]
 
@@ -35,21 +36,24 @@ def refused(autoprune, folder):
     ("changes", "says"),
     [
         (["--model", "resnet21"], ["no model 'resnet21'", "nearest name is resnet"]),
-        (["--model", "tiny_job:netwrk"], ["tiny_job", "netwrk"]),
+        (["--model", "tests.support.tiny_job:netwrk"], ["tiny_job", "netwrk"]),
         (["--model", "nowhere:net"], ["there is no module nowhere"]),
-        (["--model", "tiny_job:blind"], ["tiny_job:blind cannot take images of shape [1, 8, 8]"]),
-        (["--model", "tiny_job:narrow"], ["outputs of shape [1, 2]", "has 4 classes"]),
-        (["--model", "tiny_job:images"], ["tiny_job:images", "raised TypeError"]),
+        (
+            ["--model", "tests.support.tiny_job:blind"],
+            ["tests.support.tiny_job:blind cannot take images of shape [1, 8, 8]"],
+        ),
+        (["--model", "tests.support.tiny_job:narrow"], ["outputs of shape [1, 2]", "has 4 classes"]),
+        (["--model", "tests.support.tiny_job:images"], ["tests.support.tiny_job:images", "raised TypeError"]),
         (["--agent", "ddgp"], ["there is no agent 'ddgp'", "ddpg"]),
         (["--data", "digts"], ["digts", "digits"]),
         (["--data", "folder:/nowhere"], ["/nowhere"]),
         (["--data", "digits", "--batch-size", "5000"], ["training images for a batch of 5000", "--batch-size"]),
-        (["--data", "tiny_job:loaders_of_one_class"], ["one class"]),
-        (["--data", "tiny_job:loaders_with_nan"], ["not finite (NaN"]),
-        (["--data", "tiny_job:loaders_without_a_batch"], ["train loader gives no batches"]),
-        (["--data", "tiny_job:network"], ["must return (train, search, test) loaders"]),
+        (["--data", "tests.support.tiny_job:loaders_of_one_class"], ["one class"]),
+        (["--data", "tests.support.tiny_job:loaders_with_nan"], ["not finite (NaN"]),
+        (["--data", "tests.support.tiny_job:loaders_without_a_batch"], ["train loader gives no batches"]),
+        (["--data", "tests.support.tiny_job:network"], ["must return (train, search, test) loaders"]),
         (["--target", "onnxruntme"], ["no target is named 'onnxruntme'", "onnxruntime"]),
-        (["--target", "tiny_job:Formular"], ["tiny_job:Formular", "cannot be imported"]),
+        (["--target", "tests.support.tiny_job:Formular"], ["tests.support.tiny_job:Formular", "cannot be imported"]),
         (["--flops", "50 bananas"], ["cannot read the flops budget '50 bananas'"]),
         (["--flops", "0%"], ["above 0 and at most 100%"]),
         (["--latency", "50%"], ["one budget at a time"]),
@@ -82,8 +86,8 @@ def test_an_impossible_budget_names_the_least_reachable(refused):
 
 def test_a_target_that_is_not_here(refused):
     says = ["target 'absent' is not available here: no board is plugged in; plug it in"]
-    refused("compress", *TINY, *FAST, *BUDGET, "--target", "tiny_job:Absent", code=4, says=says)
-    refused("profile", *TINY, "--target", "tiny_job:Absent", code=4, says=says)
+    refused("compress", *TINY, *FAST, *BUDGET, "--target", "tests.support.tiny_job:Absent", code=4, says=says)
+    refused("profile", *TINY, "--target", "tests.support.tiny_job:Absent", code=4, says=says)
 
 
 # Weights ---------------------------------------------------------------------------------------------------------
@@ -95,7 +99,7 @@ class Malicious:
 
 
 def _weights(kind, path):
-    import tiny_job
+    from tests.support import tiny_job
 
     state = tiny_job.network().state_dict()
     if kind == "other":
@@ -275,7 +279,7 @@ def test_an_onnx_export_whose_outputs_differ_writes_nothing(refused, done, folde
 def test_apply_refuses_what_does_not_fit(refused, done, folder):
     rest = ["--weights", done / "dense.safetensors", "--out", "small.safetensors"]
     refused("apply", "none.json", *rest, says=["there is no policy at none.json"])
-    refused("apply", done / "policy.json", "--model", "tiny_job:other", *rest, says=["policy"])
+    refused("apply", done / "policy.json", "--model", "tests.support.tiny_job:other", *rest, says=["policy"])
     (folder / "torn.json").write_text((done / "policy.json").read_text()[:-20])
     refused("apply", "torn.json", *rest, says=["torn.json is not a policy"])
     refused("apply", done / "report.json", *rest, says=["report.json"])

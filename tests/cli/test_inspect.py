@@ -22,7 +22,7 @@ def net():
 """
 
 
-def told(autoprune, *options, model="tiny_job:network"):
+def told(autoprune, *options, model="tests.support.tiny_job:network"):
     outcome = autoprune("inspect", "--model", model, "--shape", "1,8,8", "--json", *options)
     assert outcome.code == 0, outcome.err
     return json.loads(outcome.out)
@@ -84,5 +84,5 @@ def test_blocks_and_what_they_hold(autoprune):
 
 @pytest.mark.parametrize("wrong", [["--kinds", "chanels"], ["--tie", "x"], ["--cap", "conv1"], ["--granularity", "0"]])
 def test_wrong_wishes_are_one_line(autoprune, wrong):
-    outcome = autoprune("inspect", "--model", "tiny_job:network", "--shape", "1,8,8", *wrong)
+    outcome = autoprune("inspect", "--model", "tests.support.tiny_job:network", "--shape", "1,8,8", *wrong)
     assert (outcome.code, outcome.lines) == (2, 1), outcome.err

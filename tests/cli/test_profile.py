@@ -6,10 +6,10 @@ import signal
 import time
 
 import pytest
-from conftest import JOB
-from test_stopping import started, stopped
 
 from autoprune.hardware import DeviceTable, LatencyTable
+from tests.support.command_line import JOB
+from tests.support.processes import started, stopped
 
 SLOW = '''
 

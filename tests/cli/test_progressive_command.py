@@ -2,7 +2,7 @@
 
 import json
 
-from conftest import TINY
+from tests.support.command_line import TINY
 
 QUICK = ["--train-epochs", "1", "--finetune-epochs", "1", "--step", "30%"]
 

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from conftest import FAST, TINY, tree
 
 import autoprune as package
 from autoprune.run.experiment import Experiment
+from tests.support.command_line import FAST, TINY, tree
 
 
 def test_a_job_whose_decisions_are_tied_and_capped(autoprune, folder):
@@ -41,7 +41,7 @@ def test_a_job_whose_decisions_are_tied_and_capped(autoprune, folder):
         (["--kinds", "channels,chanels"], "unknown kind of decision 'chanels'"),
         (["--granularity", "heds=2"], "'heds' is no kind of decisions"),
         (["--granularity", "0"], "granularity"),
-        (["--kinds", "heads"], "nothing in tiny_job:network can be pruned"),
+        (["--kinds", "heads"], "nothing in tests.support.tiny_job:network can be pruned"),
     ],
 )
 def test_wishes_that_cannot_be_are_refused(autoprune, folder, wrong, says):

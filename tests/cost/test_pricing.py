@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_feasible import random_cost
 
 from autoprune.cost import additive
+from tests.support.random_costs import random_cost
 
 
 @given(seed=st.integers(0, 10_000), changes=st.dictionaries(st.integers(0, 4), st.integers(0, 2), max_size=5))

@@ -3,11 +3,9 @@
 import gzip
 import hashlib
 import json
-import os
 import struct
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +17,8 @@ from autoprune.data.sources.digits import Digits
 from autoprune.data.sources.image_folder import ImageFolder
 from autoprune.errors import InputError
 from autoprune.testing.data_source import DataSourceTests
-
-EXTENSION = Path(__file__).parents[1] / "extensions" / "mine_data.py"
+from tests.extensions.mine_data import Stripes
+from tests.support.paths import EXTENSIONS, importing
 
 
 class TestDigits(DataSourceTests):
@@ -67,11 +65,6 @@ class TestImageFolder(DataSourceTests):
 
 class TestAnotherPackages(DataSourceTests):
     def source(self):
-        sys.path.insert(0, str(EXTENSION.parent))  # as if it were installed
-        try:
-            from mine_data import Stripes
-        finally:
-            sys.path.remove(str(EXTENSION.parent))
         return Stripes()
 
 
@@ -94,15 +87,14 @@ def test_a_source_can_be_registered():
 def test_another_packages_source_is_used_from_the_command_line(tmp_path):
     site = tmp_path / "site"
     (site / "mine_data-1.0.dist-info").mkdir(parents=True)
-    (site / "mine_data.py").write_text(EXTENSION.read_text())
+    (site / "mine_data.py").write_text((EXTENSIONS / "mine_data.py").read_text())
     (site / "mine_data-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: mine-data\nVersion: 1.0\n")
     (site / "mine_data-1.0.dist-info" / "entry_points.txt").write_text("[autoprune.data]\nmine = mine_data:Stripes\n")
-    path = os.pathsep.join([str(site), *filter(None, sys.path)])
     program = "from autoprune.cli import main; main()"
     command = "search --model mine_data:net --data mine --flops 60% --agent uniform --episodes 1 --train-epochs 1"
     done = subprocess.run(
         [sys.executable, "-c", program, *command.split(), "--run", str(tmp_path / "r")],
-        capture_output=True, text=True, timeout=240, check=False, env=os.environ | {"PYTHONPATH": path},
+        capture_output=True, text=True, timeout=240, check=False, env=importing(site),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     row = json.loads((tmp_path / "r" / "episodes.jsonl").read_text().splitlines()[0])

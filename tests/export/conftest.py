@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from export_nets import stirred, tiny
 
 import autoprune
 from autoprune.models import save_weights
 from autoprune.run.experiment import Experiment
+from tests.support.nets.exported import stirred, tiny
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,12 @@ def parts():
     """Dense network, its policy (kept units named), the raw cut, and a fine-tuned network of that shape."""
     dense, example = stirred(tiny(), 1), torch.zeros(1, 3, 8, 8)
     space = autoprune.search_space(dense, example)
-    about = {**space.model, "name": "export_nets:tiny", "arguments": {"in_channels": 3}, "example": [1, 3, 8, 8]}
+    about = {
+        **space.model,
+        "name": "tests.support.nets.exported:tiny",
+        "arguments": {"in_channels": 3},
+        "example": [1, 3, 8, 8],
+    }
     choices = {"conv1": 5, "conv2": 7}
     kept = {"conv1": [0, 2, 3, 5, 7], "conv2": [0, 1, 4, 6, 8, 10, 11]}
     policy = space.policy(choices, kept=kept).model_copy(update={"model": about})
@@ -40,7 +45,7 @@ def run(parts, tmp_path):
     """The run's folder."""
     folder = tmp_path / "runs" / "tiny"
     folder.mkdir(parents=True)
-    settings = Experiment(model="export_nets:tiny", data="digits").model_dump(mode="json")
+    settings = Experiment(model="tests.support.nets.exported:tiny", data="digits").model_dump(mode="json")
     (folder / "experiment.yaml").write_text(yaml.safe_dump({"settings": settings, "environment": {}}))
     parts.policy.save(folder / "policy.json")
     for name in ("dense", "pruned", "finetuned"):

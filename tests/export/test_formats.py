@@ -5,7 +5,6 @@ import copy
 import onnxruntime
 import pytest
 import torch
-from export_nets import TwoImages, stirred
 from torch import nn
 from typer.testing import CliRunner
 
@@ -16,6 +15,7 @@ from autoprune.export import formats as export
 from autoprune.export import onnx as onnx_export
 from autoprune.models import read_weights
 from autoprune.pipeline.load import FORMATS, export_run
+from tests.support.nets.exported import TwoImages, stirred
 
 EXAMPLE = torch.zeros(1, 3, 8, 8)
 WRITERS = {"onnx": export.export_onnx, "pt2": export.export_pt2}

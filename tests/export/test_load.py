@@ -64,7 +64,9 @@ def test_a_policy_that_keeps_everything_takes_the_dense_weights(run, parts):
 
 
 def test_a_factory_in_the_current_folder_is_found_by_name(run, parts, tmp_path, monkeypatch):
-    (tmp_path / "my_own_nets.py").write_text("from export_nets import Tiny\n\ndef make():\n    return Tiny()\n")
+    (tmp_path / "my_own_nets.py").write_text(
+        "from tests.support.nets.exported import Tiny\n\ndef make():\n    return Tiny()\n"
+    )
     about = {**parts.policy.model, "name": "my_own_nets:make"}
     parts.policy.model_copy(update={"model": about}).save(run / "policy.json")
     monkeypatch.chdir(tmp_path)
@@ -130,9 +132,9 @@ def test_what_a_policy_says_of_its_model_is_checked(run, parts, change, text):
 @pytest.fixture
 def from_python(run, parts):
     """The run as `autoprune.compress` leaves it for a class that needs arguments."""
-    about = {**parts.policy.model, "name": "export_nets:WithArguments", "arguments": {}}
+    about = {**parts.policy.model, "name": "tests.support.nets.exported:WithArguments", "arguments": {}}
     parts.policy.model_copy(update={"model": about}).save(run / "policy.json")
-    settings = Experiment(model="export_nets:WithArguments", data="loaders").model_dump(mode="json")
+    settings = Experiment(model="tests.support.nets.exported:WithArguments", data="loaders").model_dump(mode="json")
     (run / "experiment.yaml").write_text(yaml.safe_dump({"settings": settings, "environment": {}}))
     return run
 

@@ -4,12 +4,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from export_nets import AsDataclass, AsDict, stirred
 
 import autoprune
 from autoprune.export.formats import export_onnx, export_pt2
 from autoprune.export.onnx import to_onnx_for_timing
 from autoprune.models import output_of, with_tensor_output
+from tests.support.nets.exported import AsDataclass, AsDict, stirred
 
 EXAMPLE = torch.zeros(1, 3, 8, 8)
 

@@ -1,16 +1,16 @@
 """An agent of another package: one file, installed beside autoprune and named by an entry point."""
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
-TINY_JOB = Path(__file__).parents[1] / "resume"
-SETTINGS = ["--model", "tiny_job:network", "--data", "tiny_job:loaders", "--target", "tiny_job:Formula"]
+from tests.support.command_line import TINY
+from tests.support.paths import importing
+
+SETTINGS = [*TINY]
 SETTINGS += ["--flops", "50%", "--train-epochs", "1", "--episodes", "6", "--warmup", "2"]
 
 AGENT = '''
@@ -52,8 +52,7 @@ def installed(tmp_path):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: climber\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[autoprune.agents]\nmine = climber:Climber\n")
-    path = os.pathsep.join(filter(None, [str(tmp_path), str(TINY_JOB), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    return importing(tmp_path, OMP_NUM_THREADS="1")
 
 
 def test_it_is_chosen_by_its_name_on_the_command_line(installed, tmp_path):

@@ -11,9 +11,9 @@ import autoprune
 from autoprune.cost.metrics import METRICS, metric_of
 from autoprune.cost.metrics.params import Params
 from autoprune.testing.metric import check_metric
+from tests.support.command_line import TINY
 
 HERE = Path(__file__).parent
-TINY = ["--model", "tiny_job:network", "--data", "tiny_job:loaders", "--target", "tiny_job:Formula"]
 FAST = ["--train-epochs", "1", "--finetune-epochs", "1", "--train-threads", "1"]
 
 
@@ -27,7 +27,6 @@ def installed(tmp_path, monkeypatch):
     (site / "weight_bytes-1.0.dist-info" / "entry_points.txt").write_text(entry)
     (site / "weight_bytes.py").write_bytes((HERE / "weight_bytes.py").read_bytes())
     monkeypatch.syspath_prepend(site)
-    monkeypatch.syspath_prepend(HERE.parent / "resume")
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
@@ -69,7 +68,7 @@ def test_progressive_pruning_goes_to_it_too(installed, capsys):
 
 
 def test_from_python_and_in_absolute_terms(installed):
-    import tiny_job
+    from tests.support import tiny_job
 
     torch.manual_seed(0)
     model = tiny_job.network()
@@ -77,7 +76,7 @@ def test_from_python_and_in_absolute_terms(installed):
     dense = 4 * autoprune.params(model)
     result = autoprune.compress(
         model, train=train, search=search, test=test, budget=f"weight-bytes<={0.7 * dense / 1e3}kB",
-        target="tiny_job:Formula", agent="uniform", finetune_epochs=0,
+        target="tests.support.tiny_job:Formula", agent="uniform", finetune_epochs=0,
     )  # fmt: skip
     assert 4 * autoprune.params(result.model) == result.report["budget"]["measured"] <= 0.7 * dense
 

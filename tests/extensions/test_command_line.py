@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.support.command_line import TINY
+
 TESTS = Path(__file__).parents[1]
-TINY = ["--model", "tiny_job:network", "--data", "tiny_job:loaders", "--target", "tiny_job:Formula"]
 FAST = ["--train-epochs", "2", "--finetune-epochs", "2", "--finalists", "2", "--episodes", "6", "--agent", "random"]
 
 

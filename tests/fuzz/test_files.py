@@ -1,6 +1,6 @@
 """Damaged files: whatever is in them, reading gives a correct result or an error of ours, never another exception.
 
-Every file is made by the project's own classes, then damaged (see mutations.py). While the code stays the same, so
+Every file is made by the project's own classes, then damaged (see damage.py). While the code stays the same, so
 do the inputs; AUTOPRUNE_FUZZ_TIMES=10 tries ten times as many, others in every run.
 """
 
@@ -10,13 +10,10 @@ import os
 from collections import Counter
 from types import SimpleNamespace
 
-import fuzz_nets
 import pytest
 import torch
-import valid_files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mutations import damaged_bytes, damaged_json, damaged_lines, damaged_value, damaged_yaml, text_of
 from rich.console import Console
 from safetensors.torch import load_file, save
 
@@ -31,6 +28,9 @@ from autoprune.run.directory import RunDir, read_settings
 from autoprune.run.experiment import Experiment
 from autoprune.run.report import read_episodes, read_report
 from autoprune.space import Policy
+from tests.support import valid_files
+from tests.support.damage import damaged_bytes, damaged_json, damaged_lines, damaged_value, damaged_yaml, text_of
+from tests.support.nets import fuzzed
 
 INPUTS = {
     "policy": 200, "latency table": 200, "experiment": 150, "report": 200, "page": 100, "picture": 8,
@@ -335,7 +335,7 @@ def test_networks_of_policies(fitting, folder, data):
 @pytest.fixture(scope="module")
 def fitting(folder):
     """A network, its dense weights' file, and a policy of it as bytes."""
-    model = fuzz_nets.tiny().eval()
+    model = fuzzed.tiny().eval()
     save_weights(model.state_dict(), folder / "dense.safetensors")
     valid_files.fitting_policy(model).save(folder / "fitting.json")
     policy = (folder / "fitting.json").read_bytes()

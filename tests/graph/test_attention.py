@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from attention_nets import ATTENTION_CASES, HEADS, LENGTH, WIDTH, Around, Torch
-from oracles import assert_only_silenced, drawn
 from torch import Tensor, nn
 
 from autoprune.graph import Analysis, Selector, analyse, cut, zero
 from autoprune.graph.surgery.multihead import PrunedAttention
+from tests.support.cut_checks import assert_only_silenced, drawn
+from tests.support.nets.attention import ATTENTION_CASES, HEADS, LENGTH, WIDTH, Around, Torch
 
 _built: dict[str, tuple[nn.Module, Tensor, Analysis]] = {}
 

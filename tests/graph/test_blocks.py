@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from block_nets import DROPPABLE, SOLID, Scaled, sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -20,6 +19,7 @@ from autoprune import models
 from autoprune.errors import InputError
 from autoprune.graph import Analysis, Block, Selector, analyse, cut, fingerprint, index_map, zero
 from autoprune.graph.block import is_active
+from tests.support.nets.blocks import DROPPABLE, SOLID, Scaled, sequence
 
 X = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 Kept = Mapping[str, Sequence[int]]

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from graph_nets import Net, conv, pooled, projection
 from torch import Tensor, nn
 
 from autoprune import graph, models
 from autoprune.errors import InputError, PolicyMismatchError, UnsupportedModelError
 from autoprune.graph import Extent, Selector, analyse, cut, fingerprint, first_difference, index_map, zero
+from tests.support.nets.plain import Net, conv, pooled, projection
 
 X = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 

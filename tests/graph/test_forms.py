@@ -10,14 +10,14 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from form_nets import Autocast, Branching, TwoInputs
-from graph_nets import Net, conv, plain
-from oracles import assert_only_silenced, drawn, tensors
 from torch import Tensor, nn
-from weight_nets import OnlyTied, old_weight_norm, recurrent
 
 from autoprune.errors import UnsupportedModelError
 from autoprune.graph import Selector, analyse, cut, zero
+from tests.support.cut_checks import assert_only_silenced, drawn, tensors
+from tests.support.nets.forms import Autocast, Branching, TwoInputs
+from tests.support.nets.plain import Net, conv, plain
+from tests.support.nets.weights import OnlyTied, old_weight_norm, recurrent
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(1, 3, 8, 8, generator=GENERATOR)
@@ -61,7 +61,7 @@ def test_what_cannot_be_traced_is_refused_with_line_and_remedy(way: str, why: st
     with pytest.raises(UnsupportedModelError) as caught:
         analyse(Branching(way).eval(), X)
     first, second = str(caught.value).splitlines()
-    assert "form_nets.py:" in first
+    assert "forms.py:" in first
     assert why in first
     assert remedy in second
 

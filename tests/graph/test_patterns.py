@@ -7,17 +7,17 @@ import re
 
 import pytest
 import torch
-from form_nets import FORM_CASES
-from graph_nets import CASES as PLAIN_CASES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from norm_nets import NORM_CASES, UNSEEN_CASES, with_norms
-from oracles import assert_only_silenced, drawn
-from shape_nets import SHAPE_CASES
 from torch import Tensor, nn
-from weight_nets import WEIGHT_CASES
 
 from autoprune.graph import Analysis, Selector, analyse, cut, tensors_of, zero
+from tests.support.cut_checks import assert_only_silenced, drawn
+from tests.support.nets.forms import FORM_CASES
+from tests.support.nets.norms import NORM_CASES, UNSEEN_CASES, with_norms
+from tests.support.nets.plain import CASES as PLAIN_CASES
+from tests.support.nets.shapes import SHAPE_CASES
+from tests.support.nets.weights import WEIGHT_CASES
 
 CASES = {**PLAIN_CASES, **FORM_CASES, **NORM_CASES, **UNSEEN_CASES, **SHAPE_CASES, **WEIGHT_CASES}
 # products that no module's hook sees
@@ -151,4 +151,4 @@ def test_ops_have_the_shapes_that_run(name: str) -> None:
 
 def test_a_failed_proof_names_the_users_line() -> None:
     _, _, analysis = built("numbered_view")
-    assert re.fullmatch(r"its forward fails once cut: RuntimeError: .* at graph_nets\.py:\d+", analysis.frozen["b"])
+    assert re.fullmatch(r"its forward fails once cut: RuntimeError: .* at plain\.py:\d+", analysis.frozen["b"])

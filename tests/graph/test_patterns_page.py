@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from form_nets import FORM_CASES
-from graph_nets import CASES, Case
-from norm_nets import NORM_CASES, UNSEEN_CASES
-from shape_nets import SHAPE_CASES
-from weight_nets import WEIGHT_CASES
+from tests.support.nets.forms import FORM_CASES
+from tests.support.nets.norms import NORM_CASES, UNSEEN_CASES
+from tests.support.nets.plain import CASES, Case
+from tests.support.nets.shapes import SHAPE_CASES
+from tests.support.nets.weights import WEIGHT_CASES
 
 PAGE = Path(__file__).parents[2] / "docs" / "patterns.md"
 HEAD = """# Patterns that the engine knows

@@ -11,11 +11,11 @@ import importlib
 
 import pytest
 import torch
-from oracles import drawn
 from torch import Tensor, nn
-from whole_models import MODELS, Example, lite0
 
 from autoprune.graph import Analysis, Selector, analyse, cut, tensors_of, zero
+from tests.support.cut_checks import drawn
+from tests.support.nets.whole_models import MODELS, Example, lite0
 
 pytest.importorskip("transformers")
 

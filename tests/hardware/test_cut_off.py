@@ -4,13 +4,13 @@ import math
 from dataclasses import replace
 
 import pytest
-from made_up import MadeUpTarget, WholeNetworksOnly
-from test_table import _X, Case
 
 from autoprune.errors import TargetError
 from autoprune.hardware import LatencyTable, profile
 from autoprune.models import resnet20
 from autoprune.space import Decision, SearchSpace
+from tests.support.targets.formula_case import Case, X
+from tests.support.targets.formula_target import MadeUpTarget, WholeNetworksOnly
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +78,12 @@ def test_layers_that_were_unstable_when_a_profile_was_cut_off_are_measured_again
     shaky, path = Shaky(), tmp_path / "part.json"
     shaky.breaks_after = 250
     with pytest.raises(TargetError):
-        profile(case.model, case.analysis, case.space, _X, shaky, checkpoint=lambda table: table.save(path))
+        profile(case.model, case.analysis, case.space, X, shaky, checkpoint=lambda table: table.save(path))
     part = LatencyTable.load(path)
     assert part.entries and not any(entry.stable for entry in part.entries.values())
     calm = Shaky()
     calm.shaken = False
-    table = profile(case.model, case.analysis, case.space, _X, calm, known=part)
+    table = profile(case.model, case.analysis, case.space, X, calm, known=part)
     assert set(part.entries) <= set(calm.timed_layers) and all(entry.stable for entry in table.entries.values())
 
 

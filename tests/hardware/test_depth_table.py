@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from made_up import MadeUpTarget
 
 from autoprune.errors import InputError
 from autoprune.graph import analyse, cut
@@ -12,6 +11,7 @@ from autoprune.hardware import LatencyTable, profile
 from autoprune.models import resnet20
 from autoprune.space import SpaceConstraints
 from autoprune.techniques.space import space_of
+from tests.support.targets.formula_target import MadeUpTarget
 
 _X = torch.zeros(1, 3, 16, 16)
 

@@ -4,8 +4,6 @@ import json
 import multiprocessing
 
 import pytest
-from made_up import MadeUpTarget
-from test_table import _X, Case
 
 from autoprune.errors import InputError, TargetError
 from autoprune.graph import analyse
@@ -13,6 +11,8 @@ from autoprune.hardware import DeviceTable, LatencyTable, ProfileSettings, profi
 from autoprune.hardware.tables.device_table import better
 from autoprune.hardware.tables.entries import Entry
 from autoprune.models import plain20, resnet20
+from tests.support.targets.formula_case import Case, X
+from tests.support.targets.formula_target import MadeUpTarget
 
 _HERE = {"target": "made-up", "runtime": "formula 1"}
 
@@ -39,7 +39,7 @@ def test_a_profile_leaves_what_it_measured(case, kept) -> None:
 def test_the_same_model_again_measures_networks_only(case, kept) -> None:
     path, table = kept
     idle = MadeUpTarget()
-    again = profile(case.model, case.analysis, case.space, _X, idle, device_table=path)
+    again = profile(case.model, case.analysis, case.space, X, idle, device_table=path)
     assert idle.timed_layers == [] and idle.timed_networks == 2 * 18
     assert again.predict({}) == pytest.approx(table.predict({}))
 
@@ -62,7 +62,7 @@ def test_a_models_own_table_is_a_source_and_stays_as_it_is(case, kept, tmp_path)
     table.save(path)
     content = path.read_bytes()
     idle = MadeUpTarget()
-    profile(case.model, case.analysis, case.space, _X, idle, device_table=path)
+    profile(case.model, case.analysis, case.space, X, idle, device_table=path)
     assert idle.timed_layers == [] and path.read_bytes() == content
     assert DeviceTable(table.fingerprint).extend(path) is False
 
@@ -71,10 +71,10 @@ def test_an_interrupted_profile_has_shared_what_it_measured(case, tmp_path) -> N
     broken = MadeUpTarget()
     broken.breaks_after = 250
     with pytest.raises(TargetError, match="cable"):
-        profile(case.model, case.analysis, case.space, _X, broken, device_table=tmp_path / "device.json")
+        profile(case.model, case.analysis, case.space, X, broken, device_table=tmp_path / "device.json")
     known = DeviceTable.load(tmp_path / "device.json").entries
     again = MadeUpTarget()
-    profile(case.model, case.analysis, case.space, _X, again, device_table=tmp_path / "device.json")
+    profile(case.model, case.analysis, case.space, X, again, device_table=tmp_path / "device.json")
     assert known and not set(again.timed_layers[1:]) & set(known)
 
 
@@ -93,7 +93,7 @@ def test_another_device_is_refused_with_the_difference(case, kept) -> None:
     other.version = "2"
     words = r"runtime = 'formula 1', here it is 'formula 2'"
     with pytest.raises(InputError, match=words):
-        profile(case.model, case.analysis, case.space, _X, other, device_table=kept[0])
+        profile(case.model, case.analysis, case.space, X, other, device_table=kept[0])
     assert other.timed_layers == []
     with pytest.raises(InputError, match="runtime"):
         DeviceTable(other.fingerprint()).extend(kept[0])
@@ -150,4 +150,4 @@ def test_two_tables_of_one_model_merge(case, kept) -> None:
     empty = LatencyTable(table.space, table.operators, table.fingerprint)
     assert empty.merge(table) == len(table.entries) and empty.merge(table) == 0
     assert empty.runs == table.runs and empty.predict({}) == table.predict({})
-    assert analyse(case.model, _X, validate=False).fingerprint["sha256"] == table.space.model["sha256"]
+    assert analyse(case.model, X, validate=False).fingerprint["sha256"] == table.space.model["sha256"]

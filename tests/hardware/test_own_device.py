@@ -59,7 +59,7 @@ def two_networks() -> list[bytes]:
 
 
 def test_a_device_behind_a_pipe_is_timed(board: Path) -> None:
-    target = get_target("paper_board:PaperBoard", threads=2)
+    target = get_target("tests.support.targets.paper_board:PaperBoard", threads=2)
     assert target.available() is None
     short, long = target.time(two_networks(), Protocol())
     assert (short.ms, long.ms, short.stable, short.clock) == (0.5, 2.0, True, "device")
@@ -70,7 +70,7 @@ def test_a_device_behind_a_pipe_is_timed(board: Path) -> None:
 
 def test_a_device_may_say_what_it_took(board: Path) -> None:
     break_at(board, "energy", 1)  # no fault, but said on request
-    first, second = get_target("paper_board:PaperBoard").time(two_networks(), Protocol())
+    first, second = get_target("tests.support.targets.paper_board:PaperBoard").time(two_networks(), Protocol())
     assert first.conditions["energy_mj"] == 0.5 and first.conditions["energy_source"] == "paper"
     assert second.conditions["energy_mj"] is None
 
@@ -80,7 +80,7 @@ def test_a_device_that_fails_is_told_of_in_one_line(board: Path, kind: str) -> N
     break_at(board, kind, 1)
     start = time.monotonic()
     with pytest.raises(TargetError, match=f"target 'paper'.*{FAULTS[kind]}") as caught:
-        get_target("paper_board:PaperBoard").time(two_networks(), Protocol())
+        get_target("tests.support.targets.paper_board:PaperBoard").time(two_networks(), Protocol())
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 250 and caught.value.exit_code == 4
     assert time.monotonic() - start < 10
 
@@ -88,28 +88,30 @@ def test_a_device_that_fails_is_told_of_in_one_line(board: Path, kind: str) -> N
 def test_a_device_that_takes_nothing_in(board: Path) -> None:
     break_at(board, "deaf", 1)
     with pytest.raises(TargetError, match="took nothing in for 2 s"):
-        get_target("paper_board:PaperBoard").time([b"x" * 3_000_000], Protocol())
+        get_target("tests.support.targets.paper_board:PaperBoard").time([b"x" * 3_000_000], Protocol())
 
 
 def test_a_device_that_greets_or_is_not_there(board: Path) -> None:
-    target = get_target("paper_board:NotThere")
+    target = get_target("tests.support.targets.paper_board:NotThere")
     assert "'/no/such/program' cannot be started" in str(target.available())
     with pytest.raises(TargetError, match="not available here"):
         target.require()
     break_at(board, "greeting", 0)
-    assert "answered nonsense: 'Welcome to the board!'" in str(get_target("paper_board:PaperBoard").available())
+    assert "answered nonsense: 'Welcome to the board!'" in str(
+        get_target("tests.support.targets.paper_board:PaperBoard").available()
+    )
 
 
 def test_nothing_of_a_device_that_hangs_is_left(board: Path) -> None:
     break_at(board, "hang", 1)
     before = set(threading.enumerate())
     with pytest.raises(TargetError):
-        get_target("paper_board:PaperBoard").time(two_networks(), Protocol())
+        get_target("tests.support.targets.paper_board:PaperBoard").time(two_networks(), Protocol())
     time.sleep(0.2)
     assert set(threading.enumerate()) <= before
 
 
-def _profile(out: Path, target: str = "paper_board:PaperBoard") -> int:
+def _profile(out: Path, target: str = "tests.support.targets.paper_board:PaperBoard") -> int:
     given = ["--model", "resnet20", "--data", "digits", "--target", target, "--granularity", "8"]
     return run(["profile", *given, "--out", str(out)])
 
@@ -170,14 +172,28 @@ def test_the_example_times_as_the_runtime_beside_it_does(monkeypatch: pytest.Mon
 def test_the_example_s_profile_by_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
     monkeypatch.chdir(ROOT)
-    given = ["--model", "paper_board:network", "--data", "digits", "--target", "examples.board:Board"]
+    given = [
+        "--model",
+        "tests.support.targets.paper_board:network",
+        "--data",
+        "digits",
+        "--target",
+        "examples.board:Board",
+    ]
     assert run(["profile", *given, "--granularity", "8", "--out", str(tmp_path / "table.json")]) == 0
     table = LatencyTable.load(tmp_path / "table.json")
     assert table.complete and table.fingerprint["target"] == "board" and table.predict({}) > 0
 
 
 def _compress(run_dir: Path, *more: str) -> int:
-    given = ["--model", "paper_board:network", "--data", "digits", "--target", "paper_board:PaperBoard"]
+    given = [
+        "--model",
+        "tests.support.targets.paper_board:network",
+        "--data",
+        "digits",
+        "--target",
+        "tests.support.targets.paper_board:PaperBoard",
+    ]
     given += ["--granularity", "4", "--agent", "random", "--episodes", "3", "--finalists", "1"]
     given += ["--train-epochs", "1", "--finetune-epochs", "0", "--train-threads", "1", "--latency", "60%"]
     return run(["compress", *given, "--run", str(run_dir), *more])
@@ -203,21 +219,21 @@ def test_a_run_is_resumed_to_its_end_when_the_device_is_back(board: Path, capsys
 def test_our_own_worker_killed_in_mid_profile(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As for a board: one line, the finished batches kept, and the same table in the end."""
     out, whole = board / "table.json", board / "whole.json"
-    assert _profile(whole, "paper_board:PaperWorker") == 0
+    assert _profile(whole, "tests.support.targets.paper_board:PaperWorker") == 0
     break_at(board, "die", 150)  # in the second batch of layers
-    assert _profile(out, "paper_board:PaperWorker") == 4
+    assert _profile(out, "tests.support.targets.paper_board:PaperWorker") == 4
     complaint = [line for line in capsys.readouterr().err.splitlines() if line.startswith("autoprune:")]
     assert any("'paper-worker': the worker process ended (killed by SIGKILL)" in line for line in complaint)
     kept = LatencyTable.load(board / "table.json.part")
     assert len(kept.entries) >= 90
     (board / "fault").unlink()
-    assert _profile(out, "paper_board:PaperWorker") == 0
+    assert _profile(out, "tests.support.targets.paper_board:PaperWorker") == 0
     assert LatencyTable.load(out).entries == LatencyTable.load(whole).entries
 
 
 def test_our_own_worker_killed_in_mid_measurement() -> None:
     """`kill -9` from outside: one line, at once, and the next session works."""
-    target = get_target("fake_targets:SleepTarget")
+    target = get_target("tests.support.targets.worker_targets:SleepTarget")
     slow = Protocol(block=0.2, warmup=1, least_blocks=3, most_blocks=30)
     with target.session() as timer:
         killed = threading.Timer(0.5, lambda: os.kill(timer.pid, signal.SIGKILL))

@@ -4,7 +4,6 @@ import json
 import math
 
 import pytest
-from made_up import MadeUpTarget
 
 from autoprune.errors import InputError, TargetError
 from autoprune.foundations.cache import cache_folder
@@ -14,6 +13,7 @@ from autoprune.hardware.contract.protocol import Measurement
 from autoprune.hardware.grid import probing
 from autoprune.hardware.grid.probing import Probe, probe
 from autoprune.hardware.grid.widths import Grid
+from tests.support.targets.formula_target import MadeUpTarget
 
 
 class Unnamed(MadeUpTarget):

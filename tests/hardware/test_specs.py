@@ -64,7 +64,7 @@ def test_options_in_the_name_and_beside_it_agree() -> None:
         ("onnxruntime@bf16", "no precision 'bf16'; it knows f32"),
         ("onnxruntime@channels_last", "no memory format 'channels_last'; it knows contiguous"),
         ("openvin@bf16", "did you mean 'openvino'"),
-        ("fake_targets:SleepTarget@f16", "'sleep' has no precision 'f16'; it knows f32"),
+        ("tests.support.targets.worker_targets:SleepTarget@f16", "'sleep' has no precision 'f16'; it knows f32"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_can(spec, said) -> None:
@@ -74,8 +74,8 @@ def test_what_cannot_be_is_refused_with_what_can(spec, said) -> None:
 
 
 def test_a_user_s_class_may_take_the_threads_only() -> None:
-    target = get_target("made_up:MadeUpTarget@threads=2+f32", memory_format="contiguous")
-    assert target.threads == 2 and target.spec == "made_up:MadeUpTarget@threads=2"
+    target = get_target("tests.support.targets.formula_target:MadeUpTarget@threads=2+f32", memory_format="contiguous")
+    assert target.threads == 2 and target.spec == "tests.support.targets.formula_target:MadeUpTarget@threads=2"
     assert get_target(target.spec).fingerprint() == target.fingerprint()
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from fake_machine import put
 from torch import nn
 
 from autoprune.cli.main import run
@@ -12,6 +11,7 @@ from autoprune.errors import InputError, TargetError
 from autoprune.hardware import Measurement, Target
 from autoprune.hardware.sensors.telemetry import Recorder, Sensors, Telemetry
 from autoprune.hardware.timing.repeatability import Repeatability, check, judge, what_disturbs
+from tests.support.targets.machine import put
 
 
 def timing(ms: float, *, spread: float = 0.004, stable: bool = True, preemptions: int | None = 3) -> Measurement:

@@ -8,12 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from made_up import CONSTANT, GAIN, MadeUpTarget, WholeNetworksOnly, stairs
 
 from autoprune.cost.least_squares import fit_factors
 from autoprune.errors import InputError, TargetError
-from autoprune.graph import analyse, cut
 from autoprune.hardware import (
     LatencyTable,
     Layer,
@@ -22,35 +19,14 @@ from autoprune.hardware import (
     Protocol,
     check_fingerprint,
     profile,
-    width_options,
 )
 from autoprune.hardware.tables.entries import measure_layers
 from autoprune.hardware.tables.step_function import StepFunction
 from autoprune.hardware.tables.tiles import NO_TILE, Tile, executed, learn_tile
 from autoprune.models import mobilenet_v2, resnet20
 from autoprune.space import Decision, SearchSpace
-
-_X = torch.zeros(1, 3, 16, 16)
-
-
-class Case:
-    """A model, its space, and a target."""
-
-    def __init__(self, model, target=None) -> None:
-        self.target = target or MadeUpTarget()
-        self.model = model
-        self.analysis = analyse(model, _X, validate=False)
-        self.space = SearchSpace(
-            tuple(Decision(g.name, g.width, width_options(g.width, self.target)) for g in self.analysis.groups),
-            model={"sha256": self.analysis.fingerprint["sha256"]},
-        )
-
-    def profile(self, **more) -> LatencyTable:
-        return profile(self.model, self.analysis, self.space, _X, self.target, **more)
-
-    def truth(self, choices) -> float:
-        small = cut(self.model, self.analysis, {name: range(kept) for name, kept in choices.items()})
-        return json.loads(self.target.pack(small, _X))["ms"]
+from tests.support.targets.formula_case import Case, X
+from tests.support.targets.formula_target import CONSTANT, GAIN, MadeUpTarget, WholeNetworksOnly, stairs
 
 
 @pytest.fixture(scope="module")
@@ -116,20 +92,20 @@ def test_interrupted_and_resumed_is_uninterrupted(case, table, tmp_path) -> None
         saved.append(tmp_path / "part.json")
 
     with pytest.raises(TargetError, match="cable"):
-        profile(case.model, case.analysis, case.space, _X, broken, checkpoint=checkpoint)
+        profile(case.model, case.analysis, case.space, X, broken, checkpoint=checkpoint)
     part = LatencyTable.load(saved[-1])
     assert 0 < len(part.entries) < len(table.entries) and not part.complete
     with pytest.raises(InputError, match="not finished"):
         part.predict({})
     again = MadeUpTarget()
-    resumed = profile(case.model, case.analysis, case.space, _X, again, known=part)
+    resumed = profile(case.model, case.analysis, case.space, X, again, known=part)
     assert resumed.entries == table.entries and resumed.runs == table.runs
     assert not set(again.timed_layers[1:]) & set(part.entries)  # the first is the empty graph
 
 
 def test_a_finished_table_leaves_nothing_to_measure(case, table) -> None:
     idle = MadeUpTarget()
-    same = profile(case.model, case.analysis, case.space, _X, idle, known=table)
+    same = profile(case.model, case.analysis, case.space, X, idle, known=table)
     assert idle.timed_layers == [] and idle.timed_networks == 0
     assert same.predict({}) == table.predict({})
 
@@ -145,7 +121,7 @@ def test_another_model_reuses_layers_but_not_networks(table) -> None:
 def test_too_many_layers_are_sampled_and_the_rest_estimated(case, table) -> None:
     target = MadeUpTarget()
     few = ProfileSettings(most_entries=150)
-    sampled = profile(case.model, case.analysis, case.space, _X, target, settings=few)
+    sampled = profile(case.model, case.analysis, case.space, X, target, settings=few)
     assert sampled.complete and sampled.estimated > 300
     assert sampled.error.mean < 0.02  # the stairs were learned
     choices = case.space.random(11).choices
@@ -220,7 +196,7 @@ def test_a_layer_measured_in_a_slow_spell_is_measured_again(case, table) -> None
                 for i, r in enumerate(results)
             ]
 
-    found = profile(case.model, case.analysis, case.space, _X, Hiccup())
+    found = profile(case.model, case.analysis, case.space, X, Hiccup())
     far = [key for key in found.entries if abs(found.entries[key].ms - table.entries[key].ms) > 1e-4]
     assert far == []
 
@@ -229,7 +205,7 @@ def test_a_table_from_elsewhere_is_refused_with_the_difference(case, table) -> N
     other = MadeUpTarget()
     other.version = "2"
     with pytest.raises(InputError, match=r"runtime = 'formula 1', here it is 'formula 2'"):
-        profile(case.model, case.analysis, case.space, _X, other, known=table)
+        profile(case.model, case.analysis, case.space, X, other, known=table)
     with pytest.raises(InputError, match="profile again"):
         table.measure_missing([{}], other)
     check_fingerprint(table.fingerprint, case.target.fingerprint())
@@ -271,7 +247,7 @@ def test_nonsense_in_the_file_is_named(table, tmp_path, path, value, words) -> N
 def test_a_space_of_another_model_is_refused(case) -> None:
     other = SearchSpace((Decision("nobody", 8, (4, 8)),))
     with pytest.raises(InputError, match="no group of 8 units"):
-        profile(case.model, case.analysis, other, _X, MadeUpTarget())
+        profile(case.model, case.analysis, other, X, MadeUpTarget())
 
 
 def test_stairs_are_learned_from_a_sample() -> None:
@@ -297,7 +273,7 @@ def test_what_a_value_was_measured_under_stands_beside_it(case, tmp_path) -> Non
             return [replace(r, n=10, conditions=told) for r in super().time(payloads, protocol, progress)]
 
     path = tmp_path / "table.json"
-    profile(case.model, case.analysis, case.space, _X, Told()).save(path)
+    profile(case.model, case.analysis, case.space, X, Told()).save(path)
     content = json.loads(path.read_text())
     conv = next(entry for key, entry in content["entries"].items() if key.startswith("conv"))
     assert conv["conditions"] == {"clock": "formula", "n": 20, "blocks": 6, "preemptions": 4, "load": 0.5}  # 1 and 4

@@ -5,11 +5,11 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_machine import FakeNvml, put, rapl
 
 from autoprune.errors import InputError
 from autoprune.hardware.sensors.reading import WrappingCounter
 from autoprune.hardware.sensors.telemetry import Recorder, Sensors, bandwidth_from, read_signals, throttled
+from tests.support.targets.machine import FakeNvml, put, rapl
 
 SIGNALS = {
     "energy_j",

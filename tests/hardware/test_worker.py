@@ -16,7 +16,7 @@ _QUICK = Protocol(block=0.002, warmup=1, least_blocks=3, most_blocks=6, agreemen
 
 
 def _local(name: str) -> LocalTarget:
-    target = get_target(f"fake_targets:{name}")
+    target = get_target(f"tests.support.targets.worker_targets:{name}")
     assert isinstance(target, LocalTarget)
     return target
 

@@ -1,20 +1,19 @@
 """The layout that networks train in. What could stand still runs in a process with a limit."""
 
-import os
 import platform
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from layout_jobs import JOBS, Checkpointed, Net, Permuting, batches
 from torch import nn
 
 from autoprune.data import Augmentation
 from autoprune.models import layout, precision
 from autoprune.models.layout import arranged, canonical, canonical_convolutions, chosen_layout, in_layout
 from autoprune.training import TrainSettings, train
+from tests.support.layout_jobs import JOBS, Checkpointed, Net, Permuting, batches
+from tests.support.paths import SUPPORT, importing
 
 LAST = torch.channels_last
 CPU = torch.device("cpu")
@@ -26,9 +25,9 @@ guarded = pytest.mark.skipif(not hasattr(torch.library, "get_kernel"), reason="t
 
 def process(*jobs, seconds, **environment):
     """Standard output of a process that must end well within its limit."""
-    command = [sys.executable, str(Path(__file__).with_name("layout_jobs.py")), *jobs]
+    command = [sys.executable, str(SUPPORT / "layout_jobs.py"), *jobs]
     done = subprocess.run(
-        command, env=os.environ | environment, capture_output=True, text=True, timeout=seconds, check=False
+        command, env=importing(**environment), capture_output=True, text=True, timeout=seconds, check=False
     )
     assert done.returncode == 0, (done.returncode, done.stdout[-500:], done.stderr[-2000:])
     return done.stdout

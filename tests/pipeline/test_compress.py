@@ -2,7 +2,6 @@
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -125,8 +124,12 @@ def test_own_loss_and_evaluation(trained, loaders):
 
 def test_a_latency_budget_is_met_as_measured(trained, loaders, tmp_path, monkeypatch):
     # By a formula: calling so small a network takes a real runtime nine tenths of the time.
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "resume")
-    settings = {"budget": "latency<=80%", "target": "tiny_job:Formula", "agent": "random", "finetune_epochs": 1}
+    settings = {
+        "budget": "latency<=80%",
+        "target": "tests.support.tiny_job:Formula",
+        "agent": "random",
+        "finetune_epochs": 1,
+    }
     result = compress(trained, loaders, run=tmp_path / "l", **settings)
     budget = result.report["budget"]
     assert budget["measured"] <= budget["limit"]
@@ -147,11 +150,10 @@ class Timid(Agent):
 
 @pytest.mark.parametrize("budget", ["flops<=60%", "latency<=80%"])
 def test_what_a_search_leaves_of_the_budget_is_spent(trained, loaders, monkeypatch, request, budget):
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "resume")
     AGENTS.register("timid", Timid)
     request.addfinalizer(lambda: AGENTS.unregister("timid"))
-    monkeypatch.setattr("tiny_job._chance", lambda _: 0.0)  # layers add up
-    settings = {"agent": "timid", "episodes": 2, "target": "tiny_job:Formula", "granularity": 1}
+    monkeypatch.setattr("tests.support.tiny_job._chance", lambda _: 0.0)  # layers add up
+    settings = {"agent": "timid", "episodes": 2, "target": "tests.support.tiny_job:Formula", "granularity": 1}
 
     def width(model, batches):
         return sum(p.numel() for p in model.parameters()) / 1e4  # a wider network is always better

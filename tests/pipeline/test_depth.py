@@ -1,7 +1,6 @@
 """Jobs that drop blocks: delivered, stored, rebuilt, resumed and reported as any other."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -52,18 +51,10 @@ def deep(loaders):
     return model.eval()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def timed_by_a_formula():
-    """What is timed here is not what is tested; a real runtime would be waited for."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parents[1] / "resume")
-        yield
-
-
 def compress(model, loaders, **settings):
     defaults = {
         "budget": "flops<=35%",
-        "target": "tiny_job:Formula",
+        "target": "tests.support.tiny_job:Formula",  # what is timed here is not what is tested
         "episodes": 10,
         "finetune_epochs": 1,
         "finalists": 2,

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from fake_meter import energy_by_formula
-from heard import Heard
 
 import autoprune
 from autoprune.cost.budget import Budget
@@ -15,12 +13,20 @@ from autoprune.cost.energy import MODELLED, Coefficients, energy_of
 from autoprune.errors import BudgetError, InputError
 from autoprune.graph import analyse
 from autoprune.reports.tables import summary_lines
+from tests.support.listener import Heard
+from tests.support.targets.metered_target import energy_by_formula
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
 
 
 def compress(model, loaders, **settings):
-    settings = {"target": "fake_meter:Meter", "agent": "random", "episodes": 8, "finetune_epochs": 1, **settings}
+    settings = {
+        "target": "tests.support.targets.metered_target:Meter",
+        "agent": "random",
+        "episodes": 8,
+        "finetune_epochs": 1,
+        **settings,
+    }
     return autoprune.compress(model, **loaders, granularity=2, finalists=2, **settings)
 
 
@@ -58,7 +64,7 @@ def test_an_absolute_budget_as_measured(trained, loaders) -> None:
 
 
 def test_without_a_sensor_it_is_modelled_and_says_so(trained, loaders) -> None:
-    result = compress(trained, loaders, budget="energy<=50%", target="fake_meter:NoMeter")
+    result = compress(trained, loaders, budget="energy<=50%", target="tests.support.targets.metered_target:NoMeter")
     budget, figures = result.report["budget"], result.report["finetuned"]
     counted = energy_of(analyse(result.model, EXAMPLE, validate=False), Coefficients.modelled(), 1)
     assert budget["met"] and budget["measured"] == pytest.approx(counted) == pytest.approx(figures["energy_mj"])
@@ -81,7 +87,9 @@ def test_an_energy_out_of_reach_is_refused_with_the_least(trained, loaders) -> N
 
 def test_a_sensor_that_fails_at_the_end_leaves_a_figure_that_says_so(trained, loaders) -> None:
     talk = Heard()
-    result = compress(trained, loaders, budget="energy<=60%", target="fake_meter:FailsAtTheEnd", talk=talk)
+    result = compress(
+        trained, loaders, budget="energy<=60%", target="tests.support.targets.metered_target:FailsAtTheEnd", talk=talk
+    )
     figures = result.report["finetuned"]
     assert figures["energy_label"] == "modelled (fitted on RAPL)" and "energy_mj" not in result.policy.measured
     assert any("judged by the fitted model" in said for said in talk.said)

@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from fake_meter import energy_by_formula
-from heard import Heard
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
@@ -14,6 +12,8 @@ import autoprune
 from autoprune.data import from_loaders
 from autoprune.errors import InputError, RunError, UnsupportedModelError
 from autoprune.models import save_weights
+from tests.support.listener import Heard
+from tests.support.targets.metered_target import energy_by_formula
 
 QUICK = {"budget": "flops<=60%", "target": "torch", "agent": "random", "episodes": 3, "finalists": 2}
 
@@ -89,7 +89,7 @@ def test_a_network_that_cannot_take_its_images_is_one_that_cannot_be_analysed(tr
         compress(nn.Sequential(Asserts(), trained), loaders)
 
 
-def test_progressive_needs_weights_that_its_steps_can_train(trained, loaders, tiny_job):
+def test_progressive_needs_weights_that_its_steps_can_train(trained, loaders):
     frozen = copy.deepcopy(trained).requires_grad_(False)
     with pytest.raises(InputError, match="requires_grad_"):
         gently(frozen, loaders, finetune_epochs=0)
@@ -155,19 +155,12 @@ def test_batches_keep_the_names_of_their_parts(trained, loaders):
     assert compress(trained, named, loss=loss, evaluate=evaluate).report["finetuned"]["accuracy"] > 0.5
 
 
-@pytest.fixture
-def tiny_job(monkeypatch):
-    from pathlib import Path
-
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "resume")
-
-
 def gently(model, loaders, **settings):
-    still = {"budget": "flops<=70%", "target": "tiny_job:Formula", "step": "15%", "finetune_epochs": 1}
+    still = {"budget": "flops<=70%", "target": "tests.support.tiny_job:Formula", "step": "15%", "finetune_epochs": 1}
     return autoprune.progressive(model, **{**loaders, **still, **settings})
 
 
-def test_every_step_of_progressive_learns_from_batches_of_its_own(trained, loaders, tiny_job):
+def test_every_step_of_progressive_learns_from_batches_of_its_own(trained, loaders):
     seen = []
 
     def loss(output, batch):
@@ -189,7 +182,7 @@ class Endless(IterableDataset):
         return iter(self.of)
 
 
-def test_progressive_counts_a_loader_that_does_not_know_its_length(trained, loaders, tiny_job):
+def test_progressive_counts_a_loader_that_does_not_know_its_length(trained, loaders):
     untold = {**loaders, "train": DataLoader(Endless(loaders["train"].dataset), batch_size=64)}
     result = gently(trained, untold, step_batches=2)
     assert result.report["progressive"]["all_epochs"] == 1 + -(-2 * result.report["progressive"]["steps"] // 8)
@@ -201,7 +194,12 @@ def test_progressive_calls_energy_what_it_is(target, how, trained, loaders, tmp_
 
     talk = Heard()
     result = gently(
-        trained, loaders, budget="energy<=70%", target=f"fake_meter:{target}", run=tmp_path / "r", talk=talk
+        trained,
+        loaders,
+        budget="energy<=70%",
+        target=f"tests.support.targets.metered_target:{target}",
+        run=tmp_path / "r",
+        talk=talk,
     )
     rows = [json.loads(line) for line in (tmp_path / "r" / "steps.jsonl").read_text().splitlines()]
     assert {row["how"] for row in rows} == {how} and result.report["budget"]["met"]

@@ -9,9 +9,9 @@ from autoprune.run.experiment import Experiment
 from autoprune.testing.job import check_job
 
 SETTINGS = {
-    "model": "tiny_job:network",
-    "data": "tiny_job:loaders",
-    "target": "tiny_job:Formula",
+    "model": "tests.support.tiny_job:network",
+    "data": "tests.support.tiny_job:loaders",
+    "target": "tests.support.tiny_job:Formula",
     "flops": "60%",
     "agent": "random",
     "episodes": 3,
@@ -28,9 +28,6 @@ OTHER = {
 
 @pytest.fixture
 def experiment(tmp_path, monkeypatch):
-    from pathlib import Path
-
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "resume")
     monkeypatch.chdir(tmp_path)
 
     def made(name):

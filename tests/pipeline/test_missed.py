@@ -1,24 +1,24 @@
 """A finished network misses its budget: another policy is chosen; when none is left, what was measured is told."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from heard import Heard
 
 import autoprune
 from autoprune.errors import BudgetError
 from autoprune.pipeline.jobs import compress as jobs
+from tests.support.listener import Heard
 
 
 @pytest.fixture
 def compress(trained, loaders, monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "resume")
-    monkeypatch.setattr("tiny_job._chance", lambda _: 0.0)  # layers add up
+    monkeypatch.setattr("tests.support.tiny_job._chance", lambda _: 0.0)  # layers add up
 
     def call(**settings):
         settings = {"budget": "latency<=80%", "finetune_epochs": 0, "episodes": 6, "finalists": 2, **settings}
-        return autoprune.compress(trained, **loaders, target="tiny_job:Formula", granularity=1, **settings)
+        return autoprune.compress(
+            trained, **loaders, target="tests.support.tiny_job:Formula", granularity=1, **settings
+        )
 
     return call
 

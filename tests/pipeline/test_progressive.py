@@ -5,11 +5,9 @@ import itertools
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from heard import Heard
 
 import autoprune
 from autoprune.errors import BudgetError, InputError, RunError
@@ -17,14 +15,10 @@ from autoprune.evaluation import accuracy
 from autoprune.graph import analyse, cut
 from autoprune.models import read_weights
 from autoprune.pipeline.jobs.progressive.current import expand_to_dense
+from tests.support.listener import Heard
 
-STILL = {"step": "25%", "finetune_epochs": 1, "target": "tiny_job:Formula"}
-
-
-@pytest.fixture
-def formula(monkeypatch):
-    """Milliseconds by a formula: calling so small a network takes a real runtime nine tenths of the time."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "resume")
+# Milliseconds by a formula: calling so small a network takes a real runtime nine tenths of the time.
+STILL = {"step": "25%", "finetune_epochs": 1, "target": "tests.support.tiny_job:Formula"}
 
 
 def progressive(model, loaders, **settings):
@@ -38,9 +32,7 @@ def rows_of(folder):
 @pytest.fixture(scope="module")
 def finished(trained, loaders, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "quarters"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parents[1] / "resume")
-        return progressive(trained, loaders, budget="latency<=80%", step="7%", seed=1, run=folder), folder
+    return progressive(trained, loaders, budget="latency<=80%", step="7%", seed=1, run=folder), folder
 
 
 def test_the_budget_is_met_as_measured_and_reported(finished, trained, loaders):
@@ -93,7 +85,7 @@ def test_policy_dense_weights_and_final_weights_rebuild_what_was_delivered(finis
     assert torch.equal(again(images), result.model(images))
 
 
-def test_one_seed_gives_one_result_and_the_network_that_was_given_stays(finished, trained, loaders, formula, tmp_path):
+def test_one_seed_gives_one_result_and_the_network_that_was_given_stays(finished, trained, loaders, tmp_path):
     result, folder = finished
     before = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
     again = progressive(trained, loaders, budget="latency<=80%", step="7%", seed=1, run=tmp_path / "again")
@@ -121,9 +113,7 @@ def test_the_page_shows_the_trajectory_and_which_signals_are_modelled_or_absent(
 
 
 @pytest.mark.parametrize("budget", ["flops<=50%", "params<=40%"])
-def test_counts_are_met_exactly_and_carried_weights_are_the_result_without_a_last_fine_tuning(
-    trained, loaders, budget, formula
-):
+def test_counts_are_met_exactly_and_carried_weights_are_the_result_without_a_last_fine_tuning(trained, loaders, budget):
     result = progressive(trained, loaders, budget=budget, finetune_epochs=0, step_batches=3)
     figures = {
         "flops": autoprune.flops(result.model, torch.zeros(1, 1, 8, 8)),
@@ -135,7 +125,7 @@ def test_counts_are_met_exactly_and_carried_weights_are_the_result_without_a_las
     assert result.run is None
 
 
-def test_a_throttling_device_is_waited_for_and_the_step_says_so(trained, loaders, formula, tmp_path, monkeypatch):
+def test_a_throttling_device_is_waited_for_and_the_step_says_so(trained, loaders, tmp_path, monkeypatch):
     answers = iter(["the processor slows down for heat", "still hot", None])
     monkeypatch.setattr("autoprune.hardware.sensors.telemetry.Sensors.throttled", lambda self: next(answers, None))
     monkeypatch.setattr("autoprune.pipeline.jobs.progressive.device_watch._INTERVAL", 0.01)
@@ -153,7 +143,7 @@ def test_a_throttling_device_is_waited_for_and_the_step_says_so(trained, loaders
     assert "Step 0: the device throttled (the processor slows down for heat)" in write_html(folder).read_text()
 
 
-def test_the_wait_is_bounded_and_the_measurement_taken_all_the_same(trained, loaders, formula, tmp_path, monkeypatch):
+def test_the_wait_is_bounded_and_the_measurement_taken_all_the_same(trained, loaders, tmp_path, monkeypatch):
     monkeypatch.setattr("autoprune.hardware.sensors.telemetry.Sensors.throttled", lambda self: "no cooling")
     monkeypatch.setattr("autoprune.pipeline.jobs.progressive.device_watch._INTERVAL", 0.01)
     monkeypatch.setattr("autoprune.pipeline.jobs.progressive.device_watch._PATIENCE", 0.03)
@@ -162,7 +152,7 @@ def test_the_wait_is_bounded_and_the_measurement_taken_all_the_same(trained, loa
     assert all(row["throttled"]["over"] is False for row in rows_of(tmp_path / "hot"))
 
 
-def test_a_finished_network_that_misses_the_budget_is_pruned_further(trained, loaders, formula, tmp_path, monkeypatch):
+def test_a_finished_network_that_misses_the_budget_is_pruned_further(trained, loaders, tmp_path, monkeypatch):
     from autoprune.pipeline.jobs.progressive import job
 
     real = job.verify
@@ -213,7 +203,7 @@ def test_memory_traffic_and_energy_are_modelled_and_say_so(finished):
     assert signals["temperature_c"]["value"] is None or signals["temperature_c"]["value"] > 0
 
 
-def test_blocks_may_go_and_tied_layers_shrink_together(trained, loaders, formula, tmp_path):
+def test_blocks_may_go_and_tied_layers_shrink_together(trained, loaders, tmp_path):
     folder = tmp_path / "wishes"
     settings = {"kinds": ("block", "channels"), "tie": ("conv*",), "budget": "params<=40%", "finetune_epochs": 0}
     result = progressive(trained, loaders, run=folder, **settings)
@@ -234,18 +224,18 @@ def test_blocks_may_go_and_tied_layers_shrink_together(trained, loaders, formula
         ({"step_decay": 1.5}, InputError, "step_decay"),
     ],
 )
-def test_what_is_refused_at_the_start_leaves_no_folder(trained, loaders, formula, tmp_path, settings, error, text):
+def test_what_is_refused_at_the_start_leaves_no_folder(trained, loaders, tmp_path, settings, error, text):
     with pytest.raises(error, match=text):
         progressive(trained, loaders, run=tmp_path / "r", **settings)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_exists_is_refused(finished, trained, loaders, formula):
+def test_a_run_that_exists_is_refused(finished, trained, loaders):
     with pytest.raises(RunError, match="--resume"):
         progressive(trained, loaders, run=finished[1])
 
 
-def test_a_wait_in_an_earlier_turn_of_a_step_is_told(trained, loaders, formula, tmp_path, monkeypatch):
+def test_a_wait_in_an_earlier_turn_of_a_step_is_told(trained, loaders, tmp_path, monkeypatch):
     from autoprune.pipeline.jobs.progressive import steps
 
     answers = iter([None, "hot", None])  # before the dense network, and in the first turn of the first step
@@ -266,9 +256,11 @@ def test_a_wait_in_an_earlier_turn_of_a_step_is_told(trained, loaders, formula, 
     assert 1 in result.report["progressive"]["paused_steps"]
 
 
-def test_this_machine_s_sensors_say_nothing_of_a_device_elsewhere(trained, loaders, formula, tmp_path, monkeypatch):
+def test_this_machine_s_sensors_say_nothing_of_a_device_elsewhere(trained, loaders, tmp_path, monkeypatch):
     monkeypatch.setattr("autoprune.hardware.sensors.telemetry.Sensors.throttled", lambda self: "this machine is hot")
-    progressive(trained, loaders, budget="flops<=75%", target="tiny_job:Elsewhere", run=tmp_path / "board")
+    progressive(
+        trained, loaders, budget="flops<=75%", target="tests.support.tiny_job:Elsewhere", run=tmp_path / "board"
+    )
     row = rows_of(tmp_path / "board")[0]
     assert row["throttled"] is None
     for name in ("temperature_c", "frequency_mhz", "power_w", "load"):

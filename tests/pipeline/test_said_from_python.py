@@ -1,7 +1,6 @@
 """Whatever the command line can say can be said from Python, once, with the same names and the same outcome."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,16 +11,15 @@ from autoprune.errors import InputError
 from autoprune.run.experiment import Experiment
 from autoprune.run.keywords import SettingKeywords
 
-JOB = Path(__file__).parents[1] / "resume" / "tiny_job.py"
 QUICK = {
-    "model": "tiny_job:network", "data": "tiny_job:loaders", "target": "tiny_job:Formula", "agent": "random",
+    "model": "tests.support.tiny_job:network", "data": "tests.support.tiny_job:loaders",
+    "target": "tests.support.tiny_job:Formula", "agent": "random",
     "episodes": 6, "finalists": 2, "train_epochs": 2, "finetune_epochs": 2, "flops": "50%",
 }  # fmt: skip
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(JOB.parent)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -52,11 +50,12 @@ def test_names_settings_files_and_keywords_lead_to_the_same_run(folder):
 
 
 def test_a_network_goes_with_named_data_and_any_setting(folder):
-    from tiny_job import network
+    from tests.support.tiny_job import network
 
     torch.manual_seed(0)
     result = autoprune.compress(
-        network(), data="tiny_job:loaders", target="tiny_job:Formula", agent="random", episodes=4, finalists=1,
+        network(), data="tests.support.tiny_job:loaders", target="tests.support.tiny_job:Formula", agent="random",
+        episodes=4, finalists=1,
         flops="60%", finetune_epochs=1, finetune_seeds=2, criterion="l2", train_threads=1, run="r",
     )  # fmt: skip
     stored = yaml.safe_load((folder / "r" / "experiment.yaml").read_text())["settings"]

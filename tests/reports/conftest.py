@@ -1,5 +1,6 @@
 import pytest
-from fake_runs import six_decisions, write_run
+
+from tests.support.run_folders import six_decisions, write_run
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@ import json
 import sys
 
 from rich.console import Console
-from test_html import HOSTILE, Page
 
 from autoprune.reports.bench import bench_lines, bench_tables
 from autoprune.reports.html.bench_page import write_bench
+from tests.support.pages import HOSTILE, Page
 
 
 def figures(accuracy, scale):

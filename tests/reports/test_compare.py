@@ -4,12 +4,12 @@ import subprocess
 import sys
 
 import pytest
-from fake_runs import report_of, write_run
 from rich.console import Console
 
 from autoprune.errors import InputError, MissingExtraError, RunError
 from autoprune.reports import compare, pareto_picture
 from autoprune.reports.figures.search import front, thinned
+from tests.support.run_folders import report_of, write_run
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 

@@ -2,13 +2,13 @@ import io
 import statistics
 
 import pytest
-from fake_runs import report_of
 from rich.console import Console
 
 from autoprune.errors import InputError
 from autoprune.reports import summary_lines, summary_table
 from autoprune.reports.tables import COLUMNS, figure_rows
 from autoprune.run.report import Report
+from tests.support.run_folders import report_of
 
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 

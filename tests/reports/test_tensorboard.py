@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_runs import DENSE_MS, LIMIT, rows_of
 
 from autoprune.errors import InputError
 from autoprune.reports import SearchWriter
+from tests.support.run_folders import DENSE_MS, LIMIT, rows_of
 
 DOCS = Path(__file__).parents[2] / "docs" / "tensorboard.md"
 DDPG = {"noise_sigma": 0.5, "reward_average": -0.2, "actor_loss": 0.1, "critic_loss": 0.01}

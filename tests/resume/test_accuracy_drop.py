@@ -1,25 +1,21 @@
 """--accuracy-drop: the fastest network that loses no more, found by whole jobs under ever tighter budgets."""
 
 import json
-import shutil
-from pathlib import Path
 
 import pytest
 
 from autoprune.cli.main import run
 from autoprune.errors import TargetError
 from autoprune.run.report import Report
+from tests.support.command_line import TINY
 
-HERE = Path(__file__).parent
-JOB = ["compress", "--model", "tiny_job:network", "--data", "tiny_job:loaders", "--target", "tiny_job:Formula"]
+JOB = ["compress", *TINY]
 JOB += ["--train-epochs", "3", "--finetune-epochs", "2", "--finalists", "2", "--episodes", "15", "--agent", "random"]
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    shutil.copy(HERE / "tiny_job.py", tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
 
 
@@ -63,9 +59,8 @@ def test_it_is_a_budget_of_its_own(folder, capsys):
 
 
 def test_from_python(folder, monkeypatch):
-    import tiny_job
-
     import autoprune
+    from tests.support import tiny_job
 
     monkeypatch.setattr("autoprune.pipeline.jobs.accuracy_drop.STEPS", 2)
     train, search, test = tiny_job.loaders()
@@ -75,7 +70,7 @@ def test_from_python(folder, monkeypatch):
         search=search,
         test=test,
         budget="accuracy_drop<=90",
-        target="tiny_job:Formula",
+        target="tests.support.tiny_job:Formula",
         agent="random",
         episodes=6,
         finetune_epochs=1,
@@ -90,7 +85,9 @@ def test_from_python(folder, monkeypatch):
 def test_several_agents_share_dense_weights_and_table(folder, capsys, monkeypatch):
     monkeypatch.setattr("autoprune.pipeline.jobs.accuracy_drop.STEPS", 1)
     assert run([*JOB, "--agent", "random,uniform", "--accuracy-drop", "90", "--run", "both"]) == 0
-    assert capsys.readouterr().err.count("training tiny_job:network") <= 2  # a first and a last line of one training
+    assert (
+        capsys.readouterr().err.count("training tests.support.tiny_job:network") <= 2
+    )  # a first and a last line of one training
     (first,), (second,) = (list((folder / "runs/both" / name).glob("steps/*")) for name in ("random", "uniform"))
     tables = sorted(path.name for path in first.glob("checkpoint/profile-*.json"))
     assert tables and all(

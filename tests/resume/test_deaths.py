@@ -4,7 +4,8 @@ import signal
 import time
 
 import pytest
-from tiny_shop import Shop, assert_same
+
+from tests.support.killable_jobs import Shop, assert_same
 
 SETTINGS = ["--agent", "random", "--flops", "50%"]
 

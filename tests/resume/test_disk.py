@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_shop import Shop, assert_same
+
+from tests.support.killable_jobs import Shop, assert_same
 
 SETTINGS = ["--agent", "random", "--flops", "50%"]
 

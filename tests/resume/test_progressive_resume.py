@@ -3,9 +3,11 @@
 import signal
 
 import pytest
-from tiny_shop import Shop, assert_same
 
-COMMAND = ["progressive", "--model", "tiny_job:network", "--data", "tiny_job:loaders", "--target", "tiny_job:Formula"]
+from tests.support.command_line import TINY
+from tests.support.killable_jobs import Shop, assert_same
+
+COMMAND = ["progressive", *TINY]
 COMMAND += ["--train-epochs", "2", "--finetune-epochs", "2", "--step", "20%", "--latency", "60%"]
 
 

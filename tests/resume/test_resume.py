@@ -4,7 +4,8 @@ import random
 import signal
 
 import pytest
-from tiny_shop import Shop, assert_same
+
+from tests.support.killable_jobs import Shop, assert_same
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,10 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(shop, by, moments):
         (["--agent", "ddpg", "--latency", "70%", "--seed", "1"], {}),
         (["--agent", "optuna", "--latency", "60%"], {"entries": 60}),  # layers are measured after the search
         (["--agent", "random", "--latency", "60%"], {"margin": 0.9, "entries": 60}),  # limits are tightened
-        (["--agent", "random", "--latency", "48%", "--target", "tiny_job:Coarse"], {}),  # a second table is profiled
+        (
+            ["--agent", "random", "--latency", "48%", "--target", "tests.support.tiny_job:Coarse"],
+            {},
+        ),  # a second table is profiled
         (["--agent", "ddpg", "--flops", "40%"], {}),
     ],
     ids=["ddpg-latency", "optuna-estimated", "random-tightened", "random-finer", "ddpg-flops"],

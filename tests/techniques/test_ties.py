@@ -109,9 +109,8 @@ def test_tied_groups_that_keep_different_shares_are_refused(analysis):
 
 
 def test_a_tables_file_keeps_the_ties(net, tmp_path):
-    from fake_ties import Adding
-
     from autoprune.hardware import LatencyTable, ProfileSettings, profile
+    from tests.support.targets.adding_target import Adding
 
     analysis = analyse(net, X)
     space = space_of(analysis, SpaceConstraints(tie=["*.inner"]))

@@ -6,8 +6,9 @@ import warnings
 
 import torch
 import torch.nn.functional as F
-from graph_nets import Case, Net, conv, plain, pooled
 from torch import Tensor, nn
+
+from tests.support.nets.plain import Case, Net, conv, plain, pooled
 
 
 class Einsums(nn.Module):

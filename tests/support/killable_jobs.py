@@ -1,8 +1,6 @@
 """A shop of tiny jobs, and what of a run must be the same whatever happened on the way."""
 
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +8,10 @@ from pathlib import Path
 
 import yaml
 
-HERE = Path(__file__).parent
-JOB = ["--model", "tiny_job:network", "--data", "tiny_job:loaders", "--target", "tiny_job:Formula"]
+from tests.support.command_line import TINY
+from tests.support.paths import SUPPORT, importing
+
+JOB = [*TINY]
 JOB += ["--train-epochs", "3", "--finetune-epochs", "4", "--finalists", "3", "--episodes", "14", "--warmup", "4"]
 
 
@@ -20,11 +20,10 @@ class Shop:
 
     def __init__(self, folder):
         self.folder = folder
-        shutil.copy(HERE / "tiny_job.py", folder)
         self.log = folder / "moments.log"
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        environment = importing(OMP_NUM_THREADS="1", PYTHONWARNINGS="ignore")
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "killing.py")],
+            [sys.executable, str(SUPPORT / "killing.py")],
             cwd=folder,
             env=environment,
             stdin=subprocess.PIPE,

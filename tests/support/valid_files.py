@@ -22,7 +22,11 @@ from autoprune.space import Decision, SearchSpace
 def space() -> SearchSpace:
     """Three decisions of a network of four layers."""
     decisions = (Decision("a", 8, (4, 8)), Decision("b", 12, (4, 8, 12)), Decision("c", 8, (2, 4, 8)))
-    about = {"name": "fuzz_nets:tiny", "arguments": {"in_channels": 3, "classes": 5}, "example": [1, 3, 8, 8]}
+    about = {
+        "name": "tests.support.nets.fuzzed:tiny",
+        "arguments": {"in_channels": 3, "classes": 5},
+        "example": [1, 3, 8, 8],
+    }
     return SearchSpace(decisions, {"fc": "model output"}, about)
 
 
@@ -36,9 +40,14 @@ def policy():
 
 
 def fitting_policy(model):
-    """A policy of the network in fuzz_nets, with the fingerprint that it is checked by."""
+    """A policy of the network in nets/fuzzed.py, with the fingerprint that it is checked by."""
     made = autoprune.search_space(model, torch.zeros(1, 3, 8, 8))
-    about = {**made.model, "name": "fuzz_nets:tiny", "arguments": {"in_channels": 3}, "example": [1, 3, 8, 8]}
+    about = {
+        **made.model,
+        "name": "tests.support.nets.fuzzed:tiny",
+        "arguments": {"in_channels": 3},
+        "example": [1, 3, 8, 8],
+    }
     kept = {"a": [0, 2, 3, 5], "b": list(range(8)), "c": [1, 7]}
     choices = {name: len(units) for name, units in kept.items()}
     return made.policy(choices, kept=kept, criterion="l1").model_copy(update={"model": about})

@@ -406,7 +406,7 @@ CASES: dict[str, Case] = {
     "chunk": Case(lambda: halves("chunk"), {"a": 6, "b": 5}),
     "split": Case(lambda: halves("split"), {"a": 6, "b": 5}),
     "slices": Case(lambda: halves("slice"), {"a": 6, "b": 5}),
-    "fixed_slice": Case(fixed_slice, {"b": 5}, {"a": "cut at fixed places by aten.slice.Tensor at graph_nets.py:"}),
+    "fixed_slice": Case(fixed_slice, {"b": 5}, {"a": "cut at fixed places by aten.slice.Tensor at plain.py:"}),
     # Shuffled, c and c+4 are neighbours; the grouped convolution then ties c with c+2: two units of four channels.
     "shuffle": Case(shuffle, {"a": 2, "b": 6}),
     "outer_shuffle": Case(outer_shuffle, {"a": 4, "b": 12}),
@@ -418,10 +418,8 @@ CASES: dict[str, Case] = {
     "transposed_groups": Case(lambda: transposed(4), {"0": 4, "6": 4}),
     "twice": Case(twice, {"a": 8, "d": 6}),
     "bare": Case(Scaled, {"a": 6, "b": 8, "matrix": 7}),
-    "from_input": Case(
-        from_input, {"a": 6}, {"b": "meets a tensor of fixed width in aten.add.Tensor at graph_nets.py:"}
-    ),
-    "unknown": Case(unknown, {"b": 6, "c": 5}, {"a": "touched by aten.cummax.default at graph_nets.py:"}),
+    "from_input": Case(from_input, {"a": 6}, {"b": "meets a tensor of fixed width in aten.add.Tensor at plain.py:"}),
+    "unknown": Case(unknown, {"b": 6, "c": 5}, {"a": "touched by aten.cummax.default at plain.py:"}),
     "numbered_view": Case(numbered_view, {"a": 8}, {"b": "invalid for input of size"}),
     "weight_norm": Case(weight_norm, {"0": 8, "4": 12, "7": 6, "11": 10}),
     "standardised": Case(standardised, {}, {"a": "meets a computed weight in aten.conv2d"}),

@@ -16,7 +16,7 @@ from autoprune.hardware.targets.pipe import PipeTarget
 
 
 class _Formula:
-    """Packs what a thing takes by the formula of `made_up`."""
+    """Packs what a thing takes by the formula of `formula_target`."""
 
     channel_multiple = 4
     fused = frozenset({"batch_norm", "relu", "add"})
@@ -28,12 +28,12 @@ class _Formula:
         return {"runtime": "formula 1"}
 
     def pack(self, model, example):
-        from made_up import MadeUpTarget
+        from tests.support.targets.formula_target import MadeUpTarget
 
         return MadeUpTarget.pack(self, model, example)
 
     def pack_layer(self, layer, copies):
-        from made_up import CONSTANT, stairs
+        from tests.support.targets.formula_target import CONSTANT, stairs
 
         return json.dumps({"ms": CONSTANT + copies * stairs(layer)}).encode()
 

@@ -204,7 +204,7 @@ ATTENTION_CASES: dict[str, AttentionCase] = {
     "leftover": AttentionCase(
         lambda: Around(Written("leftover")),
         {},
-        {"a": "is invalid for input of size", "layer.v": " at attention_nets.py:"},
+        {"a": "is invalid for input of size", "layer.v": " at attention.py:"},
     ),
     "torch": AttentionCase(lambda: Around(Torch(batch_first=True)), _heads("mha")),
     "torch_length_first": AttentionCase(lambda: Around(Torch(bias=False)), _heads("mha")),

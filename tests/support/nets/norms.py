@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from graph_nets import Case, Net, conv, pooled
 from torch import Tensor, nn
+
+from tests.support.nets.plain import Case, Net, conv, pooled
 
 
 class Kept(nn.Module):
@@ -275,7 +276,7 @@ NORM_CASES: dict[str, Case] = {
     "response": Case(response, {"a": 6, "up": 10, "down": 5}, over={"grn": ("up", -1)}),
     "deviation": Case(lambda: lines(Deviation(8)), {"b": 6}, {"a": "output is not finite"}, LINE),
     "cosine_head": Case(CosineHead, {"a": 8}, {"w": "model output"}, LINE, over={"norm": ("a", -1)}),
-    "leaking": Case(leaking, {"b": 6}, {"a": "summed over by aten.mean.dim at graph_nets.py:"}),
+    "leaking": Case(leaking, {"b": 6}, {"a": "summed over by aten.mean.dim at plain.py:"}),
     "scaled_elsewhere": Case(by_hand_elsewhere, {"a": 8, "c": 6}, {"b": "summed over by aten"}),
 }
 # Groups that the test's reference has no words for: only their widths, and cut = selected.

@@ -81,7 +81,7 @@ def instrument(moment, margin, entries):
 
     tempfile.mkstemp, Path.replace, RunDir.append_row = mkstemp, replace, append_row
     Scorer.__call__, Trainer._one_epoch = scored, one_epoch
-    from tiny_job import Formula
+    from tests.support.tiny_job import Formula
 
     time = Formula.time
 
@@ -112,8 +112,6 @@ def main():
     import torch
 
     torch.set_num_threads(1)
-    sys.path.insert(0, str(Path.cwd()))
-    import tiny_job
     from torch.utils.tensorboard import SummaryWriter  # noqa: F401
 
     import autoprune.cli.main
@@ -124,6 +122,7 @@ def main():
     import autoprune.reports.html.run_page  # noqa: F401 - so that no job imports anything
     from autoprune import agents
     from autoprune.graph import analyse
+    from tests.support import tiny_job
 
     for name in ("ddpg", "optuna", "random"):
         agents.get(name)

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from graph_nets import Case, Net, conv, pooled
 from torch import Tensor, nn
+
+from tests.support.nets.plain import Case, Net, conv, pooled
 
 
 @dataclass

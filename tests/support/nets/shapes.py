@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from graph_nets import Case, Net, conv, pooled
 from torch import Tensor, nn
+
+from tests.support.nets.plain import Case, Net, conv, pooled
 
 
 def between(change: Callable[[Tensor], Tensor], width: int = 8, after: int = 8) -> nn.Module:

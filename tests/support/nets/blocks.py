@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from graph_nets import Net, conv, pooled
 from torch import Tensor, nn
+
+from tests.support.nets.plain import Net, conv, pooled
 
 
 class Basic(nn.Module):

@@ -1,0 +1,1 @@
+"""What tests share: networks, targets, jobs, files; imported as `tests.support.NAME`."""
