@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from autoprune.cli.commands import HELP_NAMES, CommandGroup, add_commands
-from autoprune.cli.sentinel import guarding
+from autoprune.cli.crash_report import guarding
 from autoprune.cli.stopping import watched
 from autoprune.errors import AutopruneError, Interrupted, one_line
 

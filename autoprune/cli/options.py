@@ -12,7 +12,7 @@ import typer
 from autoprune.criteria.registry import CRITERIA
 from autoprune.run.experiment import Experiment, option_group
 from autoprune.run.flags import Flags
-from autoprune.run.folder import SETTINGS
+from autoprune.run.recovery import SETTINGS
 from autoprune.run.sweep import SWEEP_FILE
 from autoprune.techniques.registry import TECHNIQUES
 

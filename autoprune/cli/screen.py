@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
-from autoprune.cli import sentinel
+from autoprune.cli import crash_report
 from autoprune.cli.stopping import killed
 from autoprune.pipeline.reporter import Bar, Reporter
 
@@ -33,7 +33,7 @@ class Screen(Reporter):
     @contextmanager
     def stage(self, name: str, what: str, total: int | None = None, done: int = 0) -> Iterator[Bar]:
         """A stage of the job; the process does not die in it without a word."""
-        with sentinel.at(killed(what)), super().stage(name, what, total, done) as bar:
+        with crash_report.at(killed(what)), super().stage(name, what, total, done) as bar:
             yield bar
 
     @contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from autoprune.cli.sentinel import dismiss
+from autoprune.cli.crash_report import dismiss
 from autoprune.errors import Interrupted
 
 __all__ = ["killed", "on_interrupt", "resumable", "watched"]

@@ -3,8 +3,8 @@
 `Wall` is an older name of `FeasibleActions`.
 """
 
+from autoprune.cost.action_mask import Accounting, FeasibleActions
 from autoprune.cost.additive import AdditiveCost, Step
-from autoprune.cost.feasible import Accounting, FeasibleActions
 from autoprune.cost.terms import CostEntry
 
 __all__ = ["Accounting", "AdditiveCost", "CostEntry", "FeasibleActions", "Step", "Wall"]

@@ -16,10 +16,10 @@ from autoprune.errors import InputError, RunError
 from autoprune.foundations.files import read_json, read_yaml, write_json, write_text
 from autoprune.foundations.json_lines import append_row, read_rows
 from autoprune.foundations.locks import lock_now
-from autoprune.run import folder as _folder
+from autoprune.run import recovery
 from autoprune.run.environment import environment
 from autoprune.run.experiment import Experiment
-from autoprune.run.folder import is_run, refuse_existing
+from autoprune.run.recovery import is_run, refuse_existing
 
 __all__ = ["RunDir", "environment", "is_run", "read_settings", "refuse_existing", "refuse_other_settings"]
 
@@ -68,15 +68,15 @@ class RunDir:
         self._fresh = False  # whether this process began the run, and nothing is stored yet
         self._journal: dict[str, Any] = {}
         try:
-            with _folder.reported(f"cannot write to {path}"):
+            with recovery.reported(f"cannot write to {path}"):
                 self._open(experiment, resume, overwrite, dict(device or {}))
         except BaseException:
             self.discard()
             raise
 
     def _open(self, experiment: Experiment, resume: bool, overwrite: bool, device: dict[str, str]) -> None:
-        _folder.recover(self.path)
-        _folder.sweep(self.path)
+        recovery.recover(self.path)
+        recovery.sweep(self.path)
         refuse_existing(self.path, resume=resume, overwrite=overwrite)  # again, now that it is locked
         here = environment() | {f"device {key}": value for key, value in device.items()}
         if is_run(self.path) and not overwrite:
@@ -84,18 +84,18 @@ class RunDir:
             self._journal = self._read_journal()
             return
         if is_run(self.path):
-            _folder.set_aside(self.path)
+            recovery.set_aside(self.path)
         self._fresh = True
         self.experiment = experiment
         content = {"settings": experiment.model_dump(mode="json"), "environment": here}
-        write_text(self.path / _folder.SETTINGS, yaml.safe_dump(content, sort_keys=False))
+        write_text(self.path / recovery.SETTINGS, yaml.safe_dump(content, sort_keys=False))
 
     def _acquire(self) -> IO[str]:
         if self.path.resolve() in _open:
             raise RunError(f"{self.path} is in use by this process already")
-        with _folder.reported(f"cannot write to {self.path}"):
+        with recovery.reported(f"cannot write to {self.path}"):
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = lock_now(self.path / _folder.LOCK)
+            lock = lock_now(self.path / recovery.LOCK)
         if lock is None:
             raise RunError(f"{self.path} is in use by another process")
         self._place = self.path.resolve()
@@ -135,7 +135,7 @@ class RunDir:
     def mark_started(self) -> None:
         """The run is under way: from now on it is kept whatever happens, and what it replaced is let go."""
         self._fresh = False
-        _folder.drop_replaced(self.path)
+        recovery.drop_replaced(self.path)
 
     @property
     def started(self) -> bool:
@@ -146,14 +146,14 @@ class RunDir:
 
     def discard(self) -> None:
         """Remove what this process began, and put back what it replaced: a run refused at the start leaves nothing."""
-        if self._fresh and not _folder.restore(self.path):
-            _folder.clear(self.path)
+        if self._fresh and not recovery.restore(self.path):
+            recovery.clear(self.path)
             if self.created:
-                self.file(_folder.LOCK).unlink(missing_ok=True)
-                _folder.remove_empty(self.path)
+                self.file(recovery.LOCK).unlink(missing_ok=True)
+                recovery.remove_empty(self.path)
         elif self.created and not is_run(self.path):
-            self.file(_folder.LOCK).unlink(missing_ok=True)
-            _folder.remove_empty(self.path)
+            self.file(recovery.LOCK).unlink(missing_ok=True)
+            recovery.remove_empty(self.path)
         self._fresh = False
         self.close()
 
@@ -257,7 +257,7 @@ def read_settings(path: Path) -> tuple[Experiment, dict[str, Any]]:
         RunError: If the folder holds no run.
     """
     if not is_run(path):
-        inside = sorted(p.parent.name for p in path.glob(f"*/{_folder.SETTINGS}")) if path.is_dir() else []
+        inside = sorted(p.parent.name for p in path.glob(f"*/{recovery.SETTINGS}")) if path.is_dir() else []
         hint = f"; it holds {', '.join(inside[:4])}: name one of them" if inside else ""
         raise RunError(f"there is no run at {path}{hint}")
     experiment = Experiment.read(path / "experiment.yaml", {})

@@ -2,8 +2,8 @@
 
 from autoprune.graph.coupling.rules import (
     attention,
-    contract,
-    dense,
+    convolution,
+    einsum,
     join,
     norm,
     pointwise,
@@ -13,4 +13,15 @@ from autoprune.graph.coupling.rules import (
     shape,
 )
 
-__all__ = ["attention", "contract", "dense", "join", "norm", "pointwise", "rearrange", "recurrent", "reduce", "shape"]
+__all__ = [
+    "attention",
+    "convolution",
+    "einsum",
+    "join",
+    "norm",
+    "pointwise",
+    "rearrange",
+    "recurrent",
+    "reduce",
+    "shape",
+]

@@ -10,7 +10,7 @@ from torch.fx import Node
 from autoprune.graph.coupling.atoms import Atoms
 from autoprune.graph.coupling.flow import Flow, Result, Unknown, repeat_first, shape_of
 from autoprune.graph.coupling.rule_table import Arguments, rule
-from autoprune.graph.coupling.rules.contract import contract, product_letters
+from autoprune.graph.coupling.rules.einsum import contract, product_letters
 from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.trace.source_lines import where
 

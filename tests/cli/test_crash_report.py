@@ -11,16 +11,16 @@ import pytest
 STAGES = """
 import os, signal, sys, time
 from pathlib import Path
-from autoprune.cli import sentinel
+from autoprune.cli import crash_report
 from autoprune.cli.screen import Screen
 from autoprune.cli.stopping import resumable, watched
 Path("experiment.yaml").touch()
-with watched(), sentinel.guarding(), resumable(Path("."), "the same command with --resume"):
+with watched(), crash_report.guarding(), resumable(Path("."), "the same command with --resume"):
     screen = Screen()
     with screen.stage("a", "measuring"):
         pass
     with screen.stage("b", "fine-tuning, seed 0"):
-        print(sentinel._process.pid, flush=True)
+        print(crash_report._process.pid, flush=True)
         {act}
     print("after", flush=True)
     {then}
@@ -91,7 +91,7 @@ def test_nor_is_an_interruption_that_is_swallowed(tmp_path):
 
 
 def test_a_command_without_a_stage_starts_none(autoprune):
-    from autoprune.cli import sentinel
+    from autoprune.cli import crash_report
 
     assert autoprune("--help").code == 0
-    assert sentinel._process is None
+    assert crash_report._process is None
