@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import AutopruneError, InputError, one_line
+from autoprune.errors import AutopruneError, InputError, first_line
 
 __all__ = ["call", "importable_here", "is_reference", "locate", "resolve"]
 
@@ -53,7 +53,7 @@ def resolve(spec: str, option: str) -> Callable[..., Any]:
     except Exception as error:  # the user's module may raise anything
         if name in sys.modules and isinstance(error, AttributeError):  # a module that failed is not kept there
             raise InputError(f"{option} {spec}: {name} has no {attribute}") from error
-        raise InputError(f"{option} {spec}: importing {name} failed: {one_line(error)}") from error
+        raise InputError(f"{option} {spec}: importing {name} failed: {_named(error)}") from error
     if not callable(found):
         raise InputError(f"{option} {spec}: {attribute} is {type(found).__name__}, which cannot be called")
     return found  # type: ignore[no-any-return]
@@ -71,22 +71,26 @@ def call(function: Callable[..., Any], spec: str) -> Any:
         except AutopruneError:
             raise
         except Exception as error:  # so may the user's function
-            raise InputError(f"{spec} raised {one_line(error)}") from error
+            raise InputError(f"{spec} raised {_named(error)}") from error
 
 
 @contextmanager
 def importable_here() -> Iterator[None]:
-    """The current folder in front of the import path, as for a script in it.
-
-    Afterwards it is at the end of the path: what the user's code imports later, inside a function, is found, and hides
-    no other module.
-    """
+    """The current folder in front of the import path, as for a script in it; taken off again afterwards."""
     here = str(Path.cwd())
+    if here in sys.path:
+        yield
+        return
     sys.path.insert(0, here)
     importlib.invalidate_caches()
     try:
         yield
     finally:
-        sys.path.remove(here)
-        if here not in sys.path:
-            sys.path.append(here)
+        if here in sys.path:
+            sys.path.remove(here)
+
+
+def _named(error: BaseException) -> str:
+    """An exception of the user's own code: its type and the first line of its text."""
+    kind, first = type(error).__name__, first_line(error)
+    return kind if first == kind else f"{kind}: {first}"

@@ -33,6 +33,7 @@ class SettingKeywords(TypedDict, total=False):
     warmup: int | None
     granularity: int | str | None
     criterion: str
+    techniques: str
     skip: str | Sequence[str]
     kinds: str | Sequence[str]
     cap: str | Sequence[str]

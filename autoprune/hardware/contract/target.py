@@ -15,6 +15,8 @@ from __future__ import annotations
 import abc
 import contextlib
 import inspect
+import os
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -244,6 +246,8 @@ def load_class(path: str) -> type[Target]:
     """
     try:
         found = locate(path)
+        if os.getcwd() not in sys.path and "" not in sys.path:  # noqa: PTH109 - sys.path holds strings
+            sys.path.append(os.getcwd())  # noqa: PTH109 - what a target imports when it is used, here and in its worker
     except AutopruneError:
         raise
     except Exception as error:  # the user's module may raise anything
