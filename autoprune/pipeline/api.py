@@ -15,7 +15,14 @@ from autoprune.evaluation import Evaluate
 from autoprune.graph import analyse
 from autoprune.hardware import Measurement, Protocol, get_target
 from autoprune.hardware import measure as measure_networks
-from autoprune.pipeline.from_python import HandedOver, budget_setting, opened_job, without_folder
+from autoprune.pipeline.from_python import (
+    HandedOver,
+    budget_setting,
+    opened_job,
+    opened_part,
+    opened_sweep,
+    without_folder,
+)
 from autoprune.pipeline.jobs.base import Result
 from autoprune.pipeline.jobs.lifecycle import check_settings
 from autoprune.pipeline.jobs.registry import compressing, job_named
@@ -30,7 +37,7 @@ from autoprune.techniques.space import space_of
 if TYPE_CHECKING:
     from autoprune.hardware import LatencyTable
 
-__all__ = ["compress", "measure", "profile", "progressive"]
+__all__ = ["compress", "measure", "profile", "progressive", "sweep"]
 
 Settings = Experiment | Mapping[str, Any] | str | Path
 
@@ -120,6 +127,43 @@ def progressive(
     with opened_job(handed, wanted, run, Flags(resume, overwrite), job.check) as (opened, task):
         result = job.run(task, opened, talk or Silent())
     return result if run or wanted.get("run") else without_folder(result)
+
+
+def sweep(
+    model: nn.Module | str | None = None,
+    *,
+    run: str | Path,
+    train: Iterable[Any] | None = None,
+    search: Iterable[Any] | None = None,
+    test: Iterable[Any] | None = None,
+    example_input: Tensor | None = None,
+    budget: str | None = None,
+    settings: Settings | None = None,
+    loss: Loss | None = None,
+    evaluate: Evaluate | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    talk: Reporter | None = None,
+    **keywords: Unpack[SettingKeywords],
+) -> dict[str, Result]:
+    """Compress one network under several agents or budgets: `agent="ddpg,random"`, `latency="30%,50%"`.
+
+    Each is a run of its own in the folder `run`; they share dense weights and latency table. What is handed over and
+    raised is as in `compress`. All runs are checked before the first of them starts.
+
+    Returns:
+        Name of the run's folder (`ddpg`, or `ddpg-30` where there are several budgets) -> its result.
+    """
+    handed = HandedOver(model, train, search, test, example_input, loss, evaluate)
+    flags = Flags(resume, overwrite)
+    results: dict[str, Result] = {}
+    wanted = _settings(settings, budget, keywords)
+    with opened_sweep(handed, wanted, run, flags, check_settings) as parts:
+        for part in parts:
+            with opened_part(handed, part, flags, moved="device" in wanted) as (opened, task):
+                result = compressing(part.experiment).run(task, opened, talk or Silent())
+            results[part.experiment.run_dir.name] = result
+    return results
 
 
 def _settings(settings: Settings | None, budget: str | None, keywords: SettingKeywords) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from autoprune.pipeline.task import Loss, Task, check_task, load_task
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import BUDGETS, Experiment
 from autoprune.run.flags import Flags
+from autoprune.run.sweep import Part, parts_of, sub_experiments
 
 __all__ = ["HandedOver", "budget_setting", "opened_job", "without_folder"]
 
@@ -146,12 +147,47 @@ def opened_job(
         elif wanted.get("run") is None:
             wanted["run"] = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run")
         experiment = Experiment.build(wanted)
+        if len(sub_experiments(experiment)) > 1:
+            raise InputError("several agents or budgets are several runs: call autoprune.sweep(..., run=...)")
         check(experiment)
         stack.enter_context(use_threads(experiment.train_threads))
         whole = handed.task(experiment, moved="device" in settings)
         opened = stack.enter_context(opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite))
 
         yield opened, whole
+
+
+@contextmanager
+def opened_sweep(
+    handed: HandedOver,
+    settings: Mapping[str, Any],
+    run: str | Path,
+    flags: Flags,
+    check: Callable[[Experiment], None],
+) -> Iterator[list[Part]]:
+    """The runs of a sweep from Python, all of them checked.
+
+    Args:
+        handed: The network and its data.
+        settings: All others, of several agents or budgets.
+        run: Folder that holds the runs.
+        flags: How their folders are treated.
+        check: Refuses settings of one run before anything is written.
+    """
+    folder = str(run) if "/" in str(run) else f"./{run}"
+    experiment = Experiment.build({**handed.settings(settings), "run": folder})
+    with parts_of(experiment, flags, check) as parts:
+        yield parts
+
+
+@contextmanager
+def opened_part(handed: HandedOver, part: Part, flags: Flags, *, moved: bool) -> Iterator[tuple[RunDir, Task]]:
+    """One run of a sweep, opened, and a task of its own; see `HandedOver.task` for `moved`."""
+    experiment = part.experiment
+    with use_threads(experiment.train_threads):
+        task = handed.task(experiment, moved=moved)
+        with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as opened:
+            yield opened, task
 
 
 def without_folder(result: Result) -> Result:

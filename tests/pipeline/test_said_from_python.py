@@ -70,3 +70,20 @@ def test_wrong_settings_are_named_at_once_with_the_nearest(trained, loaders):
         autoprune.compress(trained, train=loaders["train"])
     with pytest.raises(InputError, match="loaders go with a network"):
         autoprune.compress("resnet20", **loaders, target="torch")
+
+
+def test_several_agents_and_budgets_are_runs_of_one_sweep(folder):
+    quick = {name: value for name, value in QUICK.items() if name not in ("agent", "flops", "latency")}
+    results = autoprune.sweep(settings=quick, agent="uniform,random", flops="60%,80%", run="runs/both")
+    assert sorted(results) == ["random-60", "random-80", "uniform-60", "uniform-80"]
+    assert all(result.report["budget"]["met"] for result in results.values())
+    assert results["random-60"].report["budget"]["requested"] == "60%"
+    dense = [(folder / "runs/both" / name / "dense.safetensors").read_bytes() for name in results]
+    assert all(each == dense[0] for each in dense)  # trained once
+    again = autoprune.sweep(settings=quick, agent="uniform,random", flops="60%,80%", run="runs/both", resume=True)
+    assert {name: each.policy for name, each in again.items()} == {name: each.policy for name, each in results.items()}
+
+
+def test_one_run_of_several_agents_is_refused_and_the_sweep_is_named(folder):
+    with pytest.raises(InputError, match=r"autoprune\.sweep"):
+        autoprune.compress(settings=QUICK, agent="uniform,random")
