@@ -25,3 +25,8 @@ def pytest_configure(config: pytest.Config) -> None:
         target = get_target(name)
         if target.available() is None:
             remember(target, Probe(target.channel_multiple, target.channel_multiple_reason))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The README's commands take three minutes in one file: started first, they do not keep the other worker waiting."""
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
