@@ -1,4 +1,4 @@
-"""Tests do not probe this machine: the runtimes' granules are what their classes name, in a cache of the session's own.
+"""Tests do not probe this machine: channel multiples are what the runtimes' classes name, in a cache of this session.
 
 A search space must not depend on how busy the machine is while its tests run. What probing finds is tested on devices
 whose latencies are known by formula.
@@ -28,5 +28,5 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The README's commands take three minutes in one file: started first, they do not keep the other worker waiting."""
+    """The README's commands take three minutes in one file: they start first, and keep no worker waiting at the end."""
     items.sort(key=lambda item: item.path.name != "test_readme.py")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from autoprune.errors import RunError
-from autoprune.run import folder as _folder
+from autoprune.run import recovery
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
 
@@ -32,7 +32,7 @@ def killed_at(monkeypatch):
             return step
 
         with monkeypatch.context() as patch:
-            for owner, name in [(Path, "rename"), (Path, "unlink"), (Path, "rmdir"), (_folder.shutil, "rmtree")]:
+            for owner, name in [(Path, "rename"), (Path, "unlink"), (Path, "rmdir"), (recovery.shutil, "rmtree")]:
                 patch.setattr(owner, name, counted(getattr(owner, name)))
             try:
                 function(*arguments)
@@ -59,21 +59,21 @@ def test_a_kill_while_a_run_is_set_aside_or_put_back_loses_nothing(tmp_path, kil
         path = tmp_path / str(n)
         make(path, "old")
         old = words(path)
-        if killed_at(n, _folder.set_aside, path):
+        if killed_at(n, recovery.set_aside, path):
             kills += 1
-            _folder.recover(path)
+            recovery.recover(path)
             assert words(path) == old
             continue
         break
     for n in range(1, 40):
-        for begin in (_folder.restore, _folder.set_aside):  # refused, or replaced once more
+        for begin in (recovery.restore, recovery.set_aside):  # refused, or replaced once more
             path = tmp_path / f"{begin.__name__}-{n}"
             make(path, "old")
-            _folder.set_aside(path)
+            recovery.set_aside(path)
             make(path, "new")
             (path / "dense.safetensors").write_text("new")
             kills += killed_at(n, begin, path)
-            while killed_at(2, _folder.recover, path):  # and killed again while that is put right
+            while killed_at(2, recovery.recover, path):  # and killed again while that is put right
                 kills += 1
             if n == 1:  # nothing had been done yet: both are there
                 assert words(path / ".replaced") == old
@@ -87,12 +87,12 @@ def test_a_kill_while_the_old_run_is_let_go_leaves_the_new_one(tmp_path, killed_
     for n in range(1, 4):
         path = tmp_path / str(n)
         make(path, "old")
-        _folder.set_aside(path)
+        recovery.set_aside(path)
         make(path, "new")
         new = dict.fromkeys(words(path / ".replaced"), "new")
-        killed_at(n, _folder.drop_replaced, path)
-        _folder.recover(path)
-        _folder.sweep(path)
+        killed_at(n, recovery.drop_replaced, path)
+        recovery.recover(path)
+        recovery.sweep(path)
         assert {name: word for name, word in words(path).items() if not name.startswith(".")} == new
 
 
