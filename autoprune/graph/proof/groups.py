@@ -24,7 +24,7 @@ from autoprune.graph.surgery.weight_sharing import Selector
 from autoprune.graph.trace.example import Example, tensors_of
 from autoprune.graph.trace.export import Trace
 from autoprune.graph.trace.quiet import quiet
-from autoprune.graph.trace.source_lines import first_line, user_line
+from autoprune.graph.trace.source_lines import exception_line, user_line
 
 __all__ = ["Proof"]
 
@@ -83,7 +83,7 @@ class Proof:
         try:
             got = self._reference.run(self._example, {})
         except Exception as error:  # noqa: BLE001 - traced for one precision and run in another
-            why = f"its norms cannot be run over some units only: {first_line(error)}"
+            why = f"its norms cannot be run over some units only: {exception_line(error)}"
         else:
             why = self._difference(got, tensors_of(call(self._dense, self._example))) or ""
             why = why and "its norms cannot be checked: the traced graph differs from the model's forward"
@@ -176,7 +176,7 @@ class Proof:
 def _raised(error: BaseException) -> str:
     frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     line = user_line(frames)
-    return f"{first_line(error)}{f' at {line}' if line else ''}"
+    return f"{exception_line(error)}{f' at {line}' if line else ''}"
 
 
 def _close(one: torch.Tensor, other: torch.Tensor, tolerance: float) -> bool:

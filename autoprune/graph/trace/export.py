@@ -18,7 +18,7 @@ from autoprune.graph.trace.inlining import inline
 from autoprune.graph.trace.quiet import quiet
 from autoprune.graph.trace.refusal import cannot_trace
 from autoprune.graph.trace.size_origins import Origin, SizeOrigins, recording
-from autoprune.graph.trace.source_lines import first_line
+from autoprune.graph.trace.source_lines import exception_line
 
 __all__ = ["Trace", "canonical_names", "trace"]
 
@@ -94,7 +94,7 @@ def trace(model: nn.Module, example: Example) -> Trace:
     try:
         shadow = duplicate(model).eval()
     except Exception as error:
-        raise UnsupportedModelError(f"the model cannot be copied: {first_line(error)}") from error
+        raise UnsupportedModelError(f"the model cannot be copied: {exception_line(error)}") from error
     with quiet(), torch.no_grad():  # so that regions without gradients are nothing special
         try:
             program, batch = _export(shadow, example.with_batch(BATCH)), BATCH
@@ -186,5 +186,5 @@ def _require_forward(model: nn.Module, example: Example) -> None:
     except Exception as error:
         shapes = " and ".join(str(list(t.shape)) for t in example.tensors()) or "none"
         raise UnsupportedModelError(
-            f"the model's forward fails on an input of shape {shapes}: {first_line(error)}"
+            f"the model's forward fails on an input of shape {shapes}: {exception_line(error)}"
         ) from error

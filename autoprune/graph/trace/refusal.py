@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 
-from autoprune.graph.trace.source_lines import first_line, user_line
+from autoprune.graph.trace.source_lines import exception_line, user_line
 
 __all__ = ["cannot_trace"]
 
@@ -28,6 +28,6 @@ def cannot_trace(error: BaseException) -> str:
     line = user_line((frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__))
     place = f" at {line}" if line else ""
     return (
-        f"the model cannot be traced{place}: {why} ({first_line(error)})\n"
+        f"the model cannot be traced{place}: {why} ({exception_line(error)})\n"
         f"{remedy}; or hand over the part of the model that is to be pruned"
     )

@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 from torch.fx import Node
 
-__all__ = ["first_line", "user_line", "where"]
+__all__ = ["exception_line", "user_line", "where"]
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in')
 
@@ -25,7 +25,7 @@ def _is_ours(file: PurePath) -> bool:
     return ("autoprune", "graph") in itertools.pairwise(file.parts)
 
 
-def first_line(error: BaseException) -> str:
+def exception_line(error: BaseException) -> str:
     """An exception in one line."""
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0][:160] if text else 'no message'}"

@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-import importlib
 import os
+import resource
 import sys
 from pathlib import Path
-from typing import Any
 
 __all__ = ["counters", "load_average", "peak_memory_mb", "preemptions", "processor_ticks", "reaped_preemptions"]
-
-try:  # absent on Windows
-    resource: Any = importlib.import_module("resource")
-except ImportError:
-    resource = None
 
 _STOLEN = 7  # place of the stolen time among the kinds of time in /proc/stat
 
 
 def preemptions() -> int:
-    """How often this process has lost a core against its will; 0 where the system does not count."""
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw) if resource else 0
+    """How often this process has lost a core against its will."""
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw)
 
 
-def reaped_preemptions() -> float | None:
-    """The same of this process and of its children that have ended; None where the system does not count."""
-    if resource is None:
-        return None
+def reaped_preemptions() -> float:
+    """The same of this process and of its children that have ended."""
     return float(sum(resource.getrusage(who).ru_nivcsw for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
 
 
 def counters() -> dict[str, int | None]:
     """Preemptions and page faults of this process so far, stolen ticks of the machine; None where unknown."""
-    usage = resource.getrusage(resource.RUSAGE_SELF) if resource else None
+    usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
-        "preemptions": int(usage.ru_nivcsw) if usage else None,
-        "page_faults": int(usage.ru_minflt + usage.ru_majflt) if usage else None,
+        "preemptions": int(usage.ru_nivcsw),
+        "page_faults": int(usage.ru_minflt + usage.ru_majflt),
         "stolen_ticks": _stolen_ticks(),
     }
 
@@ -80,7 +72,5 @@ def peak_memory_mb() -> float | None:
                 return round(int(line.split()[1]) / 1024, 1)
     except (OSError, IndexError, ValueError):
         pass  # not Linux
-    if resource is None:
-        return None
     bytes_each = 1 if sys.platform == "darwin" else 1024
     return round(int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * bytes_each / 2**20, 1)
