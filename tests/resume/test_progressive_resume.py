@@ -14,8 +14,12 @@ COMMAND += ["--train-epochs", "2", "--finetune-epochs", "2", "--step", "20%", "-
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     opened = Shop(tmp_path_factory.mktemp("shop"))
-    assert opened.run("--run", "whole", command=COMMAND) == 0, opened.said()
-    assert "it shrinks further" in opened.said()  # a step of several measurements
+    for seed in range(12):  # processors round differently: which seed has a step of several measurements is theirs
+        opened.job = [*COMMAND, "--seed", str(seed)]
+        assert opened.run("--run", "whole", "--overwrite", command=opened.job) == 0, opened.said()
+        if "it shrinks further" in opened.said():
+            break
+    assert "it shrinks further" in opened.said()
     yield opened
     opened.close()
 
@@ -36,18 +40,18 @@ def test_kills_in_the_steps_leave_no_trace(shop):
         ["rename finetuned.safetensors", 1],
     ]
     for number, kill in enumerate(kills):
-        code = shop.run("--run", "killed", "--resume", kill=kill, command=COMMAND)
+        code = shop.run("--run", "killed", "--resume", kill=kill, command=shop.job)
         assert code == -signal.SIGKILL, (number, kill, shop.said())
-    assert shop.run("--run", "killed", "--resume", command=COMMAND) == 0, shop.said()
+    assert shop.run("--run", "killed", "--resume", command=shop.job) == 0, shop.said()
     assert_same(shop.folder / "runs" / "killed", shop.folder / "runs" / "whole")
 
 
 def test_an_interrupted_step_says_how_to_go_on_and_goes_on(shop):
     for moment in (["scoring", 4], ["epoch", 2]):
-        code = shop.run("--run", "stopped", "--resume", kill=moment, by=signal.SIGINT, command=COMMAND)
+        code = shop.run("--run", "stopped", "--resume", kill=moment, by=signal.SIGINT, command=shop.job)
         assert code == 130, shop.said()
         ours = [line for line in shop.said().splitlines() if line.startswith("autoprune: ")]
         wanted = "autoprune: interrupted; runs/stopped keeps what is finished: the same command with --resume goes on"
         assert ours == [wanted]
-    assert shop.run("--run", "stopped", "--resume", command=COMMAND) == 0, shop.said()
+    assert shop.run("--run", "stopped", "--resume", command=shop.job) == 0, shop.said()
     assert_same(shop.folder / "runs" / "stopped", shop.folder / "runs" / "whole")

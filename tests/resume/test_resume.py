@@ -30,9 +30,13 @@ def chain(shop, name, kills, *arguments, **named):
 
 def test_four_kills_leave_no_trace(shop):
     """A latency budget that the first finished network misses: the limit is tightened and another one is taken."""
-    settings = ["--agent", "ddpg", "--latency", "70%", "--seed", "6"]
-    assert shop.run(*settings, "--run", "whole") == 0, shop.said()
-    assert "the limit is tightened and another policy chosen" in shop.said()
+    missed = "the limit is tightened and another policy chosen"
+    for seed in (6, *range(6), *range(7, 16)):  # processors round differently: which seed misses is theirs
+        settings = ["--agent", "ddpg", "--latency", "70%", "--seed", str(seed)]
+        assert shop.run(*settings, "--run", "whole", "--overwrite") == 0, shop.said()
+        if missed in shop.said():
+            break
+    assert missed in shop.said()
     kills = [["rename dense.safetensors", 1], ["torn line", 9], ["renamed journal.json", 3], ["epoch", 7]]
     assert chain(shop, "killed", kills, *settings) == 4
     assert_same(shop.folder / "runs" / "killed", shop.folder / "runs" / "whole")
