@@ -7,7 +7,7 @@ from autoprune.graph.fingerprint import fingerprint, first_difference
 from autoprune.graph.surgery.cut import cut, index_map, zero
 from autoprune.graph.surgery.weight_sharing import Selector
 from autoprune.graph.tied import tied
-from autoprune.graph.trace.example import tensors_of
+from autoprune.graph.trace.outputs import tensors_of
 
 __all__ = [
     "Analysis",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from autoprune.errors import UnsupportedModelError
 from autoprune.graph import Selector, analyse, cut, zero
 from tests.support.cut_checks import assert_only_silenced, drawn, tensors
-from tests.support.nets.forms import Autocast, Branching, TwoInputs
+from tests.support.nets.forms import Answers, Autocast, Branching, TwoInputs
 from tests.support.nets.plain import Net, conv, plain
 from tests.support.nets.weights import OnlyTied, old_weight_norm, recurrent
 
@@ -46,6 +46,16 @@ def test_several_inputs(example: Any, groups: dict[str, int]) -> None:
             out = cut(net, analysis, kept)(*args, **kwargs)
             torch.testing.assert_close(out, zero(net, analysis, kept)(*args, **kwargs), rtol=1e-5, atol=1e-6)
             assert torch.equal(Selector(net, analysis).select(kept)(*args, **kwargs), out)
+
+
+@pytest.mark.parametrize(
+    ("form", "word"),
+    [(lambda one, other: (t for t in (one, other)), "generator"), (lambda one, other: {one, other}, "set of tensors")],
+    ids=["iterator", "set"],
+)
+def test_outputs_that_cannot_be_compared_are_refused(form: Any, word: str) -> None:
+    with pytest.raises(UnsupportedModelError, match=word):
+        analyse(Answers(form).eval(), X)
 
 
 @pytest.mark.parametrize(

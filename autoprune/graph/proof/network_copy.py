@@ -10,7 +10,8 @@ from torch import nn
 
 from autoprune.errors import UnsupportedModelError
 from autoprune.graph.trace.copying import duplicate
-from autoprune.graph.trace.example import Example, tensors_of
+from autoprune.graph.trace.example import Example
+from autoprune.graph.trace.outputs import tensors_of
 from autoprune.graph.trace.quiet import quiet
 
 __all__ = ["SEED", "call", "prepared"]

@@ -1,14 +1,14 @@
-"""An example input as the call that it makes, and the tensors of what comes out."""
+"""An example input as the call that it makes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-__all__ = ["Example", "as_example", "tensors_of"]
+__all__ = ["Example", "as_example"]
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,3 @@ def as_example(example_input: Any) -> Example:
     if isinstance(example_input, tuple | list):
         return Example(tuple(example_input), {})
     return Example((example_input,), {})
-
-
-def tensors_of(output: Any) -> list[torch.Tensor]:
-    """All tensors of a model's output, in order: nested tuples, mappings, dataclasses."""
-    if isinstance(output, torch.Tensor):
-        return [output]
-    if isinstance(output, Mapping):
-        return [tensor for part in output.values() for tensor in tensors_of(part)]
-    if isinstance(output, list | tuple):
-        return [tensor for part in output for tensor in tensors_of(part)]
-    if is_dataclass(output) and not isinstance(output, type):
-        return [tensor for part in fields(output) for tensor in tensors_of(getattr(output, part.name))]
-    return []

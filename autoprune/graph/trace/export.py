@@ -13,8 +13,9 @@ from torch.export.graph_signature import InputKind, OutputKind
 
 from autoprune.errors import UnsupportedModelError
 from autoprune.graph.trace.copying import duplicate
-from autoprune.graph.trace.example import Example, tensors_of
+from autoprune.graph.trace.example import Example
 from autoprune.graph.trace.inlining import inline
+from autoprune.graph.trace.outputs import tensors_of
 from autoprune.graph.trace.quiet import quiet
 from autoprune.graph.trace.refusal import cannot_trace
 from autoprune.graph.trace.size_origins import Origin, SizeOrigins, recording
@@ -173,6 +174,8 @@ def _export(shadow: nn.Module, example: Example) -> torch.export.ExportedProgram
 def _export_as_given(shadow: nn.Module, example: Example) -> tuple[torch.export.ExportedProgram, int]:
     try:
         program = _export(shadow, example)
+    except UnsupportedModelError:
+        raise
     except Exception as error:
         raise UnsupportedModelError(cannot_trace(error)) from error
     return program, next((t.shape[0] for t in example.tensors() if t.dim() > 0), 1)

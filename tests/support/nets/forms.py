@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributions import Normal
 
 from tests.support.nets.plain import Case, Net, conv, pooled
 
@@ -19,6 +22,16 @@ class Scored:
 
     logits: Tensor
     extras: dict[str, Tensor]
+
+
+class Slotted:
+    """An output class without a dictionary, of which one part is a chain of objects that ends where it began."""
+
+    __slots__ = ("__aux", "logits", "ring")
+
+    def __init__(self, logits: Tensor, aux: Tensor) -> None:
+        self.logits, self.__aux = logits, {"aux": [aux]}
+        self.ring = SimpleNamespace(back=self)
 
 
 class Answers(nn.Module):
@@ -155,6 +168,19 @@ FORM_CASES: Mapping[str, Case] = {
     "tuple_out": outputs(lambda one, other: (one, [other, one])),
     "dict_out": outputs(lambda one, other: {"out": one, "aux": {"deep": other}}),
     "dataclass_out": outputs(lambda one, other: Scored(one, {"aux": other})),
+    "namespace_out": outputs(lambda one, other: (one, SimpleNamespace(deep=SimpleNamespace(aux=other)))),
+    "figure_out": Case(
+        lambda: Answers(lambda one, other: (one, SimpleNamespace(score=other.mean(1)))),
+        {"a": 8, "b": 6},
+        {"c": "model output", "d": "summed over"},
+    ),
+    "slots_out": outputs(Slotted),
+    "distribution_out": Case(
+        lambda: Answers(lambda one, other: (one, Normal(other, F.softplus(other)))),
+        {"a": 8, "b": 6},
+        {"c": "model output", "d": "broadcast_tensors"},
+    ),
+    "closure_out": outputs(lambda one, other: (one, partial(lambda: other, 1))),
     "none_out": outputs(lambda one, other: (one, None, other)),
     "detached": Case(detached, {"a": 8, "b": 6}),
     "input_residual": Case(input_residual, {"a": 6, "c": 5}, {"b": "meets a tensor of fixed width in aten.add"}),
