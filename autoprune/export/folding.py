@@ -45,7 +45,8 @@ def fold_batch_norm(
     Raises:
         UnsupportedModelError: If the model cannot be exported.
     """
-    inputs = (example,) if isinstance(example, Tensor) else tuple(example)
+    given = (example,) if isinstance(example, Tensor) else tuple(example)
+    inputs = tuple(tensor.detach().clone() for tensor in given)
     frozen = with_tensor_output(model).to(inputs[0].device)  # it may have been trained elsewhere
     try:
         with quiet():

@@ -177,7 +177,7 @@ def _check(model: nn.Module, example: Tensor, exported: Callable[[Tensor], Tenso
     for batch in _BATCHES:
         images = _inputs_like(example, batch, generator)
         with torch.inference_mode():
-            expected, found = output_of(model(images)), exported(images)
+            expected, found = output_of(model(images.clone())), exported(images)
         if found.shape != expected.shape:
             raise AutopruneError(
                 f"the exported network's outputs have the shape {list(found.shape)}, PyTorch's {list(expected.shape)};"

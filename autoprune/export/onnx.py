@@ -39,7 +39,12 @@ def to_onnx(model: nn.Module, example: Tensor, *, dynamic_batch: bool = False) -
     try:
         with quiet():
             program = torch.onnx.export(
-                folded, (example,), dynamo=True, opset_version=OPSET, dynamic_shapes=shapes, verbose=False
+                folded,
+                (example.detach().clone(),),
+                dynamo=True,
+                opset_version=OPSET,
+                dynamic_shapes=shapes,
+                verbose=False,
             )
     except Exception as error:
         raise UnsupportedModelError(f"this model cannot be exported to ONNX: {first_line(error)[:300]}") from error
@@ -68,7 +73,7 @@ def to_onnx_for_timing(model: nn.Module, example: Tensor) -> bytes:
         with quiet():
             torch.onnx.export(
                 with_tensor_output(model).to(example.device),
-                (example,),
+                (example.detach().clone(),),
                 stream,  # type: ignore[arg-type]  # the signature is the newer exporter's; this one takes a stream
                 dynamo=False,
                 opset_version=OPSET,

@@ -61,7 +61,9 @@ def _only_output(module: nn.Module, inputs: Any, output: Any) -> Tensor:
 
 
 def inputs_of(batch: Any) -> Tensor:
-    """The model's input in a batch: the batch itself, or the first item of a tuple or list.
+    """A copy of the model's input in a batch: of the batch itself, or of the first item of a tuple or list.
+
+    A copy, for a forward may write to its input, and a loader may keep its batches.
 
     Raises:
         InputError: If that is not a tensor.
@@ -72,7 +74,7 @@ def inputs_of(batch: Any) -> Tensor:
             f"a batch is {type(batch).__name__} and does not begin with a tensor; "
             "loaders must give (images, labels) or another tuple whose first item is the model's input"
         )
-    return first
+    return first.clone()
 
 
 def moved(batch: Any, device: torch.device) -> Any:

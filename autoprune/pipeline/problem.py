@@ -213,7 +213,7 @@ def _require_training_forward(task: Task, stack: Stack) -> None:
     def fault(model: nn.Module) -> Exception | None:
         with in_mode(model, train=True), torch.no_grad(), seeded(0):
             try:
-                model(images)
+                model(images.clone())
             except Exception as error:  # noqa: BLE001 - a user's forward may raise anything
                 return error
         return None

@@ -202,7 +202,7 @@ def check_task(task: Task) -> None:
     """
     try:
         with in_mode(task.model), torch.no_grad():
-            output = output_of(task.model(task.example.to(device_of(task.model))))
+            output = output_of(task.model(task.example.to(device_of(task.model), copy=True)))
     except AutopruneError:
         raise
     except Exception as error:  # a user's forward may raise anything

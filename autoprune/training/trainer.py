@@ -175,7 +175,7 @@ class Trainer:
         images = arranged(inputs_of(batch), self.layout)
         with autocast(self.device, self.settings.bf16):
             output = self.model(images)
-        loss = self._loss(output, batch, images)
+        loss = self._loss(output, batch)
         if torch.isfinite(loss):  # a bad step must not reach the weights
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -187,7 +187,7 @@ class Trainer:
         if self.constraint is not None:
             self.constraint.project(self.model, self.optimizer)
 
-    def _loss(self, output: Any, batch: Any, images: Tensor) -> Tensor:
+    def _loss(self, output: Any, batch: Any) -> Tensor:
         settings = self.settings
         if self.loss is not None:
             loss = self.loss(in_float32(output), batch)  # not every loss of torch's takes bfloat16 beside float32
@@ -196,7 +196,7 @@ class Trainer:
         if self.teacher is None or not settings.distil_weight:
             return loss
         with torch.no_grad(), autocast(self.device, settings.bf16):
-            target = output_of(self.teacher(images))
+            target = output_of(self.teacher(arranged(inputs_of(batch), self.layout)))
         soft = distillation(output_of(output), target, settings.temperature)
         return (1 - settings.distil_weight) * loss + settings.distil_weight * soft
 

@@ -9,7 +9,7 @@ import autoprune
 from autoprune.export.formats import export_onnx, export_pt2
 from autoprune.export.onnx import to_onnx_for_timing
 from autoprune.models import output_of, with_tensor_output
-from tests.support.nets.exported import AsDataclass, AsDict, stirred
+from tests.support.nets.exported import AsDataclass, AsDict, Shifting, stirred
 
 EXAMPLE = torch.zeros(1, 3, 8, 8)
 
@@ -57,3 +57,12 @@ def test_the_network_itself_keeps_its_output_and_mode():
     assert model.training and not single.training
     assert isinstance(single(EXAMPLE), torch.Tensor)
     assert not isinstance(model(EXAMPLE.repeat(2, 1, 1, 1)), torch.Tensor)
+
+
+@pytest.mark.parametrize("target", ["torch", "onnxruntime"])
+def test_a_network_that_writes_to_its_input_leaves_the_callers_alone(tmp_path, target):
+    network, images = stirred(Shifting(), 1), torch.ones(1, 3, 8, 8)
+    assert autoprune.measure(network, images, target).ms > 0
+    export_onnx(network, images, tmp_path / "n.onnx")
+    export_pt2(network, images, tmp_path / "n.pt2")
+    assert torch.equal(images, torch.ones(1, 3, 8, 8))

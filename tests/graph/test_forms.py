@@ -48,6 +48,25 @@ def test_several_inputs(example: Any, groups: dict[str, int]) -> None:
             assert torch.equal(Selector(net, analysis).select(kept)(*args, **kwargs), out)
 
 
+def test_a_forward_may_write_to_its_input() -> None:
+    net = Net(lambda n, x: n.b(torch.relu(n.a(x.sub_(0.5)))), a=nn.Linear(5, 8), b=nn.Linear(8, 4)).eval()
+    given = LINE.clone()
+    analysis = analyse(net, given)
+    assert {group.name: group.width for group in analysis.groups} == {"a": 8}
+    assert torch.equal(given, LINE)
+    kept = {"a": [1, 4]}
+    with torch.no_grad():
+        expected = zero(net, analysis, kept)(LINE.clone())
+        torch.testing.assert_close(cut(net, analysis, kept)(LINE.clone()), expected)
+
+
+def test_a_forward_may_pop_from_its_argument() -> None:
+    net = Net(lambda n, x: n.b(torch.relu(n.a(x.pop("line")))), a=nn.Linear(5, 8), b=nn.Linear(8, 4)).eval()
+    given = ({"line": LINE},)
+    assert [group.name for group in analyse(net, given).groups] == ["a"]
+    assert list(given[0]) == ["line"]
+
+
 @pytest.mark.parametrize(
     ("form", "word"),
     [(lambda one, other: (t for t in (one, other)), "generator"), (lambda one, other: {one, other}, "set of tensors")],

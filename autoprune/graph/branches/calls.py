@@ -45,7 +45,7 @@ def calls_of(model: nn.Module, example: Example) -> dict[str, Call]:
     for name, module in shadow.named_modules():
         module.register_forward_hook(hook(name), with_kwargs=True)
     with quiet(), torch.no_grad():
-        shadow(*example.args, **example.kwargs)
+        example.run(shadow)
     return {name: call for name, ways in seen.items() if len(ways) == 1 for call in ways if call is not None}
 
 

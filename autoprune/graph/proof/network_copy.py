@@ -22,7 +22,7 @@ SEED = 20180910
 def call(model: nn.Module, example: Example) -> Any:
     """The model's output for the example, under one seed; to be called inside ``quiet()``, which restores the state."""
     torch.manual_seed(SEED)
-    return model(*example.args, **example.kwargs)
+    return example.run(model)
 
 
 def prepared(model: nn.Module, sized: Example, example: Example, casts: bool) -> tuple[nn.Module, Example, float]:

@@ -40,7 +40,8 @@ class Reference:
 
     def run(self, example: Example, kept: Mapping[str, Index]) -> list[torch.Tensor]:
         """The tensors of the model's output when only these units are kept."""
-        given = iter(torch.utils._pytree.tree_leaves((example.args, dict(example.kwargs))))
+        mine = example.copied()
+        given = iter(torch.utils._pytree.tree_leaves((mine.args, dict(mine.kwargs))))
         inputs = []
         for node in self._trace.graph.find_nodes(op="placeholder"):
             if node.name in self._trace.tensors:

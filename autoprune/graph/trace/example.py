@@ -34,6 +34,15 @@ class Example:
         tree = torch.utils._pytree.tree_map_only(torch.Tensor, change, (self.args, dict(self.kwargs)))
         return Example(tree[0], tree[1])
 
+    def copied(self) -> Example:
+        """The example with tensors and containers of its own."""
+        return self.map(lambda tensor: tensor.detach().clone().requires_grad_(tensor.requires_grad))
+
+    def run(self, model: Any) -> Any:
+        """What a model returns for a copy of the example: a forward may write to what it is given, or pop from it."""
+        mine = self.copied()
+        return model(*mine.args, **mine.kwargs)
+
     def with_batch(self, size: int) -> Example:
         """The example with ``size`` copies of its first sample; tensors of another first dimension stay."""
         tensors = [t for t in self.tensors() if t.dim() > 0]

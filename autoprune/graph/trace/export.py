@@ -160,14 +160,16 @@ _PREFIX = "model."  # of the names inside _OnlyTensors
 _COMPARED = "autoprune.compared"
 
 
-def _export(shadow: nn.Module, example: Example) -> torch.export.ExportedProgram:
+def _export(shadow: nn.Module, given: Example) -> torch.export.ExportedProgram:
     try:
+        example = given.copied()
         origins = SizeOrigins()
         with recording(shadow, origins):
             program = torch.export.export(_OnlyTensors(shadow, origins), example.args, dict(example.kwargs))
         program.graph_module.meta[_COMPARED] = tuple(origins.compared)
         return program
     except Exception:  # noqa: BLE001 - the user's code may want plain numbers; what else fails, fails again
+        example = given.copied()
         return torch.export.export(_OnlyTensors(shadow, nullcontext()), example.args, dict(example.kwargs))
 
 
@@ -185,7 +187,7 @@ def _require_forward(model: nn.Module, example: Example) -> None:
     """Run a copy of the model on the example itself: what fails there is no matter of exporting."""
     try:
         with torch.no_grad():
-            duplicate(model).eval()(*example.args, **example.kwargs)
+            example.run(duplicate(model).eval())
     except Exception as error:
         shapes = " and ".join(str(list(t.shape)) for t in example.tensors()) or "none"
         raise UnsupportedModelError(

@@ -67,7 +67,7 @@ def finalist_score(problem: Problem, tuned: nn.Module, batches: Iterable[Any]) -
     with in_mode(tuned, task.model), torch.no_grad(), computing(device, bf16=False):
         for batch in batches:
             images, labels = inputs_of(batch).to(device), batch[1].to(device)
-            own, teacher = output_of(tuned(images)), output_of(task.model(images))
+            own, teacher = output_of(tuned(images.clone())), output_of(task.model(images.clone()))
             hard = cross_entropy(own, (images, labels))
             soft = distillation(own, teacher, settings.temperature)
             total += len(images) * float((1 - settings.distil_weight) * hard + settings.distil_weight * soft)

@@ -50,6 +50,13 @@ class AsDict(Tiny):
         return {"features": x.mean((2, 3)), "logits": super().forward(x)}
 
 
+class Shifting(Tiny):
+    """Writes to its input, as `torchvision`'s normalisation does when it is told to work in place."""
+
+    def forward(self, x):
+        return super().forward(x.sub_(0.5))
+
+
 class WithArguments(Tiny):
     """Cannot be made by its name alone."""
 
