@@ -15,14 +15,14 @@ from autoprune.models import with_tensor_output
 __all__ = ["fold_batch_norm"]
 
 _ATEN = torch.ops.aten
-_CONVOLUTIONS = {
-    _ATEN.conv1d.default,
-    _ATEN.conv2d.default,
-    _ATEN.conv3d.default,
-    _ATEN.conv1d.padding,
-    _ATEN.conv2d.padding,
-    _ATEN.conv3d.padding,
-    _ATEN.linear.default,
+_SPATIAL: dict[object, int] = {  # operator -> dimensions behind the one that it makes
+    _ATEN.conv1d.default: 1,
+    _ATEN.conv2d.default: 2,
+    _ATEN.conv3d.default: 3,
+    _ATEN.conv1d.padding: 1,
+    _ATEN.conv2d.padding: 2,
+    _ATEN.conv3d.padding: 3,
+    _ATEN.linear.default: 0,
 }
 
 
@@ -31,8 +31,9 @@ def fold_batch_norm(
 ) -> fx.GraphModule:
     """A copy of the model in evaluation mode, as a graph, with every BatchNorm folded where that is exact.
 
-    A BatchNorm over running statistics that follows a convolution or a linear layer, and alone reads its output,
-    is y = s * (w x + b - mean) + beta with s = gamma / sqrt(var + eps): weight s * w, bias beta + s * (b - mean).
+    A BatchNorm over running statistics that follows a convolution or a linear layer, normalises over the features that
+    it makes, and alone reads its output, is y = s * (w x + b - mean) + beta with s = gamma / sqrt(var + eps): weight
+    s * w, bias beta + s * (b - mean). One over the tokens behind a linear layer stays.
 
     Args:
         model: Any module that `torch.export` can trace; left as it was.
@@ -71,14 +72,27 @@ def _foldable(norm: fx.Node) -> bool:
     producer, _, _, mean, variance, training = norm.args[:6]
     return (
         isinstance(producer, fx.Node)
-        and producer.target in _CONVOLUTIONS
+        and producer.target in _SPATIAL
         and len(producer.users) == 1
+        and _is_over_channels(producer)
         and mean is not None
         and variance is not None
         and not training
         and _is_constant(producer.args[1])
         and (len(producer.args) < 3 or producer.args[2] is None or _is_constant(producer.args[2]))
     )
+
+
+def _is_over_channels(producer: fx.Node) -> bool:
+    """Whether dimension 1, which a BatchNorm normalises, is the one that the operator makes.
+
+    Behind a linear layer on (N, T, features) it is T, behind a convolution of a single image (C, H, W) it is H.
+    """
+    output, weight = (node.meta.get("val") for node in (producer, producer.args[1]) if isinstance(node, fx.Node))
+    if not isinstance(output, Tensor) or not isinstance(weight, Tensor):
+        return False
+    spatial = _SPATIAL[producer.target]
+    return output.dim() == spatial + 2 and weight.dim() == spatial + 2
 
 
 def _is_constant(argument: object) -> bool:

@@ -4,6 +4,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch import nn
 
 import autoprune
 from autoprune.export.formats import export_onnx, export_pt2
@@ -66,3 +67,13 @@ def test_a_network_that_writes_to_its_input_leaves_the_callers_alone(tmp_path, t
     export_onnx(network, images, tmp_path / "n.onnx")
     export_pt2(network, images, tmp_path / "n.pt2")
     assert torch.equal(images, torch.ones(1, 3, 8, 8))
+
+
+def test_a_norm_over_tokens_is_exported_as_it_is(tmp_path):
+    network = nn.Sequential(nn.Linear(5, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Linear(9, 2))
+    network, tokens = stirred(network, 1), torch.randn(3, 9, 5, generator=torch.Generator().manual_seed(1))
+    export_onnx(network, tokens[:1], tmp_path / "n.onnx")
+    for written in ((tmp_path / "n.onnx").read_bytes(), to_onnx_for_timing(network, tokens)):
+        session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
+        found = session.run(None, {session.get_inputs()[0].name: tokens.numpy()})[0]
+        torch.testing.assert_close(torch.from_numpy(found), network(tokens).detach(), rtol=1e-4, atol=1e-4)

@@ -80,6 +80,15 @@ def test_what_cannot_be_folded_stays() -> None:
     _agree(nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)), x, 1)
 
 
+def test_a_norm_over_another_dimension_than_the_layer_makes_stays() -> None:
+    x = torch.randn(2, 9, 5, generator=torch.Generator().manual_seed(1))
+    tokens = _randomised(nn.Sequential(nn.Linear(5, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Linear(9, 2)))
+    _agree(tokens, x, 1)  # over nine tokens of nine features each
+    _agree(tokens, x[:, 0], 0)  # over nine features
+    rows = _randomised(nn.Sequential(nn.Conv2d(2, 9, 1), nn.BatchNorm1d(9)))
+    _agree(rows, x, 1)  # one image of nine rows, without a batch dimension
+
+
 def test_the_model_is_left_as_it_was_and_nothing_unread_remains() -> None:
     model = _randomised(nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4))).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
