@@ -35,8 +35,8 @@ def export_onnx(model: nn.Module, example: Tensor, out: Path) -> None:
 
     Raises:
         MissingExtraError: If onnx or onnxruntime is not installed.
-        UnsupportedModelError: If the network cannot be exported.
-        AutopruneError: If the exported network's outputs differ from PyTorch's.
+        UnsupportedModelError: If the network cannot be exported, or onnxruntime does not take it.
+        AutopruneError: If the exported network's outputs differ from PyTorch's, or it does not run.
     """
     content = onnx_bytes(model, example)
     import onnxruntime
@@ -45,9 +45,24 @@ def export_onnx(model: nn.Module, example: Tensor, out: Path) -> None:
     options.log_severity_level = 3
     with replacing(out) as temporary:
         temporary.write_bytes(content)
-        session = onnxruntime.InferenceSession(temporary.read_bytes(), options, providers=["CPUExecutionProvider"])
+        try:
+            session = onnxruntime.InferenceSession(temporary.read_bytes(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # it has exceptions of its own for every fault
+            raise UnsupportedModelError(
+                f"onnxruntime does not take this network as ONNX: {first_line(error)[:300]}; {out} was not written"
+            ) from error
         name = session.get_inputs()[0].name
-        _check(model, example, lambda images: torch.from_numpy(session.run(None, {name: images.numpy()})[0]), out)
+
+        def outputs(images: Tensor) -> Tensor:
+            try:
+                return torch.from_numpy(session.run(None, {name: images.numpy()})[0])
+            except Exception as error:
+                raise AutopruneError(
+                    f"onnxruntime cannot run the exported network on inputs of shape {list(images.shape)}:"
+                    f" {first_line(error)[:300]}; {out} was not written"
+                ) from error
+
+        _check(model, example, outputs, out)
 
 
 def onnx_bytes(model: nn.Module, example: Tensor) -> bytes:

@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 import autoprune
+from autoprune.errors import UnsupportedModelError
 from autoprune.export.formats import export_onnx, export_pt2
 from autoprune.export.onnx import to_onnx_for_timing
 from autoprune.models import output_of, with_tensor_output
-from tests.support.nets.exported import AsDataclass, AsDict, Shifting, stirred
+from tests.support.nets.exported import AsDataclass, AsDict, Mixed, Shifting, stirred
 
 EXAMPLE = torch.zeros(1, 3, 8, 8)
 
@@ -77,3 +78,9 @@ def test_a_norm_over_tokens_is_exported_as_it_is(tmp_path):
         session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])
         found = session.run(None, {session.get_inputs()[0].name: tokens.numpy()})[0]
         torch.testing.assert_close(torch.from_numpy(found), network(tokens).detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_what_onnxruntime_does_not_take_is_an_error_of_ours(tmp_path):
+    with pytest.raises(UnsupportedModelError, match=r"onnxruntime does not take .*bfloat16"):
+        export_onnx(stirred(Mixed(), 1), EXAMPLE, tmp_path / "n.onnx")
+    assert not list(tmp_path.iterdir())

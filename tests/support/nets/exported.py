@@ -57,6 +57,16 @@ class Shifting(Tiny):
         return super().forward(x.sub_(0.5))
 
 
+class Mixed(Tiny):
+    """Computes its first convolution in a precision that onnxruntime has none in."""
+
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = self.conv1(x)
+        y = torch.relu(self.bn2(self.conv2(torch.relu(self.bn1(y.float())))))
+        return self.fc(y.mean((2, 3)))
+
+
 class WithArguments(Tiny):
     """Cannot be made by its name alone."""
 
