@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from autoprune.models.lazy import require_shapes
+
 __all__ = ["fingerprint", "first_difference"]
 
 
@@ -18,7 +20,11 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
     Returns:
         ``{"layers": [[name, type, {parameter or buffer: [sizes]}], ...], "sha256": hex}``. Modules that hold
         neither own tensors nor children (ReLU, Dropout) are listed too: they shape the network.
+
+    Raises:
+        UnsupportedModelError: A lazy layer has not run yet.
     """
+    require_shapes(model)
     layers = []
     for name, module in model.named_modules():
         own = {**module._parameters, **module._buffers}

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.errors import InputError
+from autoprune.models.copying import isolated
+from autoprune.models.lazy import require_shapes
 
 __all__ = ["in_float32", "inputs_of", "moved", "output_of", "with_tensor_output"]
 
@@ -50,8 +52,12 @@ def with_tensor_output(model: nn.Module) -> nn.Module:
 
     Args:
         model: Any module with an output that `output_of` understands; left as it was.
+
+    Raises:
+        UnsupportedModelError: If a lazy layer has not run yet.
     """
-    single = copy.deepcopy(model).eval()
+    require_shapes(model)
+    single = isolated(model).eval()
     single.register_forward_hook(_only_output)
     return single
 

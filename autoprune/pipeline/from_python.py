@@ -17,7 +17,7 @@ from autoprune.data import load as load_data
 from autoprune.errors import InputError
 from autoprune.evaluation import Evaluate, accuracy
 from autoprune.foundations.threads import use_threads
-from autoprune.graph.trace.copying import duplicate
+from autoprune.models.copying import duplicate
 from autoprune.pipeline.jobs.base import Result
 from autoprune.pipeline.jobs.lifecycle import opened_run
 from autoprune.pipeline.task import Loss, Task, check_task, load_task

@@ -13,8 +13,8 @@ from autoprune.export.formats import export_onnx, export_pretrained, export_pt2
 from autoprune.foundations.files import shortened
 from autoprune.foundations.references import is_reference
 from autoprune.graph import analyse
-from autoprune.graph.trace.copying import duplicate
 from autoprune.models import build, load_weights, read_weights, save_weights
+from autoprune.models.copying import duplicate
 from autoprune.run.directory import is_run, read_settings
 from autoprune.space import Policy
 from autoprune.techniques.apply import apply

@@ -18,10 +18,10 @@ from autoprune.criteria.registry import criterion_of
 from autoprune.errors import BudgetError, InputError, UnsupportedModelError
 from autoprune.foundations.seeding import seeded
 from autoprune.graph import Analysis, analyse
-from autoprune.graph.trace.copying import duplicate
 from autoprune.hardware import Target
 from autoprune.hardware.grid.widths import Grid
 from autoprune.models import device_of, in_mode
+from autoprune.models.copying import isolated
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.pricing import Pricing, prices
 from autoprune.pipeline.reporter import Reporter
@@ -218,7 +218,7 @@ def _require_training_forward(task: Task, stack: Stack) -> None:
                 return error
         return None
 
-    if fault(duplicate(task.model)) is None and (error := fault(small)) is not None:
+    if fault(isolated(task.model)) is None and (error := fault(small)) is not None:
         reason = " ".join(str(error).split())[:200]
         raise UnsupportedModelError(
             f"{task.name} runs in training what it does not in evaluation, and that fails once the network is cut"

@@ -4,7 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from autoprune.graph import analyse, cut
+from autoprune.errors import UnsupportedModelError
+from autoprune.graph import analyse, cut, zero
+from autoprune.models import with_tensor_output
+from tests.support.nets.hooked import KEPT, Keeping, Recorder, hooked_globally, hooked_on_itself
 
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -48,6 +51,64 @@ def test_hooks_survive_and_see_the_small_network(register):
     assert [(module is small.b, width) for module, width in seen] == [(True, 2)]
     net(X)
     assert seen[-1] == (net.b, 8)
+
+
+def test_hooks_that_close_over_the_model_write_to_no_copy_but_their_own():
+    net = hooked_on_itself()
+    analysis = analyse(net, X)
+    assert {g.name: g.width for g in analysis.groups} == {"a": 8}
+    with_tensor_output(net)(X)
+    small, silent = cut(net, analysis, {"a": [0, 5]}), zero(net, analysis, {"a": [0, 5]})
+    small(X), silent(X)
+    assert net.seen == {}
+    assert [small.seen["a"].shape[1], silent.seen["a"].shape[1]] == [2, 8]
+    net(X)
+    assert net.seen["a"].shape[1] == 8
+    assert small.seen["a"].shape[1] == 2
+
+
+def test_hooks_that_write_to_a_global_dict_are_not_heard_during_analysis():
+    net = hooked_globally()
+    net(X)
+    was = KEPT["a"]
+    analysis = analyse(net, X)
+    assert {g.name: g.width for g in analysis.groups} == {"a": 8}
+    with_tensor_output(net)(X)
+    assert KEPT["a"] is was
+    cut(net, analysis, {"a": [0, 5]})(X)  # what is delivered is the caller's to run
+    assert KEPT["a"].shape[1] == 2
+
+
+@pytest.mark.parametrize("way", ["closure", "method", "default", "partial"])
+def test_hooks_of_an_object_outside_are_not_heard_during_analysis(way):
+    net = Keeping()
+    recorder = Recorder(net, way)
+    net(X)
+    was = recorder.kept["a"]
+    assert {g.name: g.width for g in analyse(net, X).groups} == {"a": 8}
+    with_tensor_output(net)(X)
+    assert recorder.kept["a"] is was
+    assert was.grad_fn is not None
+
+
+def test_activations_with_a_history_are_copied_without_it():
+    net = Keeping()
+    net(X)
+    analysis = analyse(net, X)
+    small = cut(net, analysis, {"a": [0, 5]})
+    assert net.feature[0].grad_fn is not None
+    assert small.feature[0].grad_fn is None
+    assert with_tensor_output(net)(X).shape == (2, 4, 6, 6)
+
+
+def test_lazy_layers_that_have_not_run_are_refused_with_the_remedy():
+    net = nn.Sequential(nn.LazyConv2d(8, 3), nn.ReLU(), nn.LazyConv2d(4, 1))
+    with pytest.raises(UnsupportedModelError, match=r"'0' is a LazyConv2d .* run the model once"):
+        analyse(net, X)
+    with pytest.raises(UnsupportedModelError, match="run the model once"):
+        with_tensor_output(net)
+    net(X)
+    assert {g.name: g.width for g in analyse(net, X).groups} == {"0": 8}
 
 
 def test_backward_hooks_survive_and_gradients_do_not_reach_the_dense_ones():

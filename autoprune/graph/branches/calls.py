@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from autoprune.graph.trace.copying import duplicate
 from autoprune.graph.trace.example import Example
 from autoprune.graph.trace.quiet import quiet
+from autoprune.models.copying import isolated
 
 __all__ = ["Call", "calls_of"]
 
@@ -33,7 +33,7 @@ def calls_of(model: nn.Module, example: Example) -> dict[str, Call]:
         model: Any module that runs on the example; not changed.
         example: An example input.
     """
-    shadow = duplicate(model).eval()
+    shadow = isolated(model).eval()
     seen: dict[str, set[Call | None]] = {}
 
     def hook(name: str) -> Any:

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from autoprune.errors import UnsupportedModelError
-from autoprune.graph.trace.copying import duplicate
 from autoprune.graph.trace.example import Example
 from autoprune.graph.trace.outputs import tensors_of
 from autoprune.graph.trace.quiet import quiet
+from autoprune.models.copying import isolated
 
 __all__ = ["SEED", "call", "prepared"]
 
@@ -43,7 +43,7 @@ def prepared(model: nn.Module, sized: Example, example: Example, casts: bool) ->
     loose = 1e-3 if own in (torch.float32, torch.float64) else 3e-2
     tries = [(torch.float64, exact, True), (torch.float64, exact, False), (own, loose, True), (own, loose, False)]
     for dtype, tolerance, shuffle in tries:
-        shadow = duplicate(model).eval().to(dtype)
+        shadow = isolated(model).eval().to(dtype)
         if shuffle:
             _randomise(shadow, generator)
         for candidate in (random, example):  # the example itself where one sample alone does not do

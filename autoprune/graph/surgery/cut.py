@@ -14,7 +14,7 @@ from autoprune.graph.fingerprint import fingerprint, first_difference
 from autoprune.graph.surgery.branches import put_stubs, replacement
 from autoprune.graph.surgery.multihead import fit, multihead
 from autoprune.graph.surgery.slicer import Kept, Slicer, dense_shapes, put_attribute, take
-from autoprune.graph.trace.copying import duplicate
+from autoprune.models.copying import duplicate
 
 __all__ = ["cut", "index_map", "require_same", "zero"]
 

@@ -14,8 +14,8 @@ from autoprune.graph.surgery.branches import Stage
 from autoprune.graph.surgery.cut import require_same
 from autoprune.graph.surgery.multihead import fit, multihead
 from autoprune.graph.surgery.slicer import Slicer, put_attribute, take
-from autoprune.graph.trace.copying import duplicate, forget, keepers
 from autoprune.graph.trace.export import canonical_names
+from autoprune.models.copying import forget, isolated, keepers
 
 __all__ = ["Selector"]
 
@@ -56,7 +56,7 @@ class Selector:
     def __init__(self, model: nn.Module, analysis: Analysis) -> None:
         require_same(model, analysis)
         self._slicer = Slicer(analysis)
-        self._shell = duplicate(model)
+        self._shell = isolated(model)
         self._keepers = keepers(self._shell)
         self._multihead = multihead(self._shell.modules())
         self._stage = Stage(self._shell, analysis.blocks)

@@ -12,7 +12,6 @@ from torch import nn
 from torch.export.graph_signature import InputKind, OutputKind
 
 from autoprune.errors import UnsupportedModelError
-from autoprune.graph.trace.copying import duplicate
 from autoprune.graph.trace.example import Example
 from autoprune.graph.trace.inlining import inline
 from autoprune.graph.trace.outputs import tensors_of
@@ -20,6 +19,7 @@ from autoprune.graph.trace.quiet import quiet
 from autoprune.graph.trace.refusal import cannot_trace
 from autoprune.graph.trace.size_origins import Origin, SizeOrigins, recording
 from autoprune.graph.trace.source_lines import exception_line
+from autoprune.models.copying import isolated
 
 __all__ = ["Trace", "canonical_names", "trace"]
 
@@ -93,7 +93,7 @@ def trace(model: nn.Module, example: Example) -> Trace:
         UnsupportedModelError: The model cannot be copied, run or exported.
     """
     try:
-        shadow = duplicate(model).eval()
+        shadow = isolated(model).eval()
     except Exception as error:
         raise UnsupportedModelError(f"the model cannot be copied: {exception_line(error)}") from error
     with quiet(), torch.no_grad():  # so that regions without gradients are nothing special
@@ -187,7 +187,7 @@ def _require_forward(model: nn.Module, example: Example) -> None:
     """Run a copy of the model on the example itself: what fails there is no matter of exporting."""
     try:
         with torch.no_grad():
-            example.run(duplicate(model).eval())
+            example.run(isolated(model).eval())
     except Exception as error:
         shapes = " and ".join(str(list(t.shape)) for t in example.tensors()) or "none"
         raise UnsupportedModelError(

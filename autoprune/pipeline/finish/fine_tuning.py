@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import time
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ from autoprune.models import (
     read_weights,
     save_weights,
 )
+from autoprune.models.copying import duplicate
 from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.reporter import Bar, Reporter
 from autoprune.pipeline.search.sessions import policy_key
@@ -93,7 +93,7 @@ def fine_tune(
         start: The policy's network with weights of its own, left as it is; by default it is cut from the dense ones.
     """
     with reporter.stage("finetune", f"before {what}: cutting, recalibrating"):
-        small = problem.small(choices) if start is None else copy.deepcopy(start)
+        small = problem.small(choices) if start is None else duplicate(start)
         # The dense statistics are wrong for the cut, and a short fine-tuning would keep much of them.
         reestimate_batch_norm(small, problem.task.data.calibration)
     name = f"{'tuned' if start is None else 'carried'}-{policy_key(choices)}-{epochs}-{seed}"

@@ -66,9 +66,9 @@ class OnnxRuntimeCudaTarget(OnnxRuntimeTarget):
     def pack(self, model: nn.Module, example: Tensor) -> bytes:
         """The network as ONNX in the target's precision, BatchNorm folded."""
         if self.precision == "f16":
-            import copy
+            from autoprune.models.copying import isolated
 
-            model, example = copy.deepcopy(model).half(), example.half()
+            model, example = isolated(model).half(), example.half()
         return super().pack(model, example)
 
     def pack_layer(self, layer: Layer, copies: int) -> bytes | None:

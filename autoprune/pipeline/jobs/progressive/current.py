@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from autoprune.criteria.ranking import Ranking
 from autoprune.graph import Analysis, cut, index_map
+from autoprune.models.copying import duplicate
 from autoprune.pipeline.problem import Problem
 from autoprune.space import STRUCTURED
 
@@ -33,7 +33,7 @@ def expand_to_dense(dense: nn.Module, analysis: Analysis, kept: Kept, small: nn.
     """
     values = dict((*small.named_parameters(), *small.named_buffers()))
     places = index_map(analysis, kept)
-    big = copy.deepcopy(dense)
+    big = duplicate(dense)
     with torch.no_grad():
         for name, tensor in (*big.named_parameters(), *big.named_buffers()):
             tensor.zero_()
@@ -74,7 +74,7 @@ class PrunedState:
     def dense(cls, problem: Problem) -> PrunedState:
         """The start: nothing is pruned."""
         choices = problem.space.dense
-        return cls(choices, problem.kept(choices), problem.ranking, copy.deepcopy(problem.task.model))
+        return cls(choices, problem.kept(choices), problem.ranking, duplicate(problem.task.model))
 
     @classmethod
     def of_network(
