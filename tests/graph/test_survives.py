@@ -1,5 +1,7 @@
 """What a cut network keeps beside its weights: hooks, buffers of every sort, subclasses, what users hung on it."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -99,6 +101,18 @@ def test_activations_with_a_history_are_copied_without_it():
     assert net.feature[0].grad_fn is not None
     assert small.feature[0].grad_fn is None
     assert with_tensor_output(net)(X).shape == (2, 4, 6, 6)
+
+
+def test_a_compiled_model_is_analysed_without_compiling_it():
+    runs = itertools.count()  # a list would be the copy's own
+
+    def backend(graph, example):
+        next(runs)
+        return graph.forward
+
+    analysis = analyse(torch.compile(Scaled(), backend=backend), X)
+    assert {g.name: g.width for g in analysis.groups} == {"_orig_mod.a": 8}
+    assert next(runs) == 0
 
 
 def test_lazy_layers_that_have_not_run_are_refused_with_the_remedy():
