@@ -1,4 +1,4 @@
-"""Tests do not probe this machine: channel multiples are what the runtimes' classes name, in a cache of this session.
+"""Tests do not probe this machine: channel multiples are what the runtimes' classes name, in a cache of the test run.
 
 A search space must not depend on how busy the machine is while its tests run. What probing finds is tested on devices
 whose latencies are known by formula.
