@@ -1,4 +1,4 @@
-"""docs/patterns.md says of every pattern what the tests prove. `python tests/graph/test_patterns_page.py` writes it."""
+"""docs/patterns.md says of every pattern what the tests prove. `python -m tests.graph.test_patterns_page` writes it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.support.nets.weights import WEIGHT_CASES
 PAGE = Path(__file__).parents[2] / "docs" / "patterns.md"
 HEAD = """# Patterns that the engine knows
 
-Each line is a small network in `tests/graph`, with the decisions that must be found in it (first producer: units) and
+Each line is a small network in `tests/support/nets`, with the decisions that must be found in it (first producer: units) and
 what must be frozen, with part of the reason. `tests/graph/test_patterns.py` holds the engine to both, and compares cut,
-selected and silenced network under random policies. `python tests/graph/test_patterns_page.py` writes this page.
+selected and silenced network under random policies. `python -m tests.graph.test_patterns_page` writes this page.
 """
 THEMES: tuple[tuple[str, Mapping[str, Case]], ...] = (
     ("Couplings", CASES),
