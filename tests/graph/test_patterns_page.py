@@ -16,7 +16,8 @@ HEAD = """# Patterns that the engine knows
 
 Each line is a small network in `tests/support/nets`, with the decisions that must be found in it (first producer:
 units) and what must be frozen, with part of the reason. `tests/graph/test_patterns.py` holds the engine to both, and
-compares cut, selected and silenced network under random policies. `python -m tests.graph.test_patterns_page` writes this page.
+compares cut, selected and silenced network under random policies.
+`python -m tests.graph.test_patterns_page` writes this page.
 """
 THEMES: tuple[tuple[str, Mapping[str, Case]], ...] = (
     ("Couplings", CASES),
