@@ -11,7 +11,7 @@ import typer
 
 from autoprune.cli.commands import HELP_NAMES, CommandGroup, add_commands
 from autoprune.cli.crash_report import guarding
-from autoprune.cli.stopping import watched
+from autoprune.cli.stopping import was_interrupted, watched
 from autoprune.errors import AutopruneError, Interrupted, one_line
 
 __all__ = ["app", "run"]
@@ -75,6 +75,9 @@ def _run(arguments: list[str], debug: bool) -> int:
     except Exception as error:
         if hasattr(error, "exit_code") and hasattr(error, "show"):  # typer's own, about the command line
             return _show(error)
+        if was_interrupted():
+            _complain("interrupted")
+            return Interrupted.exit_code
         if debug:
             raise
         _complain(f"internal error: {one_line(error)}")

@@ -19,12 +19,14 @@ from typing import Any
 from autoprune.cli.crash_report import dismiss
 from autoprune.errors import Interrupted
 
-__all__ = ["killed", "on_interrupt", "resumable", "watched"]
+__all__ = ["killed", "on_interrupt", "resumable", "was_interrupted", "watched"]
 
 _PATIENCE = 2.5  # seconds to end in good order; native code may not let go, a destructor may swallow the exception
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _NOTHING = "interrupted; nothing had been started"
+
+_asked = threading.Event()  # set by the first signal
 
 _sentences: list[Callable[[], str]] = []  # the innermost `resumable` speaks
 
@@ -61,8 +63,17 @@ def on_interrupt(sentence: Callable[[], str]) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Interrupted(sentence()) from None
+    except Exception:
+        if was_interrupted():  # a module that is cut off while it is imported may raise anything
+            raise Interrupted(sentence()) from None
+        raise
     finally:
         _sentences.pop()
+
+
+def was_interrupted() -> bool:
+    """Whether a signal has asked the program to end: whatever is raised afterwards comes of that."""
+    return _asked.is_set()
 
 
 @contextlib.contextmanager
@@ -71,6 +82,7 @@ def watched() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may handle signals
         return
+    _asked.clear()
     ended = threading.Event()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -100,6 +112,7 @@ class _Once:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if not self._raised:
             self._raised = True
+            _asked.set()
             raise KeyboardInterrupt
 
 

@@ -64,6 +64,26 @@ def test_an_interruption_before_anything_was_started_says_so(tmp_path):
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("around", ["nullcontext()", "resumable(Path('.'), 'the same command with --resume')"])
+def test_what_an_interrupted_import_raises_instead_is_an_interruption(tmp_path, around):
+    code = (
+        "import os, signal, sys, time\nfrom contextlib import nullcontext\nfrom pathlib import Path\n"
+        "from autoprune.cli import main\nfrom autoprune.cli.stopping import resumable\n"
+        "import autoprune.cli.main as program\n"
+        "class Command:\n"
+        "    def main(self, **_):\n"
+        f"        with {around}:\n"
+        "            try:\n                os.kill(os.getpid(), signal.SIGINT)\n                time.sleep(5)\n"
+        "            except KeyboardInterrupt:\n                raise ImportError('half imported')\n"
+        "program.typer.main.get_command = lambda app: Command()\n"
+        "sys.argv = ['autoprune', 'x']\nmain()\n"
+    )
+    process = started(tmp_path, code=code)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert said.startswith("autoprune: interrupted") and "Traceback" not in said
+
+
 def test_handlers_are_put_back(autoprune):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), sys.unraisablehook
     assert autoprune("--version").code == 0
