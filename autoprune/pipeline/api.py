@@ -5,33 +5,20 @@ A setting is said with the same name and the same values here, on the command li
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from torch import Tensor, nn
 
-from autoprune.evaluation import Evaluate
 from autoprune.graph import analyse
 from autoprune.hardware import Measurement, Protocol, get_target
 from autoprune.hardware import measure as measure_networks
-from autoprune.pipeline.from_python import (
-    HandedOver,
-    budget_setting,
-    opened_job,
-    opened_part,
-    opened_sweep,
-    without_folder,
-)
+from autoprune.pipeline.calls import Call, JobKeywords
+from autoprune.pipeline.from_python import opened_job, opened_part, opened_sweep, without_folder
 from autoprune.pipeline.jobs.base import Result
 from autoprune.pipeline.jobs.lifecycle import check_settings
 from autoprune.pipeline.jobs.registry import compressing, job_named
 from autoprune.pipeline.jobs.settings import PROGRESSIVE
-from autoprune.pipeline.reporter import Reporter, Silent
-from autoprune.pipeline.task import Loss
-from autoprune.run.experiment import Experiment
-from autoprune.run.flags import Flags
-from autoprune.run.keywords import SettingKeywords, merged_settings
 from autoprune.techniques.space import space_of
 
 if TYPE_CHECKING:
@@ -39,112 +26,53 @@ if TYPE_CHECKING:
 
 __all__ = ["compress", "measure", "profile", "progressive", "sweep"]
 
-Settings = Experiment | Mapping[str, Any] | str | Path
-
 
 def compress(
-    model: nn.Module | str | None = None,
-    *,
-    train: Iterable[Any] | None = None,
-    search: Iterable[Any] | None = None,
-    test: Iterable[Any] | None = None,
-    example_input: Tensor | None = None,
-    budget: str | None = None,
-    settings: Settings | None = None,
-    loss: Loss | None = None,
-    evaluate: Evaluate | None = None,
-    run: str | Path | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    talk: Reporter | None = None,
-    **keywords: Unpack[SettingKeywords],
+    model: nn.Module | str | None = None, *, run: str | Path | None = None, **keywords: Unpack[JobKeywords]
 ) -> Result:
     """Compress a trained network until it meets a budget, as measured on the target.
 
-    Every setting of `autoprune compress` is a keyword of the same name, or a key of `settings`. The common ones:
-    `target` ("onnxruntime"; `openvino@bf16`, `package.module:Class`), `threads` (1), `agent` ("ddpg"), `episodes`
-    (300), `granularity`, `skip`, `kinds`, `cap`, `tie`, `finetune_epochs` (10 with loaders), `finalists` (6),
+    What is handed over, and what the names mean: `autoprune.pipeline.calls.JobKeywords`. Every setting of
+    `autoprune compress` is a keyword of the same name, or a key of `settings`. The common ones: `target`
+    ("onnxruntime"; `openvino@bf16`, `package.module:Class`), `threads` (1), `agent` ("ddpg"), `episodes` (300),
+    `granularity`, `skip`, `kinds`, `cap`, `tie`, `finetune_epochs` (10 with loaders), `finalists` (6),
     `finetune_seeds` (1), `criterion` ("l1"), `device`, `table`, `seed` (0). All of them with their meaning and default:
     `autoprune compress --help`, or the fields of `autoprune.Experiment`.
 
     Args:
         model: The trained network, left as it is; or a name as `--model` takes it, which goes with named data.
-        train: Batches to fine-tune on: (inputs, labels), or what `loss` understands with the input first. They have
-            the size that the loader gives them. Without the three loaders, `data` names the data.
-        search: Batches on which candidates are scored.
-        test: Batches that are touched once, at the end.
-        example_input: One input, (1, ...); default the first of `train`.
-        budget: `latency<=50%` (the default), `latency<=2.5ms`, `flops<=50%`, `params<=100k`, `energy<=50%`; or
-            `accuracy_drop<=0.5`, the fastest network that loses at most half a percentage point on the search split.
-            The same can be said as `latency="50%"`.
-        settings: An `Experiment`, a mapping or an experiment file; keywords win over it. A network or loaders that are
-            handed over stand in for those that it names.
-        loss: Own training loss of (output, batch); default cross-entropy and distillation.
-        evaluate: Own score of (model, batches), higher is better; default top-1 accuracy.
         run: Folder that keeps the run; if it is not given, the one that `settings` names, else a temporary one.
-        resume: Go on with that run where it stopped.
-        overwrite: Replace that run.
-        talk: Reporter for progress and messages.
-        **keywords: Single settings.
+        **keywords: Loaders (`train`, `search`, `test`), `example_input`, `budget` ("latency<=50%"), `loss`, `evaluate`,
+            `settings`, `resume`, `overwrite`, `talk`, and single settings.
 
     Raises:
         InputError: If something handed over is wrong; all faults of the settings are named at once.
         BudgetError: If the budget cannot be met.
         TargetError: If the target is not available here.
     """
-    handed = HandedOver(model, train, search, test, example_input, loss, evaluate)
-    wanted = _settings(settings, budget, keywords)
-    with opened_job(handed, wanted, run, Flags(resume, overwrite), check_settings) as (opened, task):
-        result = compressing(opened.experiment).run(task, opened, talk or Silent())
-    return result if run or wanted.get("run") else without_folder(result)
+    call = Call.of(model, keywords)
+    with opened_job(call.handed, call.settings, run, call.flags, check_settings) as (opened, task):
+        result = compressing(opened.experiment).run(task, opened, call.talk)
+    return result if run or call.settings.get("run") else without_folder(result)
 
 
 def progressive(
-    model: nn.Module | str | None = None,
-    *,
-    train: Iterable[Any] | None = None,
-    search: Iterable[Any] | None = None,
-    test: Iterable[Any] | None = None,
-    example_input: Tensor | None = None,
-    budget: str | None = None,
-    settings: Settings | None = None,
-    loss: Loss | None = None,
-    evaluate: Evaluate | None = None,
-    run: str | Path | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    talk: Reporter | None = None,
-    **keywords: Unpack[SettingKeywords],
+    model: nn.Module | str | None = None, *, run: str | Path | None = None, **keywords: Unpack[JobKeywords]
 ) -> Result:
     """Prune a trained network step by step, measured on the target after each, until it meets a budget.
 
     What is handed over and raised is as in `compress`; the settings are those of `autoprune progressive`. Its own are
     `step` ("2.5%"), `step_decay` (0.96), `step_epochs` (1) and `step_batches`. There is no agent.
     """
-    handed = HandedOver(model, train, search, test, example_input, loss, evaluate)
-    wanted = _settings(settings, budget, keywords) | {"agent": PROGRESSIVE}
+    call = Call.of(model, {**keywords, "agent": PROGRESSIVE})
     job = job_named(PROGRESSIVE)
-    with opened_job(handed, wanted, run, Flags(resume, overwrite), job.check) as (opened, task):
-        result = job.run(task, opened, talk or Silent())
-    return result if run or wanted.get("run") else without_folder(result)
+    with opened_job(call.handed, call.settings, run, call.flags, job.check) as (opened, task):
+        result = job.run(task, opened, call.talk)
+    return result if run or call.settings.get("run") else without_folder(result)
 
 
 def sweep(
-    model: nn.Module | str | None = None,
-    *,
-    run: str | Path,
-    train: Iterable[Any] | None = None,
-    search: Iterable[Any] | None = None,
-    test: Iterable[Any] | None = None,
-    example_input: Tensor | None = None,
-    budget: str | None = None,
-    settings: Settings | None = None,
-    loss: Loss | None = None,
-    evaluate: Evaluate | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    talk: Reporter | None = None,
-    **keywords: Unpack[SettingKeywords],
+    model: nn.Module | str | None = None, *, run: str | Path, **keywords: Unpack[JobKeywords]
 ) -> dict[str, Result]:
     """Compress one network under several agents or budgets: `agent="ddpg,random"`, `latency="30%,50%"`.
 
@@ -154,25 +82,14 @@ def sweep(
     Returns:
         Name of the run's folder (`ddpg`, or `ddpg-30` where there are several budgets) -> its result.
     """
-    handed = HandedOver(model, train, search, test, example_input, loss, evaluate)
-    flags = Flags(resume, overwrite)
+    call = Call.of(model, keywords)
     results: dict[str, Result] = {}
-    wanted = _settings(settings, budget, keywords)
-    with opened_sweep(handed, wanted, run, flags, check_settings) as parts:
+    with opened_sweep(call.handed, call.settings, run, call.flags, check_settings) as parts:
         for part in parts:
-            with opened_part(handed, part, flags, moved="device" in wanted) as (opened, task):
-                result = compressing(part.experiment).run(task, opened, talk or Silent())
+            with opened_part(call.handed, part, call.flags, moved="device" in call.settings) as (opened, task):
+                result = compressing(part.experiment).run(task, opened, call.talk)
             results[part.experiment.run_dir.name] = result
     return results
-
-
-def _settings(settings: Settings | None, budget: str | None, keywords: SettingKeywords) -> dict[str, Any]:
-    """Everything that was said about settings, in one mapping."""
-    said: dict[str, Any] = dict(keywords)
-    if budget is not None:
-        kind, amount = budget_setting(budget)
-        said[kind] = amount
-    return merged_settings(settings, said)
 
 
 def profile(

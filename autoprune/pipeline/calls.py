@@ -1,0 +1,101 @@
+"""What one call of a job from Python says: the network, its data, the settings, and how the run's folder is treated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from autoprune.evaluation import Evaluate
+from autoprune.pipeline.from_python import HandedOver, budget_setting
+from autoprune.pipeline.reporter import Reporter, Silent
+from autoprune.pipeline.task import Loss
+from autoprune.run.experiment import Experiment
+from autoprune.run.flags import Flags
+from autoprune.run.keywords import SettingKeywords, merged_settings
+
+__all__ = ["Call", "JobKeywords", "Settings"]
+
+Settings = Experiment | Mapping[str, Any] | str | Path
+"""An experiment, of which only what was set counts; a mapping; or an experiment file."""
+
+
+class JobKeywords(SettingKeywords, total=False):
+    """What every job takes from Python beside the network and the run, all of it optional.
+
+    Attributes:
+        train: Batches to fine-tune on: (inputs, labels), or what `loss` understands with the input first. They have
+            the size that the loader gives them. Without the three loaders, `data` names the data.
+        search: Batches on which candidates are scored.
+        test: Batches that are touched once, at the end.
+        example_input: One input, (1, ...); default the first of `train`.
+        budget: `latency<=50%` (the default), `latency<=2.5ms`, `flops<=50%`, `params<=100k`, `energy<=50%`; or
+            `accuracy_drop<=0.5`, the fastest network that loses at most half a percentage point on the search split.
+            The same can be said as `latency="50%"`.
+        settings: An `Experiment`, a mapping or an experiment file; keywords win over it. A network or loaders that are
+            handed over stand in for those that it names.
+        loss: Own training loss of (output, batch); default cross-entropy and distillation.
+        evaluate: Own score of (model, batches), higher is better; default top-1 accuracy.
+        resume: Go on with the run where it stopped.
+        overwrite: Replace the run.
+        talk: Reporter for progress and messages.
+    """
+
+    train: Iterable[Any] | None
+    search: Iterable[Any] | None
+    test: Iterable[Any] | None
+    example_input: Tensor | None
+    budget: str | None
+    settings: Settings | None
+    loss: Loss | None
+    evaluate: Evaluate | None
+    resume: bool
+    overwrite: bool
+    talk: Reporter | None
+
+
+@dataclass(frozen=True)
+class Call:
+    """The keywords of a call, sorted.
+
+    Attributes:
+        handed: Objects that stand in for what settings would name.
+        settings: Everything that was said about settings, in one mapping.
+        flags: How the run's folder is treated.
+        talk: Who is told of the progress.
+    """
+
+    handed: HandedOver
+    settings: dict[str, Any]
+    flags: Flags
+    talk: Reporter
+
+    @classmethod
+    def of(cls, model: nn.Module | str | None, keywords: Mapping[str, Any]) -> Call:
+        """Sort the keywords of a call.
+
+        Args:
+            model: The network, or its name.
+            keywords: As `JobKeywords` has them; any other name is taken for a setting.
+
+        Raises:
+            InputError: If the experiment file or the budget cannot be read.
+        """
+        rest = dict(keywords)
+        objects = {name: rest.pop(name, None) for name in ("train", "search", "test", "example_input")}
+        objects |= {name: rest.pop(name, None) for name in ("loss", "evaluate")}
+        flags = Flags(rest.pop("resume", False), rest.pop("overwrite", False))
+        talk = rest.pop("talk", None) or Silent()
+        return cls(HandedOver(model, **objects), _settings(rest), flags, talk)
+
+
+def _settings(rest: dict[str, Any]) -> dict[str, Any]:
+    """Keywords that are settings, over the settings that `settings` holds."""
+    settings, budget = rest.pop("settings", None), rest.pop("budget", None)
+    if budget is not None:
+        kind, amount = budget_setting(budget)
+        rest[kind] = amount
+    return merged_settings(settings, rest)
