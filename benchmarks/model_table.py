@@ -28,11 +28,14 @@ from autoprune.models.sizes import parameter_count
 
 ROOT = Path(__file__).parents[1]
 KINDS = ("channels", "heads", "head_size", "ffn", "embedding")
+PAGE = ROOT / "docs" / "models.md"
+TITLE = "Architectures of transformers"
+ABOUT = """`python benchmarks/model_table.py` makes this part: architectures of `transformers`, built by configuration
+with random weights, few layers and small widths (the builders are in `tests/support/nets/whole_models.py`).
+"""
 HEAD = f"""# Whole networks
 
-What `autoprune inspect` finds in architectures of `transformers`, built by configuration with random weights, few
-layers and small widths (the builders are in `tests/support/nets/whole_models.py`).
-`python benchmarks/model_table.py` makes this page.
+What `autoprune inspect` finds in networks that nobody here wrote.
 
 - {", ".join(f"`{kind}`" for kind in KINDS)}: decisions of that kind. Widths that must agree are one
   decision: all heads of T5 that share a position bias, the whole residual stream of a transformer (`embedding`).
@@ -40,8 +43,8 @@ layers and small widths (the builders are in `tests/support/nets/whole_models.py
 - `prunable`: share of the parameters that goes when every decision is at its least (one unit), blocks kept.
 - `seconds`: one `analyse`, the proof of every decision on cut copies included, one thread.
 - Frozen is what a cut would make wrong, with the reason that `inspect` gives; "model output" is the size of a result.
-
-| network | parameters | {" | ".join(KINDS)} | blocks | prunable | frozen | seconds |
+"""
+TABLE = f"""| network | parameters | {" | ".join(KINDS)} | blocks | prunable | frozen | seconds |
 |---|---|{"---|" * len(KINDS)}---|---|---|---|
 """
 
@@ -72,6 +75,16 @@ def frozen(analysis: Analysis) -> str:
     return "; ".join(f"{count} x {reason}".replace("|", "/") for reason, count in counts.most_common(4))
 
 
+def write_part(title: str, about: str, rows: list[str]) -> None:
+    """Write one part of the page; the other parts stay as they are."""
+    parts = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE.read_text(), re.M | re.S))
+    parts[title] = f"\n{about}\n{TABLE}{''.join(rows)}"
+    text = HEAD + "".join(f"\n## {name}\n\n{part.strip()}\n" for name, part in parts.items())
+    beside = PAGE.with_suffix(f".{os.getpid()}")
+    beside.write_text(text)
+    beside.replace(PAGE)
+
+
 def main() -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -92,10 +105,7 @@ def main() -> None:
         rows.append(row("EfficientNet-Lite0 (ImageNet weights, full size)", *lite0()))
         print(rows[-1], end="", flush=True)
     if chosen is None:
-        page = ROOT / "docs" / "models.md"
-        beside = page.with_suffix(f".{os.getpid()}")
-        beside.write_text(HEAD + "".join(rows))
-        beside.replace(page)
+        write_part(TITLE, ABOUT, rows)
 
 
 if __name__ == "__main__":
