@@ -37,12 +37,13 @@ has a row that says so.
 TIMM = {
     64: (
         "resnet18 resnet50 seresnet50 resnext50_32x4d resnest14d skresnet18 ecaresnet26t gcresnext26ts "
-        "res2net50_26w_4s resnetv2_50 dla34 densenet121 vgg11_bn cspresnet50 cspdarknet53 ese_vovnet19b_dw hrnet_w18_small selecsls42b "
-        "regnetx_002 regnety_002 mobilenetv2_050 mobilenetv3_small_050 mobilenetv4_conv_small efficientnet_b0 "
-        "tf_efficientnetv2_b0 mnasnet_small ghostnet_050 ghostnetv2_100 repvgg_a0 mobileone_s0 repvit_m0_9 fastvit_t8 "
-        "convnext_atto convnextv2_atto inception_next_atto mambaout_femto starnet_s1 hgnetv2_b0 nf_resnet50 "
-        "dm_nfnet_f0 poolformer_s12 caformer_s18 edgenext_xx_small fasternet_t0 shvit_s1 efficientvit_b0 "
-        "mobilevit_xxs mobilevitv2_050 rdnet_tiny dpn68 focalnet_tiny_srf pvt_v2_b0 lambda_resnet26t"
+        "res2net50_26w_4s resnetv2_50 dla34 densenet121 vgg11_bn cspresnet50 cspdarknet53 ese_vovnet19b_dw "
+        "hrnet_w18_small selecsls42b regnetx_002 regnety_002 mobilenetv2_050 mobilenetv3_small_050 "
+        "mobilenetv4_conv_small efficientnet_b0 tf_efficientnetv2_b0 mnasnet_small ghostnet_050 ghostnetv2_100 "
+        "repvgg_a0 mobileone_s0 repvit_m0_9 fastvit_t8 convnext_atto convnextv2_atto inception_next_atto "
+        "mambaout_femto starnet_s1 hgnetv2_b0 nf_resnet50 dm_nfnet_f0 poolformer_s12 caformer_s18 "
+        "edgenext_xx_small fasternet_t0 shvit_s1 efficientvit_b0 mobilevit_xxs mobilevitv2_050 rdnet_tiny dpn68 "
+        "focalnet_tiny_srf pvt_v2_b0 lambda_resnet26t"
     ),
     128: "nextvit_small inception_v3 xception41",
     256: "botnet26t_256",
@@ -144,7 +145,7 @@ def lucid_network(name: str) -> tuple[nn.Module, torch.Tensor]:
         "twins_svt.TwinsSVT": {"num_classes": 10},
     }
     module, cls = name.split(".")
-    size = 64 if "image_size" in arguments[name] or "img_size" in arguments[name] else 256
+    size = 64 if {"image_size", "img_size"} & set(arguments[name]) else (256 if "Scalable" in name else 224)
     kind = getattr(importlib.import_module(f"vit_pytorch.{module}"), cls)
     return kind(**arguments[name]), torch.zeros(1, 3, size, size)
 
