@@ -75,15 +75,24 @@ def _analyse(model: nn.Module, example: Example, print_: dict[str, Any], validat
         walk = Walk(traced, interpretations).run()
         grouping = group_atoms(walk, walk.table.solve())
         analysis = _written(model, grouping, example, print_)
-        proven = not validate or not grouping.groups
-        failures = {} if proven else Proof(model, analysis, example, traced, grouping.norms()).run()
+        failures, least = _proven(model, analysis, example, grouping) if validate else ({}, {})
         again = grouping.next_interpretations(set(failures))
-        if failures and not again:
-            grouping = grouping.refuse(failures)
+        if (failures or least) and not again:
+            grouping = grouping.refuse(failures, least)
             analysis = _written(model, grouping, example, print_)
-        if not failures or not again:
+        if not again:
             return with_blocks(model, analysis, example, traced, grouping.norms(), validate)
         interpretations = {**interpretations, **again}
+
+
+def _proven(
+    model: nn.Module, analysis: Analysis, example: Example, grouping: Grouping
+) -> tuple[dict[str, str], dict[str, int]]:
+    """The groups that fail with their reasons, and the fewest units of those that need more than one."""
+    if not analysis.groups:
+        return {}, {}
+    proof = Proof(model, analysis, example, grouping.walk.trace, grouping.norms())
+    return proof.run(), {name: least for name, least in proof.least.items() if least > 1}
 
 
 def _written(model: nn.Module, grouping: Grouping, example: Example, print_: dict[str, Any]) -> Analysis:

@@ -185,6 +185,7 @@ class Group:
             silences the readers here too, but its norms still see the dropped units, so its outputs differ.
         summed: Whether a product of two activations sums over the units (queries by keys): no parameter reads them
             there, so they are silenced by zeroing all of ``members``.
+        least: Fewest units that may be kept: 2 where one alone fails (it has no deviation), else 1.
     """
 
     name: str
@@ -193,6 +194,7 @@ class Group:
     kind: str = "channels"
     oracle: str = "zero"
     summed: bool = False
+    least: int = 1
 
     @property
     def producers(self) -> tuple[str, ...]:
@@ -282,14 +284,14 @@ class Analysis:
         """Kept units of every group and block: ``chosen`` where given, else the dense width (1 for a block).
 
         Raises:
-            InputError: ``chosen`` names an unknown group or a width outside 1..dense (0..1 for a block).
+            InputError: ``chosen`` names an unknown group or a width outside least..dense (0..1 for a block).
         """
         widths = {group.name: group.width for group in self.groups} | {block.name: 1 for block in self.blocks}
         blocks = {block.name for block in self.blocks}
         for name, kept in (chosen or {}).items():
-            least, most = (0, 1) if name in blocks else (1, self.group(name).width)
+            least, most = (0, 1) if name in blocks else (self.group(name).least, self.group(name).width)
             if not least <= kept <= most:
-                raise InputError(f"{name}: cannot keep {kept} of {most} units")
+                raise InputError(f"{name}: cannot keep {kept} of {most} units{f', {least} at least' * (least > 1)}")
             widths[name] = int(kept)
         return widths
 

@@ -183,7 +183,7 @@ def test_extent_of_a_concat_is_a_sum() -> None:
 @pytest.mark.parametrize(
     ("kept", "message"),
     [
-        ({"conv1": []}, "at least one"),
+        ({"conv1": []}, "at least 1 of its 8 units"),
         ({"conv1": [8]}, r"0\.\.7"),
         ({"conv1": [-1, 2]}, r"0\.\.7"),
         ({"conv1": [1, 1]}, "twice"),

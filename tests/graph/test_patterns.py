@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from autoprune import search_space
+from autoprune.errors import InputError
 from autoprune.graph import Analysis, Selector, analyse, cut, tensors_of, zero
 from tests.support.cut_checks import assert_only_silenced, drawn
 from tests.support.nets.forms import FORM_CASES
@@ -147,6 +149,18 @@ def test_ops_have_the_shapes_that_run(name: str) -> None:
             assert (module.out_channels, module.in_channels) == (rows, columns * module.groups), path
         if isinstance(module, nn.Linear):
             assert (module.out_features, module.in_features) == tuple(module.weight.shape)
+
+
+def test_a_unit_that_has_no_deviation_alone_keeps_company() -> None:
+    net, x, analysis = built("deviation")
+    assert [group.least for group in analysis.groups] == [2, 1]
+    space = search_space(net.float(), x.float())
+    assert {d.name: d.options[0] for d in space.decisions} == {"a": 2, "b": 1}
+    net.double()
+    with pytest.raises(InputError, match="a: at least 2 of its 8 units must be kept, not 1"):
+        cut(net, analysis, {"a": [3]})
+    with pytest.raises(InputError, match="a: cannot keep 1 of 8 units, 2 at least"):
+        analysis.widths({"a": 1})
 
 
 def test_a_failed_proof_names_the_users_line() -> None:

@@ -19,7 +19,7 @@ def drawn(analysis: Analysis, seed: int, granularity: int = 1) -> dict[str, list
     kept = {}
     for group in analysis.groups:
         size = max(1.0, group.width * (1 - rng.uniform(0, 0.9)))
-        units = min(group.width, int(np.ceil(size / granularity)) * granularity)
+        units = min(group.width, max(group.least, int(np.ceil(size / granularity)) * granularity))
         kept[group.name] = rng.permutation(group.width)[:units].tolist()
     return kept
 

@@ -76,6 +76,7 @@ class Classes:
         made: (atoms,) whether the atom is an output row of a layer.
         read: (atoms,) whether the atom is an input column of a layer.
         contracted: (atoms,) whether a product of two activations sums over the atom.
+        least: (classes,) the fewest units that a group of the class may keep.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Classes:
         graph = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(count, count))
         self.count, labels = connected_components(graph, directed=False)
         self.label: Atoms = labels.astype(np.int64)
+        self.least: Atoms = np.ones(self.count, np.int64)
         self._reason: Atoms = np.full(self.count, -1, np.int64)
         self._reasons = [reason for _, reason in frozen]
         for index in range(len(frozen) - 1, -1, -1):  # backwards, so that the first reason is what stays

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,11 +37,12 @@ class Grouping:
     groups: tuple[Group, ...]
     labels: tuple[Atoms, ...]
 
-    def refuse(self, failures: dict[str, str]) -> Grouping:
-        """The groups that are left when those named are frozen for a reason."""
+    def refuse(self, failures: Mapping[str, str], least: Mapping[str, int]) -> Grouping:
+        """The groups that are left when those named are frozen for a reason, with the fewest units they may keep."""
         for group, labels in zip(self.groups, self.labels, strict=True):
             if group.name in failures:
                 self.classes.freeze(labels, failures[group.name])
+            self.classes.least[labels] = least.get(group.name, 1)
         return group_atoms(self.walk, self.classes)
 
     def norms(self) -> list[NormLine]:
@@ -187,7 +189,7 @@ def _group(
     name = base if names[base] == 1 else f"{base}:{names[base] - 1}"
     oracle = "normalised" if normalised[labels].any() else "zero"
     summed = bool(np.isin(classes.label[classes.contracted], labels).any())
-    return Group(name, len(labels), tuple(members), kind, oracle, summed)
+    return Group(name, len(labels), tuple(members), kind, oracle, summed, int(classes.least[labels].max()))
 
 
 def _places(units: Atoms, count: int) -> Atoms:

@@ -30,6 +30,7 @@ from autoprune.graph.trace.source_lines import exception_line, user_line
 __all__ = ["Proof"]
 
 _TOGETHER = 4  # groups tried in one run; a set that fails is halved
+_TWO = 2  # the fewest units that have a deviation
 
 
 class Proof:
@@ -44,12 +45,15 @@ class Proof:
 
     Attributes:
         reasons: Group name -> why it must not be used.
+        least: Group name -> fewest units that it may keep: 2 where one alone fails and more are right.
     """
 
     def __init__(
         self, model: nn.Module, analysis: Analysis, example: Example, traced: Trace, norms: Sequence[NormLine]
     ) -> None:
         self.reasons: dict[str, str] = {}
+        self.least = {group.name: group.least for group in analysis.groups}
+        self._alone: list[str] = []  # those refused that fail without any other
         self._names = [group.name for group in analysis.groups]
         self._rng = np.random.default_rng(SEED)
         self._width = {group.name: group.width for group in analysis.groups}
@@ -66,11 +70,13 @@ class Proof:
         """Prove every group at its least and at a random width, then all together; name those that fail."""
         with quiet(), torch.no_grad():
             self._trust_the_trace()
-            for narrowest in (False, True):
+            for narrowest in (True, False):
                 parts = math.ceil(len(self._names) / _TOGETHER)
                 for start in range(parts):  # strided, as neighbours are the likeliest to hide each other
                     names = [n for n in self._names[start::parts] if n not in self.reasons]
                     self._search(names, self._draw(names, narrowest))
+                if narrowest:
+                    self._allow_two()
             for _ in range(3):
                 names = [n for n in self._names if n not in self.reasons]
                 self._search(names, self._draw(names, False))
@@ -93,13 +99,26 @@ class Proof:
             self._names = [name for name in self._names if name not in self._normalised]
 
     def _draw(self, names: Sequence[str], narrowest: bool) -> dict[str, Index]:
-        """Random units for each group: one of them, or a random number."""
-        drawn = {}
-        for name in names:
-            width = self._width[name]
-            size = 1 if narrowest else int(self._rng.integers(1, width))
-            drawn[name] = np.sort(self._rng.permutation(width)[:size])
-        return drawn
+        """Random units for each group: as few as may be, or a random number."""
+        return {name: self._units(name, self._size(name, narrowest)) for name in names}
+
+    def _size(self, name: str, narrowest: bool) -> int:
+        least = self.least[name]
+        return least if narrowest else int(self._rng.integers(least, self._width[name]))
+
+    def _units(self, name: str, size: int) -> Index:
+        return np.sort(self._rng.permutation(self._width[name])[:size])
+
+    def _allow_two(self) -> None:
+        """Take back the refusal of groups that only fail at one unit: one alone has no deviation, two have.
+
+        Two, three and all but one: what is right for even numbers only must not pass.
+        """
+        for name in [name for name in self._alone if self._width[name] > _TWO]:
+            sizes = sorted({_TWO, _TWO + 1, self._width[name] - 1} - {self._width[name]})
+            if all(self._try([name], {name: self._units(name, size)}) is None for size in sizes):
+                del self.reasons[name]
+                self.least[name] = _TWO
 
     def _search(self, names: Sequence[str], policy: Mapping[str, Index]) -> None:
         """Find what fails among ``names``: single groups by halving; if only the union fails, who completes it."""
@@ -107,6 +126,7 @@ class Proof:
             return
         if len(names) == 1:
             self.reasons[names[0]] = str(self._try(names, policy))
+            self._alone.append(names[0])
             return
         half = len(names) // 2
         before = len(self.reasons)

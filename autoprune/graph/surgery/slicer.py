@@ -43,18 +43,18 @@ class Slicer:
         """Check a policy's indices and sort them; groups that stay whole are left out, dropped blocks keep none.
 
         Raises:
-            InputError: An unknown group; no index, a repeated one, or one that is out of range.
+            InputError: An unknown group; too few indices, a repeated one, or one that is out of range.
         """
         checked: dict[str, Index] = {}
         for name, indices in kept.items():
-            width = 1 if name in self._blocks else self.analysis.group(name).width
+            least, width = self._bounds(name)
             index = np.array(indices, dtype=np.int64).reshape(-1)
             index.sort()
-            if not len(index) and name in self._blocks:
+            if len(index) < least:
+                raise InputError(f"{name}: at least {least} of its {width} units must be kept, not {len(index)}")
+            if not len(index):
                 checked[name] = index
                 continue
-            if not len(index):
-                raise InputError(f"{name}: at least one of its {width} units must be kept")
             if index[0] < 0 or index[-1] >= width:
                 raise InputError(f"{name}: kept indices must lie in 0..{width - 1}, got {index[0]}..{index[-1]}")
             if (index[1:] == index[:-1]).any():
@@ -62,6 +62,12 @@ class Slicer:
             if len(index) < width:
                 checked[name] = index
         return checked
+
+    def _bounds(self, name: str) -> tuple[int, int]:
+        if name in self._blocks:
+            return 0, 1
+        group = self.analysis.group(name)
+        return group.least, group.width
 
     def plain(self, name: str) -> list[tuple[int, str]] | None:
         """[(dim, group)] of a tensor whose shrinking dimensions each are one group's, unit by unit; else None."""

@@ -52,8 +52,10 @@ def _widths(group: Group, grid: OptionGrid, by_kind: Mapping[str, int]) -> tuple
     """The options of a group: on the grid, or in the multiples that the user named for its kind."""
     positions, named = _channels_of_a_unit(group), by_kind.get(group.kind)
     if named is None:
-        return grid.options(group.width, positions)
-    return grid.options(group.width, positions if kind_of(group.kind).in_channels else 1, named)
+        widths = grid.options(group.width, positions)
+    else:
+        widths = grid.options(group.width, positions if kind_of(group.kind).in_channels else 1, named)
+    return tuple(width for width in widths if width >= group.least)
 
 
 def _check_skips(analysis: Analysis, skip: Sequence[str]) -> None:

@@ -235,6 +235,38 @@ class Deviation(nn.Module):
         return self.weight * (x - mean) / (deviation + 1e-6) + self.bias
 
 
+class Standardised(nn.Conv2d):
+    """Filters standardised by batch_norm, as norm-free networks do: of a 1x1 kernel one column alone cannot be."""
+
+    def __init__(self, *args: int) -> None:
+        super().__init__(*args)
+        self.gain = nn.Parameter(torch.ones(self.out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.weight.reshape(1, self.out_channels, -1)
+        weight = F.batch_norm(rows, None, None, weight=self.gain, training=True).reshape_as(self.weight)
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+def standardised_1x1() -> nn.Module:
+    return nn.Sequential(
+        Standardised(3, 10, 3), nn.ReLU(), Standardised(10, 8, 1), nn.ReLU(), Standardised(8, 6, 3), nn.ReLU(),
+        nn.Flatten(), nn.Linear(6 * 16, 3),
+    )  # fmt: skip
+
+
+def even_width() -> nn.Module:
+    """Right for even numbers of channels alone, two among them: that is not enough."""
+
+    def body(n: Net, x: Tensor) -> Tensor:
+        x = n.a(x)
+        if x.shape[1] % 2:
+            raise ValueError("channels come in pairs")
+        return pooled(n, n.b(x.relu()))
+
+    return Net(body, a=conv(3, 8), b=conv(8, 6), fc=nn.Linear(6, 3))
+
+
 class CosineHead(nn.Module):
     """Classes by the angle between features and rows of a weight."""
 
@@ -274,13 +306,15 @@ NORM_CASES: dict[str, Case] = {
     "layer_hand": Case(lambda: images(HandLayer(8)), {"a": 8, "b": 6}, over={"norm": ("a", 1)}),
     "length": Case(lambda: images(Length(8)), {"a": 8, "b": 6}, over={"norm": ("a", 1)}),
     "response": Case(response, {"a": 6, "up": 10, "down": 5}, over={"grn": ("up", -1)}),
-    "deviation": Case(lambda: lines(Deviation(8)), {"b": 6}, {"a": "output is not finite"}, LINE),
+    "deviation": Case(lambda: lines(Deviation(8)), {"a": 8, "b": 6}, shape=LINE, over={"norm": ("a", -1)}),
     "cosine_head": Case(CosineHead, {"a": 8}, {"w": "model output"}, LINE, over={"norm": ("a", -1)}),
     "leaking": Case(leaking, {"b": 6}, {"a": "summed over by aten.mean.dim at plain.py:"}),
     "scaled_elsewhere": Case(by_hand_elsewhere, {"a": 8, "c": 6}, {"b": "summed over by aten"}),
 }
 # Groups that the test's reference has no words for: only their widths, and cut = selected.
 UNSEEN_CASES: dict[str, Case] = {
+    "standardised_1x1": Case(standardised_1x1, {"0": 10, "2": 8, "4": 6}),
+    "even_width": Case(even_width, {"b": 6}, {"a": "its forward fails once cut"}),
     "written_groups": Case(written_groups, {"a": 2, "b": 5}),
     "over_concat": Case(over_concat, {"a": 4, "b": 6, "c": 7}, shape=LINE),
 }
