@@ -14,6 +14,7 @@ from autoprune.graph.block import Block
 from autoprune.graph.branches.calls import calls_of
 from autoprune.graph.branches.find import find_branches
 from autoprune.graph.coupling.norms import NormLine
+from autoprune.graph.proof.draws import steady_draws
 from autoprune.graph.proof.groups import Proof
 from autoprune.graph.trace.example import Example
 from autoprune.graph.trace.export import Trace
@@ -71,7 +72,7 @@ class _BlockProof(Proof):
 
     def run(self) -> dict[str, str]:
         """Prove every block alone, then with others, then at random widths; name those that fail."""
-        with quiet(), torch.no_grad():
+        with quiet(), steady_draws(self._traced), torch.no_grad():
             for name in self._names:  # one by one: a forward may take another path once two are gone
                 self._search([name], self._dropped([name]))
             for share in (1.0, 0.5, 0.5):

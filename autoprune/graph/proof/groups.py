@@ -7,7 +7,6 @@ be dead in the user's weights, or a BatchNorm that maps 0 to 0, cannot hide a mi
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -17,15 +16,15 @@ from torch import nn
 
 from autoprune.graph.analysis import Analysis, Index
 from autoprune.graph.coupling.norms import NormLine
+from autoprune.graph.proof.draws import steady_draws
 from autoprune.graph.proof.network_copy import SEED, call, prepared
 from autoprune.graph.proof.reference import Reference
 from autoprune.graph.surgery.slicer import Slicer
 from autoprune.graph.surgery.weight_sharing import Selector
 from autoprune.graph.trace.example import Example
 from autoprune.graph.trace.export import Trace
-from autoprune.graph.trace.outputs import tensors_of
 from autoprune.graph.trace.quiet import quiet
-from autoprune.graph.trace.source_lines import exception_line, user_line
+from autoprune.graph.trace.source_lines import exception_line, raised
 
 __all__ = ["Proof"]
 
@@ -54,6 +53,7 @@ class Proof:
         self.reasons: dict[str, str] = {}
         self.least = {group.name: group.least for group in analysis.groups}
         self._alone: list[str] = []  # those refused that fail without any other
+        self._traced = traced
         self._names = [group.name for group in analysis.groups]
         self._rng = np.random.default_rng(SEED)
         self._width = {group.name: group.width for group in analysis.groups}
@@ -68,7 +68,7 @@ class Proof:
 
     def run(self) -> dict[str, str]:
         """Prove every group at its least and at a random width, then all together; name those that fail."""
-        with quiet(), torch.no_grad():
+        with quiet(), steady_draws(self._traced), torch.no_grad():
             self._trust_the_trace()
             for narrowest in (True, False):
                 parts = math.ceil(len(self._names) / _TOGETHER)
@@ -92,7 +92,7 @@ class Proof:
         except Exception as error:  # noqa: BLE001 - traced for one precision and run in another
             why = f"its norms cannot be run over some units only: {exception_line(error)}"
         else:
-            why = self._difference(got, tensors_of(call(self._dense, self._example))) or ""
+            why = self._difference(got, call(self._dense, self._example)) or ""
             why = why and "its norms cannot be checked: the traced graph differs from the model's forward"
         if why:
             self.reasons.update(dict.fromkeys(self._normalised, why))
@@ -156,15 +156,15 @@ class Proof:
         with self._silenced(kept):
             wanted = self._wanted(kept)
         try:
-            got = tensors_of(call(self._selector.select({k: v.tolist() for k, v in kept.items()}), self._example))
+            got = call(self._selector.select({k: v.tolist() for k, v in kept.items()}), self._example)
         except Exception as error:  # noqa: BLE001 - the user's forward may raise anything on a cut network
-            return f"its forward fails once cut: {_raised(error)}"
+            return f"its forward fails once cut: {raised(error)}"
         return self._difference(got, wanted)
 
     def _wanted(self, kept: Mapping[str, Index]) -> list[torch.Tensor]:
         """The dense network's outputs, its readers being silenced; norms over a width see what is kept of it."""
         if self._normalised.isdisjoint(kept):
-            return tensors_of(call(self._dense, self._example))
+            return call(self._dense, self._example)
         torch.manual_seed(SEED)
         return self._reference.run(self._example, kept)
 
@@ -174,7 +174,7 @@ class Proof:
         for one, other in zip(got, wanted, strict=True):
             if one.shape != other.shape:
                 return f"the cut network returns {list(one.shape)} in place of {list(other.shape)}"
-            if one.is_floating_point() and not one.isfinite().all():
+            if not _finite_alike(one, other):
                 return "the cut network's output is not finite (one unit alone has no deviation)"
             if not _close(one, other, self._tolerance):
                 return "the cut network differs from the one with those units silenced"
@@ -194,15 +194,18 @@ class Proof:
                 self._tensors[name].copy_(tensor)
 
 
-def _raised(error: BaseException) -> str:
-    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    line = user_line(frames)
-    return f"{exception_line(error)}{f' at {line}' if line else ''}"
+def _finite_alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether the first is finite wherever the second is."""
+    return bool((one.isfinite() | ~other.isfinite()).all())
 
 
 def _close(one: torch.Tensor, other: torch.Tensor, tolerance: float) -> bool:
-    if not one.is_floating_point():
+    if not (one.is_floating_point() or one.is_complex()):
         return torch.equal(one, other)
+    finite = other.isfinite()
+    if not torch.equal(one[~finite], other[~finite]):  # masked with -inf, both of them or none
+        return False
+    one, other = one[finite], other[finite]
     if not other.numel():
         return True
     scale = float(other.abs().max()) or 1.0

@@ -45,7 +45,9 @@ class Reference:
         inputs = []
         for node in self._trace.graph.find_nodes(op="placeholder"):
             if node.name in self._trace.tensors:
-                inputs.append(self._tensors[self._trace.tensors[node.name]])
+                name = self._trace.tensors[node.name]
+                tensor = self._tensors[name]
+                inputs.append(tensor if name in self._trace.parameters else tensor.clone())  # the forward may write
             elif node.name in self._trace.constants:
                 inputs.append(self._trace.constants[node.name])
             else:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
+import traceback
 from collections.abc import Iterable
 from pathlib import PurePath
 
 from torch.fx import Node
 
-__all__ = ["exception_line", "user_line", "where"]
+__all__ = ["exception_line", "raised", "user_line", "where"]
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in')
 
@@ -29,6 +30,12 @@ def exception_line(error: BaseException) -> str:
     """An exception in one line."""
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0][:160] if text else 'no message'}"
+
+
+def raised(error: BaseException) -> str:
+    """An exception in one line, with the user's own line that raised it."""
+    line = user_line((frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__))
+    return f"{exception_line(error)}{f' at {line}' if line else ''}"
 
 
 def where(node: Node) -> str:

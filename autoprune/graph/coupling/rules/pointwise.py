@@ -21,6 +21,8 @@ UNARY = """relu relu6 hardtanh clamp clamp_min clamp_max leaky_relu elu selu cel
 PAIRWISE = """add sub rsub mul div multiply divide true_divide maximum minimum pow lerp addcmul addcdiv where atan2
     fmod remainder floor_divide eq ne lt le gt ge logical_and logical_or masked_fill copy fill zero"""
 
+DRAWN = "empty_like rand_like randn_like bernoulli normal uniform exponential"  # each number on its own
+
 
 @rule(*FREE.split(), figures=True)
 def free(walk: Walk, node: Node, args: Arguments) -> Result:
@@ -35,7 +37,7 @@ def check(walk: Walk, node: Node, args: Arguments) -> Result:
     return None
 
 
-@rule(*UNARY.split(), figures=True)
+@rule(*UNARY.split(), *DRAWN.split(), figures=True)
 def unary(walk: Walk, node: Node, args: Arguments) -> Result:
     """Each element on its own."""
     x = walk.need(args.get("self", args.get("input")))
