@@ -1,6 +1,7 @@
 """Models: a small zoo, any `package.module:factory`, and weights in files."""
 
 from autoprune.models.build import ZOO, build
+from autoprune.models.compiled import uncompiled
 from autoprune.models.layout import canonical, canonical_convolutions, computing
 from autoprune.models.modes import in_mode
 from autoprune.models.outputs import inputs_of, output_of, with_tensor_output
@@ -33,6 +34,7 @@ __all__ = [
     "resnet32",
     "resnet56",
     "save_weights",
+    "uncompiled",
     "uses_bf16",
     "vgg16_bn",
     "with_tensor_output",

@@ -15,11 +15,9 @@ from torch import Tensor, nn
 
 from autoprune.errors import InputError
 from autoprune.foundations.files import replacing
+from autoprune.models.checkpoint import aligned, weights_among
 
-__all__ = ["load_weights", "read_weights", "save_weights"]
-
-_NESTED = ("state_dict", "model", "model_state_dict")  # under which checkpoints keep the weights
-_PREFIX = "module."  # what nn.DataParallel puts before every name
+__all__ = ["load_weights", "read_weights", "save_weights", "weights_for"]
 
 
 def save_weights(state_dict: Mapping[str, Tensor], path: Path) -> None:
@@ -40,8 +38,9 @@ def save_weights(state_dict: Mapping[str, Tensor], path: Path) -> None:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Reads weights from a safetensors file, or from a torch checkpoint, without running code of the file.
 
-    A checkpoint may be the state dict itself or hold it under "state_dict", "model" or "model_state_dict". The prefix
-    "module." that `nn.DataParallel` adds to every name is taken off.
+    A checkpoint may be the state dict itself or hold it, as trainers do: under "state_dict", "model", "net", ...; of
+    averaged weights ("state_dict_ema", "model_ema") and plain ones the averaged are taken. The names are the file's:
+    `weights_for` fits them to a model.
 
     Raises:
         InputError: If the file is missing, is neither, would run code when unpickled, or has values that are NaN.
@@ -53,8 +52,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         weights = _from_safetensors(path) if _is_safetensors(path) else _from_checkpoint(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    if weights and all(name.startswith(_PREFIX) for name in weights):
-        weights = {name.removeprefix(_PREFIX): tensor for name, tensor in weights.items()}
     for name, tensor in weights.items():
         if tensor.is_floating_point() and bool(torch.isnan(tensor).any()):
             raise InputError(f"{path}: {name} has values that are not a number (NaN); the training had diverged")
@@ -65,22 +62,29 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """Puts a file's weights into a model, every one of them.
 
     Raises:
-        InputError: As `read_weights`; if a name is missing, unknown, or of another shape: the first one is named. The
-            model is then as it was.
+        InputError: As `weights_for`; or if a tensor has another shape, or a parameter values that are infinite: the
+            first one is named. The model is then as it was.
     """
-    weights, own = read_weights(path), model.state_dict()
+    weights, own = weights_for(model, path), model.state_dict()
     for name, tensor in own.items():
-        if name not in weights:
-            raise InputError(f"{path} has no {name}, which the model needs; is it for another model?")
         if weights[name].shape != tensor.shape:
             raise InputError(
                 f"{path}: {name} is {list(weights[name].shape)} but the model's is {list(tensor.shape)}; "
                 "is it for another model, or other data?"
             )
-    extra = next((name for name in weights if name not in own), None)
-    if extra is not None:
-        raise InputError(f"{path} has {extra}, which the model does not have; is it for another model?")
+    for name, _ in model.named_parameters():  # a buffer may be a mask of minus infinity
+        if name in weights and bool(torch.isinf(weights[name]).any()):
+            raise InputError(f"{path}: {name} has infinite values; the training had diverged")
     model.load_state_dict(weights)
+
+
+def weights_for(model: nn.Module, path: Path) -> dict[str, Tensor]:
+    """Reads weights under a model's own names; a prefix that a trainer has put before all of them is taken off.
+
+    Raises:
+        InputError: As `read_weights`; if a name is missing or unknown: the first one is named.
+    """
+    return aligned(read_weights(path), list(model.state_dict()), path)
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -113,13 +117,4 @@ def _from_checkpoint(path: Path) -> dict[str, Tensor]:
         ) from error
     except (RuntimeError, EOFError, ValueError, LookupError, AttributeError) as error:
         raise InputError(f"{path} is neither a safetensors file nor a torch checkpoint, or is damaged") from error
-    for key in _NESTED:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    if not isinstance(content, Mapping) or not content:
-        raise InputError(f"{path} holds {type(content).__name__}, not the names and tensors of a model")
-    for name, value in content.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise InputError(f"{path}: {name!r} is {type(value).__name__}, not a tensor")
-    return dict(content)
+    return weights_among(content, path)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from autoprune.graph import analyse
 from autoprune.hardware import Measurement, Protocol, get_target
 from autoprune.hardware import measure as measure_networks
+from autoprune.models import uncompiled
 from autoprune.pipeline.calls import Call, JobKeywords
 from autoprune.pipeline.from_python import opened_job, opened_part, opened_sweep, without_folder
 from autoprune.pipeline.jobs.base import Result
@@ -40,7 +41,8 @@ def compress(
     `autoprune compress --help`, or the fields of `autoprune.Experiment`.
 
     Args:
-        model: The trained network, left as it is; or a name as `--model` takes it, which goes with named data.
+        model: The trained network, left as it is (of one that `torch.compile` wraps, the network inside); or a name as
+            `--model` takes it, which goes with named data.
         run: Folder that keeps the run; if it is not given, the one that `settings` names, else a temporary one.
         **keywords: Loaders (`train`, `search`, `test`), `example_input`, `budget` ("latency<=50%"), `loss`, `evaluate`,
             `settings`, `resume`, `overwrite`, `talk`, and single settings.
@@ -126,6 +128,7 @@ def profile(
 
     device = get_target(target, threads=threads, precision=precision, memory_format=memory_format)
     device.require()
+    model = uncompiled(model)
     analysis = analyse(model, example_input)
     space = space_of(analysis, target=device, grid=granularity)
     return profile_layers(model, analysis, space, example_input, device, seed=seed, device_table=table)

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from autoprune.evaluation import Evaluate
+from autoprune.models import uncompiled
 from autoprune.pipeline.from_python import HandedOver, budget_setting
 from autoprune.pipeline.reporter import Reporter, Silent
 from autoprune.pipeline.task import Loss
@@ -89,7 +90,8 @@ class Call:
         objects |= {name: rest.pop(name, None) for name in ("loss", "evaluate")}
         flags = Flags(rest.pop("resume", False), rest.pop("overwrite", False))
         talk = rest.pop("talk", None) or Silent()
-        return cls(HandedOver(model, **objects), _settings(rest), flags, talk)
+        inside = uncompiled(model) if isinstance(model, nn.Module) else model
+        return cls(HandedOver(inside, **objects), _settings(rest), flags, talk)
 
 
 def _settings(rest: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,7 +14,8 @@ from autoprune.export.formats import export_onnx, export_pretrained, export_pt2
 from autoprune.foundations.files import shortened
 from autoprune.foundations.references import is_reference
 from autoprune.graph import analyse
-from autoprune.models import build, load_weights, read_weights, save_weights
+from autoprune.models import build, load_weights, read_weights, save_weights, uncompiled
+from autoprune.models.checkpoint import aligned
 from autoprune.models.copying import duplicate
 from autoprune.run.directory import is_run, read_settings
 from autoprune.space import Policy
@@ -122,7 +124,7 @@ def load(
     example = _example(policy)
     if example is None:
         raise InputError("the policy does not say its model's input shape")
-    dense = duplicate(model)  # the caller's own stays as it is
+    dense = duplicate(uncompiled(model))  # the caller's own stays as it is
     return small_with_weights(dense, _as_read_by(dense, example), policy, path)
 
 
@@ -140,14 +142,22 @@ def _policy_and_weights(source: str | Path | Policy) -> tuple[Policy, Path | Non
 
 def small_with_weights(dense: nn.Module, example: Tensor, policy: Policy, path: Path) -> nn.Module:
     """The small network of a policy with weights from a file, whether these are the dense ones or its own."""
-    weights = read_weights(path)
-    own = dense.state_dict()
-    if weights.keys() == own.keys() and all(weights[k].shape == own[k].shape for k in own):
+    if _are_of(dense, read_weights(path), path):
         load_weights(dense, path)
         return apply(dense, policy, example).eval()
     small = apply(dense, policy, example)
     load_weights(small, path)
     return small.eval()
+
+
+def _are_of(dense: nn.Module, weights: Mapping[str, Tensor], path: Path) -> bool:
+    """Whether weights are the dense network's, and not those of a smaller one."""
+    own = dense.state_dict()
+    try:
+        found = aligned(weights, list(own), path)
+    except InputError:  # a dropped branch has no names
+        return False
+    return all(found[name].shape == own[name].shape for name in own)
 
 
 def apply_files(policy_path: Path, model: str | None, weights: Path, out: Path) -> nn.Module:

@@ -8,6 +8,7 @@ from torch import nn
 
 from autoprune.graph import analyse
 from autoprune.graph import zero as zeroed
+from autoprune.models import uncompiled
 from autoprune.space import STRUCTURED, Policy, Stage
 from autoprune.techniques.registry import technique_of
 from autoprune.techniques.stack import applied
@@ -22,7 +23,7 @@ def apply(
     """The network that a policy makes of a model.
 
     Args:
-        model: The dense network; left as it is.
+        model: The dense network; left as it is. Of one that `torch.compile` wraps, the network inside.
         policy: If it does not name the kept units, those of greatest importance in `model` are kept.
         example_input: What the model's forward takes.
         zero: Keep the dense shapes and set weights to zero instead: what the smaller network must equal. Where a norm
@@ -37,6 +38,7 @@ def apply(
     Raises:
         PolicyMismatchError: If the policy was made for another model.
     """
+    model = uncompiled(model)
     analysis = analyse(model, example_input)
     check_fit(analysis, policy)
     parts = with_kept(model, analysis, policy, criterion or policy.criterion or "l1").parts

@@ -10,6 +10,7 @@ from torch import nn
 from autoprune.graph import Analysis, analyse
 from autoprune.hardware import Target, get_target
 from autoprune.hardware.grid.widths import Grid
+from autoprune.models import uncompiled
 from autoprune.space import STRUCTURED, Decision, SearchSpace, SpaceConstraints
 from autoprune.techniques.base import OptionGrid, Technique
 from autoprune.techniques.registry import techniques_of
@@ -30,7 +31,8 @@ def search_space(
     """What can be pruned in a model: one decision for every coupled group of units, and if wanted for every block.
 
     Args:
-        model: Any module that `torch.export` can trace; left as it is.
+        model: Any module that `torch.export` can trace, left as it is; of one that `torch.compile` wraps, the
+            network inside.
         example_input: What its forward takes, with a batch dimension first.
         target: Runtime whose grid of widths the options follow; None for every multiple of `granularity`.
         granularity: Kept channels are multiples of this; default 1, or what suits the target. A unit may be several
@@ -48,7 +50,7 @@ def search_space(
             nothing that can be tied.
     """
     limits = SpaceConstraints.parse(granularity, skip, kinds, cap, tie)
-    return space_of(analyse(model, example_input), limits, target=target)
+    return space_of(analyse(uncompiled(model), example_input), limits, target=target)
 
 
 def space_of(

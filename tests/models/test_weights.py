@@ -48,14 +48,89 @@ def test_a_failed_save_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.
     assert models.read_weights(path)["a"] == 1
 
 
-@pytest.mark.parametrize("nest", [None, "state_dict", "model", "model_state_dict"])
-@pytest.mark.parametrize("prefix", ["", "module."])
+NESTS = [None, "state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "module"]
+NESTS += ["model_ema", "state_dict_ema", "ema", "the_user_s_own"]
+
+
+@pytest.mark.parametrize("nest", NESTS)
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "_orig_mod.", "model._orig_mod.", "module.backbone."])
 def test_checkpoints_in_their_usual_forms(tmp_path: Path, nest: str | None, prefix: str) -> None:
     model, other = small(), small()
     named = {prefix + name: tensor for name, tensor in model.state_dict().items()}
-    torch.save(named if nest is None else {nest: named, "epoch": 3}, tmp_path / "w.pt")
+    optimizer = torch.optim.SGD(model.parameters(), momentum=0.9).state_dict()
+    content = named if nest is None else {"epoch": 3, "optimizer": optimizer, nest: named, "args": {"lr": 0.1}}
+    torch.save(content, tmp_path / "w.pt")
     models.load_weights(other, tmp_path / "w.pt")
     assert same(model.state_dict(), other.state_dict())
+
+
+def prefixed(prefix: str, model: nn.Module) -> dict[str, torch.Tensor]:
+    return {prefix + name: tensor for name, tensor in model.state_dict().items()}
+
+
+def test_of_averaged_and_plain_weights_the_averaged_are_taken(tmp_path: Path) -> None:
+    plain, averaged, other = small(), small(), small()
+    beside = {"n_averaged": torch.tensor(7), **prefixed("module.", averaged)}  # as torch.optim.swa_utils saves them
+    torch.save({"model": plain.state_dict(), "model_ema": beside}, tmp_path / "w.pt")
+    models.load_weights(other, tmp_path / "w.pt")
+    assert same(averaged.state_dict(), other.state_dict())
+
+
+def test_what_lies_beside_the_prefix_belongs_to_the_trainer(tmp_path: Path) -> None:
+    model, other = small(), small()
+    torch.save({"state_dict": {**prefixed("model.", model), "loss.weight": torch.ones(3)}}, tmp_path / "w.ckpt")
+    models.load_weights(other, tmp_path / "w.ckpt")
+    assert same(model.state_dict(), other.state_dict())
+
+
+def test_weights_of_two_networks_are_not_chosen_from(tmp_path: Path) -> None:
+    torch.save({**prefixed("student.", small()), **prefixed("teacher.", small())}, tmp_path / "w.pt")
+    with pytest.raises(InputError, match=r"several prefixes \('student\.', 'teacher\.'\)"):
+        models.load_weights(small(), tmp_path / "w.pt")
+    torch.save({"generator": small().state_dict(), "critic": small().state_dict()}, tmp_path / "w.pt")
+    with pytest.raises(InputError, match=r"several networks \(generator, critic\)"):
+        models.load_weights(small(), tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("name", ["module", "model", "net"])
+def test_names_that_are_the_model_s_own_are_no_prefix(tmp_path: Path, name: str) -> None:
+    model, other = nn.ModuleDict({name: small()}), nn.ModuleDict({name: small()})
+    models.save_weights(model.state_dict(), tmp_path / "w.safetensors")
+    models.load_weights(other, tmp_path / "w.safetensors")
+    assert same(model.state_dict(), other.state_dict())
+    assert next(iter(models.read_weights(tmp_path / "w.safetensors"))).startswith(f"{name}.")
+
+
+def test_a_wrapped_model_takes_the_weights_of_what_it_wraps(tmp_path: Path) -> None:
+    model, wrapped = small(), nn.DataParallel(small())
+    models.save_weights(model.state_dict(), tmp_path / "w.safetensors")
+    models.load_weights(wrapped, tmp_path / "w.safetensors")
+    assert same(model.state_dict(), wrapped.module.state_dict())
+
+
+def test_a_refusal_names_the_prefix_and_where_it_looked(tmp_path: Path) -> None:
+    named = prefixed("model.", small())
+    named.pop("model.3.bias")
+    torch.save({"state_dict": named}, tmp_path / "w.ckpt")
+    with pytest.raises(InputError, match=r"no 3\.bias under the prefix 'model\.'"):
+        models.load_weights(small(), tmp_path / "w.ckpt")
+    torch.save({"state_dict": {"encoder.w": torch.ones(2), "encoder.v": torch.ones(2)}}, tmp_path / "w.ckpt")
+    with pytest.raises(InputError, match=r"its names: encoder\.w, encoder\.v"):
+        models.load_weights(small(), tmp_path / "w.ckpt")
+    torch.save({"epoch": 3, "net": {}}, tmp_path / "w.ckpt")
+    with pytest.raises(InputError, match=r"no weights under .*state_dict, .*net"):
+        models.load_weights(small(), tmp_path / "w.ckpt")
+
+
+def test_infinite_parameters_are_refused_and_masks_of_minus_infinity_are_not(tmp_path: Path) -> None:
+    model = small()
+    model.register_buffer("mask", torch.full((2,), -torch.inf))
+    models.save_weights(model.state_dict(), tmp_path / "w.safetensors")
+    models.load_weights(model, tmp_path / "w.safetensors")
+    broken = {**model.state_dict(), "3.weight": torch.full((3, 4), torch.inf)}
+    models.save_weights(broken, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=r"3\.weight has infinite values"):
+        models.load_weights(model, tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize(

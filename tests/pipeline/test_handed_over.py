@@ -123,6 +123,40 @@ def test_a_loader_with_a_generator_of_its_own_is_read_alike_however_often_it_was
     assert all(torch.equal(first, second) for first, second in zip(*kinds, strict=True))
 
 
+class Under(nn.Module):
+    """A net under a name of the user's choice."""
+
+    def __init__(self, name, inner):
+        super().__init__()
+        self.add_module(name, inner)
+        self.name = name
+
+    def forward(self, x):
+        return self._modules[self.name](x)
+
+
+def test_a_net_whose_parameters_all_lie_under_module_is_read_back(trained, loaders, tmp_path):
+    result = compress(Under("module", copy.deepcopy(trained)), loaders, run=tmp_path / "r")
+    small = autoprune.load(tmp_path / "r", model=Under("module", trained))
+    x = torch.randn(2, 1, 8, 8)
+    assert torch.equal(small(x), result.model(x))
+
+
+def test_a_compiled_net_is_compressed_as_what_it_wraps_and_never_compiled(trained, loaders):
+    runs = []
+
+    def backend(graph, example):
+        runs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(copy.deepcopy(trained), backend=backend)
+    result, plain = compress(compiled, loaders), compress(trained, loaders)
+    assert not runs and result.policy == plain.policy
+    space = autoprune.search_space(compiled, torch.zeros(1, 1, 8, 8))
+    small = autoprune.apply(compiled, space.uniform(0.5), torch.zeros(1, 1, 8, 8))
+    assert type(small) is type(trained) and small.fc.in_features < trained.fc.in_features and not runs
+
+
 class Pair(NamedTuple):
     images: Tensor
     labels: Tensor
