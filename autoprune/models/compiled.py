@@ -18,5 +18,5 @@ def uncompiled(model: nn.Module) -> nn.Module:
     """
     library: Any = sys.modules.get("torch._dynamo.eval_frame")  # not imported: no model is compiled without it
     while library is not None and isinstance(model, library.OptimizedModule):
-        model = model._modules["_orig_mod"]  # type: ignore[assignment]
+        model = model.get_submodule("_orig_mod")
     return model
