@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import numbers
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.errors import InputError
+from autoprune.foundations.user_code import UserCode, as_given, path_of, wrong_form
 from autoprune.models.layout import computing
 from autoprune.models.modes import in_mode
 from autoprune.models.outputs import inputs_of, moved, output_of
 from autoprune.models.precision import device_of
 
-__all__ = ["Evaluate", "accuracy", "output_of"]
+__all__ = ["Evaluate", "accuracy", "output_of", "scored"]
 
 Evaluate = Callable[[nn.Module, Iterable[Any]], float]
 """An own score of (model, batches) in place of `accuracy`; higher is better."""
@@ -36,12 +40,16 @@ def accuracy(model: nn.Module, batches: Iterable[Any], *, bf16: bool | None = No
         InputError: If there are no batches or no labels, or the outputs are not one row of scores an image.
     """
     device = device_of(model)
+    network = UserCode(f"the network {path_of(model)}")
     right, count = torch.zeros((), dtype=torch.int64, device=device), 0
     # Not inference_mode: what a loader keeps of its batches must still be good for training.
     with in_mode(model), torch.no_grad(), computing(device, bf16):
         for batch in batches:
             batch = moved(batch, device)
-            labels, scores = _labels_of(batch), output_of(model(inputs_of(batch)))
+            labels, images = _labels_of(batch), inputs_of(batch)
+            with network:
+                output = model(images)
+            scores = output_of(output)
             if scores.ndim != 2 or len(scores) != len(labels):
                 raise InputError(
                     f"the model gives outputs of shape {tuple(scores.shape)} for {len(labels)} labels; "
@@ -52,6 +60,37 @@ def accuracy(model: nn.Module, batches: Iterable[Any], *, bf16: bool | None = No
     if not count:
         raise InputError("there are no images to score the model on; the loader is empty, or was used up")
     return int(right) / count
+
+
+def scored(evaluate: Evaluate, model: nn.Module, batches: Iterable[Any]) -> float:
+    """What a user's own score says of a network.
+
+    Args:
+        evaluate: Given the loader as it was handed over.
+        model: Left as it is, mode included, as far as the score does.
+        batches: A split.
+
+    Raises:
+        InputError: If it raises, or returns anything but a finite number.
+    """
+    what = f"evaluate {path_of(evaluate)}"
+    with in_mode(model), UserCode(what):
+        value: Any = evaluate(model, as_given(batches))
+    number = _number(value)
+    if number is None or not math.isfinite(number):
+        raise wrong_form(what, value if number is None else number, "a finite number")
+    return number
+
+
+def _number(value: Any) -> float | None:
+    """A number, or a tensor or array of one, as a float; None of anything else."""
+    if isinstance(value, Tensor) or hasattr(value, "item"):
+        with contextlib.suppress(Exception):  # of several numbers, or of none
+            value = value.item()
+    try:
+        return float(value) if isinstance(value, numbers.Real) else None
+    except OverflowError:  # a whole number beyond the floats
+        return math.inf
 
 
 def _labels_of(batch: Any) -> Tensor:

@@ -13,8 +13,10 @@ from torch.nn import functional
 
 from autoprune.criteria.known import Need, TensorStatistics
 from autoprune.errors import InputError
+from autoprune.foundations.user_code import UserCode, path_of
 from autoprune.models.modes import in_mode
 from autoprune.models.outputs import in_float32, inputs_of, moved, output_of
+from autoprune.models.own_loss import own_loss
 from autoprune.models.precision import device_of
 
 __all__ = ["BatchLoss", "gathered"]
@@ -56,8 +58,9 @@ def gathered(
             if "gradients" in needs:
                 gradients.add(_loss(model, batch, loss))
             else:
-                with torch.no_grad():
-                    model(inputs_of(batch))
+                images = inputs_of(batch)
+                with torch.no_grad(), UserCode(f"the network {path_of(model)}"):
+                    model(images)
     if not count:
         raise InputError("there are no calibration images to gather the criterion's statistics on")
     found = gradients.means(count) if "gradients" in needs else {}
@@ -69,9 +72,11 @@ def gathered(
 
 
 def _loss(model: nn.Module, batch: Any, loss: BatchLoss | None) -> Tensor:
-    output = model(inputs_of(batch))
+    images = inputs_of(batch)
+    with UserCode(f"the network {path_of(model)}"):
+        output = model(images)
     if loss is not None:
-        return loss(in_float32(output), batch)
+        return own_loss(loss, in_float32(output), batch)
     return functional.cross_entropy(output_of(output).float(), batch[1])
 
 

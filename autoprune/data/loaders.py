@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import replace
 from typing import Any
 
 import psutil
@@ -10,13 +11,17 @@ import torch
 from torch import Tensor
 
 from autoprune.data.base import DataSet
+from autoprune.data.batches import TensorBatches
 from autoprune.errors import InputError
-from autoprune.foundations.references import call, resolve
+from autoprune.foundations.references import call, importable_here, is_reference, resolve
 from autoprune.foundations.seeding import reseed, seeded
+from autoprune.foundations.user_code import UserBatches, wrong_form
 
-__all__ = ["from_loaders", "from_reference"]
+__all__ = ["behind_boundary", "from_loaders", "from_reference"]
 
 CALIBRATION_IMAGES = 512
+
+_PARTS = ("train", "search", "test")
 
 
 def from_loaders(
@@ -50,6 +55,9 @@ def from_loaders(
     """
     for part, loader in (("train", train), ("search", search), ("test", test)):
         _refuse_one_way(part, loader)
+    train, search, test = (
+        _read_behind_boundary(loader, part, name) for part, loader in zip(_PARTS, (train, search, test), strict=True)
+    )
     for loader in (train, search):
         reseed(loader, seed)
     with seeded(seed):
@@ -81,15 +89,25 @@ def from_reference(spec: str, *, seed: int) -> DataSet:
     """
     loaders = call(resolve(spec, "--data"), spec)
     if isinstance(loaders, DataSet):
-        return loaders
+        return behind_boundary(loaders, spec)
     if not isinstance(loaders, Sequence) or isinstance(loaders, str) or len(loaders) != 3:
-        raise InputError(
-            f"--data {spec} returned {type(loaders).__name__}; it must return (train, search, test) loaders"
-        )
+        raise wrong_form(f"--data {spec}", loaders, "(train, search, test) loaders")
     train, search, test = loaders
-    # The loaders are the user's code too: an error in them is reported like one in the function.
-    found: DataSet = call(lambda: from_loaders(train, search, test, name=spec, seed=seed), spec)
-    return found
+    with importable_here():
+        return from_loaders(train, search, test, name=spec, seed=seed)
+
+
+def behind_boundary(data: DataSet, name: str) -> DataSet:
+    """A data set of a user's own making, whose splits are read behind the boundary around their code."""
+    splits = {part: _read_behind_boundary(getattr(data, part), part, name) for part in (*_PARTS, "calibration")}
+    return replace(data, **splits)
+
+
+def _read_behind_boundary(loader: Any, part: str, name: str) -> Any:
+    """The loader, or what reads it behind the boundary where reading it runs code of the user's."""
+    if type(loader) in (list, tuple, TensorBatches, UserBatches):  # a subclass may read files
+        return loader
+    return UserBatches(loader, f"the {part} split of {name}" if is_reference(name) else f"the {part} loader")
 
 
 def _refuse_what_cannot_be_held(images: int, first: Tensor) -> None:

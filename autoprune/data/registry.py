@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from autoprune.data.base import DataSet, DataSource
-from autoprune.data.loaders import from_reference
+from autoprune.data.loaders import behind_boundary, from_reference
 from autoprune.errors import InputError
 from autoprune.foundations.names import closest
 from autoprune.foundations.references import is_reference
 from autoprune.foundations.registry import Registry
+from autoprune.foundations.user_code import UserCode, is_foreign, path_of
 
 __all__ = ["SOURCES", "known_shape", "load"]
 
@@ -43,7 +45,9 @@ def load(spec: str, data_dir: Path | None = None, *, batch_size: int = 128, seed
     """
     source = _source(spec)
     if source is not None:
-        return source.load(data_dir, batch_size=batch_size, seed=seed)
+        with UserCode(f"the data set {path_of(source)}") if is_foreign(source) else nullcontext():
+            loaded = source.load(data_dir, batch_size=batch_size, seed=seed)
+        return behind_boundary(loaded, path_of(source)) if is_foreign(source) else loaded
     if is_reference(spec):
         return from_reference(spec, seed=seed)
     raise InputError(

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import AutopruneError, InputError, first_line
+from autoprune.errors import InputError
+from autoprune.foundations.user_code import UserCode, described
 
 __all__ = ["call", "importable_here", "is_reference", "locate", "resolve"]
 
@@ -50,10 +51,10 @@ def resolve(spec: str, option: str) -> Callable[..., Any]:
         raise InputError(
             f"{option} {spec}: there is no module {missing}{where}; it must be installed, or lie in {Path.cwd()}"
         ) from error
-    except Exception as error:  # the user's module may raise anything
+    except (Exception, SystemExit) as error:  # the user's module may raise anything
         if name in sys.modules and isinstance(error, AttributeError):  # a module that failed is not kept there
             raise InputError(f"{option} {spec}: {name} has no {attribute}") from error
-        raise InputError(f"{option} {spec}: importing {name} failed: {_named(error)}") from error
+        raise InputError(f"{option} {spec}: importing {name} failed: {described(error)}") from error
     if not callable(found):
         raise InputError(f"{option} {spec}: {attribute} is {type(found).__name__}, which cannot be called")
     return found  # type: ignore[no-any-return]
@@ -63,15 +64,10 @@ def call(function: Callable[..., Any], spec: str) -> Any:
     """Calls a user's function without arguments; `importable_here` says what can be imported meanwhile.
 
     Raises:
-        InputError: If it raises; its exception is reported in one line. Our own errors pass.
+        InputError: If it raises; see `UserCode`.
     """
-    with importable_here():
-        try:
-            return function()
-        except AutopruneError:
-            raise
-        except Exception as error:  # so may the user's function
-            raise InputError(f"{spec} raised {_named(error)}") from error
+    with importable_here(), UserCode(spec):
+        return function()
 
 
 @contextmanager
@@ -88,9 +84,3 @@ def importable_here() -> Iterator[None]:
     finally:
         if here in sys.path:
             sys.path.remove(here)
-
-
-def _named(error: BaseException) -> str:
-    """An exception of the user's own code: its type and the first line of its text."""
-    kind, first = type(error).__name__, first_line(error)
-    return kind if first == kind else f"{kind}: {first}"

@@ -17,8 +17,9 @@ from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from autoprune.errors import InputError, one_line
+from autoprune.errors import InputError
 from autoprune.foundations.names import nearest_name
+from autoprune.foundations.user_code import described
 
 __all__ = ["Registry"]
 
@@ -111,7 +112,7 @@ class Registry(Generic[Item]):
             point = self._foreign[name]
             try:
                 item = point.load()
-            except Exception as error:  # another package's module may raise anything
-                raise InputError(f"the {self.what} {name!r} of {point.value} failed: {one_line(error)}") from error
+            except (Exception, SystemExit) as error:  # another package's module may raise anything
+                raise InputError(f"the {self.what} {name!r} of {point.value} failed: {described(error)}") from error
         loaded: Item = item
         return loaded

@@ -11,6 +11,7 @@ from autoprune.errors import InputError
 from autoprune.foundations.names import closest
 from autoprune.foundations.references import call, is_reference, resolve
 from autoprune.foundations.seeding import seeded
+from autoprune.foundations.user_code import wrong_form
 from autoprune.models.compiled import uncompiled
 from autoprune.models.zoo.mobilenet import mobilenet_v1, mobilenet_v2
 from autoprune.models.zoo.resnet import plain20, resnet20, resnet32, resnet56
@@ -69,5 +70,5 @@ def _from_reference(spec: str) -> nn.Module:
         raise InputError(f"--model {spec} is a module itself; name a function that returns it")
     model = call(factory, spec)
     if not isinstance(model, nn.Module):
-        raise InputError(f"--model {spec} returned {type(model).__name__}, not a torch.nn.Module")
+        raise wrong_form(f"--model {spec}", model, "a torch.nn.Module")
     return uncompiled(model)

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from autoprune.foundations.progress import Bar
+from autoprune.foundations.user_code import during
 from autoprune.run.stopwatch import Stopwatch
 
 __all__ = ["Bar", "Reporter", "Silent", "TimedReporter"]
@@ -32,7 +33,7 @@ class Reporter:
             total: Units of work, if they are known.
             done: How many of them were finished in earlier sessions.
         """
-        with self.open_bar(what, total) as bar:
+        with during(what), self.open_bar(what, total) as bar:
             if done:
                 bar.begin(done)
             yield bar

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from autoprune.data import DataSet, load
 from autoprune.errors import AutopruneError, InputError, UnsupportedModelError, one_line
-from autoprune.evaluation import Evaluate, accuracy
+from autoprune.evaluation import Evaluate, accuracy, scored
 from autoprune.foundations.seeding import reseed, seeded
 from autoprune.models import build, device_of, in_mode, load_weights, output_of
 from autoprune.models.layout import chosen_layout, in_layout
@@ -82,7 +82,7 @@ class Task:
     def score(self, model: nn.Module, batches: Iterable[Any]) -> float:
         """Score of a network in evaluation mode; every module's own mode is put back."""
         with in_mode(model), in_layout(chosen_layout(device_of(model), bf16=None)):  # a user's own score may train
-            return float(self.evaluate(model, batches))
+            return accuracy(model, batches) if self.evaluate is accuracy else scored(self.evaluate, model, batches)
 
     @cached_property
     def search_parts(self) -> tuple[list[Any], list[Any]]:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from autoprune.errors import InputError
+from autoprune.foundations.user_code import UserCode, path_of
 from autoprune.models.layout import computing
 from autoprune.models.modes import in_mode
 from autoprune.models.outputs import inputs_of
@@ -37,6 +38,7 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any], *, bf16: boo
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:
         return
+    network = UserCode(f"the network {path_of(model)}")
     momenta = [norm.momentum for norm in norms]
     device, count = device_of(model), 0
     try:
@@ -49,7 +51,8 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any], *, bf16: boo
                 count += len(images)
                 for norm in norms:
                     norm.momentum = len(images) / count
-                model(images)
+                with network:
+                    model(images)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

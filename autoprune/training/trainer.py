@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from autoprune.errors import InputError, first_line
 from autoprune.foundations.seeding import seeded, stream
+from autoprune.foundations.user_code import UserCode, path_of
 from autoprune.models.layout import arranged, chosen_layout, in_layout
 from autoprune.models.modes import in_mode
 from autoprune.models.outputs import in_float32, inputs_of, moved, output_of
+from autoprune.models.own_loss import own_loss
 from autoprune.models.precision import autocast, device_of
 from autoprune.training.constraint import TrainingConstraint
 from autoprune.training.losses import Loss, cross_entropy, distillation
@@ -76,6 +78,7 @@ class Trainer:
         if not trained:
             raise InputError("the model has no parameter that needs a gradient; there is nothing to train")
         self.device = device_of(model)
+        self._network = UserCode(f"the network {path_of(model)}")
         self.optimizer = torch.optim.SGD(
             trained,
             lr=settings.lr,
@@ -173,12 +176,13 @@ class Trainer:
             group["lr"] = rate
         batch = moved(batch, self.device)
         images = arranged(inputs_of(batch), self.layout)
-        with autocast(self.device, self.settings.bf16):
+        with autocast(self.device, self.settings.bf16), self._network:
             output = self.model(images)
         loss = self._loss(output, batch)
         if torch.isfinite(loss):  # a bad step must not reach the weights
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            with self._network:
+                loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             self._project()
         return loss.detach()
@@ -190,12 +194,14 @@ class Trainer:
     def _loss(self, output: Any, batch: Any) -> Tensor:
         settings = self.settings
         if self.loss is not None:
-            loss = self.loss(in_float32(output), batch)  # not every loss of torch's takes bfloat16 beside float32
+            loss = own_loss(
+                self.loss, in_float32(output), batch
+            )  # not every loss of torch's takes bfloat16 beside float32
         else:
             loss = cross_entropy(output_of(output), batch, label_smoothing=settings.label_smoothing)
         if self.teacher is None or not settings.distil_weight:
             return loss
-        with torch.no_grad(), autocast(self.device, settings.bf16):
+        with torch.no_grad(), autocast(self.device, settings.bf16), self._network:
             target = output_of(self.teacher(arranged(inputs_of(batch), self.layout)))
         soft = distillation(output_of(output), target, settings.temperature)
         return (1 - settings.distil_weight) * loss + settings.distil_weight * soft

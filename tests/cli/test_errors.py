@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from autoprune.errors import InputError
 from tests.support.command_line import FAST, TINY, tree
 
 BUDGET = ["--flops", "50%"]
@@ -283,3 +284,51 @@ def test_apply_refuses_what_does_not_fit(refused, done, folder):
     (folder / "torn.json").write_text((done / "policy.json").read_text()[:-20])
     refused("apply", "torn.json", *rest, says=["torn.json is not a policy"])
     refused("apply", done / "report.json", *rest, says=["report.json"])
+
+
+USERS = """
+import sys
+from tests.support.tiny_job import Formula, Measurement
+
+
+def leaves():
+    sys.exit(0)
+
+
+class Zero(Formula):
+    name = "zero"
+
+    def time(self, payloads, protocol, progress=None):
+        return [Measurement(0.0, 0.0, 9, "own", True) for _ in payloads]
+"""
+
+
+@pytest.fixture
+def users(folder, monkeypatch):
+    (folder / "users_of_a_test.py").write_text(USERS)
+    monkeypatch.syspath_prepend(folder)
+    yield folder
+    sys.modules.pop("users_of_a_test", None)
+
+
+@pytest.mark.parametrize("option", ["--data", "--model"])
+def test_a_function_that_exits_is_a_fault_of_its_own(refused, users, option):
+    says = ["users_of_a_test:leaves raised SystemExit: 0 (users_of_a_test.py:7)"]
+    refused("compress", *TINY, *FAST, *BUDGET, option, "users_of_a_test:leaves", says=says)
+
+
+def test_debug_shows_where_the_users_code_failed(autoprune, users):
+    with pytest.raises(InputError) as raised:
+        autoprune("compress", *TINY, *FAST, *BUDGET, "--data", "users_of_a_test:leaves", "--debug")
+    assert isinstance(raised.value.__cause__, SystemExit)
+
+
+def test_a_latency_of_zero_is_refused_and_blocks_no_later_profile(refused, autoprune, users):
+    command = ["profile", *TINY, "--out", "table.json"]
+    refused(
+        *command, "--target", "users_of_a_test:Zero", code=4, says=["target 'zero' (users_of_a_test:Zero)", "0.0 ms"]
+    )
+    (users / "table.json.part").write_text('{"schema": "torn')
+    outcome = autoprune(*command)
+    assert outcome.code == 0 and "starting afresh" in outcome.err
+    assert (users / "table.json").exists() and not (users / "table.json.part").exists()

@@ -53,8 +53,8 @@ def test_a_factory_in_the_current_folder_is_found_and_the_path_left_clean(here: 
     [
         ("factory_under_test:absent", "has no absent"),
         ("factory_under_test:label", "label is str, which cannot be called"),
-        ("factory_under_test:number", "returned int, not a torch.nn.Module"),
-        ("factory_under_test:fails", "raised ValueError: no such layer$"),
+        ("factory_under_test:number", "returned 3; it must return a torch.nn.Module"),
+        ("factory_under_test:fails", r"raised ValueError: no such layer \(.*factory_under_test\.py:\d+\)$"),
         ("factory_under_test:wants", "raised TypeError"),
         ("factory_under_test:made", "a module itself"),
         ("no_such_module_at_all:net", "no module no_such_module_at_all"),

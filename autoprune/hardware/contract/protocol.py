@@ -18,6 +18,7 @@ from autoprune.hardware.contract.conditions import Conditions
 
 __all__ = ["Measurement", "Protocol", "TimingPlan", "is_stable", "summarise"]
 
+_LEAST_MS, _MOST_MS = 1e-9, 1e9  # less than a cycle of any clock, more than a week: no latency
 _KEPT = 3  # the smallest blocks that must agree; their median is the value
 
 
@@ -110,9 +111,9 @@ class Measurement:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "conditions", Conditions.of(self.conditions))
-        finite = all(isinstance(x, int | float) and math.isfinite(x) and x >= 0 for x in (self.ms, self.spread))
-        if not finite:
-            raise TargetError(f"the target reported nonsense as a latency: {self.ms!r} ms, spread {self.spread!r}")
+        numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in (self.ms, self.spread))
+        if not (numbers and _LEAST_MS <= self.ms < _MOST_MS and 0 <= self.spread < math.inf):
+            raise TargetError(f"nonsense was reported as a latency: {self.ms!r} ms, spread {self.spread!r}")
 
     def stored_conditions(self) -> dict[str, Any]:
         """What a table keeps of it: clock, samples, stability; blocks, preemptions, page faults, stolen time, load."""

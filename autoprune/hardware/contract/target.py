@@ -22,9 +22,11 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
 from typing import Protocol as Interface
 
-from autoprune.errors import AutopruneError, InputError, TargetError, one_line
+from autoprune.errors import AutopruneError, InputError, TargetError
 from autoprune.foundations.names import nearest_name
 from autoprune.foundations.references import locate
+from autoprune.foundations.user_code import described
+from autoprune.hardware.contract.foreign import guard_methods, target_code
 from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.contract.protocol import Measurement, Protocol
 from autoprune.hardware.contract.registry import TARGETS
@@ -86,12 +88,13 @@ class Target(abc.ABC):
     compiles_long: ClassVar[bool] = False
 
     def __init_subclass__(cls, **settings: Any) -> None:
-        """Take the former names of class attributes for the present ones."""
+        """Take the former names of class attributes for the present ones; put a user's methods behind the boundary."""
         super().__init_subclass__(**settings)
         for name, former in _FORMER_NAMES.items():
             home = next(each for each in cls.__mro__ if {name, former} & vars(each).keys())
             if name not in vars(home):
                 setattr(cls, name, vars(home)[former])
+        guard_methods(cls)
 
     def __init__(self, *, threads: int = 1, precision: str | None = None, memory_format: str | None = None) -> None:
         if threads < 1:
@@ -235,7 +238,8 @@ def get_target(
         for name, (value, known) in asked.items()
         if value is not None
     }
-    return kind(threads=wanted.threads or threads, **{k: v for k, v in options.items() if v != asked[k][1][0]})
+    with target_code(kind):
+        return kind(threads=wanted.threads or threads, **{k: v for k, v in options.items() if v != asked[k][1][0]})
 
 
 def load_class(path: str) -> type[Target]:
@@ -250,8 +254,8 @@ def load_class(path: str) -> type[Target]:
             sys.path.append(os.getcwd())  # noqa: PTH109 - what a target imports when it is used, here and in its worker
     except AutopruneError:
         raise
-    except Exception as error:  # the user's module may raise anything
-        raise InputError(f"target {path!r} cannot be imported: {one_line(error)}") from error
+    except (Exception, SystemExit) as error:  # the user's module may raise anything
+        raise InputError(f"target {path!r} cannot be imported: {described(error)}") from error
     return _checked(found, path)
 
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from autoprune.errors import one_line
+from autoprune.foundations.user_code import described
 
 __all__ = ["main"]
 
@@ -31,8 +31,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when an interrupted measurement ends
     try:
         _serve(answers)
-    except Exception as error:  # noqa: BLE001 - whatever a runtime raises has to reach the parent as one line
-        _send(answers, {"error": one_line(error)})
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a runtime raises reaches the parent as one line
+        _send(answers, {"error": described(error)})
 
 
 def _serve(answers: IO[str]) -> None:

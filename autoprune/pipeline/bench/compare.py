@@ -11,7 +11,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from autoprune.errors import InputError, MissingExtraError, TargetError, UnsupportedModelError
-from autoprune.evaluation import Evaluate, accuracy
+from autoprune.evaluation import Evaluate, accuracy, scored
 from autoprune.export.formats import onnx_bytes
 from autoprune.graph import analyse
 from autoprune.hardware import TARGETS, Measurement, Protocol, Target, get_target
@@ -221,7 +221,7 @@ def _score(subject: Subject, network: nn.Module) -> float | None:
         return None
     if subject.evaluate is accuracy:  # a figure that is reported wants float32
         return accuracy(network, subject.test, bf16=False)
-    return float(subject.evaluate(network, subject.test))
+    return scored(subject.evaluate, network, subject.test)
 
 
 def _or_none(figure: Callable[[], int]) -> int | None:

@@ -42,7 +42,7 @@ def profile_job(experiment: Experiment, out: Path, reporter: Reporter) -> Latenc
     with reporter.stage("analyse", f"analysing {task.name}"):
         analysis = analyse(task.model, task.example)
     part = unfinished(out)
-    begun = _begun(part, target)
+    begun = _begun(part, target, reporter)
     multiple = experiment.constraints.granularity
     if multiple is None:
         with reporter.stage("profile", f"probing widths on {target.name}"):
@@ -71,11 +71,15 @@ def _checked_target(experiment: Experiment, out: Path, reporter: Reporter) -> Ta
     return target
 
 
-def _begun(part: Path, target: Target) -> LatencyTable | None:
-    """What an interrupted profile has measured; None if there was none."""
+def _begun(part: Path, target: Target, reporter: Reporter) -> LatencyTable | None:
+    """What an interrupted profile has measured; None if there was none, or it cannot be read: it is measured again."""
     if not part.exists():
         return None
-    table = LatencyTable.load(part)
+    try:
+        table = LatencyTable.load(part)
+    except InputError as error:
+        reporter.say(f"starting afresh: {error}")
+        return None
     try:
         check_fingerprint(table.fingerprint, target.fingerprint())
     except InputError as error:
