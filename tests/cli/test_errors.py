@@ -124,7 +124,7 @@ def _weights(kind, path):
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        ("other", ["which the model needs; is it for another model?"]),
+        ("other", ["which the model needs (its names: 0.weight"]),
         ("shape", ["fc.bias is [9] but the model's is [4]"]),
         ("nan", ["inner.bias has values that are not a number (NaN)"]),
         ("code", ["could run code"]),
