@@ -118,7 +118,7 @@ class Agent(ABC):
             episode=k,
             agent=self.name,
             choices=outcome.choices,
-            accuracy=outcome.accuracy,
+            **{self.env.scored_as.key: outcome.score},
             predicted_cost=outcome.cost,
             reward=outcome.reward,
             seconds=perf_counter() - start,
@@ -168,7 +168,7 @@ class Agent(ABC):
             raise RunError("the saved state has no history of episodes")
         self.history = [EpisodeRecord.from_row(row) for row in rows]
         for record in self.history:
-            self.env.memory.remember(record.choices, record.accuracy)
+            self.env.memory.remember(record.choices, record.value)
 
     @abstractmethod
     def _play(self, k: int) -> None:

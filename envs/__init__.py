@@ -6,7 +6,7 @@ if __name__ != "autoprune.envs":
 from autoprune.envs.memory import Score, ScoreMemory
 from autoprune.envs.observation import AMC_FEATURES, amc_features
 from autoprune.envs.pruning_env import Outcome, PruningEnv, action_for
-from autoprune.envs.rewards import AccuracyGuaranteed, ResourceConstrained, Reward
+from autoprune.envs.rewards import AccuracyGuaranteed, RelativeToDense, ResourceConstrained, Reward
 from autoprune.envs.sampling import largest_uniform, spend_budget, top_up
 from autoprune.envs.toy import Toy, toy
 from autoprune.registration import register
@@ -16,6 +16,7 @@ __all__ = [
     "AccuracyGuaranteed",
     "Outcome",
     "PruningEnv",
+    "RelativeToDense",
     "ResourceConstrained",
     "Reward",
     "Score",

@@ -17,7 +17,7 @@ class ScoreMemory:
     """A score that remembers what it answered, so that a repeated policy is never evaluated again.
 
     Args:
-        score: Accuracy of a policy, from its kept units by decision; a fraction, deterministic.
+        score: Of a policy, from its kept units by decision; a number in its own unit, deterministic.
 
     Attributes:
         evaluations: How often `score` was really called.
@@ -35,7 +35,7 @@ class ScoreMemory:
         return _key(choices) in self._known
 
     def __call__(self, choices: Mapping[str, int]) -> float:
-        """Accuracy of a policy, from memory if it was scored before.
+        """Score of a policy, from memory if it was scored before.
 
         Raises:
             AutopruneError: If the score is not a finite number.
@@ -43,15 +43,15 @@ class ScoreMemory:
         key = _key(choices)
         if key not in self._known:
             self.evaluations += 1
-            accuracy = float(self._score(dict(choices)))
-            if not np.isfinite(accuracy):
-                raise AutopruneError(f"the evaluation gave {accuracy} for {dict(choices)}; it must be a finite number")
-            self._known[key] = accuracy
+            score = float(self._score(dict(choices)))
+            if not np.isfinite(score):
+                raise AutopruneError(f"the evaluation gave {score} for {dict(choices)}; it must be a finite number")
+            self._known[key] = score
         return self._known[key]
 
-    def remember(self, choices: Mapping[str, int], accuracy: float) -> None:
+    def remember(self, choices: Mapping[str, int], score: float) -> None:
         """Take over a score from earlier, such as a row of a resumed run."""
-        self._known[_key(choices)] = float(accuracy)
+        self._known[_key(choices)] = float(score)
 
 
 def _key(choices: Mapping[str, int]) -> tuple[tuple[str, int], ...]:

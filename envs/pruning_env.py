@@ -14,6 +14,7 @@ from autoprune.envs.memory import Score, ScoreMemory
 from autoprune.envs.observation import static_columns, width_features
 from autoprune.envs.rewards import ResourceConstrained, Reward
 from autoprune.errors import InputError
+from autoprune.run.score import ACCURACY, ScoreSpec
 from autoprune.space import Decision, SearchSpace
 
 __all__ = ["Outcome", "PruningEnv", "action_for"]
@@ -27,14 +28,14 @@ class Outcome:
 
     Attributes:
         choices: Kept units by decision, as executed.
-        accuracy: Of the pruned network, a fraction.
+        score: Of the pruned network, in its own unit; accuracy is a fraction.
         cost: Predicted, in the cost model's unit.
         reward: As returned by the last step.
         repeated: Whether the policy had been scored before, so that nothing was evaluated.
     """
 
     choices: dict[str, int]
-    accuracy: float
+    score: float
     cost: float
     reward: float
     repeated: bool
@@ -74,10 +75,12 @@ class PruningEnv(gymnasium.Env[Array, Array]):
     After `reset` and every step: `choices` (kept units so far, by decision) and `accounting` (`removed`, `kept`,
     `current`, `rest` in the cost's unit; their sum is the dense cost at every step, and `rest` is 0 at the last
     decision). After a step also `decision`, `kept` (units) and `executed_action` (the action that asks for exactly
-    what was executed: this belongs into a replay buffer). After the last step also `accuracy`, `cost`, `reward`.
+    what was executed: this belongs into a replay buffer). After the last step also `accuracy` (of another score
+    `score`), `cost`, `reward`.
 
     ## Reward
-    0 before the end; then `reward(accuracy, cost)`, by default `-error = accuracy - 1`.
+    0 before the end; then `reward(merit, cost)`, by default `-error = accuracy - 1`. The merit of a score that is to be
+    minimised is minus the score: here, and nowhere else, its direction is turned into "larger is better".
 
     ## Start and end
     Starts dense, with nothing decided. Terminates after the last decision; never truncates. Deterministic: the same
@@ -90,10 +93,11 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         space: The decisions, in forward order.
         cost: Prices policies of `space`.
         limit: What a policy may cost at most, in the cost's unit; `math.inf` for a search without a budget.
-        score: Accuracy of a policy (kept units by decision), a fraction; called once at the end of an episode, unless
-            the policy is known. Must be deterministic, and picklable if the environment is to be pickled.
+        score: Of a policy (kept units by decision), accuracy as a fraction; called once at the end of an episode,
+            unless the policy is known. Must be deterministic, and picklable if the environment is to be pickled.
         features: Static features of the decisions, shape (D, k), not scaled, as from `amc_features`.
         reward: What an episode is worth.
+        scored_as: What `score` is.
 
     Raises:
         BudgetError: If no policy meets the limit.
@@ -110,6 +114,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         score: Score,
         features: NDArray[np.float64] | None = None,
         reward: Reward | None = None,
+        scored_as: ScoreSpec = ACCURACY,
     ) -> None:
         if cost.space.decisions != space.decisions:
             raise InputError("the cost model prices another search space than the environment's")
@@ -120,6 +125,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         self.memory = score if isinstance(score, ScoreMemory) else ScoreMemory(score)
         self.reward = ResourceConstrained() if reward is None else reward
         self.reward.check(cost)
+        self.scored_as = scored_as
         self.outcome: Outcome | None = None
         self._static = static_columns(space, cost, width_features(space) if features is None else features)
         self._share = 1.0
@@ -216,11 +222,11 @@ class PruningEnv(gymnasium.Env[Array, Array]):
     def _finish(self, info: dict[str, Any]) -> float:
         choices = self.space.canonical(self._choices())
         repeated = choices in self.memory
-        accuracy = self.memory(choices)
+        score = self.memory(choices)
         cost = self.cost.cost(choices)
-        reward = float(self.reward(accuracy, cost))
-        self.outcome = Outcome(choices, accuracy, cost, reward, repeated)
-        info |= {"accuracy": accuracy, "cost": cost, "reward": reward}
+        reward = float(self.reward(self.scored_as.merit(score), cost))
+        self.outcome = Outcome(choices, score, cost, reward, repeated)
+        info |= {self.scored_as.key: score, "cost": cost, "reward": reward}
         return reward
 
     def _choices(self) -> dict[str, int]:

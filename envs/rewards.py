@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from autoprune.cost import AdditiveCost
 from autoprune.errors import InputError
 
-__all__ = ["AccuracyGuaranteed", "ResourceConstrained", "Reward"]
+__all__ = ["AccuracyGuaranteed", "RelativeToDense", "ResourceConstrained", "Reward"]
 
 
 class Reward(ABC):
     """The reward at the end of an episode; before the end it is 0."""
 
     @abstractmethod
-    def __call__(self, accuracy: float, cost: float) -> float:
+    def __call__(self, merit: float, cost: float) -> float:
         """The reward of a policy.
 
         Args:
-            accuracy: Of the pruned network on the search split, a fraction.
+            merit: Of the pruned network on the search split, the larger, the better: accuracy as a fraction, or
+                `ScoreSpec.merit` of another score.
             cost: What the policy costs, in the cost model's unit.
         """
 
@@ -36,9 +37,27 @@ class Reward(ABC):
 class ResourceConstrained(Reward):
     """`-error`, for searches under a hard budget (AMC, section 3.3, `R_err`)."""
 
-    def __call__(self, accuracy: float, cost: float) -> float:
+    def __call__(self, merit: float, cost: float) -> float:
         """`accuracy - 1`, whatever the cost: the action mask takes care of it."""
-        return accuracy - 1.0
+        return merit - 1.0
+
+
+@dataclass(frozen=True)
+class RelativeToDense(Reward):
+    """The gain over the dense network, for searches under a hard budget by a score that is no accuracy.
+
+    Scores have units, and the learning rates of agents do not know them: a mean square error of thousands, or a PSNR
+    of 37.5 dB, becomes a number of accuracy's size.
+
+    Attributes:
+        dense: The dense network's merit.
+    """
+
+    dense: float
+
+    def __call__(self, merit: float, cost: float) -> float:
+        """`(merit - dense) / |dense|`, whatever the cost; where the dense merit is 0, `merit`."""
+        return (merit - self.dense) / (abs(self.dense) or 1.0)
 
 
 @dataclass(frozen=True)
@@ -54,9 +73,9 @@ class AccuracyGuaranteed(Reward):
 
     scale: float = 1.0
 
-    def __call__(self, accuracy: float, cost: float) -> float:
+    def __call__(self, merit: float, cost: float) -> float:
         """`(accuracy - 1) * log(scale * cost)`."""
-        return (accuracy - 1.0) * math.log(self.scale * cost)
+        return (merit - 1.0) * math.log(self.scale * cost)
 
     def check(self, cost: AdditiveCost) -> None:
         """Refuse a cost whose logarithm is not positive everywhere.

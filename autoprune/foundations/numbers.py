@@ -1,9 +1,10 @@
-"""How numbers are written for people: counts with their prefix, milliseconds."""
+"""How numbers are written for people: counts with their prefix, milliseconds, percentages."""
 
 from __future__ import annotations
 
-__all__ = ["NONE", "count", "milliseconds"]
+__all__ = ["MINUS", "NONE", "count", "milliseconds", "percent", "points"]
 
+MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"  # for what was not measured
 
 _SI = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -28,3 +29,16 @@ def count(value: float | None) -> str:
             digits = 2 if abs(amount) < 9.995 else 1 if abs(amount) < 99.95 else 0
             return f"{amount:.{digits}f} {letter}"
     return f"{value:.4g}"
+
+
+def percent(fraction: float | None, digits: int = 2) -> str:
+    """A fraction as a percentage: 0.9192 -> `91.92 %`."""
+    return NONE if fraction is None else f"{100 * fraction:.{digits}f} %"
+
+
+def points(difference: float | None) -> str:
+    """A difference of fractions in percentage points, with its sign: -0.0084 -> `-0.84` (a real minus sign)."""
+    if difference is None:
+        return NONE
+    text = f"{100 * difference:+.2f}"
+    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", MINUS)

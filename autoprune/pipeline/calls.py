@@ -38,8 +38,11 @@ class JobKeywords(SettingKeywords, total=False):
             The same can be said as `latency="50%"`.
         settings: An `Experiment`, a mapping or an experiment file; keywords win over it. A network or loaders that are
             handed over stand in for those that it names.
-        loss: Own training loss of (output, batch); default cross-entropy and distillation.
-        evaluate: Own score of (model, batches), higher is better; default top-1 accuracy.
+        loss: Own training loss of (output, batch), or `package.module:function`; default cross-entropy and
+            distillation.
+        evaluate: Own score of (model, batches), or `package.module:function`; default top-1 accuracy. It is called
+            `score` and maximised unless the settings say more: `score="PSNR"`, `direction="minimize"`,
+            `score_format="{:.1f} dB"`; `score="accuracy"` for a share of right answers.
         resume: Go on with the run where it stopped.
         overwrite: Replace the run.
         talk: Reporter for progress and messages.
@@ -51,8 +54,8 @@ class JobKeywords(SettingKeywords, total=False):
     example_input: Tensor | None
     budget: str | None
     settings: Settings | None
-    loss: Loss | None
-    evaluate: Evaluate | None
+    loss: Loss | str | None
+    evaluate: Evaluate | str | None
     resume: bool
     overwrite: bool
     talk: Reporter | None

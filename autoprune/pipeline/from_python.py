@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,12 +16,12 @@ from autoprune.cost.budget import Budget
 from autoprune.data import DataSet, from_loaders
 from autoprune.data import load as load_data
 from autoprune.errors import InputError
-from autoprune.evaluation import Evaluate, accuracy
+from autoprune.evaluation import Evaluate
 from autoprune.foundations.threads import use_threads
 from autoprune.models.copying import duplicate
 from autoprune.pipeline.jobs.base import Result
 from autoprune.pipeline.jobs.lifecycle import opened_run
-from autoprune.pipeline.task import Loss, Task, check_task, load_task
+from autoprune.pipeline.task import Loss, Task, check_task, judge, load_task
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import BUDGETS, Experiment
 from autoprune.run.flags import Flags
@@ -41,8 +42,8 @@ class HandedOver:
         search: Batches on which candidates are scored.
         test: Batches that are touched once, at the end.
         example_input: One input; default the first of `train`.
-        loss: Own training loss of (output, batch).
-        evaluate: Own score of (model, batches).
+        loss: Own training loss of (output, batch), or its name.
+        evaluate: Own score of (model, batches), or its name.
     """
 
     model: nn.Module | str | None = None
@@ -50,8 +51,8 @@ class HandedOver:
     search: Iterable[Any] | None = None
     test: Iterable[Any] | None = None
     example_input: Tensor | None = None
-    loss: Loss | None = None
-    evaluate: Evaluate | None = None
+    loss: Loss | str | None = None
+    evaluate: Evaluate | str | None = None
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The settings, with what follows from the objects that were handed over."""
@@ -61,6 +62,11 @@ class HandedOver:
             settings["weights"] = None  # it comes with its own
         elif self.model is not None:
             settings["model"] = self.model
+        for name, function in (("loss", self.loss), ("evaluate", self.evaluate)):
+            if function is not None:
+                settings[name] = function if isinstance(function, str) else _name_of(function)
+        if callable(self.evaluate):
+            settings["score"] = settings.get("score") or "score"  # nothing says that it is an accuracy
         if self._has_loaders():
             settings |= {"data": "loaders", "finetune_epochs": settings.get("finetune_epochs", _EPOCHS)}
         return settings
@@ -83,8 +89,7 @@ class HandedOver:
             return task
         if self._has_loaders():
             raise InputError("loaders go with a network: hand over the model itself, or name the data")
-        task = load_task(experiment)
-        task.loss, task.evaluate = self.loss, self.evaluate or task.evaluate
+        task = load_task(experiment, self._loss, self._evaluate)
         task.remake = lambda: self.task(experiment, moved=False)  # a network that is trained on the way starts afresh
         return task
 
@@ -101,8 +106,25 @@ class HandedOver:
         return load_data(experiment.data, folder, batch_size=experiment.batch_size, seed=experiment.seed)
 
     def _task_of(self, model: nn.Module, data: DataSet, experiment: Experiment) -> Task:
-        batch, score = experiment.target_batch, self.evaluate or accuracy
-        return Task(experiment.model, model, data, True, score, self.loss, "the caller's", target_batch=batch)
+        batch = experiment.target_batch
+        task = Task(experiment.model, model, data, True, weights_origin="the caller's", target_batch=batch)
+        judge(task, experiment, self._loss, self._evaluate)
+        return task
+
+    @property
+    def _loss(self) -> Loss | None:
+        return None if isinstance(self.loss, str) else self.loss
+
+    @property
+    def _evaluate(self) -> Evaluate | None:
+        return None if isinstance(self.evaluate, str) else self.evaluate
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """How the settings call a function that was handed over; a command finds it again if its module has that name."""
+    if isinstance(function, FunctionType):
+        return f"{function.__module__}:{function.__qualname__}"
+    return f"{type(function).__module__}:{type(function).__qualname__}()"  # an object, which no command can make
 
 
 def budget_setting(text: str) -> tuple[str, str]:

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from autoprune.data import DataSet, load
 from autoprune.errors import AutopruneError, InputError, UnsupportedModelError, one_line
 from autoprune.evaluation import Evaluate, accuracy, scored
+from autoprune.foundations.references import resolve
 from autoprune.foundations.seeding import reseed, seeded
 from autoprune.models import build, device_of, in_mode, load_weights, output_of
 from autoprune.models.layout import chosen_layout, in_layout
 from autoprune.run.experiment import Experiment
+from autoprune.run.score import ACCURACY, ScoreSpec
 
 __all__ = [
     "Loss",
@@ -25,6 +27,7 @@ __all__ = [
     "check_task",
     "example_of_shape",
     "has_data_of_python",
+    "judge",
     "load_task",
     "model_of_shape",
     "require_trainable",
@@ -46,7 +49,8 @@ class Task:
         model: The dense network; trained in place if `trained` is false.
         data: Four splits.
         trained: Whether the network arrived with weights.
-        evaluate: Score of (model, batches); higher is better.
+        evaluate: Score of (model, batches).
+        scored_as: What that score is: its name, and which way is better.
         loss: Own training loss of (output, batch); None for cross-entropy with distillation.
         weights_origin: Where the weights come from, for people.
         arguments: What the model's builder was given about the data.
@@ -59,6 +63,7 @@ class Task:
     data: DataSet
     trained: bool
     evaluate: Evaluate = accuracy
+    scored_as: ScoreSpec = ACCURACY
     loss: Loss | None = None
     weights_origin: str = "trained in this run"
     arguments: dict[str, int] = field(default_factory=dict)
@@ -84,6 +89,10 @@ class Task:
         with in_mode(model), in_layout(chosen_layout(device_of(model), bf16=None)):  # a user's own score may train
             return accuracy(model, batches) if self.evaluate is accuracy else scored(self.evaluate, model, batches)
 
+    def merit(self, model: nn.Module, batches: Iterable[Any]) -> float:
+        """The score, turned where less is better: the larger, the better."""
+        return self.scored_as.merit(self.score(model, batches))
+
     @cached_property
     def search_parts(self) -> tuple[list[Any], list[Any]]:
         """The search split, dealt to episodes and to finalists; read once, since a loader may shuffle."""
@@ -92,8 +101,13 @@ class Task:
             return split_search_set(self.data.search)
 
 
-def load_task(experiment: Experiment) -> Task:
+def load_task(experiment: Experiment, loss: Loss | None = None, evaluate: Evaluate | None = None) -> Task:
     """The network and the data that an experiment names.
+
+    Args:
+        experiment: The settings.
+        loss: A loss that was handed over in place of the experiment's.
+        evaluate: A score likewise.
 
     Raises:
         InputError: If one of them cannot be found or read, or the weights do not fit.
@@ -111,11 +125,31 @@ def load_task(experiment: Experiment) -> Task:
         load_weights(model, Path(weights))
     task = Task(experiment.model, model.to(device), data, weights is not None, arguments=arguments)
     task.target_batch = experiment.target_batch
-    task.remake = lambda: load_task(experiment)
+    judge(task, experiment, loss, evaluate)
+    task.remake = lambda: load_task(experiment, loss, evaluate)
     if weights is not None:
         task.weights_origin = origin
     check_task(task)
     return task
+
+
+def judge(task: Task, experiment: Experiment, loss: Loss | None = None, evaluate: Evaluate | None = None) -> None:
+    """Give a task the loss and the score that the settings name, or those that were handed over.
+
+    Args:
+        task: Changed in place.
+        experiment: What of it is named as `package.module:function` is found here.
+        loss: Handed over in place of the experiment's.
+        evaluate: The same.
+
+    Raises:
+        InputError: If there is no such function.
+    """
+    task.loss, task.evaluate, task.scored_as = loss, evaluate or accuracy, experiment.score_spec
+    if loss is None and experiment.loss is not None:
+        task.loss = resolve(experiment.loss, "--loss")
+    if evaluate is None and experiment.evaluate is not None:
+        task.evaluate = resolve(experiment.evaluate, "--evaluate")
 
 
 def has_data_of_python(experiment: Experiment) -> bool:
@@ -211,6 +245,11 @@ def check_task(task: Task) -> None:
         ) from error
     if task.evaluate is not accuracy:
         return
+    if not task.scored_as.is_accuracy:
+        raise InputError(
+            f"the score {task.scored_as.name} needs a function that computes it: give evaluate (--evaluate"
+            " package.module:function)"
+        )
     if output.ndim != 2 or output.shape[1] < task.data.classes:
         raise InputError(
             f"the model {task.name} gives outputs of shape {list(output.shape)} for an image;"

@@ -6,23 +6,25 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autoprune.reports.figures.bench import networks_of
-from autoprune.reports.format import NONE, TIMES, count, milliseconds, percent, points, share
+from autoprune.reports.format import NONE, TIMES, count, milliseconds, percent, share
+from autoprune.run.report import episode_score
+from autoprune.run.score import ScoreSpec
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 __all__ = [
-    "NETWORK_COLUMNS",
     "TARGET_COLUMNS",
     "Cells",
     "bench_lines",
     "bench_tables",
+    "network_columns",
     "network_rows",
     "target_rows",
     "timed",
 ]
 
-NETWORK_COLUMNS = ("accuracy", "MACs", "params", "safetensors", "ONNX")
+SIZES = ("MACs", "params", "safetensors", "ONNX")
 TARGET_COLUMNS = ("dense ms", "pruned ms", "of dense", "speed-up", "peak MiB")
 
 Cells = list[tuple[str, str]]  # a figure, and what it is relative to the dense network's
@@ -39,7 +41,7 @@ def bench_tables(content: Mapping[str, Any]) -> list[Table]:
     from rich.text import Text
 
     networks, targets = (Table(box=box.SIMPLE_HEAD, pad_edge=False) for _ in range(2))
-    for made, first, columns in ((networks, "network", NETWORK_COLUMNS), (targets, "target", TARGET_COLUMNS)):
+    for made, first, columns in ((networks, "network", network_columns(content)), (targets, "target", TARGET_COLUMNS)):
         made.add_column(first, overflow="fold")
         for name in columns:
             made.add_column(name, justify="right", no_wrap=True)
@@ -59,7 +61,7 @@ def bench_lines(content: Mapping[str, Any]) -> list[str]:
     if unstable:
         lines.append(f"not stable, the machine was noisy: {', '.join(unstable)}")
     if content["unscored"] is not None:
-        lines.append(f"accuracy was not measured: {content['unscored']}")
+        lines.append(f"{_spec(content).name} was not measured: {content['unscored']}")
     return lines
 
 
@@ -68,14 +70,24 @@ def timed(content: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     return [(name, row) for name, row in content["targets"].items() if "dense" in row]
 
 
+def network_columns(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Headings of the networks' table: the score, and sizes."""
+    return (_spec(content).name, *SIZES)
+
+
+def _spec(content: Mapping[str, Any]) -> ScoreSpec:
+    return ScoreSpec.of_fields(content.get("score_name"), content.get("direction"), content.get("score_format"))
+
+
 def network_rows(content: Mapping[str, Any]) -> list[tuple[str, Cells]]:
-    """A row for each network: its name, and the cells of `NETWORK_COLUMNS`."""
-    dense = content["networks"]["dense"]
+    """A row for each network: its name, and the cells of `network_columns`."""
+    dense, spec = content["networks"]["dense"], _spec(content)
     rows = []
     for name, figures in content["networks"].items():
         small = name != "dense"
-        gain = None if None in (figures["accuracy"], dense["accuracy"]) else figures["accuracy"] - dense["accuracy"]
-        cells = [(percent(figures["accuracy"]), points(gain) if small and gain is not None else "")]
+        score, was = episode_score(figures), episode_score(dense)
+        gain = None if score is None or was is None else score - was
+        cells = [(spec.text(score), spec.change(gain) if small and gain is not None else "")]
         for key, written in (("flops", count), ("params", count), ("safetensors_bytes", _size), ("onnx_bytes", _size)):
             relative = share(figures[key], dense[key])
             cells.append((written(figures[key]), relative if small and relative != NONE else ""))

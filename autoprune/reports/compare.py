@@ -1,4 +1,4 @@
-"""Several runs side by side: a table, and accuracy against cost in one picture."""
+"""Several runs side by side: a table, and score against cost in one picture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from autoprune.errors import InputError, RunError
 from autoprune.reports.figures import search as pictures
 from autoprune.reports.figures._matplotlib import require_matplotlib, save
-from autoprune.reports.format import NONE, TIMES, count, duration, milliseconds, percent, points
+from autoprune.reports.format import NONE, TIMES, count, duration, milliseconds
 from autoprune.run.report import Report, read_report
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ def compare(runs: Sequence[str | Path]) -> Table:
     table.add_column("")
     for name in reports:
         table.add_column(Text(name), justify="right", overflow="fold")
-    columns = [_facts(report) for report in reports.values()]
+    names = {report.score_spec.name for report in reports.values()}
+    shared = names.pop() if len(names) == 1 else None
+    columns = [_facts(report, shared) for report in reports.values()]
     for label in columns[0]:
         cells = [Text(column[label], _style(label, column[label])) for column in columns]
         table.add_row(label, *cells)
@@ -45,7 +47,7 @@ def compare(runs: Sequence[str | Path]) -> Table:
 
 
 def pareto_picture(runs: Sequence[str | Path], out: str | Path) -> None:
-    """Accuracy against measured latency and against multiply-accumulates, with the front of the runs' networks.
+    """Score against measured latency and against multiply-accumulates, with the front of the runs' networks.
 
     Args:
         runs: Run folders; a folder of sub-runs means all of them.
@@ -54,18 +56,24 @@ def pareto_picture(runs: Sequence[str | Path], out: str | Path) -> None:
     Raises:
         MissingExtraError: If matplotlib is not installed.
         RunError: If one of them is no run or has no report.
-        InputError: If a report is damaged, nothing was measured, or `out` cannot be written.
+        InputError: If a report is damaged, nothing was measured, the runs are judged by different scores, or `out`
+            cannot be written.
     """
     require_matplotlib()
     reports = _read(runs)
+    specs = {(spec := report.score_spec).name + spec.direction: spec for report in reports.values()}
+    if len(specs) > 1:
+        names = ", ".join(f"{spec.name} ({spec.direction})" for spec in specs.values())
+        raise InputError(f"these runs are judged by different scores: {names}; draw the runs of each apart")
+    (spec,) = specs.values()
     costs = {
         "latency, ms (measured)": [_networks(report, "latency_ms") for report in reports.values()],
         "multiply-accumulates": [_networks(report, "flops") for report in reports.values()],
     }
     drawn = {label: groups for label, groups in costs.items() if any("fine-tuned" in group for group in groups)}
     if not drawn:
-        raise InputError("none of these runs has a fine-tuned network with an accuracy and a latency or FLOPs")
-    save(pictures.front_figure(list(reports), drawn), out)
+        raise InputError("none of these runs has a fine-tuned network with a score and a latency or FLOPs")
+    save(pictures.front_figure(list(reports), drawn, spec), out)
 
 
 def _read(runs: Sequence[str | Path]) -> dict[str, Report]:
@@ -90,18 +98,19 @@ def _expanded(run: Path) -> list[Path]:
     return sorted(path.parent for path in run.glob("*/report.json")) or [run]
 
 
-def _facts(report: Report) -> dict[str, str]:
-    """A run's column: label -> text."""
-    budget, dense, small = report.budget, report.dense, report.finetuned
-    spread = f" \N{PLUS-MINUS SIGN} {percent(small.spread)}" if small.spread is not None else ""
+def _facts(report: Report, shared: str | None) -> dict[str, str]:
+    """A run's column: label -> text; `shared` is the score of all runs, None where they have several."""
+    budget, dense, small, spec = report.budget, report.dense, report.finetuned, report.score_spec
+    named = "" if shared else f"{spec.name} "
+    worse = None if report.gain is None else -spec.merit(report.gain)
     latency = small.latency_ms if small.latency_ms is not None else report.pruned.latency_ms
     return {
         "agent": report.agent or NONE,
         "budget": f"{budget.kind} {budget.requested or NONE}",
         "budget met": {True: "yes", False: "NO", None: NONE}[budget.met],
-        "accuracy, dense": percent(dense.mean),
-        "accuracy, fine-tuned": (percent(small.mean).removesuffix(" %") if spread else percent(small.mean)) + spread,
-        "drop, points": points(None if report.gain is None else -report.gain).removeprefix("+"),
+        f"{shared or 'score'}, dense": named + spec.text(dense.mean),
+        f"{shared or 'score'}, fine-tuned": named + spec.with_spread(small.mean, small.spread),
+        "drop, points" if shared == "accuracy" else "drop": spec.change(worse).removeprefix("+"),
         "latency, ms": milliseconds(latency),
         "speed-up": NONE if report.speedup is None else f"{report.speedup:.2f}{TIMES}",
         "MACs": count(small.flops),
@@ -116,6 +125,6 @@ def _style(label: str, text: str) -> str:
 
 
 def _networks(report: Report, figure: str) -> dict[str, tuple[float, float]]:
-    """(cost, accuracy) of a run's networks that have both, by the network's name; the raw cut is left out."""
+    """(cost, score) of a run's networks that have both, by the network's name; the raw cut is left out."""
     found = {name: (getattr(figures, figure), figures.mean) for name, figures in report.networks if name != "pruned"}
     return {name: (x, y) for name, (x, y) in found.items() if x is not None and y is not None}

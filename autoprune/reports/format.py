@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from autoprune.cost.metrics import METRICS, metric_of
-from autoprune.foundations.numbers import NONE, count, milliseconds
+from autoprune.foundations.numbers import MINUS, NONE, count, milliseconds, percent, points
+from autoprune.run.score import ACCURACY, ScoreSpec
 
 __all__ = [
     "MINUS",
@@ -26,23 +27,9 @@ __all__ = [
     "share",
 ]
 
-MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 _ACCURACY_DROP = "accuracy_drop"  # no metric: what a bisection by accuracy limits, a fraction
-
-
-def percent(fraction: float | None, digits: int = 2) -> str:
-    """A fraction as a percentage: 0.9192 -> `91.92 %`."""
-    return NONE if fraction is None else f"{100 * fraction:.{digits}f} %"
-
-
-def points(difference: float | None) -> str:
-    """A difference of fractions in percentage points, with its sign: -0.0084 -> `-0.84` (a real minus sign)."""
-    if difference is None:
-        return NONE
-    text = f"{100 * difference:+.2f}"
-    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", MINUS)
 
 
 def share(value: float | None, whole: float | None) -> str:
@@ -52,23 +39,23 @@ def share(value: float | None, whole: float | None) -> str:
     return f"{100 * value / whole:.0f} %"
 
 
-def cost(value: float | None, kind: str | None) -> str:
+def cost(value: float | None, kind: str | None, spec: ScoreSpec = ACCURACY) -> str:
     """A cost with its unit, by the budget's kind: `0.361 ms`, `20.3 M MACs`, `67.1 k parameters`, `1.24 mJ`.
 
-    What a budget on a drop of accuracy limits is an accuracy, in percent. A kind that is not installed here has no
-    unit.
+    What a budget on a drop of accuracy limits is an accuracy, in percent, or another score. A kind that is not
+    installed here has no unit.
     """
     if value is None:
         return NONE
     if kind == _ACCURACY_DROP:
-        return percent(value)
+        return spec.text(value)
     return metric_of(kind).text(value) if kind in METRICS and kind is not None else count(value)
 
 
-def cost_name(kind: str) -> str:
+def cost_name(kind: str, spec: ScoreSpec = ACCURACY) -> str:
     """What a budget of a kind limits, with its unit: `latency in ms`; the kind itself if it is not installed here."""
     if kind == _ACCURACY_DROP:
-        return "accuracy on the search split"
+        return f"{spec.name} on the search split"
     return metric_of(kind).label if kind in METRICS else kind
 
 

@@ -15,42 +15,47 @@ from autoprune.reports.format import (
     is_metered,
     milliseconds,
     percent,
-    points,
     share,
 )
 from autoprune.run.report import Figures, Report
+from autoprune.run.score import ScoreSpec
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["COLUMNS", "figure_rows", "summary_lines", "summary_table", "verdict"]
+__all__ = ["columns", "figure_rows", "summary_lines", "summary_table", "verdict"]
 
-COLUMNS = ("accuracy", "latency ms", "predicted", "MACs", "params")
+COSTS = ("latency ms", "predicted", "MACs", "params")
+
+
+def columns(report: Report) -> tuple[str, ...]:
+    """Headings of the final table: the score, and what networks cost."""
+    return (report.score_spec.name, *COSTS)
 
 
 def figure_rows(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
     """The final table's content, for every way of showing it.
 
     Returns:
-        A row for each network: its name, and for each of `COLUMNS` the figure and what it is relative to the dense
-        network's (percentage points for the accuracy, a share for costs); `NONE` and "" where nothing was measured.
+        A row for each network: its name, and for each of `columns` the figure and what it is relative to the dense
+        network's (a difference for the score, in percentage points of accuracy; a share for costs); `NONE` and ""
+        where nothing was measured.
     """
-    return [(name, _cells(figures, report.dense, name == "dense")) for name, figures in report.networks]
+    spec, dense = report.score_spec, report.dense
+    return [(name, _cells(figures, dense, spec, is_dense=name == "dense")) for name, figures in report.networks]
 
 
-def _cells(figures: Figures, dense: Figures, is_dense: bool) -> list[tuple[str, str]]:
-    accuracy = percent(figures.mean)
-    if figures.spread is not None:
-        accuracy = f"{100 * (figures.mean or 0):.2f} \N{PLUS-MINUS SIGN} {percent(figures.spread)}"
+def _cells(figures: Figures, dense: Figures, spec: ScoreSpec, *, is_dense: bool) -> list[tuple[str, str]]:
+    score = spec.with_spread(figures.mean, figures.spread)
     both = figures.mean is not None and dense.mean is not None
-    change = points((figures.mean or 0) - (dense.mean or 0)) if both else NONE
+    change = spec.change((figures.mean or 0) - (dense.mean or 0)) if both else NONE
     costs = [
         (milliseconds(figures.latency_ms), share(figures.latency_ms, dense.latency_ms)),
         (milliseconds(figures.latency_ms_predicted), share(figures.latency_ms_predicted, dense.latency_ms_predicted)),
         (count(figures.flops), share(figures.flops, dense.flops)),
         (count(figures.params), share(figures.params, dense.params)),
     ]
-    return [(text, "" if is_dense or relative == NONE else relative) for text, relative in [(accuracy, change), *costs]]
+    return [(text, "" if is_dense or relative == NONE else relative) for text, relative in [(score, change), *costs]]
 
 
 def summary_table(report: Mapping[str, Any]) -> Table:
@@ -68,9 +73,10 @@ def summary_table(report: Mapping[str, Any]) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("network", overflow="fold")
-    for name in COLUMNS:
+    content = Report.of(report)
+    for name in columns(content):
         table.add_column(name, justify="right", no_wrap=True)
-    for name, cells in figure_rows(Report.of(report)):
+    for name, cells in figure_rows(content):
         style = "bold" if name == "fine-tuned" else ""
         table.add_row(
             Text(name, style),
@@ -86,10 +92,11 @@ def verdict(report: Report) -> tuple[bool | None, str]:
     if budget.met is None:
         return None, f"Budget {budget.kind}{requested}: not measured"
     words = "Budget met" if budget.met else "Budget not met"
-    measured = cost(budget.measured, budget.kind)
+    spec = report.score_spec
+    measured = cost(budget.measured, budget.kind, spec)
     return (
         budget.met,
-        f"{words}: {measured} against a limit of {cost(budget.limit, budget.kind)}{requested}{_over(report)}",
+        f"{words}: {measured} against a limit of {cost(budget.limit, budget.kind, spec)}{requested}{_over(report)}",
     )
 
 
@@ -111,11 +118,12 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
         InputError: If the report holds values of the wrong kind.
     """
     content = Report.of(report)
-    budget, lines = content.budget, []
+    budget, spec, lines = content.budget, content.score_spec, []
     met = {True: "met", False: "NOT met", None: "not measured"}[budget.met]
     lines.append(
-        f"budget: {cost_name(budget.kind)}, requested {budget.requested or NONE}, limit "
-        f"{cost(budget.limit, budget.kind)}, measured {cost(budget.measured, budget.kind)}: {met}{_over(content)}"
+        f"budget: {cost_name(budget.kind, spec)}, requested {budget.requested or NONE}, limit "
+        f"{cost(budget.limit, budget.kind, spec)}, measured {cost(budget.measured, budget.kind, spec)}:"
+        f" {met}{_over(content)}"
     )
     if content.speedup is not None:
         where = f" on {content.target}" if isinstance(content.target, str) else ""
@@ -123,7 +131,8 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
     if small_energy := _energy(content):
         lines.append(small_energy)
     if content.gain is not None:
-        lines.append(f"accuracy against dense: {points(content.gain)} percentage points{_spread(content.finetuned)}")
+        unit = " percentage points" if spec.is_accuracy else ""
+        lines.append(f"{spec.name} against dense: {spec.change(content.gain)}{unit}{_spread(content.finetuned)}")
     if content.total_seconds is not None:
         stages = [f"{name} {duration(s)}" for name, s in content.seconds.items() if name != "total" and s is not None]
         lines.append(f"time: {duration(content.total_seconds)}" + (f" ({', '.join(stages)})" if stages else ""))
@@ -143,4 +152,4 @@ def _energy(report: Report) -> str | None:
 def _spread(figures: Figures) -> str:
     if figures.spread is None:
         return ""
-    return f" (mean of {len(figures.accuracy_seeds or [])} fine-tuning seeds; the spread is their standard deviation)"
+    return f" (mean of {len(figures.seeds)} fine-tuning seeds; the spread is their standard deviation)"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from autoprune.errors import InputError
 from autoprune.foundations.files import read_yaml, shortened
@@ -18,6 +18,7 @@ from autoprune.run.settings import (
     ModelSettings,
     ProgressiveSettings,
     RunSettings,
+    ScoreSettings,
     SearchSettings,
     SpaceSettings,
     TargetSettings,
@@ -43,12 +44,19 @@ class Experiment(
     SearchSettings,
     BudgetSettings,
     TargetSettings,
+    ScoreSettings,
     ModelSettings,
 ):
     """What is compressed, on which data, for which device and budget, and how hard to try.
 
     An experiment is a value of each of its blocks: a function that needs the target alone takes `TargetSettings`.
     """
+
+    @model_validator(mode="after")
+    def _drop_is_a_share_of_accuracy(self) -> Self:
+        if self.accuracy_drop is not None and self.score_spec.is_accuracy and self.accuracy_drop >= 100:
+            raise ValueError(f"accuracy_drop: should be less than 100 percentage points, not {self.accuracy_drop:g}")
+        return self
 
     @property
     def run_dir(self) -> Path:

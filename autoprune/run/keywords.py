@@ -17,6 +17,9 @@ class SettingKeywords(TypedDict, total=False):
     weights: str | Path | None
     data: str
     data_dir: str | Path | None
+    score: str | None
+    direction: Literal["maximize", "minimize"]
+    score_format: str | None
     target: str
     threads: int
     precision: Literal["f32", "bf16", "f16"] | None

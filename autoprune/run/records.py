@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from autoprune.errors import InputError
 from autoprune.space import first_fault
@@ -20,16 +20,29 @@ class EpisodeRecord(BaseModel):
     episode: int = Field(ge=0)
     agent: str
     choices: dict[str, int] = Field(description="decision -> kept units, as executed")
-    accuracy: float = Field(description="on the search split, a fraction")
+    accuracy: float | None = Field(default=None, description="on the search split, a fraction")
+    score: float | None = Field(default=None, description="another score than accuracy, on the search split")
     predicted_cost: float = Field(description="in the budget's unit")
     reward: float
     seconds: float = Field(description="wall time of the episode, evaluation and learning included")
     cached: bool = Field(description="the policy had been scored before; nothing was evaluated")
     warmup: bool = Field(description="a solver's answer or random exploration, not the agent's own choice")
 
+    @model_validator(mode="after")
+    def _scored_once(self) -> Self:
+        if (self.accuracy is None) == (self.score is None):
+            raise ValueError("an episode has an accuracy or a score")
+        return self
+
+    @property
+    def value(self) -> float:
+        """The accuracy or the score, in its own unit."""
+        return float(self.score if self.accuracy is None else self.accuracy)  # type: ignore[arg-type]  # one is there
+
     def to_row(self) -> dict[str, Any]:
         """The record as plain JSON values; floats survive the way through JSON bit for bit."""
-        return self.model_dump(mode="json")
+        row = self.model_dump(mode="json")
+        return row if self.accuracy is None else {name: v for name, v in row.items() if name != "score"}
 
     @classmethod
     def from_row(cls, row: Any) -> EpisodeRecord:
@@ -88,9 +101,18 @@ class StepRecord(BaseModel):
     proposals: int | None = Field(default=None, description="how many were scored")
     accuracy_cut: float | None = Field(default=None, description="before fine-tuning, on the search split")
     accuracy: float | None = Field(default=None, description="fine-tuned, on images that no proposal was scored on")
+    score_cut: float | None = Field(default=None, description="another score, before fine-tuning")
+    score: float | None = Field(default=None, description="another score, fine-tuned")
     throttled: PauseRecord | None = None
     signals: dict[str, Any] | None = Field(default=None, description="signal -> value, unit and source")
     seconds: float | None = None
+
+    @property
+    def values(self) -> tuple[float | None, float | None]:
+        """Accuracy or score of the network, before and after the step's fine-tuning."""
+        if self.score is not None or self.score_cut is not None:
+            return self.score_cut, self.score
+        return self.accuracy_cut, self.accuracy
 
     @classmethod
     def from_row(cls, row: Any) -> StepRecord:

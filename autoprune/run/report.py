@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from autoprune.errors import InputError, RunError
 from autoprune.foundations.files import read_json, read_yaml, require_plain, shortened
 from autoprune.foundations.json_lines import read_rows
+from autoprune.run.score import Direction, ScoreSpec
 from autoprune.space import Policy, first_fault
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Report",
     "dense_widths",
     "episode_cost",
+    "episode_score",
     "read_episodes",
     "read_report",
     "read_settings_file",
@@ -38,6 +40,9 @@ class Figures(BaseModel):
     model_config = _CONFIG
 
     accuracy: float | None = Field(default=None, description="top-1 on the test split, a fraction")
+    score: float | None = Field(default=None, description="another score than accuracy, on the test split")
+    score_name: str | None = Field(default=None, description="what that score is called")
+    direction: Direction | None = Field(default=None, description="whether larger or smaller is better")
     latency_ms: float | None = Field(default=None, description="measured on the target")
     latency_ms_predicted: float | None = Field(default=None, description="by the latency table")
     latency_spread: float | None = Field(default=None, description="of the measured latency, as a share")
@@ -49,17 +54,37 @@ class Figures(BaseModel):
     accuracy_seeds: list[float] | None = Field(default=None, description="the accuracy, one a fine-tuning seed")
     accuracy_mean: float | None = Field(default=None, description="mean of these")
     accuracy_std: float | None = Field(default=None, description="sample standard deviation of these")
+    score_seeds: list[float] | None = Field(default=None, description="another score, one a fine-tuning seed")
+    score_mean: float | None = Field(default=None, description="mean of these")
+    score_std: float | None = Field(default=None, description="sample standard deviation of these")
+
+    @classmethod
+    def of_scores(cls, spec: ScoreSpec, scores: Sequence[float], **costs: Any) -> Figures:
+        """What a network does, by its score, one a fine-tuning seed, and its costs."""
+        known: dict[str, Any] = {"accuracy": None, spec.key: scores[0]}
+        if not spec.is_accuracy:
+            known |= {"score_name": spec.name, "direction": spec.direction}
+        seeds: dict[str, Any] = {}
+        if len(scores) > 1:
+            seeds = {"seeds": list(scores), "mean": statistics.fmean(scores), "std": statistics.stdev(scores)}
+        return cls(**known, **costs, **{f"{spec.key}_{name}": value for name, value in seeds.items()})
+
+    @property
+    def seeds(self) -> list[float]:
+        """The score, whatever it is, one a fine-tuning seed; empty where there was only one."""
+        return self.accuracy_seeds or self.score_seeds or []
 
     @property
     def mean(self) -> float | None:
-        """Mean accuracy over fine-tuning seeds, or the one accuracy there is."""
-        return statistics.fmean(self.accuracy_seeds) if self.accuracy_seeds else self.accuracy
+        """Mean score over fine-tuning seeds, or the one score there is."""
+        if self.seeds:
+            return statistics.fmean(self.seeds)
+        return self.score if self.accuracy is None else self.accuracy
 
     @property
     def spread(self) -> float | None:
-        """Sample standard deviation of the accuracy over fine-tuning seeds; None for fewer than two."""
-        seeds = self.accuracy_seeds or []
-        return statistics.stdev(seeds) if len(seeds) > 1 else None
+        """Sample standard deviation of the score over fine-tuning seeds; None for fewer than two."""
+        return statistics.stdev(self.seeds) if len(self.seeds) > 1 else None
 
 
 class Outcome(BaseModel):
@@ -94,6 +119,9 @@ class Report(BaseModel):
     data: Any = Field(default=None, description="name of the data set")
     decisions: Any = Field(default=None, description="units of the dense network by coupled group and block")
     images: Any = Field(default=None, description="images by split")
+    score_name: str | None = Field(default=None, description="what networks are judged by, if not accuracy")
+    direction: Direction | None = Field(default=None, description="whether larger or smaller values of it are better")
+    score_format: str | None = Field(default=None, description="how a value of it is written")
     target: Any = None
     device: Any = Field(default=None, description="the target's fingerprint")
     seed: int | None = None
@@ -141,6 +169,11 @@ class Report(BaseModel):
             raise InputError(f"{where} is not a report: {first_fault(error)}") from error
 
     @property
+    def score_spec(self) -> ScoreSpec:
+        """What networks are judged by."""
+        return ScoreSpec.of_fields(self.score_name, self.direction, self.score_format)
+
+    @property
     def networks(self) -> list[tuple[str, Figures]]:
         """The networks that the report knows, named for people, the dense one first."""
         own = [("dense", self.dense), ("pruned", self.pruned), ("fine-tuned", self.finetuned)]
@@ -154,7 +187,7 @@ class Report(BaseModel):
 
     @property
     def gain(self) -> float | None:
-        """Accuracy after fine-tuning minus the dense network's, a difference of fractions."""
+        """Score after fine-tuning minus the dense network's, in its unit; of accuracy a difference of fractions."""
         small, dense = self.finetuned.mean, self.dense.mean
         return None if small is None or dense is None else small - dense
 
@@ -198,7 +231,7 @@ def read_episodes(run: str | Path) -> list[dict[str, Any]]:
     path = Path(run) / "episodes.jsonl"
     rows = []
     for number, row in enumerate(read_rows(path).rows):
-        for name in ("episode", "accuracy", "predicted_cost", "cost", "reward", "seconds"):
+        for name in ("episode", "accuracy", "score", "predicted_cost", "cost", "reward", "seconds"):
             if not _is_figure(row.get(name)):
                 value = shortened(repr(row[name]))
                 raise InputError(f"{path}: line {number + 1} is damaged: {name} is {value}, not a number")
@@ -219,6 +252,11 @@ def episode_cost(row: Mapping[str, Any]) -> float | None:
     """An episode's cost as the search knew it, in the budget's unit; None if the row has none."""
     value = row.get("predicted_cost", row.get("cost"))
     return None if value is None else float(value)
+
+
+def episode_score(row: Mapping[str, Any]) -> float | None:
+    """An episode's score, accuracy or another; None if the row has none."""
+    return row.get("accuracy") if row.get("score") is None else row["score"]
 
 
 def read_settings_file(run: str | Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from autoprune.errors import InputError
+from autoprune.run.score import Direction, ScoreSpec
 from autoprune.space import STRUCTURED, SpaceConstraints, checked_kinds
 from autoprune.space.constraints import parsed_caps, parsed_granularity
 
@@ -29,6 +30,7 @@ __all__ = [
     "ModelSettings",
     "ProgressiveSettings",
     "RunSettings",
+    "ScoreSettings",
     "SearchSettings",
     "Settings",
     "SpaceSettings",
@@ -89,6 +91,38 @@ class ModelSettings(Settings):
     data_dir: str | None = _setting(None, "where data sets lie or are downloaded to")
 
 
+class ScoreSettings(Settings):
+    """How a task that is no classification is trained and judged."""
+
+    panel = "Task"
+
+    loss: str | None = _setting(
+        None, "own training loss of (output, batch): package.module:function; default: cross-entropy with distillation"
+    )
+    evaluate: str | None = _setting(
+        None, "own score of (model, batches): package.module:function; default: top-1 accuracy"
+    )
+    score: str | None = _setting(
+        None, "what the own score is called, such as PSNR; accuracy where it is a share of right answers"
+    )
+    direction: Direction = _setting("maximize", "whether larger or smaller values of the own score are better")
+    score_format: str | None = _setting(
+        None, "how a value of the own score is written, such as '{:.1f} dB'; default: four digits"
+    )
+
+    @model_validator(mode="after")
+    def _score_can_be_one(self) -> Self:
+        _valid(lambda: self.score_spec)
+        return self
+
+    @property
+    def score_spec(self) -> ScoreSpec:
+        """What networks are judged by."""
+        own = self.evaluate is not None or self.direction != "maximize" or self.score_format is not None
+        name = self.score or ("score" if own else "accuracy")
+        return ScoreSpec("accuracy" if name.lower() == "accuracy" else name, self.direction, self.score_format or "")
+
+
 class TargetSettings(Settings):
     """The runtime and its options: what networks are timed on, and what may be known of it already."""
 
@@ -128,9 +162,9 @@ class BudgetSettings(Settings):
     )
     accuracy_drop: float | None = _setting(
         None,
-        "instead of a budget: the fastest network that loses at most so many percentage points on the search split",
+        "instead of a budget: the fastest network that loses at most so many percentage points on the search split; of"
+        " an own score, so much in its own unit",
         gt=0,
-        lt=100,
     )
     budget: str | None = _setting(None, "a budget of any kind, KIND=AMOUNT; for kinds without an option of their own")
 
@@ -331,6 +365,7 @@ class RunSettings(Settings):
 
 BLOCKS: tuple[type[Settings], ...] = (
     ModelSettings,
+    ScoreSettings,
     TargetSettings,
     BudgetSettings,
     SearchSettings,

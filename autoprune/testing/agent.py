@@ -68,8 +68,8 @@ class AgentTests:
         for record in records:
             assert t.space.complete(record.choices) == record.choices
             assert record.predicted_cost == t.cost.cost(record.choices) <= t.limit
-            assert record.accuracy == t.score(record.choices)
-            assert record.reward == record.accuracy - 1
+            assert record.value == t.score(record.choices)
+            assert record.reward == record.value - 1
             assert record.agent == self.agent.name
             assert record.warmup == (record.episode < min(WARMUP, len(records)))
 
@@ -84,7 +84,7 @@ class AgentTests:
         """A network with one layer to prune."""
         t = toy(1)
         records, _ = self.play(self.make(env=t.env()))
-        assert best(records)[0].accuracy <= t.optimum()[0]
+        assert best(records)[0].value <= t.optimum()[0]
 
     def test_one_seed_one_search(self) -> None:
         """Equal seeds give equal episodes, but for the seconds."""
@@ -187,11 +187,11 @@ class AgentTests:
         uniform, optimum = largest_uniform(t.cost, t.limit), t.optimum()
         assert uniform is not None
         records, _ = self.play(self.make(env=t.env(), seed_policies=[uniform]))
-        assert best(records)[0].accuracy >= t.score(uniform)
+        assert best(records)[0].value >= t.score(uniform)
         assert records[0].choices == uniform
         if not self.agent.is_baseline:
             records, _ = self.play(self.make(env=t.env(), seed_policies=[uniform, optimum[1]]))
-            assert best(records)[0].accuracy == pytest.approx(optimum[0])
+            assert best(records)[0].value == pytest.approx(optimum[0])
 
     def test_states_of_others_are_refused(self) -> None:
         """A state names its agent, seed and decisions."""
@@ -261,7 +261,7 @@ class AgentTests:
         shares = [record.predicted_cost / t.cost.dense for record in records]
         assert max(shares) - min(shares) > 0.3
         for record in records:
-            assert record.reward == pytest.approx((record.accuracy - 1) * np.log(100 * record.predicted_cost))
+            assert record.reward == pytest.approx((record.value - 1) * np.log(100 * record.predicted_cost))
 
     def _needs_chance(self) -> None:
         if not self.draws:

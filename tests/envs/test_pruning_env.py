@@ -160,7 +160,7 @@ def test_a_known_policy_is_not_evaluated_again():
     memory.remember(env.outcome.choices, 0.5)
     informed = PruningEnv(t.space, t.cost, t.limit, memory)
     play(informed, random_actions(3, 0))
-    assert (informed.outcome.accuracy, memory.evaluations) == (0.5, 0)
+    assert (informed.outcome.score, memory.evaluations) == (0.5, 0)
 
 
 def test_spending_actions_use_the_budget_and_still_keep_it():

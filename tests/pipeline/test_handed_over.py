@@ -186,7 +186,8 @@ def test_batches_keep_the_names_of_their_parts(trained, loaders):
             right = sum(int((model(batch.images).argmax(1) == batch.labels).sum()) for batch in batches)
         return right / 256
 
-    assert compress(trained, named, loss=loss, evaluate=evaluate).report["finetuned"]["accuracy"] > 0.5
+    report = compress(trained, named, loss=loss, evaluate=evaluate, score="accuracy").report
+    assert report["finetuned"]["accuracy"] > 0.5
 
 
 def gently(model, loaders, **settings):

@@ -29,7 +29,13 @@ def policy_of(folder, run):
 
 
 def test_every_setting_is_a_keyword_but_those_that_have_a_parameter():
-    assert set(SettingKeywords.__annotations__) == set(Experiment.model_fields) - {"model", "run", "budget"}
+    assert set(SettingKeywords.__annotations__) == set(Experiment.model_fields) - {
+        "model",
+        "run",
+        "budget",
+        "loss",
+        "evaluate",
+    }
 
 
 def test_names_settings_files_and_keywords_lead_to_the_same_run(folder):

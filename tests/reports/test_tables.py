@@ -6,7 +6,7 @@ from rich.console import Console
 
 from autoprune.errors import InputError
 from autoprune.reports import summary_lines, summary_table
-from autoprune.reports.tables import COLUMNS, figure_rows
+from autoprune.reports.tables import columns, figure_rows
 from autoprune.run.report import Report
 from tests.support.run_folders import report_of
 
@@ -20,9 +20,10 @@ def shown(table, width=80):
 
 
 def test_every_figure_stands_beside_its_share_of_the_dense_one():
-    rows = dict(figure_rows(Report.of(report_of())))
-    dense = dict(zip(COLUMNS, rows["dense"], strict=True))
-    small = dict(zip(COLUMNS, rows["fine-tuned"], strict=True))
+    report = Report.of(report_of())
+    rows = dict(figure_rows(report))
+    dense = dict(zip(columns(report), rows["dense"], strict=True))
+    small = dict(zip(columns(report), rows["fine-tuned"], strict=True))
     assert dense == {
         "accuracy": ("92.70 %", ""),
         "latency ms": ("0.715", ""),

@@ -18,6 +18,7 @@ from autoprune.hardware import TARGETS, Measurement, Protocol, Target, get_targe
 from autoprune.hardware.contract.target import Timer
 from autoprune.models.sizes import parameter_count
 from autoprune.pipeline.reporter import Reporter, Silent
+from autoprune.run.score import ACCURACY, ScoreSpec
 
 __all__ = ["BENCH_SCHEMA", "EVERY", "Subject", "bench", "bench_subject", "chosen_targets"]
 
@@ -38,7 +39,8 @@ class Subject:
         example: An input of the shape that is timed, (N, ...).
         test: Batches on which both are scored; None if they cannot be.
         unscored: Why `test` is None.
-        evaluate: The score; higher is better.
+        evaluate: The score.
+        scored_as: What that score is.
         facts: Where the networks come from: run, policy, weights, data.
     """
 
@@ -49,6 +51,7 @@ class Subject:
     test: Iterable[Any] | None = None
     unscored: str | None = None
     evaluate: Evaluate = accuracy
+    scored_as: ScoreSpec = ACCURACY
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -92,7 +95,8 @@ def bench(
     names = [targets] if isinstance(targets, str) else list(targets)
     name = type(dense).__qualname__
     unscored = None if test is not None else "no test batches were given"
-    subject = Subject(name, dense, small, example_input, test, unscored, evaluate or accuracy)
+    spec = ACCURACY if evaluate is None else ScoreSpec("score")
+    subject = Subject(name, dense, small, example_input, test, unscored, evaluate or accuracy, spec)
     return bench_subject(subject, chosen_targets(names, threads), repetitions, talk or Silent())
 
 
@@ -137,6 +141,7 @@ def bench_subject(subject: Subject, targets: Sequence[Target], repetitions: int,
         "schema": BENCH_SCHEMA,
         "subject": {"name": subject.name, "example": list(subject.example.shape), **subject.facts},
         "unscored": subject.unscored,
+        **subject.scored_as.fields,
         "repetitions": repetitions,
         "networks": networks,
         "targets": rows,
@@ -208,7 +213,8 @@ def _figures(subject: Subject, network: nn.Module) -> dict[str, Any]:
     """What does not depend on a target; None where it cannot be had."""
     example = subject.example[:1]
     return {
-        "accuracy": _score(subject, network),
+        **({} if subject.scored_as.is_accuracy else {"accuracy": None}),
+        subject.scored_as.key: _score(subject, network),
         "flops": _or_none(lambda: analyse(network, example, validate=False).macs()),
         "params": parameter_count(network),
         "safetensors_bytes": _safetensors_bytes(network),

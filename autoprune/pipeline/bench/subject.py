@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from autoprune.data import load as load_data
 from autoprune.errors import InputError, RunError
-from autoprune.foundations.references import is_reference
+from autoprune.evaluation import accuracy
+from autoprune.foundations.references import is_reference, resolve
 from autoprune.graph import analyse
 from autoprune.models import ZOO, load_weights
 from autoprune.pipeline.bench.compare import Subject
@@ -98,16 +99,21 @@ def subject_of_run(run: Path, *, data_dir: str | None = None, scored: bool = Tru
     dense, example = dense_model(policy)
     load_weights(dense, run / "dense.safetensors")
     small = load_small(run)
-    subject = Subject(str(run), dense.eval(), small, example, facts={"run": str(run), "model": experiment.model})
+    facts = {"run": str(run), "model": experiment.model}
+    subject = Subject(str(run), dense.eval(), small, example, scored_as=experiment.score_spec, facts=facts)
     if not scored:
         return replace(subject, unscored="it was not asked for")
     if has_data_of_python(experiment):
         return replace(subject, unscored="the run's data was handed over in Python")
+    try:
+        evaluate = accuracy if experiment.evaluate is None else resolve(experiment.evaluate, "--evaluate")
+    except InputError as error:
+        return replace(subject, unscored=str(error))
     place = data_dir or experiment.data_dir
     data = load_data(
         experiment.data, Path(place) if place else None, batch_size=experiment.batch_size, seed=experiment.seed
     )
-    return replace(subject, test=data.test, facts={**subject.facts, "data": experiment.data})
+    return replace(subject, test=data.test, evaluate=evaluate, facts={**subject.facts, "data": experiment.data})
 
 
 def subject_of_model(choice: ModelChoice, *, scored: bool = True) -> Subject:

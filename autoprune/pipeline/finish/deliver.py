@@ -183,7 +183,7 @@ def _compared(finished: Finished, raw: nn.Module) -> dict[str, Compared]:
 def _measured(finished: Finished, report: Report) -> dict[str, float]:
     """What a policy file says that its finished network does: what was measured or counted, nothing modelled."""
     figures, verdict = report.finetuned, finished.verdict
-    known = {name: getattr(figures, name) for name in ("accuracy", "latency_ms", "flops", "params")}
+    known = {name: getattr(figures, name) for name in ("accuracy", "score", "latency_ms", "flops", "params")}
     if str(figures.energy_label).startswith("measured"):
         known["energy_mj"] = figures.energy_mj
     if verdict.how != "modelled":

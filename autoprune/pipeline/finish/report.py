@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
@@ -43,7 +41,7 @@ def make_report(problem: Problem, rows: Mapping[str, Compared], verdict: Verdict
     """
     figures = {name: _figures(problem, row) for name, row in rows.items()}
     task, budget, table = problem.task, problem.budget, problem.table
-    return Report(
+    report = Report(
         schema=REPORT_SCHEMA,
         model=task.name,
         weights=task.weights_origin,
@@ -66,21 +64,16 @@ def make_report(problem: Problem, rows: Mapping[str, Compared], verdict: Verdict
         ),
         latency_table=None if table is None else table.error_figures(),
     )
+    return report.model_copy(update=task.scored_as.fields)
 
 
 def _figures(problem: Problem, row: Compared) -> Figures:
     scores = [reported_score(problem.task, network, problem.task.data.test) for network in row.networks]
     choices, costs = dict(row.choices or {}), problem.state.costs
     energy, label = _energy(problem, row.timing, choices)
-    seeds: dict[str, Any] = {}
-    if len(scores) > 1:
-        seeds = {
-            "accuracy_seeds": scores,
-            "accuracy_mean": statistics.fmean(scores),
-            "accuracy_std": statistics.stdev(scores),
-        }
-    return Figures(
-        accuracy=scores[0],
+    return Figures.of_scores(
+        problem.task.scored_as,
+        scores,
         latency_ms=row.timing.ms,
         latency_ms_predicted=costs["latency"].cost(choices) if "latency" in costs else None,
         latency_spread=row.timing.spread,
@@ -89,7 +82,6 @@ def _figures(problem: Problem, row: Compared) -> Figures:
         params=parameter_count(row.networks[0]),
         energy_mj=energy,
         energy_label=label,
-        **seeds,
     )
 
 

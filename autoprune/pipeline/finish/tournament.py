@@ -30,7 +30,7 @@ def tournament(
     minimises: the accuracy on 2,000 images has a standard error of half a point, more than what finalists differ by.
 
     Returns:
-        The winner, and the pairs (score before, the finalist's after the first short fine-tuning) of all candidates.
+        The winner, and the pairs (merit before, the finalist's after the first short fine-tuning) of all candidates.
     """
     short = max(1, round(epochs / 10))
     left, seed = list(candidates), problem.experiment.seed
@@ -47,7 +47,7 @@ def tournament(
 
             scored.append((problem.run.once(f"finalist {policy_key(candidate.choices)} {short}", play), candidate))
         if not pairs:
-            pairs = [(candidate.score, after) for after, candidate in scored]
+            pairs = [(candidate.merit, after) for after, candidate in scored]
         scored.sort(key=lambda pair: -pair[0])
         left = [candidate for _, candidate in scored[: max(1, len(scored) // 2)]]
         short = min(epochs, 2 * short)
@@ -57,11 +57,12 @@ def tournament(
 def finalist_score(problem: Problem, tuned: nn.Module, batches: Iterable[Any]) -> float:
     """How a finalist compares on held-out batches; higher is better.
 
-    Minus fine-tuning's own objective, label smoothing aside; a task of its own score or loss is judged by that score.
+    Minus fine-tuning's own objective, label smoothing aside; a task of its own score or loss is judged by that score's
+    merit.
     """
     task = problem.task
     if task.loss is not None or task.evaluate is not accuracy:
-        return task.score(tuned, batches)
+        return task.merit(tuned, batches)
     settings, device = TrainSettings(), device_of(tuned)
     total, count = 0.0, 0
     with in_mode(tuned, task.model), torch.no_grad(), computing(device, bf16=False):

@@ -23,6 +23,7 @@ from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
 from autoprune.run.report import Outcome, Report
+from autoprune.run.score import ScoreSpec
 from autoprune.run.stopwatch import seconds_of
 
 __all__ = ["STEPS", "AccuracyDropJob"]
@@ -58,27 +59,29 @@ class AccuracyDropJob(Job):
         Raises:
             BudgetError: If no faster network loses so little.
         """
-        drop = float(run.experiment.accuracy_drop or 0.0)
+        drop, spec = float(run.experiment.accuracy_drop or 0.0), task.scored_as
         low, high = 0, 100
         for _ in range(STEPS):
             share = (low + high) // 2
             outcome = run.once(f"step {share}", lambda share=share: _step(task, run, share, reporter))  # type: ignore[misc]
             run.mark_started()
-            kept = outcome["score"] is not None and outcome["score"] >= outcome["dense"] - drop / 100
-            reporter.say(f"latency {share}%: {_told(outcome)}, {'within' if kept else 'not within'} {drop:g} points")
+            least = spec.least(outcome["dense"], drop) if outcome["score"] is not None else None
+            kept = least is not None and spec.merit(outcome["score"]) >= spec.merit(least)
+            within = f"{'within' if kept else 'not within'} {spec.drop_text(drop)}"
+            reporter.say(f"latency {share}%: {_told(outcome, spec)}, {within}")
             low, high = (low, share) if kept else (share, high)
         if high == 100:
             raise BudgetError(
-                f"no network of at most {low}% of the dense latency loses as little as {drop:g} points on the search"
-                " split; allow a larger drop, or more --finetune-epochs"
+                f"no network of at most {low}% of the dense latency loses as little as {spec.drop_text(drop)} on the"
+                " search split; allow a larger drop, or more --finetune-epochs"
             )
         return _finish(task, run, high, reporter)
 
 
-def _told(outcome: dict[str, Any]) -> str:
+def _told(outcome: dict[str, Any], spec: ScoreSpec) -> str:
     if outcome["score"] is None:
         return str(outcome["reason"])
-    return f"{outcome['score']:.2%} on the search split against {outcome['dense']:.2%}"
+    return f"{spec.text(outcome['score'])} on the search split against {spec.text(outcome['dense'])}"
 
 
 def _seconds(run: RunDir, chosen: int, last: Mapping[str, float]) -> dict[str, float]:
@@ -112,7 +115,7 @@ def _like(run: RunDir) -> Path | None:
 
 
 def _step(task: Task, run: RunDir, share: int, reporter: Reporter) -> dict[str, Any]:
-    """One job, whose report's accuracies are those on the search split."""
+    """One job, whose report's scores are those on the search split."""
     step = _experiment(run.experiment, run, share)
     with reporter.stage("load", f"loading the network and its data for latency {share}%"):
         fresh = task.fresh()
@@ -123,13 +126,14 @@ def _step(task: Task, run: RunDir, share: int, reporter: Reporter) -> dict[str, 
         except BudgetError as error:
             opened.discard()
             return {"score": None, "dense": None, "reason": str(error), "seconds": seconds_of(opened)}
-    scores = {"score": report["finetuned"]["accuracy"], "dense": report["dense"]["accuracy"]}
+    key = task.scored_as.key
+    scores = {"score": report["finetuned"][key], "dense": report["dense"][key]}
     return {**scores, "reason": None, "seconds": report["seconds"]}
 
 
 def _finish(task: Task, run: RunDir, share: int, reporter: Reporter) -> Result:
     """Report on the step that is chosen once more, now on the test split; everything it did is read back."""
-    drop = float(run.experiment.accuracy_drop or 0.0)
+    drop, spec = float(run.experiment.accuracy_drop or 0.0), task.scored_as
     step = _experiment(run.experiment, run, share)
     outcome = run.recall(f"step {share}")
     with opened_run(step, resume=True) as opened:
@@ -141,7 +145,7 @@ def _finish(task: Task, run: RunDir, share: int, reporter: Reporter) -> Result:
     budget = Outcome(
         kind="accuracy_drop",
         requested=f"{drop:g}",
-        limit=outcome["dense"] - drop / 100,
+        limit=spec.least(outcome["dense"], drop),
         measured=outcome["score"],
         met=True,
         latency=inner.budget,

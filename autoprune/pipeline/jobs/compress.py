@@ -132,11 +132,11 @@ def _finalists(found: Search, rejected: list[str], reporter: Reporter) -> tuple[
     """The best policies that meet the budget as measured, the uniform one among them; and that one."""
     problem = found.problem
     with reporter.stage("verify", "measuring the best policies on the target"):
-        finalists = within_budget(problem, found.records, found.score, reporter, without=rejected)
+        finalists = within_budget(problem, found.records, found.merit, reporter, without=rejected)
         uniform = uniform_within(problem, rejected)
         if uniform is not None and all(uniform != c.choices for c in finalists):
-            finalists.append(Candidate(uniform, found.score(uniform), None))  # no search may end below it
-            finalists.sort(key=lambda candidate: -candidate.score)  # without fine-tuning the first one wins
+            finalists.append(Candidate(uniform, found.merit(uniform), None))  # no search may end below it
+            finalists.sort(key=lambda candidate: -candidate.merit)  # without fine-tuning the first one wins
     reporter.say(f"{len(finalists)} finalists meet the budget on {problem.target.name}")
     return finalists, uniform
 
@@ -152,10 +152,10 @@ def _correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
 def _deliver(found: Search, attempt: _Attempt, reporter: Reporter) -> Result:
     """Write down the other finalists' policies, then what is handed over."""
     problem, finished = found.problem, attempt.finished
-    agent = problem.experiment.agent
+    agent, spec = problem.experiment.agent, problem.task.scored_as
     others = [candidate for candidate in attempt.finalists if candidate.choices != finished.choices]
     for place, candidate in enumerate(others):
-        measured = {"search_accuracy": candidate.score}
+        measured = {f"search_{spec.key}": spec.merit(candidate.merit)}
         if candidate.timing is not None:
             measured["latency_ms"] = candidate.timing.ms
         other = problem.policy(candidate.choices, agent).model_copy(update={"measured": measured})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,14 +10,17 @@ import numpy as np
 from autoprune import agents
 from autoprune.agents import EpisodeRecord, best
 from autoprune.cost.metrics import Timing
-from autoprune.envs import ScoreMemory, largest_uniform, top_up
+from autoprune.envs import largest_uniform, top_up
 from autoprune.errors import BudgetError
 from autoprune.pipeline.problem import Problem, figure
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.search.play import project, uniform_choices
 from autoprune.pipeline.search.sessions import least_timed, policy_key, time_policies
 
-__all__ = ["Candidate", "uniform_within", "within_budget"]
+__all__ = ["Candidate", "Merit", "uniform_within", "within_budget"]
+
+Merit = Callable[[Mapping[str, int]], float]
+"""How good a policy is before fine-tuning; the larger, the better."""
 
 _BATCH = 6  # policies timed together before the next are looked at
 _ROUNDS = 6  # times that the limit is tightened before the budget is given up
@@ -25,45 +28,45 @@ _ROUNDS = 6  # times that the limit is tightened before the budget is given up
 
 @dataclass(frozen=True)
 class Candidate:
-    """A policy in the running: its score before fine-tuning, and its timing where the budget needs one."""
+    """A policy in the running: its merit before fine-tuning, and its timing where the budget needs one."""
 
     choices: dict[str, int]
-    score: float
+    merit: float
     timing: Timing | None
 
 
 def within_budget(
     problem: Problem,
     records: Sequence[EpisodeRecord],
-    score: ScoreMemory,
+    merit: Merit,
     reporter: Reporter,
     *,
     without: Sequence[str] = (),
 ) -> list[Candidate]:
-    """The best policies by score that meet the budget as measured, best first.
+    """The best policies by merit that meet the budget as measured, best first.
 
-    Only a budget on what is timed needs measuring. Policies are timed in the order of their scores until
+    Only a budget on what is timed needs measuring. Policies are timed in the order of their merits until
     enough have met it. If none does, the limit is tightened by the measured error and the best policies are narrowed
     until they fit the new limit.
 
     Args:
         problem: Its limit is tightened in place.
         records: The search's episodes.
-        score: Scores policies that the search has not seen.
+        merit: Scores policies that the search has not seen; the larger, the better.
         reporter: Who watches.
         without: Keys of policies that are out of the running.
 
     Raises:
         BudgetError: If no policy meets the budget as measured, after several rounds.
     """
-    wanted = problem.experiment.finalists
-    pool = _unlike_first([(dict(r.choices), r.accuracy) for r in best(records, len(records))])
+    wanted, spec = problem.experiment.finalists, problem.task.scored_as
+    pool = _unlike_first([(dict(r.choices), spec.merit(r.value)) for r in best(records, len(records))])
     ranked = [(c, s) for c, s in pool if policy_key(c) not in without]
     for turn in range(_ROUNDS):
         predicted = [(c, s) for c, s in ranked if problem.cost.cost(c) <= problem.limit]
         passed, timings = _first_that_pass(problem, predicted, wanted)
         if passed:
-            return widen_all(problem, passed, score, reporter, without)
+            return widen_all(problem, passed, merit, reporter, without)
         if timings or turn:  # else the limit was tightened before, and nothing has been tried behind it yet
             over = sorted(t.over for t in timings)[len(timings) // 2] if timings else 1.0
             limit = _tightened(problem, over)
@@ -75,7 +78,7 @@ def within_budget(
                 break
             problem.tighten(limit)
         moved = project_all(problem, [c for c, _ in (ranked or pool)[: 4 * wanted]])
-        ranked = sorted(((c, score(c)) for c in moved if policy_key(c) not in without), key=lambda pair: -pair[1])
+        ranked = sorted(((c, merit(c)) for c in moved if policy_key(c) not in without), key=lambda pair: -pair[1])
     least = least_timed(problem)
     raise BudgetError(
         f"the budget {problem.budget} could not be met as measured on {problem.target.name}; the least measured is"
@@ -140,7 +143,7 @@ def _first_that_pass(
 
 
 def widen_all(
-    problem: Problem, passed: Sequence[Candidate], score: ScoreMemory, reporter: Reporter, without: Sequence[str]
+    problem: Problem, passed: Sequence[Candidate], merit: Merit, reporter: Reporter, without: Sequence[str]
 ) -> list[Candidate]:
     """The candidates, those that leave much of the limit unspent grown until it is spent, where that scores better.
 
@@ -158,12 +161,12 @@ def widen_all(
         if not wider:
             continue
         tried |= {policy_key(choices) for choices in wider}
-        fits, _ = _first_that_pass(problem, [(choices, score(choices)) for choices in wider], len(wider))
+        fits, _ = _first_that_pass(problem, [(choices, merit(choices)) for choices in wider], len(wider))
         better = {policy_key(c.choices): c for c in fits}
         for place, candidate in enumerate(left):
             choices = grown[policy_key(candidate.choices)]
             after = better.get(policy_key(choices)) if choices is not None else None
-            if after is not None and after.score >= candidate.score:
+            if after is not None and after.merit >= candidate.merit:
                 left[place] = after
                 widened += 1
     if widened:
@@ -172,7 +175,7 @@ def widen_all(
             f" {widened} times"
         )
     unlike = {policy_key(candidate.choices): candidate for candidate in left}
-    return sorted(unlike.values(), key=lambda candidate: -candidate.score)
+    return sorted(unlike.values(), key=lambda candidate: -candidate.merit)
 
 
 def widen(problem: Problem, candidate: Candidate, attempt: int) -> dict[str, int] | None:

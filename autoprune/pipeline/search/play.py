@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from autoprune import agents
 from autoprune.agents import Agent, AgentState, EpisodeRecord, run_search
 from autoprune.cost import FeasibleActions
-from autoprune.envs import PruningEnv, ScoreMemory, amc_features, largest_uniform
+from autoprune.envs import (
+    PruningEnv,
+    RelativeToDense,
+    ResourceConstrained,
+    Reward,
+    ScoreMemory,
+    amc_features,
+    largest_uniform,
+)
 from autoprune.pipeline.problem import Problem, figure
 from autoprune.pipeline.reporter import Bar, Reporter
 from autoprune.reports.tensorboard.search import SearchWriter
@@ -33,6 +41,10 @@ class Search:
     score: ScoreMemory
     records: list[EpisodeRecord]
 
+    def merit(self, choices: Mapping[str, int]) -> float:
+        """A policy's score, turned where less is better: the larger, the better."""
+        return self.problem.task.scored_as.merit(self.score(choices))
+
 
 def start_search(problem: Problem) -> Search:
     """The environment, the agent and the score on a problem, with what an earlier part of the run left.
@@ -45,9 +57,11 @@ def start_search(problem: Problem) -> Search:
     kind = agents.get(experiment.agent)
     episode_batches, _ = problem.task.search_parts
     networks = problem.stack.candidates(problem.task.model)
-    score = ScoreMemory(Scorer(networks, problem.task.data.calibration, episode_batches, problem.task.score))
+    task = problem.task
+    score = ScoreMemory(Scorer(networks, task.data.calibration, episode_batches, task.score))
     limit = problem.run.once("first search limit", lambda: problem.limit)
-    env = PruningEnv(problem.space, problem.cost, limit, score, amc_features(problem.analysis, problem.space))
+    features = amc_features(problem.analysis, problem.space)
+    env = PruningEnv(problem.space, problem.cost, limit, score, features, _reward(problem, score), task.scored_as)
     agent = kind(
         env,
         episodes=experiment.episodes,
@@ -56,6 +70,15 @@ def start_search(problem: Problem) -> Search:
         seed_policies=_solver_answers(problem, limit) if kind.uses_seed_policies else (),
     )
     return Search(problem, agent, score, [])
+
+
+def _reward(problem: Problem, score: ScoreMemory) -> Reward:
+    """What an episode is worth: of accuracy minus the error, of another score the gain over the dense network."""
+    spec = problem.task.scored_as
+    if spec.is_accuracy:
+        return ResourceConstrained()
+    dense = problem.space.complete({})
+    return RelativeToDense(spec.merit(problem.run.once("dense search score", lambda: score(dense))))
 
 
 def _solver_answers(problem: Problem, limit: float) -> list[dict[str, int]]:
@@ -71,7 +94,7 @@ def play(search: Search, reporter: Reporter) -> list[EpisodeRecord]:
     checkpoint = run.file("checkpoint/agent.safetensors")
     if checkpoint.exists():
         search.agent.load_state_dict(AgentState.load(checkpoint))
-    total = problem.experiment.episodes
+    total, spec = problem.experiment.episodes, problem.task.scored_as
     writer = SearchWriter(
         run.file("tensorboard"),
         problem.space,
@@ -79,6 +102,7 @@ def play(search: Search, reporter: Reporter) -> list[EpisodeRecord]:
         unit=problem.cost.unit,
         limit=search.agent.env.limit,
         dense_cost=problem.cost.dense,
+        scored_as=spec,
         first_episode=len(rows),
         earlier=[row.to_row() for row in rows],
     )
@@ -99,10 +123,10 @@ def play(search: Search, reporter: Reporter) -> list[EpisodeRecord]:
         writer.policy_picture(leader.choices)
         writer.hparams(
             {k: v for k, v in problem.experiment.model_dump(mode="json").items() if isinstance(v, int | float | str)},
-            {"best_accuracy": leader.accuracy, "best_cost": leader.predicted_cost},
+            {f"best_{spec.key}": leader.value, "best_cost": leader.predicted_cost},
         )
     reporter.say(
-        f"best of {len(search.records)} episodes: {leader.accuracy:.2%} on the search split before fine-tuning,"
+        f"best of {len(search.records)} episodes: {spec.text(leader.value)} on the search split before fine-tuning,"
         f" {figure(leader.predicted_cost)} of {figure(search.agent.env.limit)} {problem.cost.unit} (predicted)"
     )
     return search.records
@@ -112,7 +136,7 @@ def _show(bar: Bar, known: Sequence[EpisodeRecord], problem: Problem) -> None:
     leader = agents.best(known)[0]
     bar.update(
         len(known),
-        best=f"{leader.accuracy:.2%}",
+        best=problem.task.scored_as.text(leader.value),
         cost=f"{figure(leader.predicted_cost)}/{figure(problem.limit)} {problem.cost.unit}",
     )
 

@@ -10,6 +10,7 @@ from autoprune.reports.figures._matplotlib import LIGHT, Figure, Palette, legend
 from autoprune.reports.format import cost_name, how_by_default
 from autoprune.reports.steps import signals_of
 from autoprune.run.records import StepRecord
+from autoprune.run.score import ACCURACY, ScoreSpec
 
 __all__ = ["how_known", "signals_figure", "trajectory_figure"]
 
@@ -24,12 +25,13 @@ def how_known(steps: Steps, kind: str) -> str:
     return " or ".join(dict.fromkeys(step.how or before for step in steps))
 
 
-def trajectory_figure(steps: Steps, kind: str, palette: Palette = LIGHT) -> Figure:
-    """Cost, predicted and found, and accuracy, step by step; steps that waited for the device are marked.
+def trajectory_figure(steps: Steps, kind: str, spec: ScoreSpec = ACCURACY, palette: Palette = LIGHT) -> Figure:
+    """Cost, predicted and found, and score, step by step; steps that waited for the device are marked.
 
     Args:
         steps: The steps.
         kind: What the budget limits.
+        spec: What networks are judged by.
         palette: The colours.
 
     Raises:
@@ -54,9 +56,10 @@ def trajectory_figure(steps: Steps, kind: str, palette: Palette = LIGHT) -> Figu
     _line(above, waited, "D", palette.limit, "device throttled", linestyle="none", markersize=7, fillstyle="none")
     above.set_ylabel(cost_name(kind))
     above.set_ylim(bottom=0)
-    _line(below, [(step.step, _percent(step.accuracy_cut)) for step in steps], "x", palette.dense, "cut")
-    _line(below, [(step.step, _percent(step.accuracy)) for step in steps], "o", palette.chosen, "briefly fine-tuned")
-    below.set_ylabel("accuracy, %")
+    _line(below, [(step.step, _scaled(step.values[0], spec)) for step in steps], "x", palette.dense, "cut")
+    tuned = [(step.step, _scaled(step.values[1], spec)) for step in steps]
+    _line(below, tuned, "o", palette.chosen, "briefly fine-tuned")
+    below.set_ylabel(spec.axis, parse_math=False)
     below.set_xlabel("step (0: the dense network)")
     _whole_numbers(below)
     figure.align_ylabels()
@@ -118,8 +121,8 @@ def _line(
         axes.plot(x, y, marker, color=color, linestyle=linestyle, linewidth=1.2, label=label or None, **style)
 
 
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
+def _scaled(value: float | None, spec: ScoreSpec) -> float | None:
+    return None if value is None else spec.scale * value
 
 
 def _whole_numbers(axes: Any) -> None:

@@ -12,6 +12,8 @@ import numpy as np
 
 from autoprune.reports.figures._matplotlib import LIGHT, Figure, Palette, legend, new_figure
 from autoprune.reports.format import cost_name, has_prefixes
+from autoprune.run.report import episode_score
+from autoprune.run.score import ACCURACY, ScoreSpec
 
 __all__ = ["episodes_figure", "front", "front_figure", "policy_figure", "scatter_figure", "thinned"]
 
@@ -53,29 +55,35 @@ def policy_figure(rows: Sequence[tuple[str, int | None, int]], palette: Palette 
 
 
 def episodes_figure(
-    episodes: Sequence[Mapping[str, Any]], *, kind: str, limit: float | None, palette: Palette = LIGHT
+    episodes: Sequence[Mapping[str, Any]],
+    *,
+    kind: str,
+    limit: float | None,
+    spec: ScoreSpec = ACCURACY,
+    palette: Palette = LIGHT,
 ) -> Figure:
-    """Accuracy and cost over the episodes of a search, with the best accuracy so far and the limit.
+    """Score and cost over the episodes of a search, with the best score so far and the limit.
 
     Args:
         episodes: Rows of `episodes.jsonl`.
         kind: What the budget limits.
         limit: The budget's limit, None if unknown.
+        spec: What networks are judged by.
         palette: The colours.
 
     Raises:
         MissingExtraError: If matplotlib is not installed.
     """
     figure, (above, below) = new_figure(8.4, 4.6, palette, rows=2)
-    shown = thinned([row for row in episodes if row.get("accuracy") is not None])
-    _points(above, shown, "episode", "accuracy", palette)
-    scored = [row for row in episodes if row.get("accuracy") is not None]
+    scored = [row for row in episodes if episode_score(row) is not None]
+    _points(above, thinned(scored), "episode", "score", palette, spec)
     if scored:
-        best = np.maximum.accumulate([100 * row["accuracy"] for row in scored])
+        merits = np.maximum.accumulate([spec.merit(_score(row)) for row in scored])
+        best = [spec.scale * spec.merit(merit) for merit in merits]
         at = [row["episode"] for row in scored]
         above.step(at, best, where="post", color=palette.chosen, linewidth=1.5, label="best so far")
-    above.set_ylabel("accuracy, %")
-    _points(below, thinned([row for row in episodes if row.get("cost") is not None]), "episode", "cost", palette)
+    above.set_ylabel(spec.axis, parse_math=False)
+    _points(below, thinned([row for row in episodes if row.get("cost") is not None]), "episode", "cost", palette, spec)
     if limit is not None:
         below.axhline(limit, color=palette.limit, linewidth=1.2, linestyle="--", label="limit")
     below.set_ylabel(f"predicted {_axis(kind)}")
@@ -93,33 +101,35 @@ def scatter_figure(
     kind: str,
     limit: float | None,
     chosen: Mapping[str, int] | None = None,
+    spec: ScoreSpec = ACCURACY,
     palette: Palette = LIGHT,
 ) -> Figure:
-    """Accuracy against predicted cost, an episode a point, the chosen policy marked.
+    """Score against predicted cost, an episode a point, the chosen policy marked.
 
     Args:
         episodes: Rows of `episodes.jsonl`.
         kind: What the budget limits.
         limit: The budget's limit, None if unknown.
         chosen: The chosen policy's choices; marked if an episode made them.
+        spec: What networks are judged by.
         palette: The colours.
 
     Raises:
         MissingExtraError: If matplotlib is not installed.
     """
     figure, (axes,) = new_figure(8.4, 3.8, palette)
-    known = [row for row in episodes if row.get("accuracy") is not None and row.get("cost") is not None]
-    _points(axes, thinned(known), "cost", "accuracy", palette)
+    known = [row for row in episodes if episode_score(row) is not None and row.get("cost") is not None]
+    _points(axes, thinned(known), "cost", "score", palette, spec)
     if limit is not None:
         axes.axvline(limit, color=palette.limit, linewidth=1.2, linestyle="--", label="limit")
     marked = next((row for row in known if chosen and row.get("choices") == dict(chosen)), None)
     if marked is not None:
         axes.plot(
-            marked["cost"], 100 * marked["accuracy"], "*", color=palette.chosen, markersize=15, label="chosen",
+            marked["cost"], spec.scale * _score(marked), "*", color=palette.chosen, markersize=15, label="chosen",
             markeredgecolor=palette.ink, markeredgewidth=0.6, linestyle="none",
         )  # fmt: skip
     axes.set_xlabel(f"predicted {_axis(kind)}")
-    axes.set_ylabel("accuracy, %")
+    axes.set_ylabel(spec.axis, parse_math=False)
     _plain_numbers(axes.xaxis, kind)
     legend(axes, palette, loc="lower right", bbox_to_anchor=(1, 1), ncols=4)
     return figure
@@ -128,13 +138,15 @@ def scatter_figure(
 def front_figure(
     names: Sequence[str],
     panels: Mapping[str, Sequence[Mapping[str, tuple[float, float]]]],
+    spec: ScoreSpec = ACCURACY,
     palette: Palette = LIGHT,
 ) -> Figure:
-    """Accuracy against cost of several runs' networks, with the front of the fine-tuned ones.
+    """Score against cost of several runs' networks, with the front of the fine-tuned ones.
 
     Args:
         names: The runs.
-        panels: For each cost, by its label, one mapping a run: network -> (cost, accuracy).
+        panels: For each cost, by its label, one mapping a run: network -> (cost, score).
+        spec: What networks are judged by.
         palette: The colours.
 
     Raises:
@@ -147,19 +159,20 @@ def front_figure(
         ]
         baselines = [at for group in groups for name, at in group.items() if name not in ("dense", "fine-tuned")]
         dense = [group["dense"] for group in groups if "dense" in group]
-        _marks(axes, dense, "s", palette.dense, "dense")
-        _marks(axes, baselines, "x", palette.limit, "baseline")
-        best = front([(x, y) for _, x, y in small])
+        _marks(axes, dense, "s", palette.dense, "dense", spec)
+        _marks(axes, baselines, "x", palette.limit, "baseline", spec)
+        best = [(x, spec.merit(y)) for x, y in front([(x, spec.merit(y)) for _, x, y in small])]
         if len(best) > 1:
-            axes.step(*zip(*[(x, 100 * y) for x, y in best], strict=True), where="post", color=palette.kept, alpha=0.5)
-        _marks(axes, [(x, y) for _, x, y in small], "o", palette.kept, "fine-tuned")
+            at = zip(*[(x, spec.scale * y) for x, y in best], strict=True)
+            axes.step(*at, where="post", color=palette.kept, alpha=0.5)
+        _marks(axes, [(x, y) for _, x, y in small], "o", palette.kept, "fine-tuned", spec)
         for name, x, y in small:
             axes.annotate(
-                name, (x, 100 * y), xytext=(5, 5), textcoords="offset points", size=7.5, color=palette.ink,
+                name, (x, spec.scale * y), xytext=(5, 5), textcoords="offset points", size=7.5, color=palette.ink,
                 parse_math=False,
             )  # fmt: skip
         axes.set_xlabel(label)
-        axes.set_ylabel("accuracy, %")
+        axes.set_ylabel(spec.axis, parse_math=False)
         axes.margins(0.12)
         _plain_numbers(axes.xaxis, "latency" if "ms" in label else "flops")
         legend(axes, palette, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
@@ -167,7 +180,7 @@ def front_figure(
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The (cost, accuracy) points that no other beats in both, by rising cost."""
+    """The (cost, merit) points that no other beats in both, by rising cost."""
     best: list[tuple[float, float]] = []
     for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
         if not best or y > best[-1][1]:
@@ -182,7 +195,7 @@ def thinned(rows: Sequence[Mapping[str, Any]], most: int = _MOST_POINTS) -> list
     return [rows[int(i)] for i in np.linspace(0, len(rows) - 1, most).round()]
 
 
-def _points(axes: Any, rows: Sequence[Mapping[str, Any]], x: str, y: str, palette: Palette) -> None:
+def _points(axes: Any, rows: Sequence[Mapping[str, Any]], x: str, y: str, palette: Palette, spec: ScoreSpec) -> None:
     """Episodes as points: warm-up apart from the rest; accuracies in percent."""
     groups = (
         ("warm-up", [row for row in rows if row.get("warmup")], palette.dense),
@@ -190,15 +203,22 @@ def _points(axes: Any, rows: Sequence[Mapping[str, Any]], x: str, y: str, palett
     )
     for label, group, color in groups:
         if group:
-            at = [[row[key] * (100 if key == "accuracy" else 1) for row in group] for key in (x, y)]
+            at = [[spec.scale * _score(row) if key == "score" else row[key] for row in group] for key in (x, y)]
             drawn = axes.plot(*at, "o", color=color, markersize=3.2, linestyle="none", label=label)
             drawn[0].set_rasterized(len(group) > _MOST_SHAPES)
 
 
-def _marks(axes: Any, at: Sequence[tuple[float, float]], marker: str, color: str, label: str) -> None:
+def _score(row: Mapping[str, Any]) -> float:
+    """The score of an episode that has one."""
+    score = episode_score(row)
+    assert score is not None
+    return score
+
+
+def _marks(axes: Any, at: Sequence[tuple[float, float]], marker: str, color: str, label: str, spec: ScoreSpec) -> None:
     if at:
         x, y = zip(*at, strict=True)
-        axes.plot(x, [100 * v for v in y], marker, color=color, markersize=6, linestyle="none", label=label)
+        axes.plot(x, [spec.scale * v for v in y], marker, color=color, markersize=6, linestyle="none", label=label)
 
 
 def _axis(kind: str) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 from autoprune.errors import MissingExtraError
 from autoprune.foundations.files import write_json, write_text
 from autoprune.reports.bench import (
-    NETWORK_COLUMNS,
     TARGET_COLUMNS,
     Cells,
     bench_lines,
+    network_columns,
     network_rows,
     target_rows,
     timed,
@@ -56,7 +56,7 @@ def _page(content: Mapping[str, Any]) -> str:
         compared="pruned" in content["networks"],
         picture=picture(lambda palette: bench_figure(content, palette), _caption(content)),
         targets=table(("target", *TARGET_COLUMNS), _on_page(target_rows(content))),
-        networks=table(("network", *NETWORK_COLUMNS), _on_page(network_rows(content))),
+        networks=table(("network", *network_columns(content)), _on_page(network_rows(content))),
         lines=bench_lines(content),
         repetitions=content["repetitions"],
         inputs=TIMES.join(map(str, subject["example"])),

@@ -11,6 +11,7 @@ from autoprune.reports.format import cost, duration, percent
 from autoprune.reports.html.rendering import Picture, Table, picture, table
 from autoprune.reports.steps import signals_of
 from autoprune.run.records import StepRecord
+from autoprune.run.score import ACCURACY, ScoreSpec
 
 __all__ = ["Pause", "SignalsPart", "TrajectorySection", "trajectory_of"]
 
@@ -58,22 +59,23 @@ class TrajectorySection:
     steps: Table
 
 
-def trajectory_of(steps: Steps, kind: str) -> TrajectorySection:
-    """Step by step: costs predicted and measured, accuracy, and every signal that the machine has.
+def trajectory_of(steps: Steps, kind: str, spec: ScoreSpec = ACCURACY) -> TrajectorySection:
+    """Step by step: costs predicted and measured, score, and every signal that the machine has.
 
     Args:
         steps: At least one.
         kind: What the budget limits.
+        spec: What networks are judged by.
     """
-    return TrajectorySection(_costs(steps, kind), _pauses(steps), _signals(steps), _table(steps, kind))
+    return TrajectorySection(_costs(steps, kind, spec), _pauses(steps), _signals(steps), _table(steps, kind, spec))
 
 
-def _costs(steps: Steps, kind: str) -> Picture:
+def _costs(steps: Steps, kind: str, spec: ScoreSpec) -> Picture:
     return picture(
-        lambda palette: trajectory_figure(steps, kind, palette),
+        lambda palette: trajectory_figure(steps, kind, spec, palette),
         f"Cost of every step's network, predicted before it was built and {how_known(steps, kind)} after, and its "
-        "accuracy on the search split: cut with BatchNorm re-estimated, and after the step's fine-tuning, on images "
-        "that no proposal was scored on.",
+        f"{spec.name} on the search split: cut with BatchNorm re-estimated, and after the step's fine-tuning, on "
+        "images that no proposal was scored on.",
     )
 
 
@@ -103,13 +105,13 @@ def _source(name: str, present: Readings, readings: Readings) -> tuple[str, str,
     return name, kind, source
 
 
-def _table(steps: Steps, kind: str) -> Table:
-    header = ("step", "narrowed", "predicted", how_known(steps, kind), "of the limit", "accuracy cut", "fine-tuned")
-    cells = [_cells(earlier, step, kind) for earlier, step in zip([steps[0], *steps], steps, strict=False)]
+def _table(steps: Steps, kind: str, spec: ScoreSpec) -> Table:
+    header = ("step", "narrowed", "predicted", how_known(steps, kind), "of the limit", f"{spec.name} cut", "fine-tuned")
+    cells = [_cells(earlier, step, kind, spec) for earlier, step in zip([steps[0], *steps], steps, strict=False)]
     return table((*header, "time"), cells, words=2)
 
 
-def _cells(earlier: StepRecord, step: StepRecord, kind: str) -> tuple[str, ...]:
+def _cells(earlier: StepRecord, step: StepRecord, kind: str, spec: ScoreSpec) -> tuple[str, ...]:
     changes = [f"{name} {earlier.choices.get(name)} to {step.choices.get(name)}" for name in step.shrunk]
     return (
         str(step.step),
@@ -117,7 +119,6 @@ def _cells(earlier: StepRecord, step: StepRecord, kind: str) -> tuple[str, ...]:
         cost(step.predicted, kind),
         cost(step.measured, kind),
         percent(step.over, 1),
-        percent(step.accuracy_cut),
-        percent(step.accuracy),
+        *(spec.text(value) for value in step.values),
         duration(step.seconds),
     )

@@ -19,15 +19,15 @@ from autoprune.reports.format import (
     milliseconds,
     percent,
     plain,
-    points,
     share,
 )
 from autoprune.reports.html.progressive import trajectory_of
 from autoprune.reports.html.rendering import NOT_MEASURED, Cell, Picture, Table, missing, picture, render, table
 from autoprune.reports.html.search import search_of
 from autoprune.reports.steps import read_steps
-from autoprune.reports.tables import COLUMNS, figure_rows, verdict
+from autoprune.reports.tables import columns, figure_rows, verdict
 from autoprune.run.report import Report, dense_widths, read_episodes, read_report, read_settings_file
+from autoprune.run.score import ScoreSpec
 from autoprune.space import Policy
 
 __all__ = ["write_html"]
@@ -62,7 +62,7 @@ def write_html(run: str | Path) -> Path:
         headline=_headline(name, report),
         results=_results(report),
         policy=None if policy is None else _policy(policy, dense_widths(report, policy)),
-        trajectory=trajectory_of(steps, report.budget.kind) if steps else None,
+        trajectory=trajectory_of(steps, report.budget.kind, report.score_spec) if steps else None,
         search=None if steps else search_of(read_episodes(run), report, policy),
         latency=_latency(report, read_json(latency_file, "latency table") if latency_file.exists() else None),
         settings=_settings(report, read_settings_file(run)),
@@ -91,6 +91,7 @@ class _Headline:
 @dataclass(frozen=True)
 class _Results:
     networks: Table
+    about: str
     seeds: int
     budget: Table
 
@@ -124,11 +125,11 @@ def _headline(name: str, report: Report) -> _Headline:
     style = {True: "verdict met", False: "verdict missed", None: "verdict"}[met]
     target = report.target if isinstance(report.target, str) else None
     about = [part for part in (target, report.agent and f"agent {report.agent}") if part]
-    small, dense = report.finetuned, report.dense
+    small, dense, spec = report.finetuned, report.dense, report.score_spec
     speedup = f"{report.speedup:.2f}{TIMES}" if report.speedup else NOT_MEASURED
     tiles = [
         _Tile("Speed-up, measured", speedup, _latencies(report)),
-        _Tile("Accuracy, test split", _or_missing(percent(small.mean)), _against_dense(report)),
+        _Tile(f"{_titled(spec)}, test split", _or_missing(spec.text(small.mean)), _against_dense(report)),
         _Tile("MACs", _or_missing(count(small.flops)), _of_dense(small.flops, dense.flops)),
         _Tile("Parameters", _or_missing(count(small.params)), _of_dense(small.params, dense.params)),
     ]
@@ -145,7 +146,15 @@ def _latencies(report: Report) -> str:
 
 
 def _against_dense(report: Report) -> str:
-    return "" if report.gain is None else f"{points(report.gain)} points against dense"
+    if report.gain is None:
+        return ""
+    spec = report.score_spec
+    return f"{spec.change(report.gain)}{' points' if spec.is_accuracy else ''} against dense"
+
+
+def _titled(spec: ScoreSpec) -> str:
+    """A score's name at the head of a line: `Accuracy`, `PSNR`."""
+    return spec.name[:1].upper() + spec.name[1:]
 
 
 def _of_dense(value: float | None, dense: float | None) -> str:
@@ -157,15 +166,26 @@ def _results(report: Report) -> _Results:
     rows = [
         (Cell(name, style="chosen") if name == "fine-tuned" else name, *cells) for name, cells in figure_rows(report)
     ]
-    budget = report.budget
+    budget, spec = report.budget, report.score_spec
     lines = [
         ("requested", f"{budget.kind} \N{LESS-THAN OR EQUAL TO} {budget.requested}" if budget.requested else NONE),
-        ("limit", cost(budget.limit, budget.kind)),
-        ("measured", cost(budget.measured, budget.kind)),
+        ("limit", cost(budget.limit, budget.kind, spec)),
+        ("measured", cost(budget.measured, budget.kind, spec)),
         ("met", NONE if budget.met is None else plain(budget.met)),
     ]
-    seeds = len(report.finetuned.accuracy_seeds or [])
-    return _Results(table(("network", *COLUMNS), rows), seeds, table(("budget", "value"), lines))
+    networks = table(("network", *columns(report)), rows)
+    about = _about(spec)
+    return _Results(networks, about, len(report.finetuned.seeds), table(("budget", "value"), lines))
+
+
+def _about(spec: ScoreSpec) -> str:
+    """What stands in the column of the score."""
+    if spec.is_accuracy:
+        return "Accuracy is a share of the test split; beside it, percentage points against the dense network."
+    better = "larger" if spec.direction == "maximize" else "smaller"
+    return (
+        f"{_titled(spec)} is taken on the test split, {better} is better; beside it, the change from the dense network."
+    )
 
 
 def _policy(policy: Policy, widths: Mapping[str, int]) -> _Policy:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoprune.reports.figures.search import episodes_figure, scatter_figure
-from autoprune.reports.format import NONE, cost, duration, percent
+from autoprune.reports.format import NONE, cost, duration
 from autoprune.reports.html.rendering import Picture, Table, picture, table
-from autoprune.run.report import Report
+from autoprune.run.report import Report, episode_score
 from autoprune.space import Policy
 
 __all__ = ["SearchSection", "search_of"]
@@ -28,8 +28,8 @@ class SearchSection:
         warmup: How many of them were warm-up.
         repeated: How many of them repeated a policy that had been scored.
         time: How long they took.
-        over_time: Accuracy and cost, episode by episode.
-        scatter: Accuracy against cost.
+        over_time: Score and cost, episode by episode.
+        scatter: Score against cost.
         best: The episodes with the highest rewards.
     """
 
@@ -64,6 +64,11 @@ def search_of(episodes: Rows, report: Report, policy: Policy | None) -> SearchSe
     )
 
 
+def _titled(report: Report) -> str:
+    name = report.score_spec.name
+    return name[:1].upper() + name[1:]
+
+
 def _chosen(report: Report, policy: Policy | None) -> Mapping[str, int] | None:
     """The chosen policy by decisions, as episodes name them: of tied layers `policy.json` names every group."""
     return report.chosen or (policy.choices if policy is not None else None)
@@ -72,31 +77,35 @@ def _chosen(report: Report, policy: Policy | None) -> Mapping[str, int] | None:
 def _over_time(episodes: Rows, report: Report) -> Picture:
     budget = report.budget.in_search
     return picture(
-        lambda palette: episodes_figure(episodes, kind=budget.kind, limit=budget.limit, palette=palette),
-        "Accuracy on the search split before fine-tuning, and predicted cost, episode by episode.",
+        lambda palette: episodes_figure(
+            episodes, kind=budget.kind, limit=budget.limit, spec=report.score_spec, palette=palette
+        ),
+        f"{_titled(report)} on the search split before fine-tuning, and predicted cost, episode by episode.",
     )
 
 
 def _scatter(episodes: Rows, report: Report, chosen: Mapping[str, int] | None) -> Picture:
     budget = report.budget.in_search
     return picture(
-        lambda palette: scatter_figure(episodes, kind=budget.kind, limit=budget.limit, chosen=chosen, palette=palette),
-        "Accuracy on the search split against predicted cost; the star is the policy that was chosen after "
+        lambda palette: scatter_figure(
+            episodes, kind=budget.kind, limit=budget.limit, chosen=chosen, spec=report.score_spec, palette=palette
+        ),
+        f"{_titled(report)} on the search split against predicted cost; the star is the policy that was chosen after "
         "fine-tuning the best few.",
     )
 
 
 def _best(episodes: Rows, report: Report, chosen: Mapping[str, int] | None) -> Table:
-    kind = report.budget.in_search.kind
+    kind, spec = report.budget.in_search.kind, report.score_spec
     ranked = sorted((row for row in episodes if row.get("reward") is not None), key=lambda row: -row["reward"])
     rows = [
         (
             row.get("episode", NONE),
-            percent(row.get("accuracy")),
+            spec.text(episode_score(row)),
             cost(row["cost"], kind),
             f"{row['reward']:.4g}",
             "yes" if row.get("choices") == chosen else "",
         )
         for row in ranked[:_BEST_SHOWN]
     ]
-    return table(("episode", "accuracy", "predicted cost", "reward", "chosen"), rows)
+    return table(("episode", spec.name, "predicted cost", "reward", "chosen"), rows)

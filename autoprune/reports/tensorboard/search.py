@@ -11,7 +11,8 @@ from typing import Any, Self
 from autoprune.errors import MissingExtraError
 from autoprune.reports.format import cost, plain, share
 from autoprune.reports.tensorboard.log import EventLog
-from autoprune.run.report import episode_cost
+from autoprune.run.report import episode_cost, episode_score
+from autoprune.run.score import ACCURACY, ScoreSpec
 from autoprune.space import SearchSpace
 
 __all__ = ["SearchWriter"]
@@ -20,7 +21,7 @@ __all__ = ["SearchWriter"]
 @dataclass(frozen=True)
 class _Best:
     reward: float
-    accuracy: float | None
+    score: float | None
     cost: float | None
 
 
@@ -39,6 +40,7 @@ class SearchWriter:
         first_episode: The first episode that will be written; what an interrupted run wrote from there on is
             discarded by TensorBoard.
         earlier: The rows of the episodes before `first_episode`, so that the best so far goes on.
+        scored_as: What networks are judged by; its tags end in `accuracy`, or in `score` for any other.
 
     Raises:
         InputError: If the folder cannot be written to.
@@ -55,14 +57,16 @@ class SearchWriter:
         dense_cost: float,
         first_episode: int = 0,
         earlier: Iterable[Mapping[str, Any]] = (),
+        scored_as: ScoreSpec = ACCURACY,
     ) -> None:
         self._space, self._kind, self._limit, self._dense_cost = space, kind, limit, dense_cost
+        self._spec = scored_as
         self._step = first_episode
         self._scored = [found for row in earlier if (found := _scored(row)) is not None]
         self._best = self._best_within(limit)
         self._log = EventLog(folder, first_episode)
         if first_episode == 0:
-            self._log.layout(_LAYOUT)
+            self._log.layout(_layout(scored_as))
             self._log.text("search/about", self._about(unit))
 
     def __enter__(self) -> Self:
@@ -77,15 +81,16 @@ class SearchWriter:
         """Write one finished episode.
 
         Args:
-            row: The episode as in `episodes.jsonl`: `episode`, `choices`, `accuracy`, `predicted_cost` (or `cost`),
-                `reward`, `seconds`, and the flags `cached` and `warmup`; what is missing or None is not written.
+            row: The episode as in `episodes.jsonl`: `episode`, `choices`, `accuracy` or `score`, `predicted_cost` (or
+                `cost`), `reward`, `seconds`, and the flags `cached` and `warmup`; what is missing or None is not
+                written.
             scalars: The agent's own figures, such as `noise_sigma` or `critic_loss`.
         """
         self._step = int(row["episode"])
         self._note(row)
         total = episode_cost(row)
         self._add("search/reward", row.get("reward"))
-        self._add("search/accuracy", row.get("accuracy"))
+        self._add(f"search/{self._spec.key}", episode_score(row))
         self._add("search/cost", total)
         self._add("search/cost_share", None if total is None or not self._dense_cost else total / self._dense_cost)
         self._add("search/limit", self._limit)
@@ -94,7 +99,7 @@ class SearchWriter:
         self._add("search/warmup", row.get("warmup"))
         if self._best is not None:
             self._add("best/reward", self._best.reward)
-            self._add("best/accuracy", self._best.accuracy)
+            self._add(f"best/{self._spec.key}", self._best.score)
             self._add("best/cost", self._best.cost)
         choices = row.get("choices") or {}
         for decision in self._space.decisions:
@@ -162,21 +167,24 @@ class SearchWriter:
 
     def _about(self, unit: str) -> str:
         limit, dense = cost(self._limit, self._kind), cost(self._dense_cost, self._kind)
-        return f"Budget: {self._kind} at most {limit} of the dense network's {dense}; costs are in {unit}."
+        budget = f"Budget: {self._kind} at most {limit} of the dense network's {dense}; costs are in {unit}."
+        better = "larger" if self._spec.direction == "maximize" else "smaller"
+        return budget if self._spec.is_accuracy else f"{budget} Score: {self._spec.name}, {better} is better."
 
 
 def _scored(row: Mapping[str, Any]) -> _Best | None:
     """What an episode contributes to the best so far; None without a reward."""
     reward = row.get("reward")
-    return None if reward is None else _Best(float(reward), row.get("accuracy"), episode_cost(row))
+    return None if reward is None else _Best(float(reward), episode_score(row), episode_cost(row))
 
 
 # Charts of TensorBoard's "Custom Scalars" page: lines that belong together in one picture.
-_LAYOUT = {
-    "search": {
-        "accuracy": ["Multiline", ["search/accuracy", "best/accuracy"]],
-        "cost": ["Multiline", ["search/cost", "best/cost", "search/limit"]],
-        "share kept": ["Multiline", ["keep/.*"]],
-    },
-    "agent": {"losses": ["Multiline", ["agent/.*loss"]], "noise": ["Multiline", ["agent/noise.*"]]},
-}
+def _layout(spec: ScoreSpec) -> dict[str, Any]:
+    return {
+        "search": {
+            spec.name: ["Multiline", [f"search/{spec.key}", f"best/{spec.key}"]],
+            "cost": ["Multiline", ["search/cost", "best/cost", "search/limit"]],
+            "share kept": ["Multiline", ["keep/.*"]],
+        },
+        "agent": {"losses": ["Multiline", ["agent/.*loss"]], "noise": ["Multiline", ["agent/noise.*"]]},
+    }

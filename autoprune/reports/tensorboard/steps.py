@@ -23,6 +23,8 @@ _FIGURES = (
     "dense_ms",
     "accuracy_cut",
     "accuracy",
+    "score_cut",
+    "score",
     "proposals",
     "seconds",
 )

@@ -22,6 +22,7 @@ from autoprune.pipeline.search.sessions import least_timed, policy_key, time_pol
 from autoprune.reconstruction.batch_norm import reestimate_batch_norm
 from autoprune.reports.tensorboard.steps import StepWriter
 from autoprune.run.records import StepRecord
+from autoprune.run.score import ScoreSpec
 from autoprune.techniques.scoring import Scorer
 from autoprune.training import TrainSettings
 from autoprune.training.epochs import FirstBatches, InEpochs
@@ -63,6 +64,11 @@ class ProgressiveSearch:
         self._at: PrunedState | None = None
         self._forget_earlier()  # a kill may have come before they went
         self.writer = StepWriter(self.run.file("tensorboard"), problem.space, first_step=len(self.rows))
+
+    @property
+    def spec(self) -> ScoreSpec:
+        """What networks are judged by."""
+        return self.problem.task.scored_as
 
     @property
     def at(self) -> PrunedState:
@@ -112,14 +118,14 @@ class ProgressiveSearch:
             "shrunk": [],
             "timed": [self._at.choices],
             "proposals": 0,
-            "accuracy_cut": cut_score,
-            "accuracy": score,
+            f"{task.scored_as.key}_cut": cut_score,
+            task.scored_as.key: score,
             **watched,
             "seconds": time.perf_counter() - begun,
         }
 
     def _step(self, goal: float) -> dict[str, Any]:
-        """One step of Algorithm 1: the constraint, the proposals, the most accurate one, measured and fine-tuned."""
+        """One step of Algorithm 1: the constraint, the proposals, the best one, measured and fine-tuned."""
         begun, number, before = time.perf_counter(), self.taken, self.at
         share = reduction_share(number - 1, self.experiment.step_share, self.experiment.step_decay)
         wanted = max(goal, self.over - share * float(self.rows[0]["over"]))
@@ -147,8 +153,8 @@ class ProgressiveSearch:
             "shrunk": [name for name, units in choices.items() if units < before.choices[name]],
             "timed": timed,
             "proposals": scored,
-            "accuracy_cut": chosen["accuracy"],
-            "accuracy": score,
+            f"{self.spec.key}_cut": chosen["score"],
+            self.spec.key: score,
             **watched,
             "throttled": in_all(waits),
             "seconds": time.perf_counter() - begun,
@@ -157,7 +163,7 @@ class ProgressiveSearch:
         return row
 
     def _chosen(self, at: PrunedState, choices: Mapping[str, int], reduction: float, key: str) -> dict[str, Any]:
-        """The most accurate proposal, its score and price, and how many there were; read back if it was chosen before.
+        """The proposal that scores best, its score and price, and how many there were; read back where chosen before.
 
         Raises:
             BudgetError: If no narrower policy is predicted to cost less.
@@ -165,8 +171,8 @@ class ProgressiveSearch:
 
         def choose() -> dict[str, Any]:
             offered = self._offered(choices, reduction * self.problem.limit)
-            best, accuracy = self._most_accurate(at, offered, key)
-            return {"choices": best.choices, "cost": best.cost, "accuracy": accuracy, "proposals": len(offered)}
+            best, score = self._best_of(at, offered, key)
+            return {"choices": best.choices, "cost": best.cost, "score": score, "proposals": len(offered)}
 
         chosen: dict[str, Any] = self.run.once(key, choose)
         return chosen
@@ -185,20 +191,20 @@ class ProgressiveSearch:
             least,
         )
 
-    def _most_accurate(self, at: PrunedState, offered: Sequence[Proposal], key: str) -> tuple[Proposal, float]:
+    def _best_of(self, at: PrunedState, offered: Sequence[Proposal], key: str) -> tuple[Proposal, float]:
         """The proposal that scores best under the current weights; what they are trained by decides between equals."""
         task, whole = self.problem.task, at.whole(self.problem)
         scoring = task.search_parts[0]
         networks = at.ranked(self.problem).stack.candidates(whole)
         pieces = (networks, task.data.calibration, scoring)
-        scorer = Scorer(*pieces, task.score)
-        scores = []
+        scorer = Scorer(*pieces, task.merit)
+        merits: list[float] = []
         with self.reporter.stage("propose", key.split(" turn")[0] + ", proposals", len(offered)) as bar:
             for number, proposal in enumerate(offered, start=1):
-                scores.append(scorer(proposal.choices))
-                bar.update(number, best=f"{max(scores):.2%}", cost=f"{self.over:.1%} of the limit")
-        best = max(scores)
-        equal = [proposal for proposal, score in zip(offered, scores, strict=True) if score == best]
+                merits.append(scorer(proposal.choices))
+                best = self.spec.merit(max(merits))
+                bar.update(number, best=self.spec.text(best), cost=f"{self.over:.1%} of the limit")
+        equal = [proposal for proposal, merit in zip(offered, merits, strict=True) if merit == max(merits)]
         if len(equal) > 1:
             with self.reporter.stage("propose", "comparing the best proposals"):
                 by_loss = Scorer(*pieces, lambda network, batches: finalist_score(self.problem, network, batches))
@@ -303,9 +309,9 @@ class ProgressiveSearch:
     def _tell(self, row: Mapping[str, Any]) -> None:
         earlier = self.rows[self.taken - 1]["choices"] if self.taken else row["choices"]
         changes = ", ".join(f"{name} {earlier[name]} to {row['choices'][name]}" for name in row["shrunk"])
-        unit = self.problem.cost.unit
+        unit, spec = self.problem.cost.unit, self.spec
+        cut, tuned = spec.text(row[f"{spec.key}_cut"]), spec.text(row[spec.key])
         self.reporter.say(
             f"step {row['step']}: {changes or 'the dense network'}; predicted {figure(row['predicted'])}, {row['how']}"
-            f" {figure(row['measured'])} {unit} of {figure(row['limit'])}; accuracy {row['accuracy_cut']:.2%} cut,"
-            f" {row['accuracy']:.2%} fine-tuned"
+            f" {figure(row['measured'])} {unit} of {figure(row['limit'])}; {spec.name} {cut} cut, {tuned} fine-tuned"
         )
