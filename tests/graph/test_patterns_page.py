@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.support.nets.ambiguous import AMBIGUOUS_CASES
 from tests.support.nets.forms import FORM_CASES
 from tests.support.nets.norms import NORM_CASES, UNSEEN_CASES
 from tests.support.nets.plain import CASES, Case
@@ -23,6 +24,7 @@ THEMES: tuple[tuple[str, Mapping[str, Case]], ...] = (
     ("Couplings", CASES),
     ("Normalised widths", {**NORM_CASES, **UNSEEN_CASES}),
     ("Moved, padded, repeated and picked channels", SHAPE_CASES),
+    ("Graphs with several readings", AMBIGUOUS_CASES),
     ("Weights", WEIGHT_CASES),
     ("Forms of the call", FORM_CASES),
 )

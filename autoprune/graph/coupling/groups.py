@@ -18,7 +18,7 @@ from autoprune.graph.coupling.norms import NormLine
 from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.trace.source_lines import where
 
-__all__ = ["Grouping", "group_atoms"]
+__all__ = ["Grouping", "group_atoms", "group_classes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +74,12 @@ class Grouping:
         }
 
 
-def group_atoms(walk: Walk, classes: Classes) -> Grouping:
-    """Group the classes that can be removed."""
+def group_classes(walk: Walk, classes: Classes) -> list[tuple[Atoms, list[Slot]]]:
+    """Sort the classes that can be removed into groups, in forward order, and freeze all others.
+
+    Returns:
+        The classes of each group in unit order, and the dimensions that hold them.
+    """
     rank = _forward_order(walk)
     slots = sorted(walk.slots, key=lambda slot: rank.get(slot.tensor, len(walk.ops)))
     _freeze_leaks(classes, walk)
@@ -91,6 +95,12 @@ def group_atoms(walk: Walk, classes: Classes) -> Grouping:
             continue
         found.append(_ordered(classes, [slots[k] for k in places], np.array(labels)))
     found.sort(key=lambda entry: rank.get(entry[1][0].tensor, len(walk.ops)))
+    return found
+
+
+def group_atoms(walk: Walk, classes: Classes) -> Grouping:
+    """Group the classes that can be removed."""
+    found = group_classes(walk, classes)
     names: dict[str, int] = defaultdict(int)
     normalised = np.zeros(classes.count, np.bool_)
     for norm in walk.norms:

@@ -2,36 +2,93 @@
 
 from __future__ import annotations
 
-import numpy as np
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations, islice
 
 from autoprune.graph.coupling.atoms import Classes
+from autoprune.graph.coupling.groups import group_classes
 from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.trace.export import Trace
+from autoprune.graph.trace.source_lines import where
 
 __all__ = ["first_interpretations"]
 
+_NUMBERS = re.compile(r"\d+(?=.*\.)|(?<![^.])\d+$")  # of a module's path: all but those of the last name
+_TRIES = 24  # walks at most; a try is a walk, a second for the largest networks
 
-def first_interpretations(traced: Trace) -> dict[str, int]:
-    """Node -> interpretation, so that no interpretation freezes what its next one would leave free."""
-    walk = Walk(traced).run()
-    stuck = _stuck(walk, walk.table.solve())
-    following = {node: 1 for node in stuck if walk.ambiguities[node][1] > 1}
-    if not following:
-        return {}
-    other = Walk(traced, following).run()
-    still = _stuck(other, other.table.solve())
-    freed = {node: interpretation for node, interpretation in following.items() if node not in still}
-    return freed if freed and _free(Walk(traced, freed).run()) > _free(walk) else {}
+Flips = dict[str, int]
 
 
-def _stuck(walk: Walk, classes: Classes) -> set[str]:
-    """Nodes whose interpretation leaves nothing that can go."""
-    return {node for node, (atoms, _) in walk.ambiguities.items() if classes.frozen[classes.label[atoms]].all()}
+def first_interpretations(traced: Trace) -> Flips:
+    """Node -> interpretation, so that no interpretation freezes what another would leave free.
+
+    As long as an ambiguous node touches frozen units, others of its interpretations are tried, and the one is kept
+    that lets the most output rows go; of equals the first. All repetitions of a block are tried together: they want
+    the same.
+    """
+    best, left = _Reading(traced, {}), _TRIES
+    while best.stuck and left > 0:
+        found = best
+        for flips in islice(best.moves(), left):
+            left -= 1
+            tried = _Reading(traced, best.interpretations | flips)
+            if tried.free > found.free:
+                found = tried
+            if not tried.stuck:
+                break
+        if found is best:
+            break
+        best = found
+    return best.interpretations
 
 
-def _free(walk: Walk) -> int:
-    """Classes that some layer makes, some layer reads, and nothing freezes."""
-    classes = walk.table.solve()
-    made, read = np.zeros(classes.count, np.bool_), np.zeros(classes.count, np.bool_)
-    made[classes.label[classes.made]], read[classes.label[classes.read]] = True, True
-    return int((made & read & ~classes.frozen).sum())
+@dataclass(frozen=True)
+class _Reading:
+    """A walk under some interpretations, and what it leaves free."""
+
+    traced: Trace
+    interpretations: Flips
+
+    @cached_property
+    def _walk(self) -> tuple[Walk, Classes]:
+        walk = Walk(self.traced, self.interpretations).run()
+        classes = walk.table.solve()
+        group_classes(walk, classes)
+        return walk, classes
+
+    @cached_property
+    def free(self) -> int:
+        """Output rows of layers that can go."""
+        _, classes = self._walk
+        return int((classes.made & ~classes.frozen[classes.label]).sum())
+
+    @cached_property
+    def stuck(self) -> Mapping[str, int]:
+        """Nodes that decide about something frozen -> the number of their interpretations, in forward order."""
+        walk, classes = self._walk
+        found = {node: count for node, (atoms, count) in walk.ambiguities.items() if count > 1 and len(atoms)}
+        return {n: c for n, c in found.items() if classes.frozen[classes.label[walk.ambiguities[n][0]]].any()}
+
+    def moves(self) -> Iterator[Flips]:
+        """Other interpretations: of each place in the code, of each node, of two places, and of all nodes at once."""
+        places: dict[str, list[str]] = {}
+        for node in self.stuck:
+            places.setdefault(self._places[node], []).append(node)
+        yield from (flips for nodes in places.values() for flips in self._others(nodes))
+        repeated = [node for nodes in places.values() if len(nodes) > 1 for node in nodes]
+        yield from (flips for one, other in combinations(places.values(), 2) for flips in self._others([*one, *other]))
+        yield from (flips for node in repeated for flips in self._others([node]))
+
+    def _others(self, nodes: list[str]) -> Iterator[Flips]:
+        """Every other interpretation of these nodes, each as far on from its present one."""
+        for step in range(1, max(self.stuck[node] for node in nodes)):
+            yield {node: (self.interpretations.get(node, 0) + step) % self.stuck[node] for node in nodes}
+
+    @cached_property
+    def _places(self) -> dict[str, str]:
+        """Node -> where it is called: one place for all repetitions of a block ("layer1.0.conv2", "layer2.3.conv2")."""
+        nodes = (node for node in self.traced.graph.nodes if node.name in self.stuck)
+        return {n.name: f"{_NUMBERS.sub('*', self.traced.around(n))} {where(n)}" for n in nodes}
