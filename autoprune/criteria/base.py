@@ -22,11 +22,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from autoprune.criteria.effective import effective_weight
+from autoprune.criteria.effective import lines_of, producing_weights
 from autoprune.criteria.known import Need, Statistics, TensorStatistics
 from autoprune.graph import Group
 
-__all__ = ["Criterion"]
+__all__ = ["Criterion", "relative"]
 
 
 class Criterion(ABC):
@@ -71,20 +71,14 @@ class Criterion(ABC):
         Returns:
             Non-negative scores of shape (units,), float64; larger is more important.
         """
-        tensors = dict(model.named_parameters(remove_duplicate=False))
         total = torch.zeros(group.width, dtype=torch.float64)
-        for member in group.members:
-            weights = tensors.get(member.tensor)
-            if not member.makes or weights is None or weights.ndim < 2:  # biases follow their filters
-                continue
-            own = effective_weight(model, member.tensor, weights).detach().to("cpu", torch.float64)
+        for member, own in producing_weights(model, group):
             saliency = self.saliency(own, known.get(member.tensor, TensorStatistics()))
-            lines = saliency.movedim(member.dim, 0).flatten(1)
-            total += _relative(self.combine(lines[member.positions].flatten(1)))
+            total += relative(self.combine(lines_of(saliency, member)))
         return total
 
 
-def _relative(scores: Tensor) -> Tensor:
-    """Scores of shape (units,) relative to their mean."""
+def relative(scores: Tensor) -> Tensor:
+    """Scores of shape (units,) relative to their mean, so that layers count the same; all zeros stay."""
     mean = scores.mean()
     return scores / mean if mean > 0 else scores

@@ -10,7 +10,7 @@ from torch import Tensor
 
 __all__ = ["Need", "Statistics", "TensorStatistics"]
 
-Need = Literal["gradients", "inputs"]
+Need = Literal["gradients", "inputs", "moments"]
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,18 @@ class TensorStatistics:
         squared_gradient: Mean over batches of its square; shaped as the weight.
         input_norm: L2 norm over all images and positions of the input that each weight is multiplied with (padding
             aside); broadcasts to the weight's shape. What Wanda (Sun et al., ICLR 2024) calls the norm of X_j.
+        input_zeros: Share of that input's elements that are exactly zero; broadcasts to the weight's shape.
+        input_moments: Mean over sampled positions of x x^T, with x the unfolded input window in the order of the
+            weight's elements (padding included): (groups, in / groups * kernel, in / groups * kernel). What LASSO
+            selection and least squares need.
     """
 
     gradient: Tensor | None = None
     absolute_gradient: Tensor | None = None
     squared_gradient: Tensor | None = None
     input_norm: Tensor | None = None
+    input_zeros: Tensor | None = None
+    input_moments: Tensor | None = None
 
 
 Statistics = Mapping[str, TensorStatistics]

@@ -13,7 +13,22 @@ if TYPE_CHECKING:  # names are listed without torch
 __all__ = ["CRITERIA", "criterion_of"]
 
 CRITERIA: Registry[type[Criterion]] = Registry(
-    "criterion", {"l1": "autoprune.criteria.norm:L1", "l2": "autoprune.criteria.norm:L2"}, "autoprune.criteria"
+    "criterion",
+    {
+        "l1": "autoprune.criteria.norm:L1",
+        "l2": "autoprune.criteria.norm:L2",
+        "gradient": "autoprune.criteria.gradients:Gradient",
+        "taylor": "autoprune.criteria.gradients:Taylor",
+        "fisher": "autoprune.criteria.gradients:Fisher",
+        "wanda": "autoprune.criteria.wanda:Wanda",
+        "activation": "autoprune.criteria.activations:ActivationMeanSquare",
+        "apoz": "autoprune.criteria.activations:AverageNonZeros",
+        "bn_scale": "autoprune.criteria.batch_norm:BatchNormScale",
+        "fpgm": "autoprune.criteria.geometric_median:GeometricMedian",
+        "lasso": "autoprune.criteria.lasso:Lasso",
+        "random": "autoprune.criteria.random:Random",
+    },
+    "autoprune.criteria",
 )
 
 

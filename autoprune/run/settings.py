@@ -250,7 +250,7 @@ class SpaceSettings(Settings):
         "what is done to the network, in the order of their stages: structured (narrower layers, dropped branches), or"
         " package.module:Class; several with commas",
     )
-    criterion: str = _setting("l1", "which units are kept at a given width: the norm of their weights")
+    criterion: str = _setting("l1", "what ranks units, so which are kept at a given width; see docs/criteria.md")
     skip: tuple[str, ...] = _setting((), "layers that stay as they are: names or patterns (layer1.*); may be repeated")
     kinds: tuple[str, ...] = _setting(
         (),

@@ -1,0 +1,57 @@
+"""The inputs of a layer as rows of a matrix: what each output position is computed from."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["input_rows"]
+
+
+def input_rows(
+    layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d,
+    given: Tensor,
+    most: int | None = None,
+    draw: torch.Generator | None = None,
+) -> Tensor:
+    """The windows that a layer multiplies with its weights.
+
+    `torch.einsum("rgi,goi->rgo", rows, weight.reshape(groups, out / groups, -1))` is the layer's output without bias,
+    at the positions of the rows.
+
+    Args:
+        layer: A linear layer or a convolution with any stride, padding, dilation and groups.
+        given: Its input: (..., in) of a linear layer, (N, in, spatial...) of a convolution, or one without N.
+        most: How many rows at most, drawn without replacement; None for all, in the order of the output's positions.
+        draw: What they are drawn with.
+
+    Returns:
+        (rows, groups, in / groups * kernel), in the order of the weight's elements.
+    """
+    if isinstance(layer, nn.Linear):
+        rows = given.reshape(-1, given.shape[-1])
+        return rows[_chosen(len(rows), most, draw)].unsqueeze(1)
+    dims = layer.weight.ndim - 2
+    batch = given if given.ndim == dims + 2 else given.unsqueeze(0)
+    windows = _padded(layer, batch)
+    for axis in range(dims):
+        span = layer.dilation[axis] * (layer.kernel_size[axis] - 1) + 1
+        windows = windows.unfold(2 + axis, span, layer.stride[axis])[..., :: layer.dilation[axis]]
+    positions = windows.movedim(1, 1 + dims)  # (N, out spatial..., in, kernel...), a view: nothing is copied yet
+    shape = positions.shape[: 1 + dims]
+    places = torch.unravel_index(_chosen(shape.numel(), most, draw).to(given.device), shape)
+    return positions[places].reshape(len(places[0]), layer.groups, -1)
+
+
+def _chosen(count: int, most: int | None, draw: torch.Generator | None) -> Tensor:
+    if most is None or most >= count:
+        return torch.arange(count)
+    return torch.randperm(count, generator=draw)[:most]
+
+
+def _padded(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, batch: Tensor) -> Tensor:
+    """The input with the layer's own padding, which torch keeps for `functional.pad`, last dimension first."""
+    sizes = layer._reversed_padding_repeated_twice
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    return functional.pad(batch, list(sizes), mode=mode) if any(sizes) else batch
