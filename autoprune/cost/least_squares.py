@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
+from scipy.special import stdtrit
 
 __all__ = ["Errors", "errors_of", "fit_factors", "fit_macs"]
 
@@ -22,11 +23,15 @@ class Errors:
         mean: Mean absolute relative error.
         worst: Largest one.
         n: Networks.
+        low: Lower end of the 95 % confidence interval of the mean (Student's t); the mean itself of a single network.
+        high: Its upper end.
     """
 
     mean: float
     worst: float
     n: int
+    low: float = 0.0
+    high: float = 0.0
 
 
 def fit_factors(
@@ -69,6 +74,8 @@ def fit_macs(macs: NDArray[np.float64], ms: NDArray[np.float64]) -> NDArray[np.f
 
 
 def errors_of(predicted: NDArray[np.float64], ms: NDArray[np.float64]) -> Errors:
-    """Mean and worst relative error of predictions, both shape (runs,)."""
+    """Mean and worst relative error of predictions, both shape (runs,), and how sure the mean is."""
     relative = np.abs(predicted / ms - 1)
-    return Errors(float(relative.mean()), float(relative.max()), len(ms))
+    mean, count = float(relative.mean()), len(ms)
+    half = float(stdtrit(count - 1, 0.975) * relative.std(ddof=1) / np.sqrt(count)) if count > 1 else 0.0
+    return Errors(mean, float(relative.max()), count, max(0.0, mean - half), mean + half)

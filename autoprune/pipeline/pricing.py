@@ -164,7 +164,7 @@ class Pricing:
             self.task.timed_example,
             self.target,
             _PROTOCOL,
-            progress=lambda done, total: progress(done, total, "networks"),
+            progress=progress,
         )
 
 

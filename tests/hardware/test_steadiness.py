@@ -76,7 +76,7 @@ def test_grades(times: list[float], unstable: int, grade: str) -> None:
 def test_nonsense_is_refused() -> None:
     with pytest.raises(InputError, match="at least 2"):
         judge("x", [timing(1.0)])
-    with pytest.raises(TargetError, match="no time at all"):
+    with pytest.raises(TargetError, match="reported as a latency"):
         judge("x", [timing(0.0), timing(1.0)])
 
 

@@ -1,5 +1,6 @@
 """A latency table on a target whose latencies are known by formula: exact, resumable, reusable, honest."""
 
+import hashlib
 import itertools
 import json
 import math
@@ -9,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoprune.cost.least_squares import fit_factors
+from autoprune.cost.least_squares import errors_of, fit_factors
 from autoprune.errors import InputError, TargetError
+from autoprune.graph import analyse
 from autoprune.hardware import (
     LatencyTable,
     Layer,
@@ -23,6 +25,7 @@ from autoprune.hardware import (
 from autoprune.hardware.tables.entries import measure_layers
 from autoprune.hardware.tables.step_function import StepFunction
 from autoprune.hardware.tables.tiles import NO_TILE, Tile, executed, learn_tile
+from autoprune.hardware.timing.effort import EFFORTS
 from autoprune.models import mobilenet_v2, resnet20
 from autoprune.space import Decision, SearchSpace
 from tests.support.targets.formula_case import Case, X
@@ -149,6 +152,82 @@ def test_a_device_that_times_only_some_kinds_of_layers_is_priced_by_multiply_acc
     )
     case = Case(resnet20(), MadeUpTarget())
     assert case.profile().complete and case.target.timed_layers == []
+
+
+class Misleading(MadeUpTarget):
+    """Networks take what their multiply-accumulates say; layers alone take anything."""
+
+    def pack(self, model, example):
+        total = 0.02 + 2e-7 * macs_of(model, example)
+        return json.dumps({"ms": total}).encode()
+
+    def pack_layer(self, layer, copies):
+        chance = hashlib.sha256(layer.key.encode()).digest()[0] / 64
+        return json.dumps({"ms": 0.003 + copies * chance * 1e-7 * layer.macs}).encode()
+
+
+def macs_of(model, example) -> float:
+    return float(analyse(model, example, validate=False).macs())
+
+
+def test_a_table_no_better_than_multiply_accumulates_is_not_used_and_says_so(tmp_path) -> None:
+    case = Case(resnet20(), Misleading())
+    table = case.profile()
+    assert table.error.mean > table.macs_error.mean and table.is_by_macs
+    choices = case.space.random(3).choices
+    assert table.predict(choices) == pytest.approx(case.truth(choices), rel=0.01)
+    assert "priced by multiply-accumulates" in table.summary()
+    assert table.error_figures()["predicted_by"] == "multiply-accumulates"
+    table.save(tmp_path / "table.json")
+    assert LatencyTable.load(tmp_path / "table.json").predict(choices) == table.predict(choices)
+
+
+def test_a_table_that_is_better_is_used(table) -> None:
+    assert not table.is_by_macs and "priced by" not in table.summary()
+    assert table.error_figures()["predicted_by"] == "layers"
+
+
+def test_the_error_has_its_confidence_interval() -> None:
+    """By hand: errors of 1, 2, 3 and 6 % have the mean 3 %, the deviation 2.16 %, and t = 3.182."""
+    found = errors_of(np.array([1.01, 0.98, 1.03, 1.06]), np.ones(4))
+    assert (found.mean, found.worst) == (pytest.approx(0.03), pytest.approx(0.06))
+    assert found.high - found.mean == pytest.approx(3.182 * 0.021602 / 2, rel=1e-3)
+    assert found.low == 0.0
+    assert errors_of(np.array([1.01]), np.ones(1)).high == pytest.approx(0.01)
+
+
+def test_the_networks_of_the_error_are_timed_last_and_those_of_the_fit_first(case) -> None:
+    class Ordered(MadeUpTarget):
+        def __init__(self) -> None:
+            super().__init__()
+            self.order: list[str] = []
+
+        def time(self, payloads, protocol, progress=None):
+            self.order += ["network" if b"layer" not in payload else "layer" for payload in payloads]
+            return super().time(payloads, protocol, progress)
+
+    target = Ordered()
+    profile(case.model, case.analysis, case.space, X, target)
+    first, last = target.order.index("layer"), len(target.order) - target.order[::-1].index("layer")
+    assert target.order[:first] == ["network"] * 24 and target.order[last:] == ["network"] * 12
+
+
+def test_when_the_time_is_over_the_rest_is_estimated(case) -> None:
+    """A few layers of every family are measured even then, and every network once."""
+    target = MadeUpTarget()
+    bounded = profile(case.model, case.analysis, case.space, X, target, settings=ProfileSettings(seconds=0.0))
+    families = {layer.family for layer in bounded.layers().values()}
+    measured = {layer.family for key, layer in bounded.layers().items() if bounded.source(key) == "measured"}
+    assert bounded.complete and measured == families and bounded.estimated > 300
+    assert len(target.timed_layers) <= 2 * (2 * len(families)) + 1 and target.timed_networks == 18
+
+
+def test_every_effort_is_a_profile() -> None:
+    seconds = {name: ProfileSettings.of(effort).seconds for name, effort in EFFORTS.items()}
+    assert seconds == {"quick": 30.0, "normal": 120.0, "careful": math.inf}
+    normal = EFFORTS["normal"]
+    assert normal.of_job(60.0) == 120.0 and normal.of_job(4000.0) == pytest.approx(1000.0)  # a fifth of 5000
+    assert normal.of_profile < 120.0 and EFFORTS["careful"].of_job(1.0) == math.inf
 
 
 def test_tiles_are_found_out_where_there_are_some() -> None:
@@ -288,7 +367,7 @@ def test_a_batch_of_layers_fits_into_memory() -> None:
                 padding=(1, 1), dilation=(1, 1))  # fmt: skip
     layers = [replace(big, outputs=outputs) for outputs in range(16, 64)]
     target, seen = MadeUpTarget(), []
-    batches = measure_layers(layers, target, target, 0.0, Protocol.entries())
+    batches = measure_layers(layers, target, target, None, Protocol.entries())
     for batch in batches:
         seen += batch
         numbers = sum(32 * 112 * 112 * (64 + layer.outputs) * 5 for layer in layers if layer.key in batch)

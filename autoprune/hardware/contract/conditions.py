@@ -8,8 +8,8 @@ from typing import Any
 
 __all__ = ["Conditions"]
 
-_STORED = ("blocks", "preemptions", "page_faults", "stolen_ticks", "load")
-_IF_SET = ("device", "passes", "passes_differ")  # left out by those that do not know of them
+_STORED = ("blocks", "preemptions", "page_faults", "stolen_ticks", "load", "ratio", "reference_ms")
+_IF_SET = ("device", "passes", "passes_differ", "ratio", "reference_ms")  # left out by those that do not know of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,9 @@ class Conditions(Mapping[str, Any]):
         peak_memory_mb: The most memory taken, all networks of the session loaded, in MiB.
         device: The target's fingerprint.
         passes: Processes in which it was timed, if several were asked for.
-        passes_differ: The largest share by which the two least latencies of a network differed between them.
+        passes_differ: The share by which the two least latencies of the network differed between them.
+        ratio: Latency as a share of the target's reference kernel's, block by block beside it; None without one.
+        reference_ms: Milliseconds of the reference kernel in the quiet moments of the same process.
         others: Whatever else a device reports.
     """
 
@@ -50,6 +52,8 @@ class Conditions(Mapping[str, Any]):
     device: Mapping[str, str] | None = None
     passes: int | None = None
     passes_differ: float | None = None
+    ratio: float | None = None
+    reference_ms: float | None = None
     others: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod

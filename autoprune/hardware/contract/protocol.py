@@ -2,7 +2,8 @@
 
 Means and medians of wall-clock time lie on a shared machine: a sample longer than a scheduler slice is nearly
 always preempted. A low percentile of CPU time in short blocks, all candidates interleaved, repeats within a few
-tenths of a percent.
+tenths of a percent. What slows the whole machine down for seconds is divided out: every block stands between two blocks
+of a reference kernel, and what counts is the ratio.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import Any
 from autoprune.errors import InputError, TargetError, one_line
 from autoprune.hardware.contract.conditions import Conditions
 
-__all__ = ["Measurement", "Protocol", "TimingPlan", "is_stable", "summarise"]
+__all__ = ["Measurement", "Protocol", "TimingPlan", "at_quiet", "is_stable", "ratio_to_reference", "summarise"]
 
 _LEAST_MS, _MOST_MS = 1e-9, 1e9  # less than a cycle of any clock, more than a week: no latency
 _KEPT = 3  # the smallest blocks that must agree; their median is the value
+_LAYOUT = 0.03  # where a kernel's tensors lie differs from process to process, and its time by so much; not a drift
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Protocol:
             machine is found out by them, and goes on.
         meter: Seconds for which each candidate is called, once it is timed, under the device's counter of energy, where
             there is one; 0 leaves that alone.
+        reference: Whether every block stands between two blocks of the target's reference kernel, if it has one.
+        seconds: Wall-clock seconds after which nobody gets a further block; everybody gets one. None for no bound.
     """
 
     block: float = 0.12
@@ -49,8 +53,12 @@ class Protocol:
     agreement: float = 0.015
     closing: int = 2
     meter: float = 0.0
+    reference: bool = True
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
+        if self.seconds is not None and not 0 <= self.seconds < math.inf:
+            raise InputError(f"a timing protocol lasts 0 seconds or more, not {self.seconds}")
         lengths = 0 < self.block < 60 and 0 < self.sample < 60 and 0 <= self.meter < 60
         if not (lengths and 0 < self.percentile < 100):
             raise InputError(f"a timing protocol needs positive lengths and a percentile below 100: {self}")
@@ -64,9 +72,28 @@ class Protocol:
         """The protocol for a table's entries: hundreds of them, each a few tens of microseconds."""
         return cls(block=0.008, warmup=3, least_blocks=3, most_blocks=8, agreement=0.03, closing=0)
 
+    @classmethod
+    def networks(cls) -> Protocol:
+        """The protocol for whole networks, of which many are timed."""
+        return cls(block=0.06)
+
+    def within(self, seconds: float) -> Protocol:
+        """The same, bounded: none for an infinite time."""
+        return replace(self, seconds=None if seconds == math.inf else max(0.0, round(seconds, 3)))
+
     def to_json(self) -> dict[str, Any]:
         """The fields by name."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Protocol:
+        """The inverse of `to_json`; files older than the reference kernel do not name it.
+
+        Raises:
+            InputError: If it is no protocol.
+            TypeError: If a field is unknown.
+        """
+        return cls(**{"reference": False, **content})
 
 
 @dataclass(frozen=True)
@@ -77,12 +104,17 @@ class TimingPlan:
         protocol: In each process.
         passes: Processes, one after the other; the least latency of each network counts. Less than these, but three,
             are enough once the two least latencies of every network lie within 1 % of each other.
-        most: Processes at most where after these the two least of a network still are more than 3 % apart.
+        most: Processes at most where after these the two least of a network still are more than 3 % apart; where
+            `decides`, as long as a decision hangs on them.
+        seconds: Of all of them together; there is one in any case.
+        decides: Whether only what hangs on the latencies asks for more than `passes`; who measures says what that is.
     """
 
     protocol: Protocol = Protocol()
     passes: int = 1
     most: int = 1
+    seconds: float = math.inf
+    decides: bool = False
 
     def metered(self, seconds: float) -> TimingPlan:
         """The same, each network also called for so many seconds under the device's counter of energy."""
@@ -141,6 +173,45 @@ class Measurement:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TargetError(f"the target reported no measurement: {one_line(error)}") from error
+
+
+def ratio_to_reference(
+    blocks: Sequence[float], beside: Sequence[float], protocol: Protocol
+) -> tuple[float, float, bool]:
+    """What blocks take as a share of the reference kernel beside them: value, relative spread, whether it is stable.
+
+    A neighbour slows a kernel and the reference down alike, but not equally: so the blocks of the quieter half count,
+    those beside which the reference was fastest. Their median is the value, and the middle three must agree.
+
+    Args:
+        blocks: Seconds of one call in each block.
+        beside: The reference's in the blocks before and after, their mean.
+        protocol: Which agreement is asked for.
+    """
+    order = sorted(range(len(blocks)), key=lambda place: beside[place])
+    quiet = order[: max(_KEPT, math.ceil(len(order) / 2))]
+    ratios = sorted(blocks[place] / beside[place] for place in quiet)
+    first = (len(ratios) - min(_KEPT, len(ratios))) // 2
+    middle = ratios[first : first + _KEPT]
+    value = statistics.median(ratios)
+    agree = middle[-1] - middle[0] <= protocol.agreement * value
+    return value, (middle[-1] - middle[0]) / value, len(blocks) >= protocol.least_blocks and agree
+
+
+def at_quiet(ms: float, reference_ms: float | None, quiet: float | None) -> float:
+    """A latency as it would be where the reference kernel takes its quiet time.
+
+    Args:
+        ms: By the reference's time in its own process.
+        reference_ms: That time; None where there is no reference.
+        quiet: The reference's least time in any process, of which there is one.
+
+    >>> at_quiet(2.6, 0.13, 0.1), at_quiet(2.0, 0.102, 0.1), at_quiet(2.0, None, None)
+    (2.0, 2.0, 2.0)
+    """
+    if not reference_ms or not quiet or reference_ms <= quiet * (1 + _LAYOUT):
+        return ms
+    return ms * quiet / reference_ms
 
 
 def is_stable(blocks: Sequence[float], protocol: Protocol) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from autoprune.errors import InputError
 from autoprune.hardware.contract.layer import Layer
-from autoprune.hardware.contract.protocol import Protocol
+from autoprune.hardware.contract.protocol import Protocol, at_quiet
 from autoprune.hardware.tables.correction import Run
 from autoprune.hardware.tables.entries import Entry
 from autoprune.hardware.tables.operator import PricedOperator
@@ -19,7 +19,7 @@ Choices = Mapping[str, int]
 
 
 def _protocols() -> dict[str, Protocol]:
-    return {"entries": Protocol.entries(), "networks": Protocol()}
+    return {"entries": Protocol.entries(), "networks": Protocol.networks()}
 
 
 @dataclass
@@ -84,8 +84,19 @@ class TableContent:
         """The networks that were timed in some roles; see `Run`."""
         return [run for run in self.runs if run.role in roles]
 
+    @property
+    def quiet(self) -> float | None:
+        """Least milliseconds that the reference kernel took in any process that timed something; None without one."""
+        of_layers = [entry.conditions.get("reference_ms") for entry in self.entries.values()]
+        of_networks = [run.conditions.get("reference_ms") for run in self.runs]
+        return min((ms for ms in (*of_layers, *of_networks) if ms), default=None)
+
+    def ms_of_run(self, run: Run) -> float:
+        """Milliseconds of a whole network, as they are where the reference kernel takes its quiet time."""
+        return at_quiet(run.ms, run.conditions.get("reference_ms"), self.quiet)
+
     def ms_of(self, layer: Layer) -> float:
-        """Milliseconds of a layer's entry, before the correction.
+        """Milliseconds of a layer's entry, likewise, before the correction.
 
         Raises:
             InputError: If there is none.
@@ -93,4 +104,4 @@ class TableContent:
         entry = self.entries.get(layer.key)
         if entry is None:
             raise InputError(f"the latency table is not finished: {layer.key!r} was not measured; profile again")
-        return entry.ms
+        return at_quiet(entry.ms, entry.conditions.get("reference_ms"), self.quiet)

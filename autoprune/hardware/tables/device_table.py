@@ -118,7 +118,7 @@ class DeviceTable:
             {str(name): str(value) for name, value in content["device"].items()},
             {key: entry for key, entry in entries.items() if entry.source == "measured"},
             overhead,
-            Protocol(**(content["protocol"] if own else content["protocol"]["entries"])),
+            Protocol.from_json(content["protocol"] if own else content["protocol"]["entries"]),
         )
 
     @classmethod

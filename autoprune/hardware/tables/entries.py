@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from autoprune.errors import InputError, TargetError
+from autoprune.foundations.files import shortened
 from autoprune.hardware.contract.layer import Layer
-from autoprune.hardware.contract.protocol import Measurement, Protocol
+from autoprune.hardware.contract.protocol import Measurement, Protocol, at_quiet
 from autoprune.hardware.contract.target import Target, Timer
 
-__all__ = ["Entry", "call_overhead", "measure_layers", "times_layers"]
+__all__ = ["Entry", "call_overhead", "measure_layers", "require_reference", "times_layers"]
 
 MOST_MS = 1e9  # eleven days; sums of such figures stay finite
 
@@ -45,6 +47,7 @@ class Entry:
     def __post_init__(self) -> None:
         if not (0 <= self.ms <= MOST_MS and 0 <= self.spread <= MOST_MS):  # not a number fails too
             raise InputError(f"a table entry needs a latency of 0 ms or more, not {self.ms} (spread {self.spread})")
+        require_reference(self.conditions)
         if self.source not in ("measured", "estimated"):
             raise InputError(f"a table entry is 'measured' or 'estimated', not {self.source!r}")
 
@@ -53,8 +56,21 @@ class Entry:
         return asdict(self)
 
 
-def call_overhead(timer: Timer, target: Target, layer: Layer, protocol: Protocol) -> float:
-    """Milliseconds of calling an empty graph.
+def require_reference(conditions: object) -> None:
+    """Refuse conditions of a timing, read from a file, whose reference is none.
+
+    Raises:
+        InputError: If they are no mapping, or the reference kernel took no time.
+    """
+    if not isinstance(conditions, Mapping):
+        raise InputError(f"the conditions of a timing are {shortened(repr(conditions), 40)}, not a mapping")
+    ms = conditions.get("reference_ms")
+    if ms is not None and not (type(ms) in (int, float) and 0 < ms <= MOST_MS):
+        raise InputError(f"a reference kernel of {shortened(repr(ms), 40)} ms")
+
+
+def call_overhead(timer: Timer, target: Target, layer: Layer, protocol: Protocol) -> Measurement | None:
+    """The time of calling an empty graph; None where there is none.
 
     Args:
         timer: The target's session.
@@ -63,14 +79,14 @@ def call_overhead(timer: Timer, target: Target, layer: Layer, protocol: Protocol
         protocol: How to time.
     """
     payload = target.pack_layer(layer, 0)
-    return timer.time([payload], protocol)[0].ms if payload is not None else 0.0
+    return timer.time([payload], protocol)[0] if payload is not None else None
 
 
 def measure_layers(
     layers: Sequence[Layer],
     target: Target,
     timer: Timer,
-    overhead: float,
+    overhead: Measurement | None,
     protocol: Protocol,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[dict[str, Entry]]:
@@ -80,22 +96,25 @@ def measure_layers(
         layers: What to measure, of different keys.
         target: The runtime; it says how many copies of a layer make a graph.
         timer: Its session.
-        overhead: Milliseconds of an empty call.
-        protocol: How to time.
+        overhead: Of an empty call, where it was timed.
+        protocol: How to time; its seconds are those of all batches, and once they are over no further one is begun.
         progress: Called with (measured layers, all layers).
 
     Raises:
         TargetError: If the target failed.
     """
-    done = 0
+    done, end = 0, time.monotonic() + (math.inf if protocol.seconds is None else protocol.seconds)
     for batch in _batches(layers, target):
+        left = end - time.monotonic()
+        if done and left <= 0:
+            return
 
         def within(stable: int, timed: int, before: int = done, size: int = len(batch)) -> None:
             progress(before + size * stable // timed, len(layers))
 
         plans = [(1,) if target.copies(layer) == 1 else (1, target.copies(layer)) for layer in batch]
         payloads = [_packed(target, layer, n) for layer, plan in zip(batch, plans, strict=True) for n in plan]
-        results = iter(timer.time(payloads, protocol, within))
+        results = iter(timer.time(payloads, protocol.within(left), within))
         yield {
             layer.key: _entry([next(results) for _ in plan], plan, overhead)
             for layer, plan in zip(batch, plans, strict=True)
@@ -140,10 +159,12 @@ def _packed(target: Target, layer: Layer, copies: int) -> bytes:
     return payload
 
 
-def _entry(results: Sequence[Measurement], copies: Sequence[int], overhead: float) -> Entry:
+def _entry(results: Sequence[Measurement], copies: Sequence[int], overhead: Measurement | None) -> Entry:
     """One copy minus the overhead, or the difference of many copies and one, by the number of extra copies."""
+    reference = results[0].conditions.reference_ms
     if len(results) == 1:
-        value, noise = results[0].ms - overhead, results[0].ms * results[0].spread
+        empty = 0.0 if overhead is None else at_quiet(overhead.ms, overhead.conditions.reference_ms, reference)
+        value, noise = results[0].ms - empty, results[0].ms * results[0].spread
     else:
         extra = copies[1] - copies[0]
         value = (results[1].ms - results[0].ms) / extra
@@ -151,7 +172,10 @@ def _entry(results: Sequence[Measurement], copies: Sequence[int], overhead: floa
     value = max(value, 0.0)
     spread = min(noise / value, 9.99) if value > 0 else 9.99
     stable = all(result.stable for result in results)
-    return Entry(round(value, 7), round(spread, 4), stable=stable, conditions=_together(results))
+    conditions = _together(results)
+    if reference is not None:
+        conditions |= {"ratio": round(value / reference, 6), "reference_ms": reference}
+    return Entry(round(value, 7), round(spread, 4), stable=stable, conditions=conditions)
 
 
 def _together(results: Sequence[Measurement]) -> dict[str, Any]:
@@ -161,6 +185,6 @@ def _together(results: Sequence[Measurement]) -> dict[str, Any]:
         for name, value in result.stored_conditions().items():
             if name == "load":
                 together[name] = max(value, together.get(name, value))
-            elif name not in ("clock", "stable"):  # an entry says itself whether it is stable
+            elif name not in ("clock", "stable", "ratio", "reference_ms"):  # an entry says these itself
                 together[name] = value + together.get(name, 0)
     return together

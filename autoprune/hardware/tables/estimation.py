@@ -44,7 +44,7 @@ def by_tiles(table: TableContent) -> dict[str, Entry]:
     """
     runs = table.runs_of("fit")
     networks = [[layer for _, layer in table.executed(run.choices)] for run in runs]
-    ms = np.array([run.ms for run in runs])
+    ms = np.array([table.ms_of_run(run) for run in runs])
     tile, error = learn_tile(networks, ms)
     slope, _ = fit_macs(np.array([sum(executed(layer, tile) for layer in network) for network in networks]), ms)
     return {
@@ -65,7 +65,7 @@ def doubtful(table: TableContent) -> dict[str, float]:
     for key, layer in layers.items():
         (expected,) = learned[layer.family]([layer.inputs], [layer.outputs])
         entry = table.entries[key]
-        off = abs(entry.ms - expected) > max(_DOUBT * expected, _RESOLUTION)
+        off = abs(table.ms_of(layer) - expected) > max(_DOUBT * expected, _RESOLUTION)
         if off or not entry.stable:
             found[key] = float(expected)
     return found

@@ -12,7 +12,7 @@ from autoprune.hardware.contract.layer import whole
 from autoprune.hardware.contract.protocol import Protocol
 from autoprune.hardware.tables.content import TableContent
 from autoprune.hardware.tables.correction import Run
-from autoprune.hardware.tables.entries import MOST_MS, Entry
+from autoprune.hardware.tables.entries import MOST_MS, Entry, require_reference
 from autoprune.hardware.tables.errors import PredictionErrors
 from autoprune.hardware.tables.operator import PricedOperator
 from autoprune.space import Decision, SearchSpace
@@ -105,7 +105,7 @@ def _content(content: Mapping[str, Any]) -> TableContent:
         entries={str(key): Entry(**entry) for key, entry in content["entries"].items()},
         runs=[_run(run, space) for run in content["runs"]],
         overhead=overhead,
-        protocols={name: Protocol(**content["protocol"][name]) for name in ("entries", "networks")},
+        protocols={name: Protocol.from_json(content["protocol"][name]) for name in ("entries", "networks")},
         planned=whole(content.get("planned", 1), "the number of networks", least=1),
     )
 
@@ -142,6 +142,7 @@ def _check_widths(operator: PricedOperator, space: SearchSpace) -> None:
 
 def _run(content: Mapping[str, Any], space: SearchSpace) -> Run:
     choices, conditions = space.complete(content["choices"]), dict(content.get("conditions", {}))
+    require_reference(conditions)
     run = Run(choices, float(content["ms"]), float(content["spread"]), str(content["role"]), conditions)
     if not _LEAST_MS <= run.ms <= MOST_MS or run.role not in _ROLES:
         raise InputError(f"a run of {run.ms} ms in the role {run.role[:40]!r}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from autoprune.cost.additive import AdditiveCost, Step
 from autoprune.cost.least_squares import Errors, errors_of, fit_factors, fit_macs
 from autoprune.errors import InputError
+from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.contract.protocol import Measurement
 from autoprune.hardware.contract.target import Target
 from autoprune.hardware.tables.content import Choices, TableContent
@@ -28,6 +30,8 @@ __all__ = ["LatencyTable"]
 
 _FIT = ("fit", "search")
 _ROLES = (*_FIT, "held-out")
+_UNKNOWN = -1.0  # in place of a reference's time that was not looked up yet
+_EXACT = 0.005  # below, a table is good enough whatever multiply-accumulates say
 
 Progress = Callable[[int, int, str], None]  # (done, all, what)
 
@@ -42,6 +46,15 @@ class LatencyTable(TableContent):
 
     def __post_init__(self) -> None:
         self._cost: AdditiveCost | None = None
+        self._quiet: float | None = _UNKNOWN
+        self._by_macs: bool | None = None
+
+    @property
+    def quiet(self) -> float | None:
+        """As of the content; looked up once."""
+        if self._quiet is _UNKNOWN:
+            self._quiet = super().quiet
+        return self._quiet
 
     # Filling it.
 
@@ -74,16 +87,29 @@ class LatencyTable(TableContent):
                 if run in mine:
                     mine.remove(run)
                 else:
-                    self.runs.append(run)
+                    self.add_runs([run])
         return new
 
-    def measure_missing(self, choices: Iterable[Choices], target: Target, progress: Progress = _silent) -> int:
-        """Measure exactly those layers of given policies that were only estimated.
+    def add_runs(self, runs: Iterable[Run]) -> None:
+        """Take in networks that were timed end to end."""
+        self.runs.extend(runs)
+        self._forget()
+
+    def measure_missing(
+        self,
+        choices: Iterable[Choices],
+        target: Target,
+        progress: Progress = _silent,
+        *,
+        seconds: float = math.inf,
+    ) -> int:
+        """Measure exactly those layers of given policies that were only estimated, as far as the time goes.
 
         Args:
             choices: The policies that matter: what a search visits.
             target: The target of this table.
             progress: Called with (measured layers, all layers, what).
+            seconds: After these no further batch of layers is begun; the first one is.
 
         Returns:
             How many layers were measured.
@@ -97,7 +123,7 @@ class LatencyTable(TableContent):
         missing = [layer for key, layer in layers.items() if self.source(key) != "measured"]
         if not missing or not times_layers(target, self.layers().values()):
             return 0
-        protocol = self.protocols["entries"]
+        protocol, measured = self.protocols["entries"].within(seconds), 0
         with target.session() as timer:
             overhead = call_overhead(timer, target, missing[0], protocol)
             batches = measure_layers(
@@ -105,7 +131,8 @@ class LatencyTable(TableContent):
             )
             for batch in batches:
                 self.add(batch)
-        return len(missing)
+                measured += len(batch)
+        return measured
 
     def refit(self, pairs: Sequence[tuple[Choices | Policy, float | Measurement]]) -> None:
         """Fit the correction again with further networks that were timed end to end.
@@ -122,20 +149,39 @@ class LatencyTable(TableContent):
             if not (np.isfinite(ms) and ms > 0):
                 raise InputError(f"a measured latency must be positive, not {ms} ms")
             spread, conditions = (measured.spread, measured.stored_conditions()) if measured else (0.0, {})
-            self.runs.append(Run(self.space.complete(_choices(policy)), float(ms), spread, "search", conditions))
-        self._forget()
+            self.add_runs([Run(self.space.complete(_choices(policy)), float(ms), spread, "search", conditions)])
 
     # What it says.
 
     def cost(self) -> AdditiveCost:
         """The cost model in milliseconds; look-ups in arrays, so that pricing takes microseconds.
 
+        By multiply-accumulates alone where the layers predict no better; see `is_by_macs`.
+
         Raises:
             InputError: If the table is not finished.
         """
         if self._cost is None:
-            self._cost = latency_cost(self.space, self.operators, self.ms_of, self.factors)
+            by_layers = (self.ms_of, self.factors)
+            self._cost = latency_cost(
+                self.space, self.operators, *(self._macs_alone() if self.is_by_macs else by_layers)
+            )
         return self._cost
+
+    @property
+    def is_by_macs(self) -> bool:
+        """Whether the layers predict networks that were timed at another time no better than multiply-accumulates."""
+        if self._by_macs is None:
+            table, macs = self.error, self.macs_error
+            self._by_macs = bool(table and macs and table.mean > _EXACT and table.mean >= macs.mean)
+        return self._by_macs
+
+    def _macs_alone(self) -> tuple[Callable[[Layer], float], dict[str, float]]:
+        """Prices of layers in proportion to their multiply-accumulates, and the constant of a call."""
+        runs = self.runs_of(*_ROLES)
+        slope, constant = fit_macs(self._macs([run.choices for run in runs]), self._ms(runs))
+        factors = dict.fromkeys(GROUPS, 1.0) | dict.fromkeys(LOADS, 0.0) | {"constant": float(constant)}
+        return lambda layer: float(slope) * layer.macs, factors
 
     def predict(self, policy: Choices | Policy) -> float:
         """Predicted milliseconds of a policy; decisions that are not named are dense."""
@@ -162,7 +208,7 @@ class LatencyTable(TableContent):
             return None
         prices = np.array([self._fitted(*_FIT)[name] for name in (*GROUPS, *LOADS, "constant")])
         sums = np.concatenate([self._sums(runs), self._loads(runs), np.ones((len(runs), 1))], axis=1)
-        return errors_of(sums @ prices, _ms(runs))
+        return errors_of(sums @ prices, self._ms(runs))
 
     @property
     def macs_error(self) -> Errors | None:
@@ -170,12 +216,12 @@ class LatencyTable(TableContent):
         held_out = self.runs_of("held-out")
         if not held_out or not self.runs_of(*_FIT):
             return None
-        return errors_of(self.by_macs([run.choices for run in held_out], _FIT), _ms(held_out))
+        return errors_of(self.by_macs([run.choices for run in held_out], _FIT), self._ms(held_out))
 
     def by_macs(self, choices: Sequence[Choices], roles: Sequence[str] = _ROLES) -> NDArray[np.float64]:
         """Milliseconds of full sets of choices, predicted by multiply-accumulates alone: the baseline."""
         fit = self.runs_of(*roles)
-        slope, constant = fit_macs(self._macs([run.choices for run in fit]), _ms(fit))
+        slope, constant = fit_macs(self._macs([run.choices for run in fit]), self._ms(fit))
         return np.asarray(slope * self._macs(choices) + constant, dtype=np.float64)
 
     def _fitted(self, *roles: str) -> dict[str, float]:
@@ -183,14 +229,15 @@ class LatencyTable(TableContent):
         runs = self.runs_of(*roles)
         if not runs:
             raise InputError("the latency table is not finished: no network was timed end to end; profile again")
-        fitted = fit_factors(self._sums(runs), _ms(runs), self._loads(runs))
+        fitted = fit_factors(self._sums(runs), self._ms(runs), self._loads(runs))
         return {name: float(value) for name, value in zip((*GROUPS, *LOADS, "constant"), fitted, strict=True)}
 
     def errors(self) -> PredictionErrors:
         """How much was measured and how far predictions are from measurements."""
         fitted_on = len(self.runs_of(*_FIT))
         target = self.fingerprint.get("target")
-        return PredictionErrors(target, len(self.entries), self.estimated, fitted_on, self.error, self.macs_error)
+        found = self.error, self.macs_error, self.is_by_macs
+        return PredictionErrors(target, len(self.entries), self.estimated, fitted_on, *found)
 
     def error_figures(self) -> dict[str, Any]:
         """The errors as JSON values; see `PredictionErrors`."""
@@ -215,12 +262,16 @@ class LatencyTable(TableContent):
         Raises:
             InputError: If the file is missing or is not a latency table.
         """
-        return cls(**vars(read_table(path)))
+        content = read_table(path)
+        return cls(**{each.name: getattr(content, each.name) for each in fields(content)})
 
     # Inside.
 
     def _forget(self) -> None:
-        self._cost = None
+        self._cost, self._quiet, self._by_macs = None, _UNKNOWN, None
+
+    def _ms(self, runs: Sequence[Run]) -> NDArray[np.float64]:
+        return np.array([self.ms_of_run(run) for run in runs])
 
     def _sums(self, runs: Sequence[Run]) -> NDArray[np.float64]:
         """Milliseconds of the entries by class, shape (runs, classes)."""
@@ -241,7 +292,3 @@ class LatencyTable(TableContent):
 
 def _choices(policy: Choices | Policy) -> Choices:
     return policy.choices if isinstance(policy, Policy) else policy
-
-
-def _ms(runs: Sequence[Run]) -> NDArray[np.float64]:
-    return np.array([run.ms for run in runs])

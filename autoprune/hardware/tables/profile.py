@@ -1,9 +1,16 @@
-"""Building a latency table: measure layers, time whole networks, fit the correction, say how wrong it is."""
+"""Building a latency table: time whole networks, measure layers, fit the correction, say how wrong it is.
+
+The networks on which the error is told are timed last, those on which the correction is fitted first: what a machine
+does in the minutes between them is in the error, as it will be in that of every prediction.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +27,8 @@ from autoprune.hardware.tables.entries import Entry, call_overhead, measure_laye
 from autoprune.hardware.tables.estimation import by_step_functions, by_tiles, doubtful
 from autoprune.hardware.tables.latency_table import LatencyTable, Progress
 from autoprune.hardware.tables.lowering import priced_operators
-from autoprune.hardware.tables.sampling import other_policies, sample_layers, spread_policies
+from autoprune.hardware.tables.sampling import by_importance, other_policies, sample_layers, spread_policies
+from autoprune.hardware.timing.effort import Effort
 from autoprune.hardware.timing.measure import least_of
 from autoprune.models.sizes import parameter_count
 from autoprune.space import SearchSpace
@@ -28,6 +36,12 @@ from autoprune.space import SearchSpace
 __all__ = ["ProfileSettings", "profile"]
 
 _MOST_WEIGHTS = 500_000_000  # of all networks that one process has loaded: 2 GB in float32
+
+# By when, as shares of the whole time: the networks of the fit are timed; the layers are measured. And seconds that
+# the few layers of every family get in any case.
+_TIME_OF_FIT, _TIME_OF_LAYERS, _TIME_OF_FIRST = 0.3, 0.75, 1.0
+
+_NETWORKS = {"fit": "networks", "held-out": "networks to check the table"}  # by role, for people
 
 Checkpoint = Callable[[LatencyTable], None]
 
@@ -42,17 +56,34 @@ class ProfileSettings:
         held_out_runs: Further networks on which the error is computed; at least 4.
         entries: Protocol for layers.
         networks: Protocol for networks.
+        passes: Processes in which networks are timed; the least latency of each counts.
+        seconds: That it may take in all, exporting included: what is not measured by then is estimated. A few layers of
+            every family, and every network once, are measured in any case.
     """
 
     most_entries: int = 800
     fit_runs: int = 12
     held_out_runs: int = 6
     entries: Protocol = Protocol.entries()  # noqa: RUF009 - a frozen value
-    networks: Protocol = Protocol(block=0.06)  # noqa: RUF009
+    networks: Protocol = Protocol.networks()  # noqa: RUF009
+    passes: int = 2
+    seconds: float = math.inf
 
     def __post_init__(self) -> None:
         if self.fit_runs < 8 or self.held_out_runs < 4 or self.most_entries < 1:
             raise InputError("a latency table needs at least 8 runs to fit, 4 held out, and 1 entry")
+
+    @classmethod
+    def of(cls, effort: Effort, seconds: float | None = None) -> ProfileSettings:
+        """What `--timing` asks for.
+
+        Args:
+            effort: How much is timed.
+            seconds: That it may take; default all that the effort has for timing.
+        """
+        seconds = effort.seconds if seconds is None else seconds
+        counts = (effort.entries, effort.fit_runs, effort.held_out_runs)
+        return cls(*counts, passes=effort.table_passes, seconds=seconds)
 
 
 def _silent(done: int, total: int, what: str) -> None:
@@ -108,8 +139,10 @@ def profile(
     if device_table is not None:
         table.merge(DeviceTable.open(device_table, table.fingerprint))
     builder = _Builder(model, analysis, example, target, table, progress or _silent, checkpoint, device_table, settings)
+    fit, held_out = builder.planned_networks(np.random.default_rng((seed, 1)))
+    builder.time_networks(fit, "fit", _TIME_OF_FIT)
     builder.measure_entries(np.random.default_rng((seed, 0)))
-    builder.time_networks(np.random.default_rng((seed, 1)))
+    builder.time_networks(held_out, "held-out", 1.0)
     builder.finish()
     return table
 
@@ -128,6 +161,13 @@ class _Builder:
     device_table: str | Path | None
     settings: ProfileSettings
 
+    def __post_init__(self) -> None:
+        self._start = time.monotonic()
+
+    def _left(self, share: float) -> float:
+        """Seconds until so much of the time is over."""
+        return max(0.0, self._start + share * self.settings.seconds - time.monotonic())
+
     def measure_entries(self, draw: np.random.Generator) -> None:
         """Measure the layers exactly, or a sample of them when there are too many."""
         layers = self.table.layers()
@@ -137,44 +177,52 @@ class _Builder:
             return
         done = len(chosen) - len(missing)
         self.progress(done, len(chosen), "layers")
-        # Layers of different sizes side by side: a disturbance of a second hits no family alone.
-        order = draw.permutation(len(missing))
+        first, later = by_importance(missing, draw)
         with self.target.session() as timer:
-            self.table.overhead = call_overhead(timer, self.target, missing[0], self.settings.entries)
-            batches = measure_layers(
-                [missing[i] for i in order],
-                self.target,
-                timer,
-                self.table.overhead,
-                self.settings.entries,
-                lambda measured, total: self.progress(done + measured, len(chosen), "layers"),
-            )
-            for batch in batches:
-                self.table.add(batch)
-                self._share(batch)
-                self._save()
-            self._measure_again(layers, timer)
+            overhead = call_overhead(timer, self.target, missing[0], self.settings.entries)
+            self.table.overhead = overhead.ms if overhead is not None else 0.0
+            for part, least in ((first, _TIME_OF_FIRST), (later, 0.0)):
+                seconds = max(self._left(_TIME_OF_LAYERS), least)
+                if not part or not seconds:
+                    continue
+                shown = partial(self._show_layers, done, len(chosen))
+                for batch in self._measured(part, timer, overhead, seconds, shown):
+                    self.table.add(batch)
+                    self._share(batch)
+                    self._save()
+                    done += len(batch)
+            if self._left(_TIME_OF_LAYERS):
+                self._measure_again(layers, timer, overhead)
+
+    def _measured(
+        self,
+        layers: Sequence[Layer],
+        timer: Timer,
+        overhead: Measurement | None,
+        seconds: float,
+        progress: Callable[[int, int], None],
+    ) -> Iterator[dict[str, Entry]]:
+        return measure_layers(layers, self.target, timer, overhead, self.settings.entries.within(seconds), progress)
+
+    def _show_layers(self, before: int, total: int, done: int, _: int) -> None:
+        self.progress(before + done, total, "layers")
 
     def _is_known(self, layer: Layer) -> bool:
         """Whether a layer is known well: what was unstable when a profile was cut off is measured once more."""
         entry = self.table.entries.get(layer.key)
         return entry is not None and entry.stable
 
-    def _measure_again(self, layers: Mapping[str, Layer], timer: Timer) -> None:
+    def _measure_again(self, layers: Mapping[str, Layer], timer: Timer, overhead: Measurement | None) -> None:
         """Measure layers that lie off their family's step function once more; the nearer measurement stays.
 
         On a busy machine a few layers are measured during a slow spell; a true step is measured twice alike.
         """
         expected = doubtful(self.table)
-        worst = sorted(expected, key=lambda key: -abs(self.table.entries[key].ms - expected[key]))
+        worst = sorted(expected, key=lambda key: -abs(self.table.ms_of(layers[key]) - expected[key]))
         again = [layers[key] for key in worst[: max(16, len(layers) // 4)]]
-        batches = measure_layers(
-            again,
-            self.target,
-            timer,
-            self.table.overhead,
-            self.settings.entries,
-            lambda done, total: self.progress(done, total, "doubtful layers again"),
+        seconds = self._left(_TIME_OF_LAYERS)
+        batches = self._measured(
+            again, timer, overhead, seconds, lambda done, total: self.progress(done, total, "doubtful layers again")
         )
         for batch in batches:
             for key, entry in batch.items():
@@ -185,24 +233,35 @@ class _Builder:
             self._share({key: self.table.entries[key] for key in batch})
         self._save()
 
-    def time_networks(self, draw: np.random.Generator) -> None:
-        """Time random policies end to end: some to fit the correction on, some to check it."""
+    def planned_networks(self, draw: np.random.Generator) -> tuple[list[dict[str, int]], list[dict[str, int]]]:
+        """Random policies: those to fit the correction on, the dense one first, and those to check it on."""
         space, settings = self.table.space, self.settings
         fit = [space.dense, *spread_policies(space, settings.fit_runs - 1, draw)]
-        unseen = other_policies(space, settings.held_out_runs, draw, fit)
-        planned = [*((choices, "fit") for choices in fit), *((choices, "held-out") for choices in unseen)]
-        seen, todo = [(run.choices, run.role) for run in self.table.runs], []
-        for each in planned:  # a small space may have one policy twice
-            if each in seen:
-                seen.remove(each)
+        return fit, other_policies(space, settings.held_out_runs, draw, fit)
+
+    def time_networks(self, planned: Sequence[dict[str, int]], role: str, until: float) -> None:
+        """Time policies end to end that are not timed yet.
+
+        Args:
+            planned: Which.
+            role: What for.
+            until: The share of the whole time by which it should be done.
+        """
+        seen, todo = [run.choices for run in self.table.runs_of(role)], []
+        for choices in planned:  # a small space may have one policy twice
+            if choices in seen:
+                seen.remove(choices)
             else:
-                todo.append(each)
+                todo.append(choices)
         size = self._at_once()
         for start in range(0, len(todo), size):
             part, before = todo[start : start + size], len(planned) - len(todo) + start
-            results = self._timed([choices for choices, _ in part], before, len(planned))
-            for (choices, role), result in zip(part, results, strict=True):
-                self.table.runs.append(Run(choices, result.ms, result.spread, role, result.stored_conditions()))
+            seconds = self._left(until) * len(part) / (len(todo) - start)
+            results = self._timed(part, _NETWORKS[role], before, len(planned), seconds)
+            self.table.add_runs(
+                Run(choices, result.ms, result.spread, role, result.stored_conditions())
+                for choices, result in zip(part, results, strict=True)
+            )
             self._save()
 
     def _at_once(self) -> int:
@@ -213,25 +272,29 @@ class _Builder:
         numbers = parameter_count(self.model)
         return 2 if self.target.compiles_long else max(1, min(1000, _MOST_WEIGHTS // max(1, numbers)))
 
-    def _timed(self, policies: Sequence[dict[str, int]], before: int, total: int) -> list[Measurement]:
+    def _timed(
+        self, policies: Sequence[dict[str, int]], name: str, before: int, total: int, seconds: float
+    ) -> list[Measurement]:
         """Networks timed in two processes, of each the lesser latency: a slow spell lasts a pass, and only adds.
 
         A runtime that compiles for long is asked once.
         """
-        payloads = []
+        payloads, end = [], time.monotonic() + seconds
         for number, choices in enumerate(policies):
-            self.progress(before + number, total, "networks exported")
+            self.progress(before + number, total, f"{name} exported")
             kept = {name: range(units) for name, units in self.table.space.units(choices).items()}
             payloads.append(self.target.pack(cut(self.model, self.analysis, kept), self.example))
-        passes = [
-            self.target.time(
-                payloads,
-                self.settings.networks,
-                lambda done, _: self.progress(before + done, total, "networks timed"),
-            )
-            for _ in range(1 if self.target.compiles_long else 2)
-        ]
-        return least_of(passes)[0]
+        passes = 1 if self.target.compiles_long else self.settings.passes
+        taken: list[list[Measurement]] = []
+        while len(taken) < passes and (not taken or time.monotonic() < end):
+            what = f"{name} timed, process {len(taken) + 1} of {passes}"
+            protocol = self.settings.networks.within((end - time.monotonic()) / (passes - len(taken)))
+            shown = partial(self._show_networks, before, total, what)
+            taken.append(self.target.time(payloads, protocol, shown))
+        return least_of(taken)[0]
+
+    def _show_networks(self, before: int, total: int, what: str, done: int, _: int) -> None:
+        self.progress(before + done, total, what)
 
     def finish(self) -> None:
         """Estimate the other layers: by step functions, or by multiply-accumulates where none can be timed alone."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, ClassVar
 
+from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.contract.protocol import Measurement, Protocol
 from autoprune.hardware.contract.target import Progress, Target, Timer
 from autoprune.hardware.sensors.counters import peak_memory_mb
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from autoprune.hardware.sensors.telemetry import Sensors
 
 __all__ = ["LocalTarget"]
+
+# The reference kernel of every runtime: what networks consist of, in a tenth of a millisecond, out of the cache.
+_REFERENCE = Layer("conv", 32, 32, 1, (16, 16), (16, 16), (3, 3), (1, 1), (1, 1), (1, 1))
 
 
 class LocalTarget(Target):
@@ -86,7 +90,15 @@ class LocalTarget(Target):
 
     def session(self) -> AbstractContextManager[Timer]:
         """A worker process, started when the context is entered and ended with it."""
-        return Worker(WorkerSpec(self.name, self.path(), self.settings(), self.environment(), self.patience))
+        spec = WorkerSpec(self.name, self.path(), self.settings(), self.environment(), self.patience)
+        return Worker(spec, self.reference())
+
+    def reference(self) -> bytes | None:
+        """The kernel between two blocks of which every block stands, packed; None for none.
+
+        A 3x3 convolution, which is what most of a network is; none for a runtime that cannot run a layer alone.
+        """
+        return self.pack_layer(_REFERENCE, 1)
 
     def time(
         self, payloads: Sequence[bytes], protocol: Protocol, progress: Progress | None = None

@@ -1,7 +1,7 @@
 """The process in which things are timed: nothing else runs in it. Talks JSON lines over its pipes; no torch.
 
-Request: {"files": [path, ...], "protocol": {...}}; one payload a file. Answers, a line each: {"alive": [done, all]}
-while it works, then {"result": [measurement, ...]} or {"error": "..."}.
+Request: {"files": [path, ...], "protocol": {...}, "reference": path or null}; one payload a file. Answers, a line each:
+{"alive": [done, all]} while it works, then {"result": [measurement, ...]} or {"error": "..."}.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _serve(answers: IO[str]) -> None:
     from autoprune.hardware.contract.protocol import Protocol
     from autoprune.hardware.contract.target import load_class
     from autoprune.hardware.targets.local import LocalTarget
-    from autoprune.hardware.timing.loop import time_calls
+    from autoprune.hardware.timing.loop import Reference, time_calls
 
     hello = json.loads(sys.stdin.readline())
     kind = load_class(hello["path"])
@@ -49,15 +49,19 @@ def _serve(answers: IO[str]) -> None:
     target.prepare()
     energy, source = target.sensors().counter("energy_j")
     _send(answers, {"ready": os.getpid()})
+    reference: Reference | None = None
     for line in sys.stdin:
         request: dict[str, Any] = json.loads(line)
+        protocol = Protocol(**request["protocol"])
+        if reference is None and protocol.reference and request["reference"] is not None:
+            reference = Reference(target.load(Path(request["reference"]).read_bytes()))
         calls, took = [], []
         for index, name in enumerate(request["files"]):
             start = time.perf_counter()
             calls.append(target.load(Path(name).read_bytes()))
             took.append(round(time.perf_counter() - start, 3))
             _send(answers, {"alive": [0, len(request["files"])], "loaded": index + 1})
-        results = time_calls(calls, target.clock(), Protocol(**request["protocol"]), _Pulse(answers), energy)
+        results = time_calls(calls, target.clock(), protocol, _Pulse(answers), energy, reference)
         memory = target.peak_memory_mb()
         del calls
         known = [

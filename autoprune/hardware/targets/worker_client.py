@@ -19,6 +19,7 @@ from autoprune.hardware.timing.json_lines import JsonLinesProcess, temporary_fil
 __all__ = ["Worker", "WorkerSpec"]
 
 _START = "from autoprune.hardware.targets.worker import main; main()"
+_REFERENCE = "reference"  # a file in the worker's folder
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,22 @@ class Worker:
 
     Args:
         spec: Which runtime, and how it is rebuilt inside the worker.
+        reference: The payload of the kernel that every block stands between; None for none.
 
     Attributes:
         pid: The process, once it runs.
     """
 
-    def __init__(self, spec: WorkerSpec) -> None:
-        self._spec = spec
+    def __init__(self, spec: WorkerSpec, reference: bytes | None = None) -> None:
+        self._spec, self._reference = spec, reference
         self._stack = ExitStack()
 
     def __enter__(self) -> Worker:
         with ExitStack() as stack, temporary_files():
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="autoprune-worker-")))
             self._process = stack.enter_context(self._program())
+            if self._reference is not None:
+                (self._folder / _REFERENCE).write_bytes(self._reference)
             request = {"path": self._spec.path, "settings": dict(self._spec.settings)}
             self.pid = int(self._process.ask(request, "ready"))
             self._stack = stack.pop_all()
@@ -94,7 +98,11 @@ class Worker:
         with temporary_files():
             for file, payload in zip(files, payloads, strict=True):
                 file.write_bytes(payload)
-        request = {"files": [str(file) for file in files], "protocol": protocol.to_json()}
+        request = {
+            "files": [str(file) for file in files],
+            "protocol": protocol.to_json(),
+            "reference": None if self._reference is None else str(self._folder / _REFERENCE),
+        }
         results = self._process.ask(request, "result", progress)
         for file in files:
             file.unlink()
