@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 from torch.export.graph_signature import InputKind, OutputKind
 
-from autoprune.errors import UnsupportedModelError
 from autoprune.graph.trace.example import Example
 from autoprune.graph.trace.inlining import inline
-from autoprune.graph.trace.outputs import tensors_of
+from autoprune.graph.trace.program import COMPARED, PREFIX, exported
 from autoprune.graph.trace.quiet import quiet
-from autoprune.graph.trace.refusal import cannot_trace
-from autoprune.graph.trace.size_origins import Origin, SizeOrigins, recording
-from autoprune.graph.trace.source_lines import exception_line
-from autoprune.models.copying import isolated
+from autoprune.graph.trace.refusal import require_python
+from autoprune.graph.trace.size_origins import Origin
 
 __all__ = ["Trace", "canonical_names", "trace"]
-
-BATCH = 2  # traced with two images: a batch of one looks like a dimension that is always 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +66,7 @@ class Trace:
     def around(self, node: torch.fx.Node) -> str:
         """The innermost module in whose forward this operator is called."""
         stack = node.meta.get("nn_module_stack") or {}
-        return next((str(entry[0]) for entry in reversed(list(stack.values()))), "").removeprefix(_PREFIX)
+        return next((str(entry[0]) for entry in reversed(list(stack.values()))), "").removeprefix(PREFIX)
 
 
 def canonical_names(model: nn.Module) -> dict[str, str]:
@@ -92,22 +85,15 @@ def trace(model: nn.Module, example: Example) -> Trace:
     Raises:
         UnsupportedModelError: The model cannot be copied, run or exported.
     """
-    try:
-        shadow = isolated(model).eval()
-    except Exception as error:
-        raise UnsupportedModelError(f"the model cannot be copied: {exception_line(error)}") from error
+    require_python(model)
     with quiet(), torch.no_grad():  # so that regions without gradients are nothing special
-        try:
-            program, batch = _export(shadow, example.with_batch(BATCH)), BATCH
-        except Exception:  # noqa: BLE001 - exporting runs the user's code; a fixed batch size is one cause
-            _require_forward(model, example)
-            program, batch = _export_as_given(shadow, example)
+        program, batch = exported(model, example)
     names = canonical_names(model)
     lower = inline(program.graph_module)
     program.graph_module.graph.eliminate_dead_code()
     kinds = (InputKind.PARAMETER, InputKind.BUFFER)
     tensors = {
-        spec.arg.name: names[spec.target.removeprefix(_PREFIX)]
+        spec.arg.name: names[spec.target.removeprefix(PREFIX)]
         for spec in program.graph_signature.input_specs
         if spec.kind in kinds and spec.target is not None
     }
@@ -117,7 +103,7 @@ def trace(model: nn.Module, example: Example) -> Trace:
         parameters=frozenset(name for name, _ in model.named_parameters()),
         batch=batch,
         lower=lower,
-        compared=program.graph_module.meta.get(_COMPARED, ()),
+        compared=program.graph_module.meta.get(COMPARED, ()),
         leaves=_leaves(model),
         constants=_constants(program),
         outputs=tuple(
@@ -140,56 +126,3 @@ def _constants(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]
         if spec.kind is InputKind.CONSTANT_TENSOR and isinstance(value := program.constants[spec.target], torch.Tensor):
             found[spec.arg.name] = value
     return found
-
-
-class _OnlyTensors(nn.Module):
-    """The model with its output as plain tensors: exporting knows few other kinds of output."""
-
-    def __init__(self, model: nn.Module, recorder: AbstractContextManager[Any]) -> None:
-        super().__init__()
-        self.model = model
-        self.recorder = recorder
-
-    def forward(self, *args: Any, **kwargs: Any) -> list[torch.Tensor]:
-        """All tensors of the model's output."""
-        with self.recorder:
-            return tensors_of(self.model(*args, **kwargs))
-
-
-_PREFIX = "model."  # of the names inside _OnlyTensors
-_COMPARED = "autoprune.compared"
-
-
-def _export(shadow: nn.Module, given: Example) -> torch.export.ExportedProgram:
-    try:
-        example = given.copied()
-        origins = SizeOrigins()
-        with recording(shadow, origins):
-            program = torch.export.export(_OnlyTensors(shadow, origins), example.args, dict(example.kwargs))
-        program.graph_module.meta[_COMPARED] = tuple(origins.compared)
-        return program
-    except Exception:  # noqa: BLE001 - the user's code may want plain numbers; what else fails, fails again
-        example = given.copied()
-        return torch.export.export(_OnlyTensors(shadow, nullcontext()), example.args, dict(example.kwargs))
-
-
-def _export_as_given(shadow: nn.Module, example: Example) -> tuple[torch.export.ExportedProgram, int]:
-    try:
-        program = _export(shadow, example)
-    except UnsupportedModelError:
-        raise
-    except Exception as error:
-        raise UnsupportedModelError(cannot_trace(error)) from error
-    return program, next((t.shape[0] for t in example.tensors() if t.dim() > 0), 1)
-
-
-def _require_forward(model: nn.Module, example: Example) -> None:
-    """Run a copy of the model on the example itself: what fails there is no matter of exporting."""
-    try:
-        with torch.no_grad():
-            example.run(isolated(model).eval())
-    except Exception as error:
-        shapes = " and ".join(str(list(t.shape)) for t in example.tensors()) or "none"
-        raise UnsupportedModelError(
-            f"the model's forward fails on an input of shape {shapes}: {exception_line(error)}"
-        ) from error

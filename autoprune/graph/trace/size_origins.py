@@ -128,7 +128,7 @@ class SizeOrigins(TorchFunctionMode):
 def recording(model: nn.Module, origins: SizeOrigins) -> Iterator[None]:
     """While it is on, the whole numbers among the modules' attributes remember which attribute they are.
 
-    So do those of a configuration that the modules hold. torch's own modules are left out: what their numbers mean
+    So do those of a configuration that the modules hold. torch's own layers are left out: what their numbers mean
     is known.
 
     Args:
@@ -145,7 +145,7 @@ def recording(model: nn.Module, origins: SizeOrigins) -> Iterator[None]:
                 attributes[name] = kept
 
     for path, module in model.named_modules():
-        if type(module).__module__.partition(".")[0] == "torch":
+        if type(module).__module__.partition(".")[0] == "torch" and not isinstance(module, nn.Transformer):
             continue
         replace(vars(module), path, "")
         config = vars(module).get("config")
