@@ -13,6 +13,7 @@ from torch import Tensor
 from autoprune.data.base import DataSet
 from autoprune.data.batches import TensorBatches
 from autoprune.errors import InputError
+from autoprune.foundations.examples import require_example
 from autoprune.foundations.references import call, importable_here, is_reference, resolve
 from autoprune.foundations.seeding import reseed, seeded
 from autoprune.foundations.user_code import UserBatches, wrong_form
@@ -65,6 +66,8 @@ def from_loaders(
         _, learned = _surveyed("train", calibration)
         scored_images, scored = _surveyed("search", search)
     first = _checked_inputs("train", calibration[0])
+    if example_input is not None:
+        require_example(example_input)
     _refuse_what_cannot_be_held(scored_images, first)
     example = first[:1].clone() if example_input is None else example_input
     counts = {

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from autoprune.errors import UnsupportedModelError
+from autoprune.export.naming import rename_reserved
 from autoprune.graph.trace.quiet import quiet
 from autoprune.models import with_tensor_output
 
@@ -51,7 +52,8 @@ def fold_batch_norm(
     frozen = with_tensor_output(model).to(inputs[0].device)  # it may have been trained elsewhere
     try:
         with quiet():
-            module = torch.export.export(frozen, inputs, dynamic_shapes=dynamic_shapes).module(check_guards=False)
+            program = torch.export.export(frozen, inputs, dynamic_shapes=dynamic_shapes)
+            module = rename_reserved(program).module(check_guards=False)
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsupportedModelError(f"torch.export cannot trace this model: {first[:300]}") from error

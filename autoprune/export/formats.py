@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.errors import AutopruneError, InputError, MissingExtraError, UnsupportedModelError, first_line
+from autoprune.export.naming import rename_reserved
 from autoprune.foundations.files import replacing
 from autoprune.graph.trace.quiet import quiet
 from autoprune.models import output_of, with_tensor_output
@@ -166,7 +167,7 @@ def _exported(model: nn.Module, example: Tensor) -> bytes:
         with quiet(), torch.no_grad():
             shapes = ({0: torch.export.Dim("batch")},)
             program = torch.export.export(with_tensor_output(model), (two,), dynamic_shapes=shapes)
-            torch.export.save(program, stream)
+            torch.export.save(rename_reserved(program), stream)
     except Exception as error:  # the model's own code runs, and may raise anything
         raise UnsupportedModelError(
             f"this model cannot be exported with a dynamic batch: {first_line(error)[:300]}"

@@ -134,13 +134,30 @@ def read_yaml(path: str | Path, what: str) -> Any:
     import yaml
 
     try:
-        value = yaml.safe_load(_content(path, what))
+        text = _content(path, what)
+        _refuse_merge_keys(text)
+        value = yaml.safe_load(text)
         require_plain(value, _MOST)
     except InputError:
         raise
     except Exception as error:  # the parser raises whatever a damaged tag makes of its text: IndexError, AttributeError
         raise InputError(f"{path} is not YAML: {shortened(' '.join(str(error).split()), 300)}") from error
     return value
+
+
+def _refuse_merge_keys(text: str) -> None:
+    """Refuse `<<`, whose mappings the parser would copy into each other, a few bytes into thousands of millions.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    import yaml
+
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.ScalarEvent) and (
+            event.tag == "tag:yaml.org,2002:merge" or (event.value == "<<" and event.implicit[0])
+        ):
+            raise ValueError(f"a merge key (<<) in line {event.start_mark.line + 1}; write the settings out instead")
 
 
 def _content(path: str | Path, what: str) -> str:

@@ -20,6 +20,7 @@ from autoprune.graph.proof.groups import Proof
 from autoprune.graph.surgery.slicer import get_attribute
 from autoprune.graph.trace.example import Example, as_example
 from autoprune.graph.trace.export import Trace, trace
+from autoprune.models.lazy import require_shapes
 from autoprune.models.precision import device_of
 
 __all__ = ["analyse"]
@@ -50,6 +51,7 @@ def analyse(model: nn.Module, example_input: Any, *, validate: bool = True) -> A
     Raises:
         UnsupportedModelError: The model cannot be copied, exported, or run on the example.
     """
+    require_shapes(model)
     home = device_of(model)
     example = as_example(example_input).map(lambda tensor: tensor.to(home))
     print_ = fingerprint(model)

@@ -133,6 +133,8 @@ def budget_setting(text: str) -> tuple[str, str]:
     >>> budget_setting("latency<=50%"), budget_setting("accuracy_drop<=0.5%")
     (('latency', '50%'), ('accuracy_drop', '0.5'))
     """
+    if not isinstance(text, str):
+        raise InputError(f"budget is {text!r}; write its kind and amount as a text, such as 'latency<=50%'")
     kind, _, amount = text.partition("<=")
     if kind.strip() == "accuracy_drop":
         return "accuracy_drop", amount.strip().removesuffix("%")
@@ -165,7 +167,7 @@ def opened_job(
     wanted = handed.settings(settings)
     with ExitStack() as stack:
         if run is not None:
-            wanted["run"] = str(run) if "/" in str(run) else f"./{run}"
+            wanted["run"] = _folder(run)
         elif wanted.get("run") is None:
             wanted["run"] = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run")
         experiment = Experiment.build(wanted)
@@ -196,8 +198,7 @@ def opened_sweep(
         flags: How their folders are treated.
         check: Refuses settings of one run before anything is written.
     """
-    folder = str(run) if "/" in str(run) else f"./{run}"
-    experiment = Experiment.build({**handed.settings(settings), "run": folder})
+    experiment = Experiment.build({**handed.settings(settings), "run": _folder(run)})
     with parts_of(experiment, flags, check) as parts:
         yield parts
 
@@ -210,6 +211,12 @@ def opened_part(handed: HandedOver, part: Part, flags: Flags, *, moved: bool) ->
         task = handed.task(experiment, moved=moved)
         with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as opened:
             yield opened, task
+
+
+def _folder(run: str | Path) -> str:
+    """The run's folder as a path, never a name under runs/."""
+    text = str(run)
+    return text if "/" in text or not text.strip() else f"./{text}"
 
 
 def without_folder(result: Result) -> Result:

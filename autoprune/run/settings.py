@@ -42,6 +42,8 @@ __all__ = [
 BUDGETS = ("latency", "flops", "params", "energy", "accuracy_drop", "budget")
 """The settings of which one may be given."""
 
+_WIDEST = 2**20  # channels of which a kept width may be a multiple
+
 Value = TypeVar("Value")
 
 
@@ -220,8 +222,12 @@ class SearchSettings(Settings):
     panel = "Search"
 
     agent: str = _setting("ddpg", "who searches: ddpg, optuna, random, uniform; several with commas")
-    episodes: int = _setting(300, "episodes that the agent may log: warm-up and repeated policies included", ge=1)
-    warmup: int | None = _setting(None, "episodes before the agent learns; default min(100, episodes / 4)", ge=0)
+    episodes: int = _setting(
+        300, "episodes that the agent may log: warm-up and repeated policies included", ge=1, le=10**6
+    )
+    warmup: int | None = _setting(
+        None, "episodes before the agent learns; default min(100, episodes / 4)", ge=0, le=10**6
+    )
 
     @model_validator(mode="after")
     def _warmup_is_part_of_the_search(self) -> Self:
@@ -283,8 +289,8 @@ class SpaceSettings(Settings):
     @classmethod
     def _granularity_is_one(cls, value: int | str | None) -> int | str | None:
         number, kinds = _valid(lambda: parsed_granularity(value))
-        if number is not None and number < 1:
-            raise ValueError("should be 1 or more")
+        if not all(1 <= each <= _WIDEST for each in (*kinds.values(), *(() if number is None else (number,)))):
+            raise ValueError(f"should be 1 or more, and at most {_WIDEST}")
         return value if kinds else number
 
     @field_validator("cap")
@@ -316,9 +322,9 @@ class ProgressiveSettings(Settings):
         gt=0,
         le=1,
     )
-    step_epochs: int = _setting(1, "epochs of fine-tuning after every step", ge=0)
+    step_epochs: int = _setting(1, "epochs of fine-tuning after every step", ge=0, le=10**6)
     step_batches: int | None = _setting(
-        None, "so many batches of fine-tuning after every step, instead of epochs", ge=1
+        None, "so many batches of fine-tuning after every step, instead of epochs", ge=1, le=10**9
     )
 
     @field_validator("step")
@@ -340,8 +346,10 @@ class TrainingPlan(Settings):
 
     panel = "Training"
 
-    train_epochs: int | None = _setting(None, "epochs of the dense training; default: the data set's", ge=1)
-    finetune_epochs: int | None = _setting(None, "epochs of the final fine-tuning; default: the data set's", ge=0)
+    train_epochs: int | None = _setting(None, "epochs of the dense training; default: the data set's", ge=1, le=10**6)
+    finetune_epochs: int | None = _setting(
+        None, "epochs of the final fine-tuning; default: the data set's", ge=0, le=10**6
+    )
     finalists: int = _setting(6, "policies that are fine-tuned a little before one is chosen", ge=1, le=64)
     finetune_seeds: int = _setting(
         1,
@@ -349,8 +357,8 @@ class TrainingPlan(Settings):
         ge=1,
         le=32,
     )
-    batch_size: int = _setting(128, "images a step in training", ge=2)
-    train_threads: int | None = _setting(None, "threads for training and scoring; default: all", ge=1)
+    batch_size: int = _setting(128, "images a step in training", ge=2, le=2**24)
+    train_threads: int | None = _setting(None, "threads for training and scoring; default: all", ge=1, le=1024)
     device: Literal["cpu", "cuda"] = _setting("cpu", "where training and scoring run")
 
 
@@ -361,6 +369,13 @@ class RunSettings(Settings):
 
     seed: int = _setting(0, "one seed, one result", ge=0, lt=2**31)
     run: str | None = _setting(None, "name of the run: a folder under runs/, or a path if it has a slash")
+
+    @field_validator("run")
+    @classmethod
+    def _run_has_a_name(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("name a folder, or leave it out")
+        return value
 
 
 BLOCKS: tuple[type[Settings], ...] = (

@@ -36,10 +36,10 @@ class SpaceConstraints:
     def parse(
         cls,
         granularity: int | str | None = None,
-        skip: Sequence[str] = (),
+        skip: Sequence[str] | str = (),
         kinds: Sequence[str] | str | None = None,
-        cap: Sequence[str] = (),
-        tie: Sequence[str] = (),
+        cap: Sequence[str] | str = (),
+        tie: Sequence[str] | str = (),
     ) -> SpaceConstraints:
         """Constraints as users write them.
 
@@ -55,7 +55,14 @@ class SpaceConstraints:
         """
         multiple, by_kind = parsed_granularity(granularity)
         named = [kind.strip() for kind in kinds.split(",")] if isinstance(kinds, str) else kinds
-        return cls(multiple, by_kind, tuple(skip), named, tuple(cap), tuple(tie))
+        return cls(multiple, by_kind, skip, named, cap, tie)
+
+    def __post_init__(self) -> None:
+        """One text is one pattern, not its letters."""
+        for name in ("skip", "kinds", "cap", "tie"):
+            given = getattr(self, name)
+            if given is not None:
+                object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
 
     @property
     def chosen(self) -> tuple[str, ...]:

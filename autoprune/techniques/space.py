@@ -23,10 +23,10 @@ def search_space(
     example_input: Any,
     target: str | None = None,
     granularity: int | str | None = None,
-    skip: Sequence[str] = (),
-    kinds: Sequence[str] | None = None,
-    cap: Sequence[str] = (),
-    tie: Sequence[str] = (),
+    skip: Sequence[str] | str = (),
+    kinds: Sequence[str] | str | None = None,
+    cap: Sequence[str] | str = (),
+    tie: Sequence[str] | str = (),
 ) -> SearchSpace:
     """What can be pruned in a model: one decision for every coupled group of units, and if wanted for every block.
 

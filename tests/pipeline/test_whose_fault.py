@@ -82,10 +82,10 @@ class Odd(Formula):
         return Odd.answer(payloads)
 
 
-def compress(**given):
+def compress(model=None, **given):
     settings = {"train": loader(), "search": loader(), "test": loader(), "budget": "flops<=60%", "agent": "random"}
     settings |= {"target": f"{__name__}:Odd", "episodes": 4, "warmup": 1, "finetune_epochs": 1, "finalists": 1}
-    return autoprune.compress(net(), **{**settings, **given})
+    return autoprune.compress(net() if model is None else model, **{**settings, **given})
 
 
 RAISED = [

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from autoprune.foundations.examples import require_example
+
 __all__ = ["Example", "as_example"]
 
 
@@ -59,9 +61,14 @@ class Example:
 
 
 def as_example(example_input: Any) -> Example:
-    """A tensor, a tuple of arguments or a mapping of keyword arguments, as one kind of value."""
+    """A tensor, a tuple of arguments or a mapping of keyword arguments, as one kind of value.
+
+    Raises:
+        InputError: If it is none of them, or holds nothing.
+    """
     if isinstance(example_input, Example):
         return example_input
+    require_example(example_input)
     if isinstance(example_input, Mapping):
         return Example((), dict(example_input))
     if isinstance(example_input, tuple | list):

@@ -11,9 +11,11 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from autoprune.errors import InputError
+from autoprune.foundations.examples import require_example
 from autoprune.foundations.progress import Progress, no_progress
 from autoprune.hardware.contract.protocol import Measurement, Protocol, TimingPlan, at_quiet
 from autoprune.hardware.contract.target import Target
+from autoprune.models.lazy import require_shapes
 
 __all__ = ["Undecided", "least_of", "measure", "uncertainty"]
 
@@ -64,6 +66,9 @@ def measure(
     plan = plan if isinstance(plan, TimingPlan) else TimingPlan(plan or Protocol())
     if not models or plan.passes < 1:
         raise InputError("there is no network to measure" if not models else f"{plan.passes} passes measure nothing")
+    require_example(example)
+    for model in models:
+        require_shapes(model)
     target.require()
     payloads = _packed(models, example, target, progress)
     device = target.fingerprint()
