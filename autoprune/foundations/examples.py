@@ -26,8 +26,10 @@ def require_example(example: Any) -> None:
     leaves = torch.utils._pytree.tree_leaves(dict(values) if isinstance(values, Mapping) else tuple(values))
     for leaf in leaves:
         if not isinstance(leaf, Tensor) and hasattr(leaf, "__array__"):
-            raise InputError(f"the example is a {type(leaf).__module__} {type(leaf).__name__}, not a tensor; "
-                             "give torch.from_numpy(...) of it, in the network's own type (float32 as a rule)")  # fmt: skip
+            kind = f"{type(leaf).__module__}.{type(leaf).__name__}"
+            raise InputError(
+                f"the example is a {kind}, not a tensor; give torch.from_numpy(...) of it, in float32 as a rule"
+            )
         if isinstance(leaf, Tensor) and not leaf.numel():
             raise InputError(f"the example of shape {list(leaf.shape)} holds no image; give one input, (1, ...)")
         if isinstance(leaf, Tensor) and leaf.is_meta:
