@@ -167,6 +167,7 @@ class BudgetSettings(Settings):
         "instead of a budget: the fastest network that loses at most so many percentage points on the search split; of"
         " an own score, so much in its own unit",
         gt=0,
+        lt=1e9,
     )
     budget: str | None = _setting(None, "a budget of any kind, KIND=AMOUNT; for kinds without an option of their own")
 
