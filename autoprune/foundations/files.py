@@ -157,7 +157,8 @@ def _refuse_merge_keys(text: str) -> None:
         if isinstance(event, yaml.ScalarEvent) and (
             event.tag == "tag:yaml.org,2002:merge" or (event.value == "<<" and event.implicit[0])
         ):
-            raise ValueError(f"a merge key (<<) in line {event.start_mark.line + 1}; write the settings out instead")
+            line = "" if event.start_mark is None else f" in line {event.start_mark.line + 1}"
+            raise ValueError(f"a merge key (<<){line}; write the settings out instead")
 
 
 def _content(path: str | Path, what: str) -> str:
