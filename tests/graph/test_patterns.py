@@ -16,13 +16,16 @@ from autoprune.errors import InputError
 from autoprune.graph import Analysis, Selector, analyse, cut, tensors_of, zero
 from tests.support.cut_checks import assert_only_silenced, drawn
 from tests.support.nets.ambiguous import AMBIGUOUS_CASES
+from tests.support.nets.computed_weights import COMPUTED_CASES
 from tests.support.nets.forms import FORM_CASES
 from tests.support.nets.norms import NORM_CASES, UNSEEN_CASES, with_norms
 from tests.support.nets.plain import CASES as PLAIN_CASES
 from tests.support.nets.shapes import SHAPE_CASES
+from tests.support.nets.untouched import UNTOUCHED_CASES
 from tests.support.nets.weights import WEIGHT_CASES
 
 CASES = {**PLAIN_CASES, **FORM_CASES, **NORM_CASES, **UNSEEN_CASES, **SHAPE_CASES, **WEIGHT_CASES, **AMBIGUOUS_CASES}
+CASES |= {**COMPUTED_CASES, **UNTOUCHED_CASES}
 # products that no module's hook sees
 BARE = (
     "standardised",
@@ -36,6 +39,7 @@ BARE = (
     "conv_1d",
     "only_tied",
     "tied_decoder",
+    *COMPUTED_CASES,
 )
 
 _built: dict[str, tuple[nn.Module, Tensor, Analysis]] = {}

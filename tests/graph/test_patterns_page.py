@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support.nets.ambiguous import AMBIGUOUS_CASES
+from tests.support.nets.computed_weights import COMPUTED_CASES
 from tests.support.nets.forms import FORM_CASES
 from tests.support.nets.norms import NORM_CASES, UNSEEN_CASES
 from tests.support.nets.plain import CASES, Case
 from tests.support.nets.shapes import SHAPE_CASES
+from tests.support.nets.untouched import UNTOUCHED_CASES
 from tests.support.nets.weights import WEIGHT_CASES
 
 PAGE = Path(__file__).parents[2] / "docs" / "patterns.md"
@@ -26,6 +28,8 @@ THEMES: tuple[tuple[str, Mapping[str, Case]], ...] = (
     ("Moved, padded, repeated and picked channels", SHAPE_CASES),
     ("Graphs with several readings", AMBIGUOUS_CASES),
     ("Weights", WEIGHT_CASES),
+    ("Weights that the forward computes", COMPUTED_CASES),
+    ("Operators that leave each channel to itself", UNTOUCHED_CASES),
     ("Forms of the call", FORM_CASES),
 )
 

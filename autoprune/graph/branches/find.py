@@ -11,7 +11,8 @@ from torch.fx import Node
 from autoprune.graph.block import Block, Swap
 from autoprune.graph.branches.calls import Call
 from autoprune.graph.branches.residuals import Branch, ResidualGraph
-from autoprune.graph.branches.zeros import FREE, SHAPED, base_name, zeroed_by
+from autoprune.graph.branches.zeros import FREE, SHAPED, zeroed_by
+from autoprune.graph.coupling.rule_table import base_name
 from autoprune.graph.trace.export import Trace, canonical_names
 from autoprune.models.sizes import parameter_count
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from torch import nn
 from torch.fx import Node
 
-from autoprune.graph.branches.zeros import FREE, base_name
+from autoprune.graph.branches.zeros import FREE
 from autoprune.graph.coupling.flow import shape_of
+from autoprune.graph.coupling.rule_table import base_name
 from autoprune.graph.trace.export import Trace
 
 __all__ = ["Branch", "ResidualGraph"]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Collection
 from typing import Any
 
 from torch.fx import Node
 
-from autoprune.graph.coupling.rule_table import bound
+from autoprune.graph.coupling.rule_table import base_name, bound
 
-__all__ = ["FREE", "SHAPED", "base_name", "zeroed_by"]
+__all__ = ["FREE", "SHAPED", "zeroed_by"]
 
 Names = frozenset[str]
 Leaf = Callable[[Node], Names | None]
@@ -41,14 +40,6 @@ _AFFINE = _words("batch_norm layer_norm group_norm instance_norm rms_norm native
 _WEIGHTED = _words("linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d")
 _PRODUCTS = _words("mul multiply matmul bmm einsum _weight_norm")
 _SUMS = _words("add sub cat stack concat")
-
-
-def base_name(node: Node) -> str:
-    """The ATen operator without overload and in-place mark."""
-    if node.target is operator.getitem:
-        return "getitem"
-    schema = getattr(node.target, "_schema", None)
-    return "" if schema is None else str(schema.name).removeprefix("aten::").removesuffix("_")
 
 
 def zeroed_by(node: Node, inside: Collection[Node], leaf: Leaf) -> Names | None:

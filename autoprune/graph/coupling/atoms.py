@@ -26,6 +26,7 @@ class AtomTable:
         self._made: list[Atoms] = []
         self._read: list[Atoms] = []
         self._contracted: list[Atoms] = []
+        self._shared: list[tuple[Atoms, Atoms, bool]] = []
 
     def fresh(self, size: int) -> Atoms:
         """``size`` new atoms."""
@@ -62,9 +63,23 @@ class AtomTable:
         if atoms is not None:
             self._read.append(atoms)
 
+    def share(self, one: Atoms, other: Atoms, *, made: bool) -> None:
+        """Two parameters are parts of one weight, which goes on as the first: who reads that one reads the other, too.
+
+        Args:
+            one: Units of the first.
+            other: The same units of the other.
+            made: Whether both make the units (a sum), or the other only scales what the first makes (a product).
+        """
+        self._shared.append((one, other, made))
+
     def solve(self) -> Classes:
         """The classes that the ties so far make."""
-        return Classes(self.count, self._ties, self._frozen, self._made, self._read, self._contracted)
+        marks = {"made": _marked(self.count, self._made), "read": _marked(self.count, self._read)}
+        for one, other, made in reversed(self._shared):  # backwards: a part may itself be made of parts
+            for kind in ("made", "read") if made else ("read",):
+                marks[kind][other] |= marks[kind][one]
+        return Classes(self.count, self._ties, self._frozen, **marks, contracted=_marked(self.count, self._contracted))
 
 
 class Classes:
@@ -84,9 +99,9 @@ class Classes:
         count: int,
         ties: list[tuple[Atoms, Atoms]],
         frozen: list[tuple[Atoms, str]],
-        made: list[Atoms],
-        read: list[Atoms],
-        contracted: list[Atoms],
+        made: NDArray[np.bool_],
+        read: NDArray[np.bool_],
+        contracted: NDArray[np.bool_],
     ) -> None:
         rows = np.concatenate([one for one, _ in ties] or [np.zeros(0, np.int64)])
         columns = np.concatenate([other for _, other in ties] or [np.zeros(0, np.int64)])
@@ -98,9 +113,7 @@ class Classes:
         self._reasons = [reason for _, reason in frozen]
         for index in range(len(frozen) - 1, -1, -1):  # backwards, so that the first reason is what stays
             self._reason[self.label[frozen[index][0]]] = index
-        self.made = _marked(count, made)
-        self.read = _marked(count, read)
-        self.contracted = _marked(count, contracted)
+        self.made, self.read, self.contracted = made, read, contracted
 
     @property
     def frozen(self) -> NDArray[np.bool_]:

@@ -20,6 +20,7 @@ __all__ = [
     "Statistic",
     "Unknown",
     "fixed",
+    "for_each_result",
     "holder",
     "repeat_first",
     "shape_of",
@@ -114,8 +115,9 @@ class Unknown(Exception):
 
 
 def shape_of(node: Node) -> tuple[int, ...] | None:
-    """Sizes of a node's tensor result; None where it has none."""
-    shape = getattr(node.meta.get("val"), "shape", None)
+    """Sizes of a node's (first) tensor result; None where it has none."""
+    value = node.meta.get("val")
+    shape = getattr(value[0] if isinstance(value, list | tuple) and value else value, "shape", None)
     return None if shape is None else tuple(map(size_of, shape))
 
 
@@ -134,6 +136,12 @@ def fixed(node: Node) -> Result:
         return tuple(Flow(tuple(map(size_of, s or ())), (None,) * len(s or ())) for s in shapes)
     shape = shape_of(node)
     return None if shape is None else Flow(shape, (None,) * len(shape))
+
+
+def for_each_result(node: Node, output: Flow) -> Result:
+    """The results of an operator whose results, be they one or several, all have one shape."""
+    value = node.meta.get("val")
+    return (output,) * len(value) if isinstance(value, list | tuple) else output
 
 
 def repeat_first(atoms: Atoms, size: int) -> Atoms:

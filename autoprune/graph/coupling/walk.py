@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,7 @@ class Walk:
     counts: Counts = field(init=False)
     _results: dict[Node, Result] = field(default_factory=dict)
     _tensors: dict[str, Flow] = field(default_factory=dict)
+    _fed: set[Node] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.counts = Counts(self.table)
@@ -73,6 +74,7 @@ class Walk:
     def run(self) -> Walk:
         """Walk the whole graph."""
         for node in self.trace.graph.nodes:
+            self._note_fed(node)
             if node.op == "placeholder":
                 self._results[node] = self._placeholder(node)
             elif node.op == "output":
@@ -116,7 +118,13 @@ class Walk:
         return one
 
     def multiply(
-        self, node: Node, pairs: Iterable[tuple[Atoms | None, Atoms | None]], made: Atoms | None, bias: Flow | None
+        self,
+        node: Node,
+        pairs: Iterable[tuple[Atoms | None, Atoms | None]],
+        made: Atoms | None,
+        bias: Flow | None,
+        *,
+        owned: bool = True,
     ) -> None:
         """A parameter's columns read an input's units and its rows make new ones, to which the bias belongs.
 
@@ -125,11 +133,12 @@ class Walk:
             pairs: Each input's units and the columns that read them.
             made: The rows.
             bias: One number a row, if there is one.
+            owned: Whether the rows are a parameter's (and not computed from an input, or fixed).
         """
         for units, columns in pairs:
             self.tie(units, columns, node)
             self.table.read(columns)
-        self.table.made(made)
+        self.table.made(made if owned else None)
         if bias is not None:
             self.tie(made, bias.dims[0], node)
 
@@ -186,8 +195,10 @@ class Walk:
         params: Iterable[Flow | None] = (),
         **settings: Any,
     ) -> Flow:
-        """List an operator; returns ``output``."""
+        """List an operator; returns ``output``. A weight that is computed from parameters alone is not listed."""
         tensors = tuple(flow for flow in params if flow is not None)
+        if not tensors and (weight := self.as_weight(node, output, inputs)) is not None:
+            return weight
         self.ops.append(
             OpRecord(
                 node=node,
@@ -200,6 +211,24 @@ class Walk:
             )
         )
         return output
+
+    def as_weight(self, node: Node, output: Flow, parts: Iterable[Flow | None]) -> Flow | None:
+        """The output as a weight that goes by its first parameter's name; None where an input reaches it."""
+        names = (flow.tensor for flow in parts if flow is not None and flow.tensor is not None)
+        name = None if node in self._fed else next(names, None)
+        return None if name is None else replace(output, tensor=name)
+
+    def share(self, node: Node, whole: Flow, parts: Iterable[Flow], *, made: bool = True) -> None:
+        """Parameters of which one weight is made: what reads the weight's units reads those of all of them.
+
+        So a weight's columns are silenced in all that they are computed from; where that does not make them 0 (`exp`),
+        the proof finds out.
+        """
+        for part in parts if node not in self._fed else ():
+            for back in range(-min(len(part.shape), len(whole.shape)), 0):
+                one, other = whole.dims[back], part.dims[back]
+                if one is not None and other is not None and one is not other and len(one) == len(other):
+                    self.table.share(one, other, made=made)
 
     def owner(self, node: Node, params: tuple[Flow, ...] = ()) -> str:
         """Qualified name of the module that is this operator, else the node's name."""
@@ -218,6 +247,19 @@ class Walk:
         """
         owner = self.owner(node, tuple(flow for flow in params if flow is not None))
         self.counts.attributes += [(owner, name, atoms) for name, atoms in counted.items() if atoms is not None]
+
+    def _note_fed(self, node: Node) -> None:
+        """Remember whether a value depends on the model's input, and not only on parameters and constants."""
+        if node.op == "placeholder":
+            is_fed = node.name not in self.trace.tensors and node.name not in self.trace.constants
+        else:
+            is_fed = any(source in self._fed for source in node.all_input_nodes)
+        schema = getattr(node.target, "_schema", None)
+        while is_fed and isinstance(
+            node, Node
+        ):  # what is written to in place, through views, depends on it from now on
+            self._fed.add(node)
+            node = node.args[0] if schema is not None and schema.is_mutable and node.args else None  # type: ignore[assignment]
 
     def _placeholder(self, node: Node) -> Result:
         shape = shape_of(node)

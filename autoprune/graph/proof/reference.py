@@ -18,6 +18,7 @@ from autoprune.graph.analysis import Index
 from autoprune.graph.coupling.flow import Norm
 from autoprune.graph.coupling.norms import NormLine
 from autoprune.graph.coupling.rule_table import bound
+from autoprune.graph.proof.network_copy import SEED
 from autoprune.graph.trace.example import Example
 from autoprune.graph.trace.export import Trace
 
@@ -68,6 +69,7 @@ class _Masked(Interpreter):
         self._norms = {node: lines[node].norm for node in places}
         self._places = places
         self._dtype = dtype
+        self._noise = torch.Generator().manual_seed(SEED)
 
     def run_node(self, n: Node) -> Any:
         """One operator; a norm over a width that shrinks only sees what is kept of it."""
@@ -104,5 +106,8 @@ class _Masked(Interpreter):
         if not norm.keeps:
             return small
         # noise that the silenced readers must not let through; a weight is such a reader itself
-        fill = torch.zeros if norm.weight else torch.randn
-        return fill(x.shape, dtype=small.dtype, device=small.device).index_copy(norm.axis, at, small)
+        return self._fill(x.shape, zeros=norm.weight).to(small).index_copy(norm.axis, at, small)
+
+    def _fill(self, shape: torch.Size, *, zeros: bool) -> torch.Tensor:
+        """What stands in the dropped places: drawn apart from the global generator, which the model may draw from."""
+        return torch.zeros(shape) if zeros else torch.randn(shape, generator=self._noise)

@@ -18,7 +18,7 @@ from torch.fx import Node
 from torch.fx.traceback import annotate, preserve_node_meta
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Origin", "SizeOrigins", "call_of", "factors", "origins", "recording"]
+__all__ = ["Origin", "SizeOrigins", "call_of", "factors", "origin_of_last", "origins", "recording"]
 
 Origin = tuple[Any, ...]
 """One of ("attribute", module, name, its value), ("shape", call, which of its results, axis), ("product", origin or
@@ -180,6 +180,12 @@ def origins(node: Node, values: Sequence[Any]) -> list[Origin | None]:
         if [number for number, _ in found] == list(values):
             return [origin for _, origin in found]
     return [_UNKNOWN] * len(values)
+
+
+def origin_of_last(node: Node, value: int) -> Origin | None:
+    """The origin of the last number ``value`` that ``node``'s call was given, as ``origins`` gives it."""
+    given = (node.meta.get("custom") or {}).get(_SIZES) or []
+    return next((origin for number, origin in reversed(given) if number == value), _UNKNOWN)
 
 
 def call_of(node: Node) -> int | None:

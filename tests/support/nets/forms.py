@@ -178,7 +178,7 @@ FORM_CASES: Mapping[str, Case] = {
     "distribution_out": Case(
         lambda: Answers(lambda one, other: (one, Normal(other, F.softplus(other)))),
         {"a": 8, "b": 6},
-        {"c": "model output", "d": "broadcast_tensors"},
+        {"c": "model output", "d": "model output"},
     ),
     "closure_out": outputs(lambda one, other: (one, partial(lambda: other, 1))),
     "none_out": outputs(lambda one, other: (one, None, other)),

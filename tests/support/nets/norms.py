@@ -311,10 +311,25 @@ NORM_CASES: dict[str, Case] = {
     "leaking": Case(leaking, {"b": 6}, {"a": "summed over by aten.mean.dim at plain.py:"}),
     "scaled_elsewhere": Case(by_hand_elsewhere, {"a": 8, "c": 6}, {"b": "summed over by aten"}),
 }
+
+
 # Groups that the test's reference has no words for: only their widths, and cut = selected.
+def called_norms() -> nn.Module:
+    """Norms called as functions, with the module's own numbers."""
+
+    def body(n: Net, x: Tensor) -> Tensor:
+        x = n.b(F.group_norm(n.a(x), n.parts)).mean((2, 3))
+        return n.fc(F.layer_norm(x, (n.width,)))
+
+    net = Net(body, a=conv(3, 8), b=conv(8, 6), fc=nn.Linear(6, 3))
+    net.parts, net.width = 4, 6
+    return net
+
+
 UNSEEN_CASES: dict[str, Case] = {
     "standardised_1x1": Case(standardised_1x1, {"0": 10, "2": 8, "4": 6}),
     "even_width": Case(even_width, {"b": 6}, {"a": "its forward fails once cut"}),
     "written_groups": Case(written_groups, {"a": 2, "b": 5}),
+    "called_norms": Case(called_norms, {"a": 4, "b": 6}),
     "over_concat": Case(over_concat, {"a": 4, "b": 6, "c": 7}, shape=LINE),
 }

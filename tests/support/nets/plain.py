@@ -422,7 +422,7 @@ CASES: dict[str, Case] = {
     "unknown": Case(unknown, {"b": 6, "c": 5}, {"a": "touched by aten.cummax.default at plain.py:"}),
     "numbered_view": Case(numbered_view, {"a": 8}, {"b": "invalid for input of size"}),
     "weight_norm": Case(weight_norm, {"0": 8, "4": 12, "7": 6, "11": 10}),
-    "standardised": Case(standardised, {}, {"a": "meets a computed weight in aten.conv2d"}),
+    "standardised": Case(standardised, {"b": 6}, {"a": "summed over by aten.mean"}),
     "doubled_weight": Case(doubled_weight, {"a": 8, "b": 6}),
     "hyper": Case(hyper, {"a": 8}),
     "recurrent": Case(recurrent, {"a": 8, "lstm": 6, "b": 7}),

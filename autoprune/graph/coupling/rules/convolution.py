@@ -8,10 +8,11 @@ import numpy as np
 from torch.fx import Node
 
 from autoprune.graph.coupling.atoms import Atoms
-from autoprune.graph.coupling.flow import Flow, Result, Unknown, repeat_first, shape_of
-from autoprune.graph.coupling.rule_table import Arguments, rule
+from autoprune.graph.coupling.flow import Flow, Result, Unknown, fixed, repeat_first, shape_of
+from autoprune.graph.coupling.rule_table import Arguments, base_name, rule
 from autoprune.graph.coupling.rules.einsum import contract, product_letters
 from autoprune.graph.coupling.walk import Walk
+from autoprune.graph.trace.size_origins import origin_of_last
 from autoprune.graph.trace.source_lines import where
 
 __all__: list[str] = []
@@ -40,12 +41,13 @@ def _padding(value: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> 
 def convolution(walk: Walk, node: Node, args: Arguments) -> Result:
     """Output rows make units, input columns read them; groups tie within or across."""
     x, weight, bias = walk.need(args["input"]), walk.need(args["weight"]), walk.flow(args["bias"])
-    name = node.target._schema.name.removeprefix("aten::")  # type: ignore[union-attr]
+    name = base_name(node)
     transposed, rank = name in _TRANSPOSED, {**_SPATIAL, **_TRANSPOSED}[name]
     shape = shape_of(node)
     if shape is None or len(x.shape) != rank + 2:
         raise Unknown
-    if weight.tensor is None:
+    alone = 1 < int(args["groups"]) == x.shape[1]  # each channel by itself: no column that would have to be silenced
+    if weight.tensor is None and not alone:
         x, weight, bias = _stuck(walk, node, x), _stuck(walk, node, weight), bias and _stuck(walk, node, bias)
     for atoms in (*weight.dims[2:], *x.dims[2:]):
         walk.freeze(atoms, node)
@@ -64,9 +66,10 @@ def _coupled(
         walk.multiply(node, [(x.dims[1], read)], made, bias)
         return made, None
     made, units = _grouped(walk, node, x, weight, groups, transposed)
-    walk.multiply(node, [], made, bias)
+    walk.multiply(node, [], made, bias, owned=weight.tensor is not None)
     if units is None:
         walk.table.read(read)
+    walk.counts.add(origin_of_last(node, groups), units)
     return made, units
 
 
@@ -135,7 +138,7 @@ def _grouped(
         return rows, None
     if inputs is None or rows is None:
         for atoms in (inputs, *weight.dims):
-            walk.freeze(atoms, node)
+            walk.freeze(atoms, node, "meets a tensor of fixed width in")
         made = weight.dims[0] if not transposed else None
         return made, None
     by_group = groups >= max(whole, outputs)
@@ -210,9 +213,9 @@ def _transposed(weight: Flow) -> Flow:
     return Flow(weight.shape[::-1], weight.dims[::-1], weight.tensor)
 
 
-@rule("embedding")
+@rule("embedding", "embedding_bag", "_embedding_bag")
 def embedding(walk: Walk, node: Node, args: Arguments) -> Result:
-    """Rows of a table, looked up: its columns are the units."""
+    """Rows of a table, looked up, or summed by bags: its columns are the units."""
     weight, shape = walk.need(args["weight"]), shape_of(node)
     walk.freeze(weight.dims[0], node, "looked up by number in")
     walk.table.made(weight.dims[1])
@@ -220,5 +223,9 @@ def embedding(walk: Walk, node: Node, args: Arguments) -> Result:
         raise Unknown
     walk.note_attributes(node, (weight,), embedding_dim=weight.dims[1])
     walk.mark("embedding", weight.dims[1])
+    shares = walk.flow(args.get("per_sample_weights"))
+    walk.freeze_all([shares] if shares is not None else [], f"weighs rows in {where(node)}")
     output = Flow(shape, (*(None,) * (len(shape) - 1), weight.dims[1]))
-    return walk.record(node, "other", [walk.flow(args["indices"])], output, [weight])
+    walk.record(node, "other", [walk.flow(args["indices"]), shares], output, [weight])
+    rest = fixed(node)  # which bag each row went to
+    return (output, *rest[1:]) if isinstance(rest, tuple) else output

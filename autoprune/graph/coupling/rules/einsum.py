@@ -19,25 +19,60 @@ __all__ = ["contract", "product_letters"]
 def einsum(walk: Walk, node: Node, args: Arguments) -> Result:
     """Letters that agree are one width; those that the result lacks are summed over."""
     flows = [walk.need(part) for part in args["tensors"]]
-    given, arrow, output = str(args["equation"]).replace(" ", "").partition("->")
-    parts = given.split(",")
-    if not arrow or "." in given or [len(part) for part in parts] != [len(flow.shape) for flow in flows]:
-        raise Unknown
+    parts, output = _letters(str(args["equation"]), [len(flow.shape) for flow in flows])
     if any(len(set(part)) != len(part) for part in (*parts, output)):
         raise Unknown
     return contract(walk, node, flows, parts, output)
 
 
-def contract(walk: Walk, node: Node, flows: list[Flow], parts: list[str], output: str) -> Result:
-    """A product of two tensors, at most one of them a parameter, as einsum writes it.
+def _letters(equation: str, ranks: list[int]) -> tuple[list[str], str]:
+    """The letters of each tensor and of the result; an ellipsis is written out, and so is a result left out.
 
     Raises:
-        Unknown: Two parameters.
+        Unknown: The letters do not fit the tensors.
+    """
+    given, arrow, output = equation.replace(" ", "").partition("->")
+    parts = given.split(",")
+    spare = "".join(letter for letter in ascii_letters if letter not in equation)
+    counts = [rank - len(part.replace("...", "")) for rank, part in zip(ranks, parts, strict=True)]
+    most = max((count for count, part in zip(counts, parts, strict=True) if "..." in part), default=0)
+    if any(count < 0 or (count > 0 and "..." not in part) for count, part in zip(counts, parts, strict=True)):
+        raise Unknown
+    if not arrow:
+        once = sorted(letter for letter in set("".join(parts)) - {"."} if "".join(parts).count(letter) == 1)
+        output = "".join(("..." if "..." in given else "", *once))
+    whole = spare[:most]
+    return [
+        part.replace("...", whole[most - count :]) for part, count in zip(parts, counts, strict=True)
+    ], output.replace("...", whole)
+
+
+@rule("tensordot")
+def tensordot(walk: Walk, node: Node, args: Arguments) -> Result:
+    """A product that sums over the dimensions named, pair by pair."""
+    flows = [walk.need(args["self"]), walk.need(args["other"])]
+    ranks = [len(flow.shape) for flow in flows]
+    letters = [list(ascii_letters[: ranks[0]]), list(ascii_letters[ranks[0] : sum(ranks)])]
+    pairs = list(zip(args["dims_self"], args["dims_other"], strict=True))
+    for one, other in pairs:
+        letters[1][other] = letters[0][one]
+    summed = {letters[0][one] for one, _ in pairs}
+    output = [letter for part in letters for letter in part if letter not in summed]
+    return contract(walk, node, flows, ["".join(part) for part in letters], "".join(output))
+
+
+def contract(walk: Walk, node: Node, flows: list[Flow], parts: list[str], output: str) -> Result:
+    """A product of two tensors as einsum writes it.
+
+    Raises:
+        Unknown: Not two tensors.
     """
     shape = shape_of(node)
     weights = [place for place, flow in enumerate(flows) if flow.tensor is not None]
-    if shape is None or len(weights) > 1 or len(flows) != 2:
+    if shape is None or len(flows) != 2:
         raise Unknown
+    if len(weights) == 2:
+        return _of_weights(walk, node, flows, parts, output, shape)
     if not weights:
         return product(walk, node, flows, parts, output)
     weight, own = flows[weights[0]], parts[weights[0]]
@@ -55,6 +90,24 @@ def contract(walk: Walk, node: Node, flows: list[Flow], parts: list[str], output
         walk.table.made(dims[letter])
     result = Flow(shape, tuple(dims[letter] for letter in output))
     return _listed(walk, node, (x, theirs), (weight, own), (result, output))
+
+
+def _of_weights(
+    walk: Walk, node: Node, flows: list[Flow], parts: list[str], output: str, shape: tuple[int, ...]
+) -> Result:
+    """A product of two parameters is a weight of its own (low rank): what is summed over, one makes and one reads."""
+    (one, other), (first, second) = flows, parts
+    dims: dict[str, Atoms | None] = {}
+    for letter in dict.fromkeys(first + second):
+        sides = [flow.dims[part.index(letter)] for flow, part in zip(flows, parts, strict=True) if letter in part]
+        dims[letter] = walk.tie(sides[0], sides[1], node) if len(sides) == 2 else sides[0]
+    for letter in set(first + second) - set(output):
+        if letter not in first or letter not in second:
+            walk.freeze(dims[letter], node, "summed over by")
+            continue
+        walk.table.read(one.dims[first.index(letter)])
+        walk.table.made(other.dims[second.index(letter)])
+    return walk.record(node, "other", flows, Flow(shape, tuple(dims[letter] for letter in output)))
 
 
 def _listed(

@@ -32,7 +32,8 @@ def cat(walk: Walk, node: Node, args: Arguments) -> Result:
         for side in sides[1:]:
             found = walk.tie(found, side, node)
         dims.append(found)
-    return walk.record(node, "other", flows, Flow(shape, tuple(dims)))
+    walk.share(node, output := Flow(shape, tuple(dims)), flows)
+    return walk.record(node, "other", flows, output)
 
 
 def _joined(walk: Walk, node: Node, flows: list[Flow], axis: int) -> Atoms | None:
@@ -53,6 +54,7 @@ def stack(walk: Walk, node: Node, args: Arguments) -> Result:
     dims = list(flows[0].dims)
     for flow in flows[1:]:
         dims = [walk.tie(one, other, node) for one, other in zip(dims, flow.dims, strict=True)]
+    walk.share(node, Flow(flows[0].shape, tuple(dims)), flows)
     dims.insert(int(args["dim"]) % len(shape), None)
     return walk.record(node, "other", flows, Flow(shape, tuple(dims)))
 
@@ -144,7 +146,7 @@ def pad(walk: Walk, node: Node, args: Arguments) -> Result:
         atoms, before, after = dims[axis], int(amounts[2 * place]), int(amounts[2 * place + 1])
         if atoms is None or before == after == 0:
             continue
-        if before < 0 or after < 0 or args.get("mode", "constant") != "constant":
+        if before < 0 or after < 0 or args.get("mode", "constant") != "constant" or x.tensor is not None:
             walk.freeze(atoms, node)
             dims[axis] = None
             continue

@@ -11,8 +11,9 @@ import numpy as np
 from torch.fx import Node
 
 from autoprune.graph.coupling.flow import Flow, Norm, Result, Unknown, repeat_first
-from autoprune.graph.coupling.rule_table import Arguments, rule
+from autoprune.graph.coupling.rule_table import Arguments, bound, rule
 from autoprune.graph.coupling.walk import Walk
+from autoprune.graph.trace.size_origins import origin_of_last, origins
 
 __all__: list[str] = []
 
@@ -59,6 +60,7 @@ def group_norm(walk: Walk, node: Node, args: Arguments) -> Result:
             units = repeat_first(channels, size)
             walk.table.tie(np.repeat(units, size), channels)
             walk.note_attributes(node, params, num_groups=units)
+            walk.counts.add(origin_of_last(node, groups), units)
         else:
             walk.table.tie(np.tile(channels[:size], groups), channels)
             named = (("weight", -1), ("bias", -1))
@@ -95,6 +97,7 @@ def _over_one(walk: Walk, node: Node, x: Flow, named: dict[str, Flow | None], ba
         raise Unknown
     given = tuple((name, back) for name, flow in named.items() if flow is not None)
     walk.norms.append(Norm(node, back, atoms, given, "normalized_shape"))
+    walk.counts.add(origins(node, bound(node)["normalized_shape"])[back], atoms)
     walk.note_attributes(node, tuple(named.values()), **{f"normalized_shape.{rank + back}": atoms})
 
 

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import torch
 from torch.fx import Node
 
 from autoprune.graph.coupling.atoms import Atoms
-from autoprune.graph.coupling.flow import Flow, Result, Statistic, Unknown, shape_of
-from autoprune.graph.coupling.rule_table import Arguments, rule
+from autoprune.graph.coupling.flow import Flow, Result, Statistic, Unknown, for_each_result, shape_of
+from autoprune.graph.coupling.rule_table import Arguments, base_name, rule
 from autoprune.graph.coupling.walk import Walk
 
-__all__: list[str] = []
+__all__ = ["elementwise"]
 
-# ATen base names; overloads and in-place forms included
+# ATen base names; overloads and in-place forms included. What torch tags as pointwise needs no name here.
 FREE = """dropout alpha_dropout feature_dropout feature_alpha_dropout contiguous clone detach alias lift_fresh_copy to
     _to_copy type_as requires_grad float double half bfloat16"""
-UNARY = """relu relu6 hardtanh clamp clamp_min clamp_max leaky_relu elu selu celu silu mish gelu sigmoid hardsigmoid
-    hardswish tanh softplus softsign log_sigmoid logsigmoid hardshrink softshrink tanhshrink threshold exp expm1 log
-    log1p sqrt rsqrt square abs neg reciprocal sign erf rrelu sin cos round floor ceil trunc zeros_like ones_like
-    full_like nan_to_num"""
-PAIRWISE = """add sub rsub mul div multiply divide true_divide maximum minimum pow lerp addcmul addcdiv where atan2
-    fmod remainder floor_divide eq ne lt le gt ge logical_and logical_or masked_fill copy fill zero"""
-
+UNTAGGED = """abs relu6 gelu mish hardswish softsign log_sigmoid logsigmoid tanhshrink threshold rrelu zeros_like
+    ones_like full_like where eq ne lt le gt ge masked_fill copy fill zero rsub multiply divide true_divide floor_divide
+    absolute arccos arccosh arcsin arcsinh arctan arctan2 arctanh negative greater greater_equal less less_equal
+    not_equal fix isreal isclose real imag conj resolve_conj resolve_neg complex polar special_expit special_erf
+    special_erfc special_erfinv special_exp2 special_expm1 special_log1p special_logit special_sinc special_round
+    special_gammaln special_digamma special_psi special_multigammaln special_polygamma special_i0 special_xlogy
+    special_gammainc special_gammaincc special_ndtr fake_quantize_per_tensor_affine"""
+"""Elementwise, but not in all their forms tagged so by torch."""
 DRAWN = "empty_like rand_like randn_like bernoulli normal uniform exponential"  # each number on its own
+_SCALED = ["mul", "multiply"]
+"""Products, where the second parameter scales what the first makes."""
+_DIVIDED = {"div", "divide", "true_divide", "floor_divide", "fmod", "remainder", "pow", "float_power", "atan2"}
+"""Where the first parameter at 0 is enough, and the second at 0 would be too much."""
 
 
 @rule(*FREE.split(), figures=True)
@@ -37,31 +43,22 @@ def check(walk: Walk, node: Node, args: Arguments) -> Result:
     return None
 
 
-@rule(*UNARY.split(), *DRAWN.split(), figures=True)
-def unary(walk: Walk, node: Node, args: Arguments) -> Result:
-    """Each element on its own."""
-    x = walk.need(args.get("self", args.get("input")))
-    if any(walk.flow(value) is not None for name, value in args.items() if name not in ("self", "input")):
-        raise Unknown
-    if x.tensor is not None:
-        return x
-    return walk.record(node, "relu", [x], Flow(x.shape, x.dims, over=x.over))
-
-
-@rule(*PAIRWISE.split(), figures=True)
-def pairwise(walk: Walk, node: Node, args: Arguments) -> Result:
-    """Arithmetic on tensors: equal places are tied, sizes of 1 are broadcast."""
+@rule(*UNTAGGED.split(), *DRAWN.split(), tag=torch.Tag.pointwise, figures=True)
+def elementwise(walk: Walk, node: Node, args: Arguments) -> Result:
+    """Functions of each element, and arithmetic on tensors: equal places are tied, sizes of 1 are broadcast."""
     operands = [flow for flow in map(walk.flow, args.values()) if flow is not None]
     shape = shape_of(node)
     if shape is None or not operands:
         raise Unknown
     output = broadcast(walk, node, operands, shape)
-    activations = [flow for flow in operands if flow.tensor is None]
-    if not activations:
-        return output
-    kind = "add" if len(operands) > 1 else "relu"
     params = [flow for flow in operands if flow.tensor is not None]
-    return walk.record(node, kind, activations, output, params)
+    if base_name(node) not in _DIVIDED:
+        walk.share(node, output, params, made=base_name(node) not in _SCALED)
+    if (weight := walk.as_weight(node, output, params)) is not None:
+        return for_each_result(node, weight)
+    activations = [flow for flow in operands if flow.tensor is None]
+    kind = "add" if len(operands) > 1 else "relu"
+    return for_each_result(node, walk.record(node, kind, activations, output, params))
 
 
 def broadcast(walk: Walk, node: Node, operands: list[Flow], shape: tuple[int, ...]) -> Flow:
@@ -74,9 +71,7 @@ def broadcast(walk: Walk, node: Node, operands: list[Flow], shape: tuple[int, ..
         for side in sides[1:] if size > 1 else ():
             found = walk.tie(found, side, node)
         dims.append(found)
-    only_tensors = all(flow.tensor is not None for flow in operands)
-    over = _figures(walk, operands, tuple(dims), shape)
-    return Flow(shape, tuple(dims), operands[0].tensor if only_tensors else None, over)
+    return Flow(shape, tuple(dims), over=_figures(walk, operands, tuple(dims), shape))
 
 
 def _figures(
@@ -94,6 +89,16 @@ def _figures(
             else:
                 walk.scaled.append((figure, found))
     return tuple(left)
+
+
+@rule("broadcast_tensors")
+def broadcast_tensors(walk: Walk, node: Node, args: Arguments) -> Result:
+    """Each tensor repeated to the size that all of them have together."""
+    operands, shape = [walk.need(part) for part in args["tensors"]], shape_of(node)
+    if shape is None:
+        raise Unknown
+    dims = broadcast(walk, node, operands, shape).dims
+    return tuple(Flow(shape, dims) for _ in operands)
 
 
 @rule("prelu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,7 +12,9 @@ from torch.fx import Node
 from autoprune.graph.coupling.atoms import Atoms
 from autoprune.graph.coupling.flow import Flow, Result, Unknown, repeat_first, shape_of, size_of
 from autoprune.graph.coupling.rule_table import Arguments, rule
+from autoprune.graph.coupling.rules.pointwise import elementwise
 from autoprune.graph.coupling.walk import Walk
+from autoprune.graph.trace.size_origins import origins
 from autoprune.graph.trace.source_lines import where
 
 __all__: list[str] = []
@@ -103,8 +106,9 @@ def glu(walk: Walk, node: Node, args: Arguments) -> Result:
 
 @rule("repeat", "tile")
 def repeat(walk: Walk, node: Node, args: Arguments) -> Result:
-    """Whole copies, one behind the other."""
+    """Whole copies, one behind the other; as many of a single one as channels (a fixed kernel) may follow a width."""
     x, shape = walk.need(args["self"]), shape_of(node)
+    counts: Sequence[int] = args["repeats" if "repeats" in args else "dims"]
     if shape is None:
         raise Unknown
     sizes = (1,) * (len(shape) - len(x.shape)) + x.shape
@@ -113,6 +117,8 @@ def repeat(walk: Walk, node: Node, args: Arguments) -> Result:
         None if atoms is None else np.tile(atoms, count // size)
         for atoms, size, count in zip(given, sizes, shape, strict=True)
     ]
+    if sizes[0] == 1 < shape[0] and len(counts) == len(shape):
+        dims[0] = walk.elastic(node, shape[0], origins(node, counts)[0])
     return walk.record(node, "other", [x], Flow(shape, tuple(dims)))
 
 
@@ -199,6 +205,8 @@ def _freeze(walk: Walk, atoms: Atoms | None, reason: str) -> None:
 def chosen(walk: Walk, node: Node, args: Arguments) -> Result:
     """The best along one dimension, or all in order, and their numbers: that dimension stays, the others pass."""
     x, value = walk.need(args["self"]), node.meta.get("val")
+    if args.get("other") is not None:  # the larger one of two tensors' elements
+        return elementwise(walk, node, args)
     if args.get("dim") is None:
         raise Unknown
     axis = int(args["dim"]) % len(x.shape)

@@ -1,4 +1,4 @@
-"""Rules of operators that shrink or mix the spatial dimensions: pooling, resizing, reductions, softmax."""
+"""Rules of operators that shrink or mix the spatial dimensions: pooling, reductions, softmax."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 from torch.fx import Node
 
-from autoprune.graph.coupling.flow import Flow, Norm, Result, Statistic, Unknown, fixed, shape_of
-from autoprune.graph.coupling.rule_table import Arguments, rule
+from autoprune.graph.coupling.flow import Flow, Norm, Result, Statistic, Unknown, for_each_result, shape_of
+from autoprune.graph.coupling.rule_table import Arguments, base_name, rule
+from autoprune.graph.coupling.rules.resample import inside_channels
 from autoprune.graph.coupling.walk import Walk
 
 __all__: list[str] = []
@@ -16,30 +17,12 @@ _POOLS = tuple(f"{kind}_pool{rank}d" for kind in ("max", "avg", "lp") for rank i
     f"max_pool{rank}d_with_indices" for rank in (1, 2, 3)
 )
 _ADAPTIVE = tuple(f"adaptive_{kind}_pool{rank}d" for kind in ("max", "avg") for rank in (1, 2, 3))
-_RESIZES: tuple[str, ...] = ("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_bilinear2d")
-_RESIZES += ("upsample_linear1d", "upsample_trilinear3d", "upsample_bicubic2d", "_upsample_nearest_exact2d")
+_ADAPTIVE += ("_adaptive_avg_pool2d", "_adaptive_avg_pool3d")
 
 
 def _numbers(value: Any, rank: int) -> tuple[int, ...]:
     numbers = (value,) if isinstance(value, int) else tuple(value or ())
     return tuple(int(n) for n in numbers) * (rank if len(numbers) == 1 else 1)
-
-
-def _spatial(walk: Walk, node: Node, x: Flow) -> Flow:
-    """The (first) output of an operator that works inside each channel."""
-    first = fixed(node)
-    shape = first[0].shape if isinstance(first, tuple) else first.shape if first is not None else ()
-    if len(shape) != len(x.shape) or len(shape) < 3:
-        raise Unknown
-    for atoms in x.dims[2:]:
-        walk.freeze(atoms, node)
-    return Flow(shape, (*x.dims[:2], *(None,) * (len(shape) - 2)))
-
-
-def _with_indices(node: Node, output: Flow) -> Result:
-    """Where an operator also returns the places of its maxima, they have the output's shape."""
-    value = node.meta.get("val")
-    return (output,) * len(value) if isinstance(value, list | tuple) else output
 
 
 @rule(*_POOLS)
@@ -52,27 +35,20 @@ def pool(walk: Walk, node: Node, args: Arguments) -> Result:
         node,
         "pool",
         [x],
-        _spatial(walk, node, x),
+        inside_channels(walk, node, x),
         kernel=kernel,
         stride=_numbers(args["stride"], rank) or kernel,
         padding=_numbers(args.get("padding", 0), rank),
         dilation=_numbers(args.get("dilation", 1), rank),
     )
-    return _with_indices(node, output)
+    return for_each_result(node, output)
 
 
 @rule(*_ADAPTIVE)
 def adaptive_pool(walk: Walk, node: Node, args: Arguments) -> Result:
     """Windows inside each channel, their size from the output's."""
     x = walk.need(args["self"])
-    return _with_indices(node, walk.record(node, "pool", [x], _spatial(walk, node, x)))
-
-
-@rule(*_RESIZES)
-def resize(walk: Walk, node: Node, args: Arguments) -> Result:
-    """Each channel gets another height and width."""
-    x = walk.need(args.get("self", args.get("input")))
-    return walk.record(node, "other", [x], _spatial(walk, node, x))
+    return for_each_result(node, walk.record(node, "pool", [x], inside_channels(walk, node, x)))
 
 
 _FIGURES = ("mean", "sum", "amax", "amin", "var", "std", "norm", "linalg_vector_norm")
@@ -105,8 +81,7 @@ def reduce(walk: Walk, node: Node, args: Arguments) -> Result:
         walk.leak([x])
     over_width = (*x.over, *figure) if args.get("keepdim") else ()
     kind = "pool" if reduced and min(reduced) >= 2 else "other"
-    output = Flow(shape, tuple(dims), x.tensor if figure else None, over_width)
-    return walk.record(node, kind, [x], output) if x.tensor is None else output
+    return walk.record(node, kind, [x], Flow(shape, tuple(dims), over=over_width))
 
 
 def _figure(walk: Walk, node: Node, x: Flow, widths: list[int]) -> tuple[Statistic, ...]:
@@ -114,7 +89,7 @@ def _figure(walk: Walk, node: Node, x: Flow, widths: list[int]) -> tuple[Statist
 
     Of a parameter it may be a length or sum, by which its rows are scaled: columns that are 0 change nothing in it.
     """
-    name = node.target._schema.name.removeprefix("aten::")  # type: ignore[union-attr]
+    name = base_name(node)
     if x.tensor is not None and name in _ADDED:
         found = [(axis - len(x.shape), x.dims[axis]) for axis in widths]
         return tuple(Statistic(node, axis, atoms) for axis, atoms in found if atoms is not None)
@@ -126,7 +101,7 @@ def _figure(walk: Walk, node: Node, x: Flow, widths: list[int]) -> tuple[Statist
     return (Statistic(node, axis, atoms),)
 
 
-@rule("softmax", "log_softmax", "_softmax", "_log_softmax", "cumsum")
+@rule("softmax", "log_softmax", "_softmax", "_log_softmax", "cumsum", "cumprod", "logcumsumexp")
 def mixing(walk: Walk, node: Node, args: Arguments) -> Result:
     """Every element depends on all others along one dimension, which must stay whole."""
     x = walk.need(args["self"])

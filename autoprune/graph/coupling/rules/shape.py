@@ -161,8 +161,10 @@ def expand(walk: Walk, node: Node, args: Arguments) -> Result:
             walk.leak([x])
     written = args.get("size")
     known = origins(node, written) if isinstance(written, list | tuple) else origins(node, shape)
-    for axis in range(1, len(shape)):
+    for axis in range(len(shape)):
         back = axis - len(shape)
+        if axis == 0 and known[0] in (None, _UNKNOWN):
+            continue  # the batch
         if dims[axis] is None and shape[axis] > 1 and (len(x.shape) < -back or x.shape[back] == 1):
-            dims[axis] = walk.elastic(node, shape[axis], known[axis], repeats=True)
+            dims[axis] = walk.elastic(node, shape[axis], known[axis], repeats=axis > 0)
     return Flow(shape, tuple(dims), x.tensor, tuple(left))
