@@ -192,3 +192,33 @@ def test_an_example_of_fixed_batch_size_is_no_example_without_batch():
             return self.b(torch.relu(self.a(x)) + torch.ones(3, 1))
 
     assert {g.name: g.width for g in analyse(Fixed(), V[:1].expand(3, 6)).groups} == {"a": 8}
+
+
+class Projected(nn.Module):
+    """An LSTM whose outputs are narrower than its state."""
+
+    def __init__(self):
+        super().__init__()
+        self.r, self.o = nn.LSTM(3, 8, proj_size=5, batch_first=True), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.o(self.r(x)[0])
+
+
+spectral = torch.nn.utils.parametrizations.spectral_norm
+SILENT = {
+    "spectral norm": (
+        lambda: nn.Sequential(spectral(nn.Linear(6, 8)), nn.ReLU(), spectral(nn.Linear(8, 3))),
+        V,
+        ["0", "2"],
+    ),
+    "LSTM with projection": (Projected, V.view(2, 2, 3), ["o", "r"]),
+}
+
+
+@pytest.mark.parametrize(("build", "example", "frozen"), SILENT.values(), ids=list(SILENT))
+def test_each_layer_that_stays_has_a_reason(build, example, frozen):
+    analysis = analyse(build(), example)
+    assert not analysis.groups
+    assert sorted(analysis.frozen) == frozen
+    assert all("aten." in reason or reason == "model output" for reason in analysis.frozen.values())

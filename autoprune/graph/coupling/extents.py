@@ -87,7 +87,24 @@ class Extents:
             for flow in op.params:
                 for atoms in flow.atoms():
                     self._explain(atoms, flow.tensor or where(op.node), found)
+        self._explain_unread(found)
         return found
+
+    def _explain_unread(self, found: dict[str, str]) -> None:
+        """Weights that no known operator reads as they are: parametrised ones, those of operators without a rule."""
+        classes, walk = self._grouping.classes, self._grouping.walk
+        passed = {flow.tensor for op in walk.ops if op.kind == "depthwise" for flow in op.params}
+        used = {
+            walk.trace.tensors.get(node.name) for node in walk.trace.graph.find_nodes(op="placeholder") if node.users
+        }
+        for (name, dim), atoms in self._slots.items():
+            labels = classes.label[atoms]
+            is_weight = name in walk.trace.parameters & used and (name, 1 - dim) in self._slots and name not in passed
+            is_known = (self._group[labels] >= 0).any() or classes.made[atoms].any() or classes.read[atoms].any()
+            if dim == 0 and is_weight and not is_known:
+                reason = classes.reason(int(labels[0])) or "not understood"
+                is_computed = ".parametrizations." in name
+                found.setdefault(holder(name) or name, f"its weight is computed: {reason}" if is_computed else reason)
 
     def _explain(self, atoms: Atoms, tensor: str, found: dict[str, str]) -> None:
         classes = self._grouping.classes
