@@ -19,13 +19,14 @@ from tests.support.nets.ambiguous import AMBIGUOUS_CASES
 from tests.support.nets.computed_weights import COMPUTED_CASES
 from tests.support.nets.forms import FORM_CASES
 from tests.support.nets.norms import NORM_CASES, UNSEEN_CASES, with_norms
+from tests.support.nets.parts import PARTS_CASES
 from tests.support.nets.plain import CASES as PLAIN_CASES
 from tests.support.nets.shapes import SHAPE_CASES
 from tests.support.nets.untouched import UNTOUCHED_CASES
 from tests.support.nets.weights import WEIGHT_CASES
 
 CASES = {**PLAIN_CASES, **FORM_CASES, **NORM_CASES, **UNSEEN_CASES, **SHAPE_CASES, **WEIGHT_CASES, **AMBIGUOUS_CASES}
-CASES |= {**COMPUTED_CASES, **UNTOUCHED_CASES}
+CASES |= {**COMPUTED_CASES, **UNTOUCHED_CASES, **PARTS_CASES}
 # products that no module's hook sees
 BARE = (
     "standardised",

@@ -9,6 +9,7 @@ from tests.support.nets.ambiguous import AMBIGUOUS_CASES
 from tests.support.nets.computed_weights import COMPUTED_CASES
 from tests.support.nets.forms import FORM_CASES
 from tests.support.nets.norms import NORM_CASES, UNSEEN_CASES
+from tests.support.nets.parts import PARTS_CASES
 from tests.support.nets.plain import CASES, Case
 from tests.support.nets.shapes import SHAPE_CASES
 from tests.support.nets.untouched import UNTOUCHED_CASES
@@ -26,6 +27,7 @@ THEMES: tuple[tuple[str, Mapping[str, Case]], ...] = (
     ("Couplings", CASES),
     ("Normalised widths", {**NORM_CASES, **UNSEEN_CASES}),
     ("Moved, padded, repeated and picked channels", SHAPE_CASES),
+    ("Parts of a width", PARTS_CASES),
     ("Graphs with several readings", AMBIGUOUS_CASES),
     ("Weights", WEIGHT_CASES),
     ("Weights that the forward computes", COMPUTED_CASES),

@@ -22,11 +22,13 @@ __all__ = ["Origin", "SizeOrigins", "call_of", "factors", "origin_of_last", "ori
 
 Origin = tuple[Any, ...]
 """One of ("attribute", module, name, its value), ("shape", call, which of its results, axis), ("product", origin or
-number, ...), ("computed",) and ("unknown",). Calls are numbered in the order of the trace; -1 is none of them."""
+number, ...), ("sum", one, other), ("difference", one, other), ("computed",) and ("unknown",); a number is one of the
+code's own. Calls are numbered in the order of the trace; -1 is none of them."""
 
 _SIZES, _CALL = "autoprune.sizes", "autoprune.call"
 _COMPUTED: Origin = ("computed",)
 _UNKNOWN: Origin = ("unknown",)
+_USERS_OWN = (nn.Transformer, nn.Unflatten)  # torch's modules whose sizes are their user's
 
 
 class _Size(int):
@@ -62,6 +64,9 @@ class _Size(int):
 
     __rmul__ = __mul__
 
+    def __neg__(self) -> _Size:
+        return _Size(-int(self), ("difference", 0, self.origin), self.compared)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return (int, (int(self),))
 
@@ -79,8 +84,25 @@ def _computing(name: str) -> Any:
     return operation
 
 
-for _name in ("add", "radd", "sub", "rsub", "floordiv", "rfloordiv", "mod", "rmod"):
+def _joining(name: str, kind: str, *, turned: bool) -> Any:
+    plain = getattr(int, name)
+
+    def operation(self: _Size, other: Any) -> Any:
+        result = plain(self, other)
+        if type(result) is not int:
+            return result
+        pair = self.origin, getattr(other, "origin", int(other))
+        return _Size(result, (kind, *(pair[::-1] if turned else pair)), self.compared)
+
+    return operation
+
+
+for _name in ("floordiv", "rfloordiv", "mod", "rmod"):
     setattr(_Size, f"__{_name}__", _computing(f"__{_name}__"))
+for _name, _kind in (("add", "sum"), ("sub", "difference")):
+    for _prefix in ("", "r"):
+        _operator = f"__{_prefix}{_name}__"
+        setattr(_Size, _operator, _joining(_operator, _kind, turned=bool(_prefix)))
 
 
 class SizeOrigins(TorchFunctionMode):
@@ -105,6 +127,7 @@ class SizeOrigins(TorchFunctionMode):
         if name == "__get__":
             return func(*args, **kwargs)
         leaves = torch.utils._pytree.tree_leaves((args, kwargs))
+        leaves = [part for leaf in leaves for part in (_bounds(leaf) if isinstance(leaf, slice) else (leaf,))]
         numbers = [leaf for leaf in leaves if isinstance(leaf, int) and not isinstance(leaf, bool)]
         self._calls += 1
         with annotate({_CALL: self._calls, _SIZES: [(int(n), getattr(n, "origin", None)) for n in numbers]}):
@@ -124,12 +147,16 @@ class SizeOrigins(TorchFunctionMode):
         return sizes
 
 
+def _bounds(part: slice) -> tuple[Any, ...]:
+    return part.start, part.stop, part.step
+
+
 @contextmanager
 def recording(model: nn.Module, origins: SizeOrigins) -> Iterator[None]:
     """While it is on, the whole numbers among the modules' attributes remember which attribute they are.
 
-    So do those of a configuration that the modules hold. torch's own layers are left out: what their numbers mean
-    is known.
+    So do those of a configuration that the modules hold. torch's own layers are left out, as what their numbers mean
+    is known; but not those whose sizes are their user's.
 
     Args:
         model: Changed while the context lasts, and put back.
@@ -145,7 +172,7 @@ def recording(model: nn.Module, origins: SizeOrigins) -> Iterator[None]:
                 attributes[name] = kept
 
     for path, module in model.named_modules():
-        if type(module).__module__.partition(".")[0] == "torch" and not isinstance(module, nn.Transformer):
+        if type(module).__module__.partition(".")[0] == "torch" and not isinstance(module, _USERS_OWN):
             continue
         replace(vars(module), path, "")
         config = vars(module).get("config")

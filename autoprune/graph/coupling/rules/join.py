@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from torch.fx import Node
 
 from autoprune.graph.coupling.atoms import Atoms
-from autoprune.graph.coupling.flow import Flow, Result, Unknown, shape_of, size_of
+from autoprune.graph.coupling.counts import Counted
+from autoprune.graph.coupling.flow import Flow, Result, Unknown, repeat_first, shape_of, size_of
 from autoprune.graph.coupling.rule_table import Arguments, rule
 from autoprune.graph.coupling.walk import Walk
-from autoprune.graph.trace.size_origins import origins
+from autoprune.graph.trace.size_origins import Origin, origins
 from autoprune.graph.trace.source_lines import where
 
 __all__: list[str] = []
+
+_NOT_FOLLOWED: tuple[Origin | None, ...] = (None, ("unknown",), ("computed",))
 
 
 @rule("cat", "concat", "concatenate")
@@ -74,10 +79,51 @@ def slice_(walk: Walk, node: Node, args: Arguments) -> Result:
     atoms = dims[axis]
     if atoms is not None and shape[axis] != size:
         if step != 1:
-            walk.freeze(atoms, node, "cut at fixed places by")
-        _equal_parts(walk, node, atoms, begin, shape[axis])
+            _every(walk, node, atoms, begin, step, shape[axis])
+        elif not _follow_bounds(walk, node, args, atoms, begin, begin + shape[axis]):
+            _equal_parts(walk, node, atoms, begin, shape[axis])
         dims[axis] = atoms[begin : begin + shape[axis] * step : step]
     return Flow(shape, tuple(dims), x.tensor)
+
+
+def _every(walk: Walk, node: Node, atoms: Atoms, begin: int, step: int, length: int) -> None:
+    """Every second (third ...) position up to the end: pairs (triples ...) go, what is left over stays."""
+    if begin >= step or length != len(range(begin, len(atoms), step)):
+        walk.freeze(atoms, node, "cut at fixed places by")
+        return
+    paired = atoms[: len(atoms) // step * step]
+    walk.table.tie(np.repeat(repeat_first(paired, step), step), paired)
+    walk.freeze(atoms[len(paired) :], node, "left over by")
+
+
+def _follow_bounds(walk: Walk, node: Node, args: Arguments, atoms: Atoms, begin: int, end: int) -> bool:
+    """Whether the sizes that say where a part starts and ends (``self.width``) follow the cut; they count units then.
+
+    A failed validation says no.
+    """
+    counted: Counted = []
+    for origin, inside in _bounds(node, args, begin, end, len(atoms)):
+        found = walk.counts.parts(origin, atoms[inside], atoms, np.delete(atoms, inside))
+        if found is None:
+            return False
+        counted += found
+    if walk.choose_interpretation(node, atoms):
+        return False
+    walk.counts.add_all(counted)
+    return True
+
+
+def _bounds(node: Node, args: Arguments, begin: int, end: int, size: int) -> Iterator[tuple[Origin | None, slice]]:
+    """The origins of the numbers that say where a part starts and ends, with the places that they count."""
+    if "length" in args:
+        start, length = origins(node, [args["start"], args["length"]])
+        yield length, slice(begin, end)
+    else:
+        start, stop = (origins(node, [args.get(name)])[0] for name in ("start", "end"))
+        if end < size:
+            yield stop, slice(end)
+    if begin > 0:
+        yield start, slice(begin)
 
 
 def _equal_parts(walk: Walk, node: Node, atoms: Atoms, begin: int, length: int) -> None:
@@ -94,22 +140,71 @@ def split(walk: Walk, node: Node, args: Arguments) -> Result:
     x, value = walk.need(args["self"]), node.meta.get("val")
     if not isinstance(value, list | tuple):
         raise Unknown
-    axis = int(args["dim"]) % len(x.shape)
-    parts, begin = [], 0
-    atoms = x.dims[axis]
+    axis, atoms = int(args["dim"]) % len(x.shape), x.dims[int(args["dim"])]
+    shapes = [tuple(map(size_of, piece.shape)) for piece in value]
+    if atoms is None or len(shapes) == 1:
+        return tuple(Flow(shape, x.dims, x.tensor) for shape in shapes)
+    parts = np.split(atoms, np.cumsum([shape[axis] for shape in shapes])[:-1])
     given = args.get("split_size", args.get("split_sizes"))
-    sizes = list(given) if isinstance(given, list | tuple) else [given]
-    known = origins(node, sizes)
-    for place, piece in enumerate(value):
-        shape = tuple(map(size_of, piece.shape))
-        dims = list(x.dims)
-        if atoms is not None and shape[axis] != x.shape[axis]:
-            _equal_parts(walk, node, atoms, begin, shape[axis])
-            dims[axis] = atoms[begin : begin + shape[axis]]
-            walk.counts.add(known[place % len(known)], dims[axis])
-        parts.append(Flow(shape, tuple(dims), x.tensor))
-        begin += shape[axis]
-    return tuple(parts)
+    if isinstance(given, list | tuple):
+        _split_by_list(walk, node, atoms, parts, origins(node, list(given)))
+    else:
+        _split_by_number(walk, node, atoms, parts, args)
+    dims = (x.dims[:axis], x.dims[axis + 1 :])
+    return tuple(Flow(shape, (*dims[0], part, *dims[1]), x.tensor) for shape, part in zip(shapes, parts, strict=True))
+
+
+def _split_by_list(walk: Walk, node: Node, atoms: Atoms, parts: list[Atoms], known: list[Origin | None]) -> None:
+    """Parts whose sizes are written one by one: equal ones shrink alike, unequal ones each as its size says."""
+    places = np.cumsum([0, *map(len, parts)])
+    if len({len(part) for part in parts}) == 1:
+        _equal_parts(walk, node, atoms, 0, len(parts[0]))
+        for origin, part in zip(known, parts, strict=True):
+            walk.counts.add(origin, part)
+        return
+    for begin, origin, part in zip(places, known, parts, strict=False):
+        rest = np.concatenate([atoms[:begin], atoms[begin + len(part) :]])
+        counted = walk.counts.parts(origin, part, atoms, rest)
+        walk.counts.add_all(counted or ())
+        if counted is None:
+            walk.freeze(part, node, "cut at fixed places by")
+
+
+def _split_by_number(walk: Walk, node: Node, atoms: Atoms, parts: list[Atoms], args: Arguments) -> None:
+    """As many parts as the code says, or of one size: the same number of units goes from each, what is more stays."""
+    size = args.get("split_size")
+    known = origins(node, [size])[0]
+    least = min(map(len, parts))
+    even = len({len(part) for part in parts}) == 1
+    if size is not None and not even and known in _NOT_FOLLOWED:
+        walk.freeze(atoms, node, "cut at fixed places by")
+        return
+    if size is None and not _alike(str(node.target), args, list(map(len, parts))):
+        walk.freeze(atoms, node, "cut into other parts once it is narrower by")
+        return
+    for part in parts:
+        if part is not parts[0]:
+            walk.table.tie(parts[0][:least], part[:least])
+        walk.freeze(part[least:], node, "left over by")
+        if len(part) == size:
+            walk.counts.add(known, part)
+
+
+def _alike(name: str, args: Arguments, sizes: list[int]) -> bool:
+    """Whether a width that loses as many units as there are parts is cut so that each part loses one."""
+    count = int(args.get("chunks", args.get("sections", 0)) or 0)
+    cut = _tensor_split if "tensor_split" in name else _chunk
+    narrower = ([size - lost for size in sizes] for lost in range(min(sizes)))
+    return count > 0 and all(cut(sum(left), count) == left for left in narrower)
+
+
+def _chunk(width: int, count: int) -> list[int]:
+    size = -(-width // count)
+    return [min(size, width - begin) for begin in range(0, width, size)]
+
+
+def _tensor_split(width: int, count: int) -> list[int]:
+    return [width // count + (place < width % count) for place in range(count)]
 
 
 @rule("unbind")
