@@ -253,6 +253,16 @@ class Analysis:
         """Shape of the example's first tensor, as it was handed over."""
         return self.example_shapes[0] if self.example_shapes else ()
 
+    @property
+    def has_attention(self) -> bool:
+        """Whether the network attends: by torch's own operator, or by a softmax and a product of two activations."""
+        called = [op.operator for op in self.ops]
+        if any("attention" in name for name in called) or any(group.kind == "heads" for group in self.groups):
+            return True
+        multiplies = (".bmm", ".matmul", ".einsum")
+        products = any(len(op.inputs) > 1 for op in self.ops if any(name in op.operator for name in multiplies))
+        return products and any("softmax" in name for name in called)
+
     def group(self, name: str) -> Group:
         """The group of that name.
 

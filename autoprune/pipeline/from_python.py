@@ -21,7 +21,7 @@ from autoprune.foundations.threads import use_threads
 from autoprune.models.copying import duplicate
 from autoprune.pipeline.jobs.base import Result
 from autoprune.pipeline.jobs.lifecycle import opened_run
-from autoprune.pipeline.task import Loss, Task, check_task, judge, load_task
+from autoprune.pipeline.task import Loss, Task, check_task, judge, load_task, training_device
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import BUDGETS, Experiment
 from autoprune.run.flags import Flags
@@ -83,8 +83,9 @@ class HandedOver:
         """
         if isinstance(self.model, nn.Module):
             task = self._task_of(self.model, self._data(experiment), experiment)
-            if moved and {p.device.type for p in self.model.parameters()} != {experiment.device}:
-                task.model = duplicate(self.model).to(experiment.device)
+            device = training_device(experiment.device)
+            if moved and {p.device for p in self.model.parameters()} != {device}:
+                task.model = duplicate(self.model).to(device)
             check_task(task)
             return task
         if self._has_loaders():

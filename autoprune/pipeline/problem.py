@@ -34,6 +34,7 @@ from autoprune.techniques.base import Calibration
 from autoprune.techniques.registry import techniques_of
 from autoprune.techniques.space import space_of
 from autoprune.techniques.stack import Stack
+from autoprune.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from autoprune.hardware import LatencyTable
@@ -96,6 +97,11 @@ class Problem:
     def ranked_by(self, order: Mapping[str, list[int]]) -> Problem:
         """The same problem, whose policies and cuts keep the units that this order has foremost."""
         return replace(self, stack=self.stack.with_fitted(STRUCTURED, Ranking(order)))
+
+    @property
+    def recipe(self) -> Recipe:
+        """How networks are trained in this run."""
+        return Recipe.chosen(self.experiment, attention=self.analysis.has_attention)
 
     @property
     def ranking(self) -> Ranking:

@@ -33,6 +33,7 @@ __all__ = [
     "require_trainable",
     "shipped_weights",
     "split_search_set",
+    "training_device",
 ]
 
 Loss = Callable[[Any, Any], Tensor]
@@ -116,7 +117,7 @@ def load_task(experiment: Experiment, loss: Loss | None = None, evaluate: Evalua
     data = load(experiment.data, data_dir, batch_size=experiment.batch_size, seed=experiment.seed)
     arguments = {"in_channels": data.shape[0], "classes": data.classes, "image_size": data.shape[-1]}
     model = build(experiment.model, **arguments, seed=experiment.seed)
-    device = _device(experiment.device)
+    device = training_device(experiment.device)
     weights, origin = experiment.weights, str(experiment.weights)
     shipped = shipped_weights(experiment.model, data.name)
     if weights is None and shipped is not None and experiment.train_epochs is None:
@@ -221,10 +222,25 @@ def _images_of(batch: Any) -> int | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: this machine has no CUDA device, or torch was built without CUDA")
-    return torch.device(name)
+def training_device(name: str) -> torch.device:
+    """The device of a setting, as tensors on it name it.
+
+    Raises:
+        InputError: If this machine has no such device, or torch cannot use it.
+    """
+    device = torch.device(name)
+    if device.type == "cuda":
+        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not there:
+            raise InputError(f"--device {name}: this machine has no CUDA device, or torch was built without CUDA")
+        if (device.index or 0) >= there:
+            raise InputError(f"--device {name}: this machine has {there} CUDA devices, cuda:0 to cuda:{there - 1}")
+        return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+    if device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise InputError(f"--device {name}: this machine has no Metal device, or torch was built without MPS")
+        return torch.device("mps", 0)
+    return device
 
 
 def check_task(task: Task) -> None:

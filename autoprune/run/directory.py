@@ -161,6 +161,13 @@ class RunDir:
         """Path of a file in the run."""
         return self.path / name
 
+    def describe(self, section: str, content: Mapping[str, Any]) -> None:
+        """Keep in the experiment's file, beside the settings, what followed from them; for people."""
+        path = self.file(recovery.SETTINGS)
+        whole = read_yaml(path, "experiment file")
+        if isinstance(whole, dict) and whole.get(section) != content:
+            write_text(path, yaml.safe_dump({**whole, section: dict(content)}, sort_keys=False))
+
     def in_stage(self, what: str | None) -> None:
         """Keep what this process is at, so that one that goes on after it was killed can say so; None at its end.
 

@@ -17,6 +17,7 @@ from autoprune.run.settings import (
     BudgetSettings,
     ModelSettings,
     ProgressiveSettings,
+    RecipeSettings,
     RunSettings,
     ScoreSettings,
     SearchSettings,
@@ -38,6 +39,7 @@ def option_group(name: str) -> str:
 # pydantic takes the fields of the last base first.
 class Experiment(
     RunSettings,
+    RecipeSettings,
     TrainingPlan,
     ProgressiveSettings,
     SpaceSettings,

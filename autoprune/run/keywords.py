@@ -52,6 +52,11 @@ class SettingKeywords(TypedDict, total=False):
     batch_size: int
     train_threads: int | None
     device: str
+    optimizer: str | None
+    lr: float | None
+    weight_decay: float | None
+    warmup_epochs: float | None
+    clip: float | None
     seed: int
 
 

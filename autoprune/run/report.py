@@ -125,6 +125,7 @@ class Report(BaseModel):
     target: Any = None
     device: Any = Field(default=None, description="the target's fingerprint")
     seed: int | None = None
+    recipe: Any = Field(default=None, description="how networks were trained: optimiser, rates, and why these")
     dense: Figures = Figures()
     pruned: Figures = Figures()
     finetuned: Figures = Figures()

@@ -29,6 +29,7 @@ __all__ = [
     "BudgetSettings",
     "ModelSettings",
     "ProgressiveSettings",
+    "RecipeSettings",
     "RunSettings",
     "ScoreSettings",
     "SearchSettings",
@@ -360,7 +361,48 @@ class TrainingPlan(Settings):
     )
     batch_size: int = _setting(128, "images a step in training", ge=2, le=2**24)
     train_threads: int | None = _setting(None, "threads for training and scoring; default: all", ge=1, le=1024)
-    device: Literal["cpu", "cuda"] = _setting("cpu", "where training and scoring run")
+    device: str = _setting("cpu", "where training and scoring run: cpu, cuda, cuda:1, mps")
+
+    @field_validator("device")
+    @classmethod
+    def _device_is_one(cls, value: str) -> str:
+        kind, colon, number = value.partition(":")
+        numbered = number.isdecimal() and len(number) < 4 and kind != "cpu" if colon else True
+        if kind not in ("cpu", "cuda", "mps") or not numbered:
+            raise ValueError("write cpu, cuda, cuda:N or mps")
+        return value
+
+
+class RecipeSettings(Settings):
+    """How networks are trained; what is left open follows the network."""
+
+    panel = "Training"
+
+    optimizer: str | None = _setting(
+        None,
+        "sgd, adamw, or package.module:name, called with parameters, lr and weight_decay; default: adamw for a network"
+        " with attention, else sgd",
+    )
+    lr: float | None = _setting(
+        None,
+        "peak learning rate of fine-tuning; training from scratch takes twice, a progressive step two fifths of it;"
+        " default: 0.05 of sgd, 0.0005 of adamw, its own of another",
+        gt=0,
+        le=1e6,
+    )
+    weight_decay: float | None = _setting(
+        None, "weight decay; default: 0.0005 of sgd, 0.01 of adamw, its own of another", ge=0, le=1e6
+    )
+    warmup_epochs: float | None = _setting(
+        None,
+        "epochs over which the learning rate rises; default: 1 from scratch, 0.5 in fine-tuning, 0 in a progressive"
+        " step",
+        ge=0,
+        le=1e6,
+    )
+    clip: float | None = _setting(
+        None, "largest norm of a step's gradient; default: 1 of adamw, none of others", gt=0, le=1e9
+    )
 
 
 class RunSettings(Settings):
@@ -388,6 +430,7 @@ BLOCKS: tuple[type[Settings], ...] = (
     SpaceSettings,
     ProgressiveSettings,
     TrainingPlan,
+    RecipeSettings,
     RunSettings,
 )
 """All blocks, in the order in which files and help have them."""

@@ -12,6 +12,7 @@ __all__ = ["TrainSettings"]
 
 _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "epochs": ("a whole number from 0", lambda value: value >= 0 and value == int(value)),
+    "clip": ("above 0", lambda value: value > 0),
     "lr": ("above 0", lambda value: value > 0),
     "momentum": ("from 0 to below 1", lambda value: 0 <= value < 1),
     "weight_decay": ("at least 0", lambda value: value >= 0),
@@ -25,13 +26,16 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Stochastic gradient descent with Nesterov momentum, a cosine, label smoothing and distillation.
+    """An optimiser, a cosine, label smoothing and distillation.
 
     Attributes:
         epochs: Passes over the training split.
-        lr: Learning rate at its peak, for the batch size that is used (0.1 for batches of 128 from scratch).
-        momentum: Nesterov momentum, in [0, 1); 0 is plain gradient descent.
-        weight_decay: Factor of the squared-weights penalty.
+        optimizer: `sgd` (with Nesterov momentum), `adamw`, or `package.module:name` of the user's own.
+        lr: Learning rate at its peak, for the batch size that is used (0.1 for batches of 128 from scratch); None
+            leaves it to the optimiser.
+        momentum: Nesterov momentum of `sgd`, in [0, 1); 0 is plain gradient descent.
+        weight_decay: Factor of the squared-weights penalty, or what AdamW takes off; None leaves it to the optimiser.
+        clip: Largest norm of the gradient of a step, to which a larger one is scaled; None does not clip.
         label_smoothing: Share of the target that is spread over all classes, in [0, 1).
         warmup_epochs: Epochs, fractions allowed, over which the rate rises from near 0; at most a third of all.
         distil_weight: Share of the distillation loss in [0, 1]; counts only with a teacher.
@@ -46,9 +50,11 @@ class TrainSettings:
     """
 
     epochs: int = 30
-    lr: float = 0.1
+    optimizer: str = "sgd"
+    lr: float | None = 0.1
     momentum: float = 0.9
-    weight_decay: float = 5e-4
+    weight_decay: float | None = 5e-4
+    clip: float | None = None
     label_smoothing: float = 0.1
     warmup_epochs: float = 1.0
     distil_weight: float = 0.5
@@ -61,7 +67,7 @@ class TrainSettings:
         wrong = [
             f"{name} is {value} but must be {ought}"
             for name, (ought, holds) in _RANGES.items()
-            if not (math.isfinite(value := getattr(self, name)) and holds(value))
+            if (value := getattr(self, name)) is not None and not (math.isfinite(value) and holds(value))
         ]
         if wrong:
             raise InputError("training settings: " + "; ".join(wrong))

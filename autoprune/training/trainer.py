@@ -20,7 +20,8 @@ from autoprune.models.own_loss import own_loss
 from autoprune.models.precision import autocast, device_of
 from autoprune.training.constraint import TrainingConstraint
 from autoprune.training.losses import Loss, cross_entropy, distillation
-from autoprune.training.schedule import learning_rate
+from autoprune.training.optimizers import make_optimizer
+from autoprune.training.schedule import share_of_peak
 from autoprune.training.settings import TrainSettings
 
 __all__ = ["EpochResult", "Trainer", "count_batches", "train"]
@@ -34,7 +35,7 @@ class EpochResult:
         epoch: Epochs done, from 1.
         loss: Mean training loss over the epoch's steps.
         lr: Learning rate of its last step.
-        seconds: FeasibleActions time.
+        seconds: Time that it took.
     """
 
     epoch: int
@@ -74,18 +75,11 @@ class Trainer:
     ) -> None:
         self.model, self.batches, self.settings = model, batches, settings
         self.teacher, self.loss, self.constraint = teacher, loss, constraint
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        if not trained:
-            raise InputError("the model has no parameter that needs a gradient; there is nothing to train")
         self.device = device_of(model)
         self._network = UserCode(f"the network {path_of(model)}")
-        self.optimizer = torch.optim.SGD(
-            trained,
-            lr=settings.lr,
-            momentum=settings.momentum,
-            nesterov=settings.momentum > 0,
-            weight_decay=settings.weight_decay,
-        )
+        self.optimizer = make_optimizer(model, settings)
+        rates = [group.get("lr") for group in self.optimizer.param_groups]  # one of the user's own may have none
+        self._peaks = [None if rate is None else float(rate) for rate in rates]
         self.layout = chosen_layout(self.device, settings.bf16, settings.channels_last)
         self.epoch = 0
         self._steps = count_batches(batches)
@@ -155,12 +149,14 @@ class Trainer:
         teachers = () if self.teacher is None else (self.teacher,)
         with in_mode(self.model, train=True), in_mode(*teachers), own_stream, in_layout(self.layout):
             for steps, batch in enumerate(self.batches, start=1):
-                rate = learning_rate(self.settings, self.epoch * self._steps + steps - 1, self._steps)
-                loss = self._step(batch, rate)
+                share = share_of_peak(self.settings, self.epoch * self._steps + steps - 1, self._steps)
+                rate = share * (self._peaks[0] or 0.0)
+                loss = self._step(batch, share)
                 if not bool(torch.isfinite(loss)):
                     raise InputError(
-                        f"the training loss is {float(loss)} in epoch {self.epoch + 1}, step {steps}; "
-                        "lower the learning rate, and check the images for values that are not finite"
+                        f"the training loss is {float(loss)} in epoch {self.epoch + 1}, step {steps}; lower the"
+                        f" learning rate (--lr; its peak was {self._peaks[0]} here), and check the images for values"
+                        " that are not finite"
                     )
                 total += loss
                 if on_step is not None:
@@ -170,10 +166,11 @@ class Trainer:
         self.epoch += 1
         return EpochResult(self.epoch, float(total) / steps, rate, time.perf_counter() - start)
 
-    def _step(self, batch: Any, rate: float) -> Tensor:
-        """One optimiser step; the loss before it, a scalar without a gradient."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+    def _step(self, batch: Any, share: float) -> Tensor:
+        """One optimiser step at a share of the peak rate; the loss before it, a scalar without a gradient."""
+        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+            if peak is not None:
+                group["lr"] = share * peak
         batch = moved(batch, self.device)
         images = arranged(inputs_of(batch), self.layout)
         with autocast(self.device, self.settings.bf16), self._network:
@@ -183,6 +180,8 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             with self._network:
                 loss.backward()  # type: ignore[no-untyped-call]
+            if self.settings.clip is not None:
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
             self.optimizer.step()
             self._project()
         return loss.detach()

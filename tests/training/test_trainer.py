@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from autoprune.data import Augmentation, Normalisation, TensorBatches
 from autoprune.errors import InputError
 from autoprune.evaluation import accuracy
-from autoprune.training import EpochResult, Trainer, TrainSettings, learning_rate, train
+from autoprune.training import EpochResult, Trainer, TrainSettings, share_of_peak, train
 
 
 @pytest.fixture(autouse=True)
@@ -209,7 +209,7 @@ def test_a_loader_without_a_length_is_counted() -> None:
     train(
         net(), DataLoader(Stream(), batch_size=16), settings=settings, on_epoch=lambda result: rates.append(result.lr)
     )
-    assert rates == [learning_rate(settings, 2, 3), learning_rate(settings, 5, 3)]
+    assert rates == [0.1 * share_of_peak(settings, step, 3) for step in (2, 5)]
 
 
 def test_no_epochs_change_nothing() -> None:

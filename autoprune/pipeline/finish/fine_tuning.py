@@ -25,7 +25,6 @@ from autoprune.pipeline.reporter import Bar, Reporter
 from autoprune.pipeline.search.sessions import policy_key
 from autoprune.pipeline.task import Task
 from autoprune.reconstruction.batch_norm import reestimate_batch_norm
-from autoprune.run.directory import RunDir
 from autoprune.training import EpochResult, Trainer, TrainSettings
 from autoprune.training.constraint import TrainingConstraint
 from autoprune.training.epochs import InEpochs
@@ -36,8 +35,9 @@ __all__ = ["fine_tune", "reported_score", "train_dense", "train_small"]
 _SAVE_EVERY = 5.0  # seconds between two checkpoints of a training
 
 
-def train_dense(task: Task, run: RunDir, epochs: int | None, seed: int, reporter: Reporter) -> None:
+def train_dense(problem: Problem, reporter: Reporter) -> None:
     """Train the dense network in place, unless it came with weights, and keep its weights in the run."""
+    task, run = problem.task, problem.run
     path, unfinished = run.file("dense.safetensors"), run.file("checkpoint/dense.pt")
     if path.exists():
         unfinished.unlink(missing_ok=True)  # a kill may have come between the two
@@ -48,7 +48,8 @@ def train_dense(task: Task, run: RunDir, epochs: int | None, seed: int, reporter
             task.trained = True
         return
     if not task.trained:
-        settings = TrainSettings(epochs=epochs or task.data.dense_epochs, seed=seed)
+        epochs = run.experiment.train_epochs or task.data.dense_epochs
+        settings = problem.recipe.dense(epochs, run.experiment.seed)
         trainer = Trainer(task.model, InEpochs(task.data.train), settings, loss=task.loss)
         with reporter.stage("train", f"training {task.name} on {task.data.name}", settings.epochs) as bar:
             _run(trainer, unfinished, bar, StepWatch(f"training {task.name}", reporter.say))
@@ -80,7 +81,7 @@ def fine_tune(
 ) -> nn.Module:
     """The small network of a policy, cut from the dense weights and fine-tuned.
 
-    Stochastic gradient descent on a cosine, label smoothing, and distillation from the dense network (Hinton et al.,
+    By the run's recipe on a cosine, with label smoothing, and distillation from the dense network (Hinton et al.,
     2015) unless the task has a loss of its own. What was trained before is read back from the run.
 
     Args:
@@ -97,7 +98,7 @@ def fine_tune(
         # The dense statistics are wrong for the cut, and a short fine-tuning would keep much of them.
         reestimate_batch_norm(small, problem.task.data.calibration)
     name = f"{'tuned' if start is None else 'carried'}-{policy_key(choices)}-{epochs}-{seed}"
-    settings = TrainSettings(epochs=epochs, lr=0.05, warmup_epochs=0.5, weight_decay=5e-4, seed=seed)
+    settings = problem.recipe.finetune(epochs, seed)
     batches = InEpochs(problem.task.data.train, first=(seed + 1) * 100_003)
     constraint = problem.stack.constraint(small, choices)
     return train_small(problem, small, name, settings, batches, reporter, what, constraint)

@@ -51,6 +51,7 @@ def make_report(problem: Problem, rows: Mapping[str, Compared], verdict: Verdict
         target=problem.target.name,
         device=problem.target.fingerprint(),
         seed=problem.experiment.seed,
+        recipe=problem.recipe.to_json(),
         dense=figures.pop("dense"),
         pruned=figures.pop("pruned"),
         finetuned=figures.pop("finetuned"),

@@ -19,6 +19,7 @@ from autoprune.run.directory import RunDir, read_settings
 from autoprune.run.experiment import Experiment
 from autoprune.space import Policy
 from autoprune.techniques.registry import techniques_of
+from autoprune.training.optimizers import check_optimizer
 
 __all__ = [
     "Result",
@@ -47,9 +48,11 @@ def check_target(experiment: Experiment) -> None:
     """The same of a job without an agent.
 
     Raises:
-        InputError: If the budget or the target cannot be what is meant.
+        InputError: If the budget, the optimiser or the target cannot be what is meant.
         TargetError: If the target is not available on this machine.
     """
+    if experiment.optimizer is not None:
+        check_optimizer(experiment.optimizer)
     Budget.parse(*experiment.requested_budget)
     target_of(experiment).require()
 

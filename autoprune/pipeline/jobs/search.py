@@ -56,12 +56,13 @@ def prepare(task: Task, run: RunDir, reporter: Reporter, *, metered: bool = Fals
     Raises:
         BudgetError: If nothing meets the budget.
     """
-    experiment = run.experiment
     for notice in run.notices:
         reporter.say(notice)
     problem = build_problem(task, run, reporter)
     run.mark_started()
-    train_dense(task, run, experiment.train_epochs, experiment.seed, reporter)
+    reporter.say(str(problem.recipe))
+    run.describe("recipe", problem.recipe.to_json())
+    train_dense(problem, reporter)
     return replace(problem.ranked(), metered=metered)
 
 

@@ -24,7 +24,6 @@ from autoprune.reports.tensorboard.steps import StepWriter
 from autoprune.run.records import StepRecord
 from autoprune.run.score import ScoreSpec
 from autoprune.techniques.scoring import Scorer
-from autoprune.training import TrainSettings
 from autoprune.training.epochs import FirstBatches, InEpochs
 
 __all__ = ["STEPS", "ProgressiveSearch"]
@@ -34,7 +33,6 @@ STEPS = "steps.jsonl"
 
 _ENOUGH = 0.75  # share of a step's reduction that the measurement must confirm: the rest is within its noise
 _ROUNDS = 3  # times that a step is shrunk further when it measures too slow; what then remains is the next step's
-_RATE = 0.02  # learning rate at the start of a step's fine-tuning; falls to 0 on a cosine
 _EPOCHS_APART = 50_000  # steps learn from other orders of the images than the final fine-tuning
 
 
@@ -235,7 +233,7 @@ class ProgressiveSearch:
             reestimate_batch_norm(after.network, data.calibration)
         epochs = experiment.step_epochs if experiment.step_batches is None else 1
         seed = stream(experiment.seed, number)  # a loader that shuffles gives every step batches of its own
-        settings = TrainSettings(epochs=epochs, lr=_RATE, warmup_epochs=0, weight_decay=5e-4, seed=seed)
+        settings = self.problem.recipe.step(epochs, seed)
         first = (experiment.seed + 1) * 100_003 + _EPOCHS_APART + number * max(1, epochs)
         batches: Iterable[Any] = InEpochs(data.train, first)
         if experiment.step_batches is not None:
