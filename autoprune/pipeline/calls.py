@@ -17,6 +17,7 @@ from autoprune.pipeline.task import Loss
 from autoprune.run.experiment import Experiment
 from autoprune.run.flags import Flags
 from autoprune.run.keywords import SettingKeywords, merged_settings
+from autoprune.training.own_loop import FineTune
 
 __all__ = ["Call", "JobKeywords", "Settings"]
 
@@ -43,6 +44,8 @@ class JobKeywords(SettingKeywords, total=False):
         evaluate: Own score of (model, batches), or `package.module:function`; default top-1 accuracy. It is called
             `score` and maximised unless the settings say more: `score="PSNR"`, `direction="minimize"`,
             `score_format="{:.1f} dB"`; `score="accuracy"` for a share of right answers.
+        finetune: Own fine-tuning loop of (model, constraint, epochs) that returns the model, in place of the built-in
+            one (docs/training.md); or its `package.module:name`.
         resume: Go on with the run where it stopped.
         overwrite: Replace the run.
         talk: Reporter for progress and messages.
@@ -56,6 +59,7 @@ class JobKeywords(SettingKeywords, total=False):
     settings: Settings | None
     loss: Loss | str | None
     evaluate: Evaluate | str | None
+    finetune: FineTune | str | None
     resume: bool
     overwrite: bool
     talk: Reporter | None
@@ -90,7 +94,7 @@ class Call:
         """
         rest = dict(keywords)
         objects = {name: rest.pop(name, None) for name in ("train", "search", "test", "example_input")}
-        objects |= {name: rest.pop(name, None) for name in ("loss", "evaluate")}
+        objects |= {name: rest.pop(name, None) for name in ("loss", "evaluate", "finetune")}
         flags = Flags(rest.pop("resume", False), rest.pop("overwrite", False))
         talk = rest.pop("talk", None) or Silent()
         inside = uncompiled(model) if isinstance(model, nn.Module) else model

@@ -21,11 +21,12 @@ from autoprune.foundations.threads import use_threads
 from autoprune.models.copying import duplicate
 from autoprune.pipeline.jobs.base import Result
 from autoprune.pipeline.jobs.lifecycle import opened_run
-from autoprune.pipeline.task import Loss, Task, check_task, judge, load_task, training_device
+from autoprune.pipeline.task import Loss, OwnFunctions, Task, check_task, judge, load_task, training_device
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import BUDGETS, Experiment
 from autoprune.run.flags import Flags
 from autoprune.run.sweep import Part, parts_of, sub_experiments
+from autoprune.training.own_loop import FineTune
 
 __all__ = ["HandedOver", "budget_setting", "opened_job", "without_folder"]
 
@@ -44,6 +45,7 @@ class HandedOver:
         example_input: One input; default the first of `train`.
         loss: Own training loss of (output, batch), or its name.
         evaluate: Own score of (model, batches), or its name.
+        finetune: Own loop in place of the built-in fine-tuning, or its name.
     """
 
     model: nn.Module | str | None = None
@@ -53,6 +55,7 @@ class HandedOver:
     example_input: Tensor | None = None
     loss: Loss | str | None = None
     evaluate: Evaluate | str | None = None
+    finetune: FineTune | str | None = None
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The settings, with what follows from the objects that were handed over."""
@@ -62,7 +65,7 @@ class HandedOver:
             settings["weights"] = None  # it comes with its own
         elif self.model is not None:
             settings["model"] = self.model
-        for name, function in (("loss", self.loss), ("evaluate", self.evaluate)):
+        for name, function in (("loss", self.loss), ("evaluate", self.evaluate), ("finetune", self.finetune)):
             if function is not None:
                 settings[name] = function if isinstance(function, str) else _name_of(function)
         if callable(self.evaluate):
@@ -90,7 +93,7 @@ class HandedOver:
             return task
         if self._has_loaders():
             raise InputError("loaders go with a network: hand over the model itself, or name the data")
-        task = load_task(experiment, self._loss, self._evaluate)
+        task = load_task(experiment, self._own)
         task.remake = lambda: self.task(experiment, moved=False)  # a network that is trained on the way starts afresh
         return task
 
@@ -109,16 +112,18 @@ class HandedOver:
     def _task_of(self, model: nn.Module, data: DataSet, experiment: Experiment) -> Task:
         batch = experiment.target_batch
         task = Task(experiment.model, model, data, True, weights_origin="the caller's", target_batch=batch)
-        judge(task, experiment, self._loss, self._evaluate)
+        judge(task, experiment, self._own)
         return task
 
     @property
-    def _loss(self) -> Loss | None:
-        return None if isinstance(self.loss, str) else self.loss
-
-    @property
-    def _evaluate(self) -> Evaluate | None:
-        return None if isinstance(self.evaluate, str) else self.evaluate
+    def _own(self) -> OwnFunctions:
+        """The functions themselves; what is a name is in the settings."""
+        loss, evaluate, finetune = self.loss, self.evaluate, self.finetune
+        return OwnFunctions(
+            None if isinstance(loss, str) else loss,
+            None if isinstance(evaluate, str) else evaluate,
+            None if isinstance(finetune, str) else finetune,
+        )
 
 
 def _name_of(function: Callable[..., Any]) -> str:

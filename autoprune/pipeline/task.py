@@ -20,9 +20,11 @@ from autoprune.models import build, device_of, in_mode, load_weights, output_of
 from autoprune.models.layout import chosen_layout, in_layout
 from autoprune.run.experiment import Experiment
 from autoprune.run.score import ACCURACY, ScoreSpec
+from autoprune.training.own_loop import FineTune
 
 __all__ = [
     "Loss",
+    "OwnFunctions",
     "Task",
     "check_task",
     "example_of_shape",
@@ -41,6 +43,21 @@ Loss = Callable[[Any, Any], Tensor]
 _LOADERS = "loaders"  # how a run calls the data that `autoprune.compress` was given; no command knows such a name
 
 
+@dataclass(frozen=True)
+class OwnFunctions:
+    """Functions that a program hands over; whatever is None is named by the settings, or the built-in one.
+
+    Attributes:
+        loss: Training loss of (output, batch).
+        evaluate: Score of (model, batches).
+        finetune: Loop in place of the built-in fine-tuning.
+    """
+
+    loss: Loss | None = None
+    evaluate: Evaluate | None = None
+    finetune: FineTune | None = None
+
+
 @dataclass
 class Task:
     """A network with its data.
@@ -53,6 +70,7 @@ class Task:
         evaluate: Score of (model, batches).
         scored_as: What that score is: its name, and which way is better.
         loss: Own training loss of (output, batch); None for cross-entropy with distillation.
+        finetune: Own loop in place of the built-in fine-tuning.
         weights_origin: Where the weights come from, for people.
         arguments: What the model's builder was given about the data.
         target_batch: Images in the batch that is timed.
@@ -66,6 +84,7 @@ class Task:
     evaluate: Evaluate = accuracy
     scored_as: ScoreSpec = ACCURACY
     loss: Loss | None = None
+    finetune: FineTune | None = None
     weights_origin: str = "trained in this run"
     arguments: dict[str, int] = field(default_factory=dict)
     target_batch: int = 1
@@ -102,13 +121,12 @@ class Task:
             return split_search_set(self.data.search)
 
 
-def load_task(experiment: Experiment, loss: Loss | None = None, evaluate: Evaluate | None = None) -> Task:
+def load_task(experiment: Experiment, own: OwnFunctions | None = None) -> Task:
     """The network and the data that an experiment names.
 
     Args:
         experiment: The settings.
-        loss: A loss that was handed over in place of the experiment's.
-        evaluate: A score likewise.
+        own: Functions that were handed over in place of those that the experiment names.
 
     Raises:
         InputError: If one of them cannot be found or read, or the weights do not fit.
@@ -126,31 +144,34 @@ def load_task(experiment: Experiment, loss: Loss | None = None, evaluate: Evalua
         load_weights(model, Path(weights))
     task = Task(experiment.model, model.to(device), data, weights is not None, arguments=arguments)
     task.target_batch = experiment.target_batch
-    judge(task, experiment, loss, evaluate)
-    task.remake = lambda: load_task(experiment, loss, evaluate)
+    judge(task, experiment, own)
+    task.remake = lambda: load_task(experiment, own)
     if weights is not None:
         task.weights_origin = origin
     check_task(task)
     return task
 
 
-def judge(task: Task, experiment: Experiment, loss: Loss | None = None, evaluate: Evaluate | None = None) -> None:
-    """Give a task the loss and the score that the settings name, or those that were handed over.
+def judge(task: Task, experiment: Experiment, own: OwnFunctions | None = None) -> None:
+    """Give a task the user's functions: those that were handed over, else those that the settings name.
 
     Args:
         task: Changed in place.
         experiment: What of it is named as `package.module:function` is found here.
-        loss: Handed over in place of the experiment's.
-        evaluate: The same.
+        own: Handed over in place of the experiment's.
 
     Raises:
         InputError: If there is no such function.
     """
-    task.loss, task.evaluate, task.scored_as = loss, evaluate or accuracy, experiment.score_spec
-    if loss is None and experiment.loss is not None:
+    own = own or OwnFunctions()
+    task.loss, task.finetune = own.loss, own.finetune
+    task.evaluate, task.scored_as = own.evaluate or accuracy, experiment.score_spec
+    if own.loss is None and experiment.loss is not None:
         task.loss = resolve(experiment.loss, "--loss")
-    if evaluate is None and experiment.evaluate is not None:
+    if own.evaluate is None and experiment.evaluate is not None:
         task.evaluate = resolve(experiment.evaluate, "--evaluate")
+    if own.finetune is None and experiment.finetune is not None:
+        task.finetune = resolve(experiment.finetune, "--finetune")
 
 
 def has_data_of_python(experiment: Experiment) -> bool:

@@ -12,7 +12,7 @@ __all__ = ["SettingKeywords", "merged_settings"]
 
 
 class SettingKeywords(TypedDict, total=False):
-    """Every setting but the model, the run and, where it is written `latency<=50%`, the budget."""
+    """Every setting but those that Python can be handed as objects, the run and, as `latency<=50%`, the budget."""
 
     weights: str | Path | None
     data: str

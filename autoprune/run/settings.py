@@ -403,6 +403,11 @@ class RecipeSettings(Settings):
     clip: float | None = _setting(
         None, "largest norm of a step's gradient; default: 1 of adamw, none of others", gt=0, le=1e9
     )
+    finetune: str | None = _setting(
+        None,
+        "package.module:name of a fine-tuning loop of your own, (model, constraint, epochs) -> model, in place of the"
+        " built-in one",
+    )
 
 
 class RunSettings(Settings):

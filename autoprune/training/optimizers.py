@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from autoprune.errors import InputError, one_line
+from autoprune.errors import InputError
 from autoprune.foundations.names import closest
 from autoprune.foundations.references import is_reference, resolve
+from autoprune.foundations.user_code import UserCode, wrong_form
 from autoprune.training.settings import TrainSettings
 
 __all__ = ["OPTIMIZERS", "check_optimizer", "make_optimizer"]
@@ -78,11 +79,9 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> Optimizer:
 
 
 def _own(name: str, trained: list[nn.Parameter], given: Mapping[str, Any]) -> Optimizer:
-    factory = resolve(name, "--optimizer")
-    try:
+    factory, what = resolve(name, "--optimizer"), f"the optimizer {name}"
+    with UserCode(what):
         made = factory(trained, **given)
-    except Exception as error:  # the user's own code may raise anything
-        raise InputError(f"--optimizer {name} raised {one_line(error)}") from error
     if not isinstance(made, Optimizer):
-        raise InputError(f"--optimizer {name} returned {type(made).__name__}, not a torch.optim.Optimizer")
+        raise wrong_form(what, made, "a torch.optim.Optimizer")
     return made

@@ -26,6 +26,7 @@ class Recipe:
         warmup_epochs: Epochs over which the rate rises; None is 1 from scratch, half of one in fine-tuning.
         clip: Largest norm of a step's gradient; None does not clip.
         why: Why this optimiser, for people.
+        loop: The user's own loop in place of the built-in fine-tuning, by its name.
     """
 
     optimizer: str
@@ -34,6 +35,7 @@ class Recipe:
     warmup_epochs: float | None
     clip: float | None
     why: str
+    loop: str | None = None
 
     @classmethod
     def chosen(cls, given: RecipeSettings, *, attention: bool) -> Recipe:
@@ -51,7 +53,7 @@ class Recipe:
         default = {"sgd": (0.05, 5e-4, None), "adamw": (5e-4, 0.01, 1.0)}.get(name, (None, None, None))
         asked = (given.lr, given.weight_decay, given.clip)
         lr, decay, clip = (own if value is None else value for value, own in zip(asked, default, strict=True))
-        return cls(name, lr, decay, given.warmup_epochs, clip, why)
+        return cls(name, lr, decay, given.warmup_epochs, clip, why, given.finetune)
 
     def dense(self, epochs: int, seed: int) -> TrainSettings:
         """A training from scratch."""
@@ -85,4 +87,5 @@ class Recipe:
         values = {"lr": self.lr, "weight-decay": self.weight_decay, "warmup-epochs": self.warmup_epochs}
         said = [f"--{name} {value:g}" for name, value in values.items() if value is not None]
         said += [f"--clip {self.clip:g}"] if self.clip is not None else []
-        return f"recipe: --optimizer {' '.join([self.optimizer, *said])} ({self.why})"
+        built_in = f"recipe: --optimizer {' '.join([self.optimizer, *said])} ({self.why})"
+        return built_in if self.loop is None else f"{built_in}; fine-tuning by {self.loop}"

@@ -78,6 +78,7 @@ class Trainer:
         self.device = device_of(model)
         self._network = UserCode(f"the network {path_of(model)}")
         self.optimizer = make_optimizer(model, settings)
+        self._steps_by = UserCode(f"the optimizer {path_of(self.optimizer)}")
         rates = [group.get("lr") for group in self.optimizer.param_groups]  # one of the user's own may have none
         self._peaks = [None if rate is None else float(rate) for rate in rates]
         self.layout = chosen_layout(self.device, settings.bf16, settings.channels_last)
@@ -182,7 +183,8 @@ class Trainer:
                 loss.backward()  # type: ignore[no-untyped-call]
             if self.settings.clip is not None:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-            self.optimizer.step()
+            with self._steps_by:
+                self.optimizer.step()
             self._project()
         return loss.detach()
 

@@ -8,6 +8,7 @@ import yaml
 
 import autoprune
 from autoprune.errors import InputError
+from autoprune.pipeline.calls import JobKeywords
 from autoprune.run.experiment import Experiment
 from autoprune.run.keywords import SettingKeywords
 
@@ -29,12 +30,14 @@ def policy_of(folder, run):
 
 
 def test_every_setting_is_a_keyword_but_those_that_have_a_parameter():
+    assert set(Experiment.model_fields) - {"model", "run"} <= set(JobKeywords.__annotations__)
     assert set(SettingKeywords.__annotations__) == set(Experiment.model_fields) - {
         "model",
         "run",
         "budget",
         "loss",
         "evaluate",
+        "finetune",
     }
 
 

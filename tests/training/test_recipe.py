@@ -137,7 +137,7 @@ def test_an_optimizer_of_the_user_s_own_keeps_its_rates_relative_to_each_other()
     [
         ("adam", "no optimizer 'adam'; the nearest name is adamw"),
         ("torch.optim:Adamm", "torch.optim has no Adamm"),
-        ("tests.training.test_recipe:not_an_optimizer", "returned list, not a torch.optim.Optimizer"),
+        ("tests.training.test_recipe:not_an_optimizer", "returned list of 2; it must return a torch.optim.Optimizer"),
         ("torch.optim:LBFGS", r"torch\.optim:LBFGS raised TypeError"),
     ],
 )

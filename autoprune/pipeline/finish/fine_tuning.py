@@ -28,6 +28,7 @@ from autoprune.reconstruction.batch_norm import reestimate_batch_norm
 from autoprune.training import EpochResult, Trainer, TrainSettings
 from autoprune.training.constraint import TrainingConstraint
 from autoprune.training.epochs import InEpochs
+from autoprune.training.own_loop import train_by_own_loop
 from autoprune.training.stalls import StepWatch
 
 __all__ = ["fine_tune", "reported_score", "train_dense", "train_small"]
@@ -116,6 +117,8 @@ def train_small(
 ) -> nn.Module:
     """Train a cut network in place, distilled from the dense one, unless the run has its weights already.
 
+    A loop of the user's own takes the place of all this; it has batches of its own.
+
     Args:
         problem: The task and its run.
         small: The network.
@@ -134,6 +137,13 @@ def train_small(
         load_weights(small, path)
         return small
     task = problem.task
+    if task.finetune is not None:
+        with reporter.stage("finetune", what):
+            kept = train_by_own_loop(task.finetune, small, constraint, settings.epochs, settings.seed)
+        if not kept:
+            reporter.say(f"{what}: the loop moved weights that must stay as they are; they were put back")
+        save_weights(small.state_dict(), path)
+        return small
     teacher = None if task.loss is not None else task.model
     trainer = Trainer(small, batches, settings, teacher=teacher, loss=task.loss, constraint=constraint)
     with reporter.stage("finetune", what, settings.epochs) as bar:
