@@ -257,7 +257,7 @@ class Analysis:
     def has_attention(self) -> bool:
         """Whether the network attends: by torch's own operator, or by a softmax and a product of two activations."""
         called = [op.operator for op in self.ops]
-        if any("attention" in name for name in called) or any(group.kind == "heads" for group in self.groups):
+        if any("attention" in name for name in called):
             return True
         multiplies = (".bmm", ".matmul", ".einsum")
         products = any(len(op.inputs) > 1 for op in self.ops if any(name in op.operator for name in multiplies))
