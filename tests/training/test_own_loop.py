@@ -78,7 +78,7 @@ def poisoned(model, constraint, epochs):
 
 
 WRONG = {
-    "returned NoneType": lambda model, constraint, epochs: None,
+    "returned None": lambda model, constraint, epochs: None,
     "returned another network than it was given: weight differs": lambda model, constraint, epochs: nn.Linear(4, 2),
     "weight differs; return the model itself": lambda model, constraint, epochs: nn.Sequential(model),
     "bias has values that are NaN": poisoned,
