@@ -83,7 +83,7 @@ def _analyse(model: nn.Module, example: Example, print_: dict[str, Any], validat
             grouping = grouping.refuse(failures, least)
             analysis = _written(model, grouping, example, print_)
         if not again:
-            return with_blocks(model, analysis, example, traced, grouping.norms(), validate)
+            return with_blocks(model, analysis, example, grouping, validate)
         interpretations = {**interpretations, **again}
 
 

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from autoprune.graph.extent import Extent
+
 __all__ = ["Block", "Swap", "enclosing_blocks", "is_active"]
 
 
@@ -20,6 +22,8 @@ class Swap:
         form: None where the module returns a tensor; where it returns a tuple, which of its entries is the tensor
             (the others become None).
         plain: Whether it is called with that one tensor alone.
+        shape: The shape of the zeros, where it is not the argument's: sizes that follow the groups' widths, fixed ones,
+            and None where the argument's own size stands.
     """
 
     module: str
@@ -27,6 +31,7 @@ class Swap:
     argument: int | str
     form: tuple[bool, ...] | None
     plain: bool
+    shape: tuple[Extent | int | None, ...] | None = None
 
 
 @dataclass(frozen=True)

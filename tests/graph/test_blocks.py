@@ -167,6 +167,15 @@ def test_a_cut_network_is_onnx(tmp_path: Any) -> None:
     export_onnx(small, X[:1], tmp_path / "small.onnx")  # compares outputs before it writes
 
 
+def test_zeros_of_a_width_of_their_own_follow_the_input() -> None:
+    """What replaces the modules of a branch that changes the width is as high and wide as what is fed in later."""
+    net, analysis = analysed("shared gate")
+    kept = {"blocks.0.a:block": [], "stem": [0, 2, 3], "blocks.0.c": [1, 5]}
+    larger = torch.randn(2, 3, 11, 14)
+    with torch.no_grad():
+        torch.testing.assert_close(cut(net, analysis, kept)(larger), zero(net, analysis, kept)(larger))
+
+
 def test_groups_within_blocks() -> None:
     _, analysis = analysed("nested")
     places = {group.name: analysis.within(group.name) for group in analysis.groups}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +18,17 @@ __all__ = ["Call", "calls_of"]
 
 @dataclass(frozen=True)
 class Call:
-    """One way in which a module is called; see `Swap` for the fields."""
+    """One way in which a module is called; see `Swap` for the first fields.
+
+    Attributes:
+        same: For each dimension of the result, whether it is as long as the argument's; None where
+            their numbers differ.
+    """
 
     argument: int | str
     form: tuple[bool, ...] | None
     plain: bool
+    same: tuple[bool, ...] | None
 
 
 def calls_of(model: nn.Module, example: Example) -> dict[str, Call]:
@@ -59,4 +66,6 @@ def _call(args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Call | 
     shape = parts[results[0]].shape
     argument = next((place for place, tensor in tensors.items() if tensor.shape == shape), next(iter(tensors)))
     form = None if isinstance(output, torch.Tensor) else tuple(place == results[0] for place in range(len(parts)))
-    return Call(argument, form, len(given) == 1 and argument == 0)
+    source = tensors[argument].shape
+    same = tuple(map(operator.eq, source, shape)) if len(source) == len(shape) else None
+    return Call(argument, form, len(given) == 1 and argument == 0, same)

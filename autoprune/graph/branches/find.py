@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -13,6 +13,7 @@ from autoprune.graph.branches.calls import Call
 from autoprune.graph.branches.residuals import Branch, ResidualGraph
 from autoprune.graph.branches.zeros import FREE, SHAPED, zeroed_by
 from autoprune.graph.coupling.rule_table import base_name
+from autoprune.graph.extent import Extent
 from autoprune.graph.trace.export import Trace, canonical_names
 from autoprune.models.sizes import parameter_count
 
@@ -34,7 +35,13 @@ class Branches:
     refused: dict[str, str]
 
 
-def find_branches(model: nn.Module, traced: Trace, calls: dict[str, Call], taken: Iterable[str]) -> Branches:
+Sizes = Callable[[Node], tuple[tuple[Extent | int, bool], ...] | None]
+"""Per dimension of an operator's result its size, and whether it is a width; None where it has no single result."""
+
+
+def find_branches(
+    model: nn.Module, traced: Trace, calls: dict[str, Call], taken: Iterable[str], sizes: Sizes
+) -> Branches:
     """All branches x + f(x) whose f keeps the shape, uses parameters, and is read nowhere else.
 
     Args:
@@ -42,9 +49,10 @@ def find_branches(model: nn.Module, traced: Trace, calls: dict[str, Call], taken
         traced: Its graph.
         calls: How its modules are called.
         taken: Names that groups have.
+        sizes: The shapes of its operators' results.
     """
     graph = ResidualGraph(model, traced)
-    removals = _Removals(model, graph, calls)
+    removals = _Removals(model, graph, calls, sizes)
     found: list[tuple[Branch, list[Block]]] = []
     refused: dict[str, str] = {}
     names = set(taken)
@@ -70,8 +78,8 @@ def find_branches(model: nn.Module, traced: Trace, calls: dict[str, Call], taken
 class _Removals:
     """How each branch can be taken out of the user's own forward."""
 
-    def __init__(self, model: nn.Module, graph: ResidualGraph, calls: dict[str, Call]) -> None:
-        self._graph, self._traced, self._calls = graph, graph.traced, calls
+    def __init__(self, model: nn.Module, graph: ResidualGraph, calls: dict[str, Call], sizes: Sizes) -> None:
+        self._graph, self._traced, self._calls, self._sizes = graph, graph.traced, calls, sizes
         self._names = canonical_names(model)  # every name of a tensor -> its first
 
     def ways(self, branch: Branch) -> tuple[list[Block], str]:
@@ -81,7 +89,7 @@ class _Removals:
         silencers = zeroed_by(branch.result, branch.inside, lambda node: self._parameter(branch, node))
         if silencers is None:
             return [], "none of its own weights silences it, so that nothing can be proven"
-        ways = [self._whole(branch), self._parts(branch)]
+        ways = [self._whole(branch), self._parts(branch, shaped=False), self._parts(branch, shaped=True)]
         reason = next((way for way in ways if isinstance(way, str)), "")
         return [replace(way, silencers=tuple(sorted(silencers))) for way in ways if isinstance(way, Block)], reason
 
@@ -147,8 +155,11 @@ class _Removals:
             node = node.all_input_nodes[0]
         return base_name(node) == base_name(function) and node.args[1:] == function.args[1:]
 
-    def _parts(self, branch: Branch) -> Block | str:
-        """The branch's own modules, in a module that goes on running: the last ones give zeros, the others pass on."""
+    def _parts(self, branch: Branch, *, shaped: bool) -> Block | str:
+        """The branch's own modules, in a module that goes on running: the last ones give zeros, the others pass on.
+
+        Where modules change the width, what is passed on does not fit: ``shaped`` gives zeros in each one's own shape.
+        """
         modules = self._graph.modules_of(branch)
         own = {m: self._graph.nodes[m] for m in modules}
 
@@ -158,18 +169,35 @@ class _Removals:
         last = zeroed_by(branch.result, branch.inside, gives)
         if last is None:
             return "none of its modules ends it: its layers also run elsewhere, or its last operator is no module"
-        swaps = [self._swap(module, "zero" if module in last else "pass") for module in modules]
+        shapes = {module: self._shape(module) if shaped else None for module in modules}
+        if shaped and not any(shapes.values()):
+            return "its modules' shapes do not follow from their arguments"
+        zeros = {*last, *(module for module, shape in shapes.items() if shape is not None)}
+        swaps = [self._swap(m, "zero" if m in zeros else "pass", shape) for m, shape in shapes.items()]
         known = [swap for swap in swaps if swap is not None]
         if len(known) < len(swaps):
             missing = next(m for m, swap in zip(modules, swaps, strict=True) if swap is None)
             return f"its module {missing} is called in several ways"
         return self._block(branch, known, set())
 
-    def _swap(self, module: str, does: str) -> Swap | None:
+    def _swap(self, module: str, does: str, shape: tuple[Extent | int | None, ...] | None = None) -> Swap | None:
         call = self._calls.get(module)
         if call is None:
             return None
-        return Swap(module, does, call.argument, call.form, call.plain)  # type: ignore[arg-type]  # one of the three
+        return Swap(module, does, call.argument, call.form, call.plain, shape)  # type: ignore[arg-type]  # one of three
+
+    def _shape(self, module: str) -> tuple[Extent | int | None, ...] | None:
+        """The shape of a module's result; None where it is not known for inputs of other sizes."""
+        own, call = self._graph.nodes[module], self._calls.get(module)
+        ends = [node for node in own if not self._graph.readers[node] <= own]
+        if call is None or call.same is None or len(ends) != 1 or (sizes := self._sizes(ends[0])) is None:
+            return None
+        shape: list[Extent | int | None] = []
+        for (size, is_width), same in zip(sizes, call.same, strict=True):
+            if not (is_width or same or size == 1):
+                return None
+            shape.append(size if is_width or not same else None)
+        return tuple(shape)
 
     def _block(self, branch: Branch, swaps: Sequence[Swap], gone: set[Node]) -> Block | str:
         """The block, or why the tensors that go with it cannot go."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from torch.fx import Node
 
 from autoprune.graph.analysis import Extent, Op, Shape
 from autoprune.graph.coupling.atoms import Atoms
@@ -59,6 +60,15 @@ class Extents:
                 sizes[axis] //= self._batch
                 break
         return tuple(self.of(atoms, size) for atoms, size in zip(flow.dims, sizes, strict=True))
+
+    def result(self, node: Node) -> tuple[tuple[Extent | int, bool], ...] | None:
+        """Per dimension of an operator's one result its traced size, and whether it is a width; None without one."""
+        flow = self._grouping.walk.flow(node)
+        if flow is None:
+            return None
+        return tuple(
+            (self.of(atoms, size), atoms is not None) for atoms, size in zip(flow.dims, flow.shape, strict=True)
+        )
 
     def tensor(self, name: str, shape: tuple[int, ...]) -> Shape:
         """The shape of a parameter by its name."""

@@ -13,6 +13,8 @@ from autoprune.graph.analysis import Analysis, Index
 from autoprune.graph.block import Block
 from autoprune.graph.branches.calls import calls_of
 from autoprune.graph.branches.find import find_branches
+from autoprune.graph.coupling.extents import Extents
+from autoprune.graph.coupling.groups import Grouping
 from autoprune.graph.coupling.norms import NormLine
 from autoprune.graph.proof.draws import steady_draws
 from autoprune.graph.proof.groups import Proof
@@ -23,20 +25,19 @@ from autoprune.graph.trace.quiet import quiet
 __all__ = ["with_blocks"]
 
 
-def with_blocks(
-    model: nn.Module, analysis: Analysis, example: Example, traced: Trace, norms: Sequence[NormLine], validate: bool
-) -> Analysis:
+def with_blocks(model: nn.Module, analysis: Analysis, example: Example, grouping: Grouping, validate: bool) -> Analysis:
     """The analysis with its blocks, each taken out in the first way that is right.
 
     Args:
         model: The dense model; not changed.
         analysis: Its groups, proven.
         example: An example input.
-        traced: The trace that the analysis was read off.
-        norms: Its operators that normalise over groups' units.
+        grouping: The groups as atoms, with the walk that they were found on.
         validate: Whether the blocks are proven; else the first way is believed.
     """
-    branches = find_branches(model, traced, calls_of(model, example), [group.name for group in analysis.groups])
+    traced, norms = grouping.walk.trace, grouping.norms()
+    names = [group.name for group in analysis.groups]
+    branches = find_branches(model, traced, calls_of(model, example), names, Extents(grouping).result)
     ways = [list(found) for found in branches.ways]
     refused = dict(branches.refused)
     while True:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from autoprune.graph.block import Block, Swap
+from autoprune.graph.extent import size_of
 
 __all__ = ["Bypass", "Silence", "Stage", "put_stubs", "replacement"]
 
@@ -33,23 +34,50 @@ class Bypass(nn.Module):
 
 
 class Silence(Bypass):
-    """Gives zeros in the shape of one of its arguments: the branch that ends here adds nothing."""
+    """Gives zeros in the shape of one of its arguments: the branch that ends here adds nothing.
+
+    Args:
+        argument: As for `Bypass`.
+        form: As for `Bypass`.
+        shape: The sizes of the zeros where they are not the argument's, None where one of them is.
+    """
+
+    def __init__(
+        self, argument: int | str, form: tuple[bool, ...] | None, shape: tuple[int | None, ...] | None = None
+    ) -> None:
+        super().__init__(argument, form)
+        self.shape = shape
 
     def result(self, value: torch.Tensor) -> torch.Tensor:
         """Zeros."""
-        return torch.zeros_like(value)
+        if self.shape is None:
+            return torch.zeros_like(value)
+        return value.new_zeros([value.shape[i] if size is None else size for i, size in enumerate(self.shape)])
 
 
-def replacement(original: nn.Module, swap: Swap) -> nn.Module:
+def _sizes(swap: Swap, widths: Mapping[str, int]) -> tuple[int | None, ...] | None:
+    """The shape of a swap's zeros at these widths."""
+    if swap.shape is None:
+        return None
+    return tuple(None if size is None else size_of(size, widths) for size in swap.shape)
+
+
+def replacement(original: nn.Module, swap: Swap, widths: Mapping[str, int]) -> nn.Module:
     """The module that replaces a dropped one, in its mode.
 
     It answers for the plain attributes that a forward may look at (a number of heads, a flag), and its own parameters
     are there as None.
+
+    Args:
+        original: The dropped module.
+        swap: How it is replaced.
+        widths: Kept units of every group.
     """
     if swap.plain and swap.form is None and swap.does != "zero":
         module: nn.Module = nn.Identity() if swap.does == "pass" else nn.ReLU()
     else:
-        module = (Silence if swap.does == "zero" else Bypass)(swap.argument, swap.form)
+        form = (swap.argument, swap.form)
+        module = Silence(*form, _sizes(swap, widths)) if swap.does == "zero" else Bypass(*form)
     own = vars(module)
     own.update({k: v for k, v in vars(original).items() if k not in own and isinstance(v, _PLAIN)})
     for name in original._parameters:
@@ -84,32 +112,38 @@ class Stage:
     Args:
         model: The network that is changed.
         blocks: Its blocks.
+        widths: Units of every group in the dense network.
 
     Attributes:
         substitutes: All modules that may replace others.
     """
 
-    def __init__(self, model: nn.Module, blocks: Iterable[Block]) -> None:
+    def __init__(self, model: nn.Module, blocks: Iterable[Block], widths: Mapping[str, int]) -> None:
         modules = dict(model.named_modules())
         places: dict[int, list[tuple[dict[str, nn.Module | None], str]]] = {}
         for module in modules.values():
             for leaf, child in module._modules.items():
                 places.setdefault(id(child), []).append((module._modules, leaf))
         self.substitutes: list[nn.Module] = []
+        self._shaped: dict[str, list[tuple[Silence, Swap]]] = {}
         self._swaps: dict[str, list[tuple[dict[str, nn.Module | None], str, nn.Module]]] = {}
         self._stubs = {b.name: [(modules[n.rpartition(".")[0]], n.rpartition(".")[2]) for n in b.stubs] for b in blocks}
         for block in blocks:
             for swap in block.swaps:
-                new = replacement(modules[swap.module], swap)
+                new = replacement(modules[swap.module], swap, widths)
                 self.substitutes.append(new)
+                if isinstance(new, Silence) and swap.shape is not None:
+                    self._shaped.setdefault(block.name, []).append((new, swap))
                 found = [(registry, leaf, new) for registry, leaf in places[id(modules[swap.module])]]
                 self._swaps.setdefault(block.name, []).extend(found)
         self._away: list[tuple[dict[str, nn.Module | None], str, nn.Module | None]] = []
         self._stubbed: list[tuple[nn.Module, dict[str, nn.Parameter | None], str]] = []
 
-    def drop(self, blocks: Iterable[Block]) -> None:
-        """Take blocks out; nothing else may be out at that time."""
+    def drop(self, blocks: Iterable[Block], widths: Mapping[str, int]) -> None:
+        """Take blocks out, at these kept units of every group; nothing else may be out at that time."""
         for block in blocks:
+            for zeros, swap in self._shaped.get(block.name, ()):
+                zeros.shape = _sizes(swap, widths)
             for registry, leaf, new in self._swaps[block.name]:
                 self._away.append((registry, leaf, registry[leaf]))
                 registry[leaf] = new

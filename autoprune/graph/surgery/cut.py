@@ -73,8 +73,9 @@ def cut(model: nn.Module, analysis: Analysis, kept: Kept) -> nn.Module:
     dropped = slicer.dropped(checked)
     # What the memo already holds is not copied, so each tensor is copied once, at its small size.
     memo: dict[int, torch.Tensor | nn.Module] = {}
+    widths = slicer.widths(checked)
     for swap in (swap for block in dropped for swap in block.swaps):
-        memo[id(model.get_submodule(swap.module))] = replacement(model.get_submodule(swap.module), swap)
+        memo[id(model.get_submodule(swap.module))] = replacement(model.get_submodule(swap.module), swap, widths)
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         indices = slicer.indices(name, tensor.shape, checked)
         if indices:

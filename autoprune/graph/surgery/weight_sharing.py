@@ -59,7 +59,7 @@ class Selector:
         self._shell = isolated(model)
         self._keepers = keepers(self._shell)
         self._multihead = multihead(self._shell.modules())
-        self._stage = Stage(self._shell, analysis.blocks)
+        self._stage = Stage(self._shell, analysis.blocks, self._slicer.widths({}))
         everything = (*self._shell.modules(), *self._stage.substitutes)
         self._modes = [(module, module.training) for module in everything]
         self._bundles: dict[tuple[str, torch.dtype, torch.device], list[_Tensor]] = {}
@@ -99,7 +99,7 @@ class Selector:
             size = extent(widths)
             for attributes, name in holders:
                 put_attribute(attributes, name, size)
-        self._stage.drop(self._slicer.dropped(checked))
+        self._stage.drop(self._slicer.dropped(checked), widths)
         fit(self._multihead)
         forget(self._keepers)
         for module, training in self._modes:

@@ -231,7 +231,7 @@ def spoiling() -> nn.Module:
 
 
 def gated() -> nn.Module:
-    """Halves of one layer in the network's own forward: passing the input on would not fit the next layer."""
+    """Halves of one layer in the network's own forward: the input passed on would not fit, zeros of its width do."""
 
     def body(n: Net, x: Tensor) -> Tensor:
         x = n.stem(x)
@@ -239,6 +239,37 @@ def gated() -> nn.Module:
         return pooled(n, x + n.conv2(one * torch.sigmoid(other)))
 
     return Net(body, stem=conv(3, 8), conv1=conv(8, 10), conv2=conv(5, 8), fc=nn.Linear(8, 4))
+
+
+class SharedGate(nn.Module):
+    """NAFNet's: two branches that share one gate without parameters, a gate over the channels, and scales."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm, self.a, self.b = nn.BatchNorm2d(width), nn.Conv2d(width, 2 * width, 1), nn.Conv2d(width, width, 1)
+        self.attend = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(width, width, 1))
+        self.c, self.d, self.gate = nn.Conv2d(width, 2 * width, 1), nn.Conv2d(width, width, 1), nn.GLU(1)
+        self.beta = nn.Parameter(torch.ones(1, width, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.gate(self.a(self.norm(x)))
+        y = x + self.b(z * self.attend(z)) * self.beta
+        return y + self.d(self.gate(self.c(y)))
+
+
+class Refined(nn.Module):
+    """SpyNet's: a flow of two channels is refined by what a wider tensor tells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.flow = conv(3, 6), nn.Conv2d(3, 2, 1)
+        self.first, self.second = (nn.Sequential(conv(8, 7), nn.ReLU(), conv(7, 2)) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen, flow = F.relu(self.stem(x)), self.flow(x)
+        for level in (self.first, self.second):
+            flow = flow + level(torch.cat([seen, flow], 1))
+        return flow
 
 
 def projected() -> nn.Module:
@@ -272,6 +303,11 @@ DROPPABLE = {
     "spoiling": (spoiling, {"conv2:block": "pass zero"}),
     "nested": (nested, {"inner": "zero", "inner.1": "pass"}),
     "parallel": (parallel, {"attn": "zero", "mlp": "zero"}),
+    "gated": (gated, {"conv1:block": "zero zero"}),
+    "shared gate": (
+        lambda: stacked(SharedGate(8)), {"blocks.0.a:block": "zero zero zero zero", "blocks.0.c:block": "zero zero"},
+    ),
+    "refined": (Refined, {"first": "zero", "second": "zero"}),
 }  # fmt: skip
 
 # The net, and why a branch in it is none; None where nothing looks like a block.
@@ -279,6 +315,5 @@ SOLID = {
     "twice": (twice, "elsewhere"),
     "shared": (shared, "elsewhere"),
     "watched": (watched, None),
-    "gated": (gated, "fails"),
     "projected": (projected, None),
 }
