@@ -6,13 +6,14 @@ A setting is said with the same name and the same values here, on the command li
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from torch import Tensor, nn
 
 from autoprune.graph import analyse
-from autoprune.hardware import Measurement, Protocol, get_target
+from autoprune.hardware import Measurement, get_target
 from autoprune.hardware import measure as measure_networks
+from autoprune.hardware.timing.effort import effort_named
 from autoprune.models import uncompiled
 from autoprune.pipeline.calls import Call, JobKeywords
 from autoprune.pipeline.from_python import opened_job, opened_part, opened_sweep, without_folder
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from autoprune.hardware import LatencyTable
 
 __all__ = ["compress", "measure", "profile", "progressive", "sweep"]
+
+Timing = Literal["quick", "normal", "careful"]
 
 
 def compress(
@@ -105,6 +108,7 @@ def profile(
     memory_format: str | None = None,
     table: str | Path | None = None,
     seed: int = 0,
+    timing: Timing = "normal",
 ) -> LatencyTable:
     """A device table bound to a model's search space: what every policy costs in milliseconds.
 
@@ -119,19 +123,25 @@ def profile(
         memory_format: `contiguous` or `channels_last`; default the target's own first.
         table: A device table's file: its measured layers are reused, new ones are added.
         seed: Of the policies that the correction is fitted on.
+        timing: How long it may take: `quick` half a minute, `normal` two, `careful` as long as it takes.
 
     Raises:
+        InputError: If there is no such timing.
         TargetError: If the target is not available here.
         UnsupportedModelError: If the model cannot be analysed.
     """
+    from autoprune.hardware import ProfileSettings
     from autoprune.hardware import profile as profile_layers
 
+    settings = ProfileSettings.of(effort_named(timing))
     device = get_target(target, threads=threads, precision=precision, memory_format=memory_format)
     device.require()
     model = uncompiled(model)
     analysis = analyse(model, example_input)
     space = space_of(analysis, target=device, grid=granularity)
-    return profile_layers(model, analysis, space, example_input, device, seed=seed, device_table=table)
+    return profile_layers(
+        model, analysis, space, example_input, device, seed=seed, device_table=table, settings=settings
+    )
 
 
 def measure(
@@ -142,6 +152,7 @@ def measure(
     threads: int = 1,
     precision: str | None = None,
     memory_format: str | None = None,
+    timing: Timing = "normal",
 ) -> Measurement:
     """Latency of one network on a target: milliseconds with their spread and conditions, among them its energy.
 
@@ -153,9 +164,12 @@ def measure(
         threads: Threads that the runtime may use.
         precision: Number format of the target: `f32`, `bf16`, `f16`; default its own first.
         memory_format: `contiguous` or `channels_last`; default the target's own first.
+        timing: `quick` takes shorter blocks, `careful` the least of several processes.
 
     Raises:
+        InputError: If there is no such timing.
         TargetError: If the target is not available here.
     """
+    plan = effort_named(timing).alone().metered(1.0)
     device = get_target(target, threads=threads, precision=precision, memory_format=memory_format)
-    return measure_networks([model], example_input, device, Protocol(meter=1.0))[0]
+    return measure_networks([model], example_input, device, plan)[0]

@@ -19,6 +19,7 @@ from autoprune.graph import Analysis
 from autoprune.hardware import Measurement, Protocol, Target, measure
 from autoprune.hardware.grid.widths import Grid
 from autoprune.hardware.tables.sampling import other_policies, spread_policies
+from autoprune.pipeline import allowance
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
@@ -117,9 +118,10 @@ class Pricing:
         same = known is not None and (known.space.decisions, known.space.ties) == (space.decisions, space.ties)
         if path.exists() and known is not None and same and known.complete:
             return known
+        experiment, seconds = self.run.experiment, allowance.of_profile(self.run)
+        self.say(allowance.announced(experiment, seconds))
         with self.reporter.stage("profile", f"measuring layers on {self.target.name}") as progress:
-            experiment = self.run.experiment
-            table = profiled(self.task, experiment, self.target, self.analysis, space, path, known, progress)
+            table = profiled(self.task, experiment, self.target, self.analysis, space, path, known, progress, seconds)
             table.save(path)
         self.say(f"latency table: {table.summary()}")
         return LatencyTable.load(path)  # as a resumed run reads it
@@ -199,6 +201,7 @@ def profiled(
     unfinished: Path,
     known: LatencyTable | None,
     progress: Progress,
+    seconds: float,
 ) -> LatencyTable:
     """The model's latency table, measured as the settings want it; what is measured is in a file at once.
 
@@ -211,8 +214,9 @@ def profiled(
         unfinished: The file.
         known: A table whose measurements need not be taken again.
         progress: Called with (done, all, what).
+        seconds: That it may take.
     """
-    from autoprune.hardware import profile
+    from autoprune.hardware import ProfileSettings, profile
 
     return profile(
         task.model,
@@ -225,6 +229,7 @@ def profiled(
         known=known,
         device_table=experiment.table,
         checkpoint=lambda table: table.save(unfinished),
+        settings=ProfileSettings.of(allowance.effort_of(experiment), seconds),
     )
 
 

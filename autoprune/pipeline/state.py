@@ -42,6 +42,7 @@ class SearchState:
         margin: Share of the budget that a finalist may take as measured; less where a later session took longer.
         timed: Every policy that was timed on the way, by key.
         sessions: Timing sessions so far, those read back from the run included.
+        seconds: That these took, each when it was first run.
     """
 
     costs: dict[str, AdditiveCost]
@@ -49,6 +50,7 @@ class SearchState:
     margin: float
     timed: dict[str, Timing] = field(default_factory=dict)
     sessions: int = 0
+    seconds: float = 0.0
 
     def tighten(self, kind: str, limit: float) -> None:
         """Lower the search limit of a kind of cost.
@@ -65,7 +67,8 @@ class SearchState:
             self.limit *= cost.dense / self.costs[cost.kind].dense
         self.costs[cost.kind] = cost
 
-    def add_session(self, timings: dict[str, Timing]) -> None:
-        """Take in what a timing session measured, by policy key."""
+    def add_session(self, timings: dict[str, Timing], seconds: float) -> None:
+        """Take in what a timing session measured, by policy key, and how long it took."""
         self.sessions += 1
+        self.seconds += seconds
         self.timed.update(timings)

@@ -90,13 +90,25 @@ class Progress:
     def __call__(self, done: int, total: int | None = None, what: str = "") -> None:
         """The same for work that counts itself: its total may become known, or change, on the way.
 
+        Work that begins to count anew, or another number of units, is in its next phase: the speed of the one says
+        nothing about the other, so the time left is told anew from there. The last state of every phase is shown.
+
         Args:
             done: Units finished.
             total: How many there are, if known by now.
             what: What is worked on at the moment.
         """
+        if done < self._done or (total is not None and self._total not in (None, total)):
+            self._new_phase(done)
         self._total = self._total if total is None else total
         self.update(done, **({"at": what} if what else {}))
+
+    def _new_phase(self, done: int) -> None:
+        """The end of the one, and a clock of its own for the next, which is announced at once."""
+        if not self._shown:
+            self._show(self._clock())
+        self._display.phase(done)
+        self._due = -math.inf
 
     def _show(self, now: float) -> None:
         self._due, self._shown = now + self._display.every, True
@@ -111,6 +123,7 @@ class _Display(Protocol):
 
     def start(self) -> None: ...
     def begin(self, done: int) -> None: ...
+    def phase(self, done: int) -> None: ...
     def show(self, done: int, total: int | None, figures: list[str]) -> None: ...
     def stop(self) -> None: ...
 
@@ -128,6 +141,7 @@ class _Lines:
     def __init__(self, what: str, total: int | None, console: Console, clock: Callable[[], float]) -> None:
         self._what, self._total, self._console, self._clock = what, total, console, clock
         self._first = self._done = 0
+        self._phase: float | None = None  # when it began, if it is not the first
         self._figures: list[str] = []
         self._started = clock()
         self._heartbeat: _Heartbeat | None = None
@@ -143,6 +157,9 @@ class _Lines:
     def show(self, done: int, total: int | None, figures: list[str]) -> None:
         self._done, self._total, self._figures = done, total, figures
         self._print([self._counted(), *figures, self._time()])
+
+    def phase(self, done: int) -> None:
+        self._first, self._phase = done, self._clock()
 
     def stop(self) -> None:
         if self._heartbeat is not None:
@@ -171,7 +188,8 @@ class _Lines:
             return f"took {duration(elapsed)}"
         if self._total is None or finished <= 0:
             return f"{duration(elapsed)} so far"
-        return f"{duration(elapsed / finished * left)} left"
+        spent = elapsed if self._phase is None else self._clock() - self._phase
+        return f"{duration(spent / finished * left)} left"
 
 
 class _Heartbeat:
@@ -227,6 +245,9 @@ class _Bar:
 
     def begin(self, done: int) -> None:
         self._bars.reset(self._task, completed=done)
+
+    def phase(self, done: int) -> None:
+        self.begin(done)
 
     def show(self, done: int, total: int | None, figures: list[str]) -> None:
         self._reported = True

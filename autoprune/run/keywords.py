@@ -25,6 +25,7 @@ class SettingKeywords(TypedDict, total=False):
     precision: Literal["f32", "bf16", "f16"] | None
     memory_format: Literal["contiguous", "channels_last"] | None
     target_batch: int
+    timing: Literal["quick", "normal", "careful"]
     table: str | Path | None
     latency: str | None
     flops: str | None

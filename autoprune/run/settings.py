@@ -144,6 +144,11 @@ class TargetSettings(Settings):
         None, "order of the images that the target is handed; default: contiguous"
     )
     target_batch: int = _setting(1, "images in the batch that is timed", ge=1, le=65536)
+    timing: Literal["quick", "normal", "careful"] = _setting(
+        "normal",
+        "time for timing: quick, a first look; normal, profile and verification together at most two minutes or a fifth"
+        " of the job; careful, as long as it takes",
+    )
     table: str | None = _setting(
         None, "device table: its measured layers are reused, new ones are added; shared by models"
     )

@@ -1,6 +1,6 @@
 """`autoprune profile`: killed at any moment it goes on with what it measured; a device table serves several models."""
 
-import functools
+import dataclasses
 import json
 import signal
 import time
@@ -8,6 +8,7 @@ import time
 import pytest
 
 from autoprune.hardware import DeviceTable, LatencyTable
+from autoprune.hardware.timing.effort import EFFORTS
 from tests.support.command_line import JOB
 from tests.support.processes import started, stopped
 
@@ -48,7 +49,7 @@ def command(out="table.json", *more):
 def test_an_interrupted_profile_goes_on_with_what_it_measured(autoprune, slow, monkeypatch, by):
     process = started(slow, *command())
     part = slow / "table.json.part"
-    while not part.exists():
+    while not (part.exists() and LatencyTable.load(part).entries):
         assert process.poll() is None
         time.sleep(0.02)
     code, seconds, said = stopped(process, by)
@@ -115,11 +116,8 @@ def test_a_table_of_another_device_is_refused_before_any_work(autoprune, slow, m
 
 
 def test_what_a_job_measures_is_added_to_the_device_table(autoprune, slow, monkeypatch):
-    from autoprune.hardware.tables import profile as profiling
-
     monkeypatch.syspath_prepend(slow)
-    few = functools.partial(profiling.ProfileSettings, most_entries=20)
-    monkeypatch.setattr(profiling, "ProfileSettings", few)
+    monkeypatch.setitem(EFFORTS, "normal", dataclasses.replace(EFFORTS["normal"], entries=20))
     job = ["compress", *command()[1:7], "--table", "device.json", "--latency", "70%", "--agent", "random", "--run", "r"]
     done = autoprune(*job, "--train-epochs", "1", "--finetune-epochs", "1", "--episodes", "4", "--finalists", "2")
     assert done.code == 0, done.err
@@ -128,3 +126,19 @@ def test_what_a_job_measures_is_added_to_the_device_table(autoprune, slow, monke
     refined = LatencyTable.load(run / "latency_table.json")
     measured = {key for key, entry in refined.entries.items() if entry.source == "measured"}
     assert refined.estimated < first.estimated and measured == set(DeviceTable.load(slow / "device.json").entries)
+
+
+def test_the_time_for_timing_is_announced_and_bounds_a_profile(autoprune, slow, monkeypatch):
+    """Half a minute is announced for a first look; here it is nothing, and all but a few layers are estimated."""
+    monkeypatch.syspath_prepend(slow)
+    quick = autoprune(*command("a.json", "--timing", "quick"))
+    assert quick.code == 0 and "timing quick: the profile takes 30.0 s at most" in quick.err
+    normal = autoprune(*command("b.json"))
+    assert normal.code == 0 and "timing normal: the profile takes 2:00 min at most" in normal.err
+    assert LatencyTable.load(slow / "a.json").planned < LatencyTable.load(slow / "b.json").planned
+    monkeypatch.setitem(EFFORTS, "quick", dataclasses.replace(EFFORTS["quick"], seconds=0.0))
+    assert autoprune(*command("c.json", "--timing", "quick")).code == 0
+    table = LatencyTable.load(slow / "c.json")
+    assert table.complete and table.estimated > 2 * (len(table.entries) - table.estimated)
+    refused = autoprune(*command("d.json", "--timing", "fast"))
+    assert refused.code == 2 and refused.lines == 1 and "careful" in refused.error

@@ -160,3 +160,30 @@ def test_a_bar_that_was_told_nothing_does_not_stay():
     with Progress("loading", None, console):
         pass
     assert console.file.getvalue().endswith("\x1b[1A\x1b[2K")  # its line is wiped
+
+
+def test_the_next_phase_has_a_time_left_of_its_own(log):
+    """Layers take a second each, networks a tenth: what the layers took says nothing about these."""
+    clock = Clock()
+    with Progress("profile", None, log, clock=clock) as progress:
+        for done in range(101):
+            progress(done, 100, "layers")
+            clock.now += 1.0
+        for turn in (1, 2):
+            for done in range(11):
+                progress(done, 10, f"networks, process {turn}")
+                clock.now += 2.0
+    said = lines(log)
+    assert "profile: 100/100, at layers, took 1:41 min" in said
+    assert "profile: 0/10, at networks, process 1, 1:41 min so far" in said
+    assert [line for line in said if "process 1" in line][1] == "profile: 8/10, at networks, process 1, 4.0 s left"
+    assert [line for line in said if "process 2" in line][1] == "profile: 8/10, at networks, process 2, 4.0 s left"
+
+
+def test_another_label_alone_is_no_phase(log):
+    clock = Clock()
+    with Progress("check", 10, log, clock=clock) as progress:
+        for done in range(5):
+            progress(done, 10, ("onnxruntime", "torch")[done % 2])
+            clock.now += 20
+    assert lines(log)[-1] == "check: 4/10, at onnxruntime, 2:00 min left"

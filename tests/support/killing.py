@@ -9,7 +9,7 @@ A moment is a point at which a kill could hurt: a file about to be written, abou
 episode's line, an episode, an epoch, a timing.
 """
 
-import functools
+import dataclasses
 import json
 import os
 import re
@@ -38,7 +38,7 @@ class Moments:
 
 
 def instrument(moment, margin, entries):
-    from autoprune.hardware.tables import profile as profiling
+    from autoprune.hardware.timing.effort import EFFORTS
     from autoprune.pipeline.finish import fine_tuning
     from autoprune.pipeline.search import finalists as verify
     from autoprune.pipeline.search import play as searching
@@ -49,7 +49,7 @@ def instrument(moment, margin, entries):
     fine_tuning._SAVE_EVERY = -1.0
     searching._CHECKPOINT_EVERY = 4
     verify._MARGIN = margin
-    profiling.ProfileSettings = functools.partial(profiling.ProfileSettings, most_entries=entries)
+    EFFORTS["normal"] = dataclasses.replace(EFFORTS["normal"], entries=entries)
     make, rename = tempfile.mkstemp, Path.replace
     append, score, epoch = RunDir.append_row, Scorer.__call__, Trainer._one_epoch
 

@@ -17,7 +17,7 @@ __all__ = ["register"]
 
 _MODEL = "A model instead of a run"
 
-_SETTINGS = ("threads", "target_batch", "data_dir", "weights", "data")
+_SETTINGS = ("threads", "target_batch", "timing", "data_dir", "weights", "data")
 
 
 def register(app: typer.Typer) -> None:
@@ -78,7 +78,7 @@ def bench(
             out = out or Path(subject)
     if out is not None:
         require_writable(out)
-    content = bench_subject(in_batches_of(compared, wanted.target_batch), devices, repetitions, screen)
+    content = bench_subject(in_batches_of(compared, wanted.target_batch), devices, repetitions, screen, wanted.timing)
     _print(content, as_json)  # first: a disk that is full by now takes nothing of it away
     written = [] if out is None else write_bench(content, out)
     if not as_json:

@@ -12,8 +12,8 @@ from autoprune.cli.options import ExperimentFile, resolve, settings_command
 __all__ = ["register"]
 
 _SETTINGS = (
-    "model", "data", "data_dir", "target", "threads", "precision", "memory_format", "target_batch", "granularity",
-    "seed", "table",
+    "model", "data", "data_dir", "target", "threads", "precision", "memory_format", "target_batch", "timing",
+    "granularity", "seed", "table",
 )  # fmt: skip
 
 

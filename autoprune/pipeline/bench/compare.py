@@ -16,6 +16,7 @@ from autoprune.export.formats import onnx_bytes
 from autoprune.graph import analyse
 from autoprune.hardware import TARGETS, Measurement, Protocol, Target, get_target
 from autoprune.hardware.contract.target import Timer
+from autoprune.hardware.timing.effort import effort_named
 from autoprune.models.sizes import parameter_count
 from autoprune.pipeline.reporter import Reporter, Silent
 from autoprune.run.score import ACCURACY, ScoreSpec
@@ -71,6 +72,7 @@ def bench(
     test: Iterable[Any] | None = None,
     evaluate: Evaluate | None = None,
     talk: Reporter | None = None,
+    timing: str = "normal",
 ) -> dict[str, Any]:
     """Compare a dense and a pruned network on several targets.
 
@@ -84,6 +86,7 @@ def bench(
         test: Batches on which both are scored.
         evaluate: Own score of (model, batches); default top-1 accuracy.
         talk: Hears what happens.
+        timing: How much time goes into each timing: `quick`, `normal` or `careful`.
 
     Returns:
         What `bench.json` holds; docs/bench.md says what that is.
@@ -97,7 +100,7 @@ def bench(
     unscored = None if test is not None else "no test batches were given"
     spec = ACCURACY if evaluate is None else ScoreSpec("score")
     subject = Subject(name, dense, small, example_input, test, unscored, evaluate or accuracy, spec)
-    return bench_subject(subject, chosen_targets(names, threads), repetitions, talk or Silent())
+    return bench_subject(subject, chosen_targets(names, threads), repetitions, talk or Silent(), timing)
 
 
 def chosen_targets(names: Sequence[str], threads: int) -> list[Target]:
@@ -113,8 +116,17 @@ def chosen_targets(names: Sequence[str], threads: int) -> list[Target]:
     return list({target.spec: target for target in targets}.values())
 
 
-def bench_subject(subject: Subject, targets: Sequence[Target], repetitions: int, reporter: Reporter) -> dict[str, Any]:
+def bench_subject(
+    subject: Subject, targets: Sequence[Target], repetitions: int, reporter: Reporter, timing: str = "normal"
+) -> dict[str, Any]:
     """Everything that can be said about a subject, as JSON values.
+
+    Args:
+        subject: What is compared.
+        targets: Where.
+        repetitions: Pairs of timings on each target.
+        reporter: Hears what happens.
+        timing: How much time goes into each timing.
 
     Raises:
         InputError: If there are no repetitions.
@@ -122,6 +134,8 @@ def bench_subject(subject: Subject, targets: Sequence[Target], repetitions: int,
     """
     if repetitions < 1:
         raise InputError(f"a comparison needs at least 1 repetition, not {repetitions}")
+    plan = effort_named(timing).alone()
+    protocol = plan.protocol.within(plan.seconds / repetitions)
     missing = {target.spec: target.available() for target in targets}
     if all(missing.values()):
         raise TargetError("none of the targets is available here: " + _listed(missing))
@@ -132,7 +146,7 @@ def bench_subject(subject: Subject, targets: Sequence[Target], repetitions: int,
             rows[spec] = {"available": False, "reason": missing[spec]}
             continue
         with reporter.stage("bench", f"timing on {spec}", repetitions) as bar:
-            rows[spec] = _timed(subject, target, repetitions, bar)
+            rows[spec] = _timed(subject, target, repetitions, protocol, bar)
     if not any("dense" in row for row in rows.values()):
         raise TargetError("none of the targets could time it: " + _listed({n: r["reason"] for n, r in rows.items()}))
     with reporter.stage("score", "scoring and weighing the networks"):
@@ -152,14 +166,14 @@ def _listed(reasons: Mapping[str, str | None]) -> str:
     return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
 
 
-def _timed(subject: Subject, target: Target, repetitions: int, bar: Any) -> dict[str, Any]:
+def _timed(subject: Subject, target: Target, repetitions: int, protocol: Protocol, bar: Any) -> dict[str, Any]:
     """Latencies and memory on one target; the reason where it cannot run the networks."""
     try:
         payloads = [target.pack(network, subject.example) for network in subject.networks.values()]
         with target.session() as timer:
             rounds = []
             for number in range(repetitions):
-                rounds.append(_round(timer, payloads, backwards=number % 2 == 1))
+                rounds.append(_round(timer, payloads, protocol, backwards=number % 2 == 1))
                 bar(number + 1, repetitions)
         memory = _memory(target, payloads, rounds[0])
     except (TargetError, UnsupportedModelError, MissingExtraError, InputError) as error:
@@ -174,11 +188,11 @@ def _timed(subject: Subject, target: Target, repetitions: int, bar: Any) -> dict
     return row
 
 
-def _round(timer: Timer, payloads: Sequence[bytes], *, backwards: bool) -> list[Measurement]:
+def _round(timer: Timer, payloads: Sequence[bytes], protocol: Protocol, *, backwards: bool) -> list[Measurement]:
     """Every network timed once, interleaved; each other round in the opposite order, so that no place is favoured."""
     if not backwards:
-        return timer.time(payloads, Protocol())
-    return timer.time(payloads[::-1], Protocol())[::-1]
+        return timer.time(payloads, protocol)
+    return timer.time(payloads[::-1], protocol)[::-1]
 
 
 def _memory(target: Target, payloads: Sequence[bytes], first: Sequence[Measurement]) -> list[float | None]:

@@ -104,7 +104,7 @@ def verify(
     def session() -> dict[str, Any]:
         networks = {"dense": problem.task.model, "pruned": problem.small(choices), "finetuned": network}
         networks |= dict(zip(("uniform",), uniform, strict=False))
-        return {name: asdict(timing) for name, timing in time_finished(problem, networks).items()}
+        return {name: asdict(timing) for name, timing in time_finished(problem, networks, bar).items()}
 
     def counted() -> float:
         with reporter.stage("verify", "counting what the finished network costs"):
@@ -112,7 +112,7 @@ def verify(
                 return problem.cost.cost(choices)
             return problem.metric.count(network, problem.task.example, problem.cost, problem.task.target_batch)
 
-    with reporter.stage("verify", "verifying on the target"):
+    with reporter.stage("verify", "verifying on the target") as bar:
         key = f"final timing {policy_key(choices)} {attempt}"
         timings = {name: Timing(**content) for name, content in problem.run.once(key, session).items()}
     seen = Session(

@@ -131,9 +131,9 @@ def _attempt(found: Search, rejected: list[str], number: int, reporter: Reporter
 def _finalists(found: Search, rejected: list[str], reporter: Reporter) -> tuple[list[Candidate], dict[str, int] | None]:
     """The best policies that meet the budget as measured, the uniform one among them; and that one."""
     problem = found.problem
-    with reporter.stage("verify", "measuring the best policies on the target"):
-        finalists = within_budget(problem, found.records, found.merit, reporter, without=rejected)
-        uniform = uniform_within(problem, rejected)
+    with reporter.stage("verify", "measuring the best policies on the target") as bar:
+        finalists = within_budget(problem, found.records, found.merit, reporter, without=rejected, progress=bar)
+        uniform = uniform_within(problem, rejected, bar)
         if uniform is not None and all(uniform != c.choices for c in finalists):
             finalists.append(Candidate(uniform, found.merit(uniform), None))  # no search may end below it
             finalists.sort(key=lambda candidate: -candidate.merit)  # without fine-tuning the first one wins

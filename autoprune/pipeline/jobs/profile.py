@@ -9,6 +9,7 @@ from autoprune.graph import analyse
 from autoprune.hardware import DeviceTable, LatencyTable, Target
 from autoprune.hardware.grid.probing import probe
 from autoprune.hardware.tables.device_table import check_fingerprint
+from autoprune.pipeline import allowance
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.pricing import profiled
 from autoprune.pipeline.problem import space_for
@@ -50,8 +51,10 @@ def profile_job(experiment: Experiment, out: Path, reporter: Reporter) -> Latenc
         reporter.say(f"channel multiple of {target.name}: {found.channel_multiple} channels ({found.reason})")
     with reporter.stage("analyse", f"laying out what may go in {task.name}"):
         space = space_for(experiment, analysis, target, multiple, task.name)
+    seconds = allowance.effort_of(experiment).seconds
+    reporter.say(allowance.announced(experiment, seconds, alone=True))
     with reporter.stage("profile", f"measuring layers on {target.name}") as bar:
-        table = profiled(task, experiment, target, analysis, space, part, begun, bar)
+        table = profiled(task, experiment, target, analysis, space, part, begun, bar, seconds)
     table.save(out)
     part.unlink(missing_ok=True)
     return table

@@ -12,10 +12,11 @@ from autoprune.agents import EpisodeRecord, best
 from autoprune.cost.metrics import Timing
 from autoprune.envs import largest_uniform, top_up
 from autoprune.errors import BudgetError
+from autoprune.foundations.progress import Progress, no_progress
 from autoprune.pipeline.problem import Problem, figure
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.search.play import project, uniform_choices
-from autoprune.pipeline.search.sessions import least_timed, policy_key, time_policies
+from autoprune.pipeline.search.sessions import least_timed, policy_key, time_for_more, time_policies
 
 __all__ = ["Candidate", "Merit", "uniform_within", "within_budget"]
 
@@ -42,6 +43,7 @@ def within_budget(
     reporter: Reporter,
     *,
     without: Sequence[str] = (),
+    progress: Progress = no_progress,
 ) -> list[Candidate]:
     """The best policies by merit that meet the budget as measured, best first.
 
@@ -55,6 +57,7 @@ def within_budget(
         merit: Scores policies that the search has not seen; the larger, the better.
         reporter: Who watches.
         without: Keys of policies that are out of the running.
+        progress: Called with (networks, all, what is done with them).
 
     Raises:
         BudgetError: If no policy meets the budget as measured, after several rounds.
@@ -64,9 +67,9 @@ def within_budget(
     ranked = [(c, s) for c, s in pool if policy_key(c) not in without]
     for turn in range(_ROUNDS):
         predicted = [(c, s) for c, s in ranked if problem.cost.cost(c) <= problem.limit]
-        passed, timings = _first_that_pass(problem, predicted, wanted)
+        passed, timings = _first_that_pass(problem, predicted, wanted, progress)
         if passed:
-            return widen_all(problem, passed, merit, reporter, without)
+            return widen_all(problem, passed, merit, reporter, without, progress)
         if timings or turn:  # else the limit was tightened before, and nothing has been tried behind it yet
             over = sorted(t.over for t in timings)[len(timings) // 2] if timings else 1.0
             limit = _tightened(problem, over)
@@ -121,11 +124,11 @@ def _unlike_first(ranked: list[tuple[dict[str, int], float]]) -> list[tuple[dict
 
 
 def _first_that_pass(
-    problem: Problem, ranked: Sequence[tuple[dict[str, int], float]], wanted: int
+    problem: Problem, ranked: Sequence[tuple[dict[str, int], float]], wanted: int, progress: Progress
 ) -> tuple[list[Candidate], list[Timing]]:
     """Up to `wanted` candidates within the budget, timing the best-scored first, and all timings taken.
 
-    Batch by batch; the first batch of which none passes is the last.
+    Batch by batch; the first batch of which none passes is the last, and the one with which the time is over.
     """
     if not problem.metric.timed:
         return [Candidate(c, s, None) for c, s in ranked[:wanted]], []  # counts are exact
@@ -134,7 +137,9 @@ def _first_that_pass(
     size = max(_BATCH, wanted)
     for start in range(0, min(len(ranked), 4 * size), size):
         batch = ranked[start : start + size]
-        timed = time_policies(problem, [c for c, _ in batch])
+        if passed and not time_for_more(problem):
+            break
+        timed = time_policies(problem, [c for c, _ in batch], progress)
         timings += timed
         passed += [Candidate(c, s, t) for (c, s), t in zip(batch, timed, strict=True) if t.over <= problem.state.margin]
         if len(passed) >= wanted or not passed:
@@ -143,14 +148,20 @@ def _first_that_pass(
 
 
 def widen_all(
-    problem: Problem, passed: Sequence[Candidate], merit: Merit, reporter: Reporter, without: Sequence[str]
+    problem: Problem,
+    passed: Sequence[Candidate],
+    merit: Merit,
+    reporter: Reporter,
+    without: Sequence[str],
+    progress: Progress,
 ) -> list[Candidate]:
     """The candidates, those that leave much of the limit unspent grown until it is spent, where that scores better.
 
     A policy is priced by prediction and admitted by measurement: where it measures faster than predicted, and where
     an agent stopped short, the difference is accuracy given away. What is grown has to pass the measurement as well,
     and may be grown again, since that measurement has corrected the prediction. A baseline stays what its name
-    says. Every attempt goes another way, a little less far: the last may have measured too slow.
+    says. Every attempt goes another way, a little less far: the last may have measured too slow. None is made once the
+    time for timing is over.
     """
     if _is_baseline(problem):
         return list(passed)
@@ -160,8 +171,10 @@ def widen_all(
         wider = [c for c in grown.values() if c is not None and policy_key(c) not in tried]
         if not wider:
             continue
+        if problem.metric.timed and not time_for_more(problem):
+            break
         tried |= {policy_key(choices) for choices in wider}
-        fits, _ = _first_that_pass(problem, [(choices, merit(choices)) for choices in wider], len(wider))
+        fits, _ = _first_that_pass(problem, [(choices, merit(choices)) for choices in wider], len(wider), progress)
         better = {policy_key(c.choices): c for c in fits}
         for place, candidate in enumerate(left):
             choices = grown[policy_key(candidate.choices)]
@@ -193,19 +206,22 @@ def widen(problem: Problem, candidate: Candidate, attempt: int) -> dict[str, int
     return wider if wider != candidate.choices else None
 
 
-def uniform_within(problem: Problem, without: Sequence[str] = ()) -> dict[str, int] | None:
+def uniform_within(
+    problem: Problem, without: Sequence[str] = (), progress: Progress = no_progress
+) -> dict[str, int] | None:
     """The largest uniform policy that meets the budget as measured; None if no uniform policy does.
 
     Args:
         problem: What it is searched on.
         without: Keys of policies that are out of the running.
+        progress: Called with (networks, all, what is done with them).
     """
     limit = problem.limit
     for _ in range(_ROUNDS):
         choices = largest_uniform(problem.cost, limit)
         if choices is None:
             return None
-        over = time_policies(problem, [choices])[0].over if problem.metric.timed else 0.0
+        over = time_policies(problem, [choices], progress)[0].over if problem.metric.timed else 0.0
         if over <= problem.state.margin and policy_key(choices) not in without:
             return choices
         limit = min(

@@ -96,8 +96,8 @@ def _finish(search: ProgressiveSearch, attempt: int) -> tuple[Finished, tuple[in
     networks = [
         fine_tune(problem, at.choices, epochs, s, reporter, f"fine-tuning, seed {s}", start=at.network) for s in seeds
     ]
-    with reporter.stage("verify", "measuring the uniform baseline"):
-        uniform = uniform_within(problem)
+    with reporter.stage("verify", "measuring the uniform baseline") as bar:
+        uniform = uniform_within(problem, progress=bar)
     total = epochs + _step_epochs(problem, search.taken - 1)
     what = f"fine-tuning the uniform baseline for {total} epochs"
     baseline = []

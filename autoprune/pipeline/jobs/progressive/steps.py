@@ -216,10 +216,10 @@ class ProgressiveSearch:
         if known or self.run.recall(f"timing session {state.sessions}") is not None:
             (timing,) = time_policies(problem, [choices])
             return timing, self.run.recall(key) or {"throttled": None, "signals": None}
-        with self.reporter.stage("measure", f"measuring on {self.problem.target.name}"):
+        with self.reporter.stage("measure", f"measuring on {self.problem.target.name}") as bar:
             pause = self.watch.wait()
             with self.watch.recorder() as recorder:
-                (timing,) = time_policies(problem, [choices])
+                (timing,) = time_policies(problem, [choices], bar)
         signals = self.watch.signals(recorder.result(), self.problem, choices, timing)
         watched = {"throttled": pause and pause.to_json(), "signals": signals}
         self.run.remember(key, watched)
