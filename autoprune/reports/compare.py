@@ -10,6 +10,7 @@ from autoprune.errors import InputError, RunError
 from autoprune.reports.figures import search as pictures
 from autoprune.reports.figures._matplotlib import require_matplotlib, save
 from autoprune.reports.format import NONE, TIMES, count, duration, milliseconds
+from autoprune.reports.tables import mark
 from autoprune.run.report import Report, read_report
 
 if TYPE_CHECKING:
@@ -112,7 +113,9 @@ def _facts(report: Report, shared: str | None) -> dict[str, str]:
         f"{shared or 'score'}, fine-tuned": named + spec.with_spread(small.mean, small.spread),
         "drop, points" if shared == "accuracy" else "drop": spec.change(worse).removeprefix("+"),
         "latency, ms": milliseconds(latency),
-        "speed-up": NONE if report.speedup is None else f"{report.speedup:.2f}{TIMES}",
+        "speed-up": NONE
+        if report.speedup is None
+        else f"{mark(report.dense, report.finetuned)}{report.speedup:.2f}{TIMES}",
         "MACs": count(small.flops),
         "parameters": count(small.params),
         "episodes": NONE if report.episodes is None else str(report.episodes),

@@ -23,7 +23,10 @@ from autoprune.run.score import ScoreSpec
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["columns", "figure_rows", "summary_lines", "summary_table", "verdict"]
+__all__ = ["columns", "figure_rows", "mark", "summary_lines", "summary_table", "unstable", "verdict"]
+
+UNSTABLE = "~"  # before a latency whose timing was not stable
+LATENCY = "latency"  # the kind of budget that is timed
 
 COSTS = ("latency ms", "predicted", "MACs", "params")
 
@@ -50,7 +53,7 @@ def _cells(figures: Figures, dense: Figures, spec: ScoreSpec, *, is_dense: bool)
     both = figures.mean is not None and dense.mean is not None
     change = spec.change((figures.mean or 0) - (dense.mean or 0)) if both else NONE
     costs = [
-        (milliseconds(figures.latency_ms), share(figures.latency_ms, dense.latency_ms)),
+        (mark(figures) + milliseconds(figures.latency_ms), share(figures.latency_ms, dense.latency_ms)),
         (milliseconds(figures.latency_ms_predicted), share(figures.latency_ms_predicted, dense.latency_ms_predicted)),
         (count(figures.flops), share(figures.flops, dense.flops)),
         (count(figures.params), share(figures.params, dense.params)),
@@ -85,6 +88,28 @@ def summary_table(report: Mapping[str, Any]) -> Table:
     return table
 
 
+def mark(*networks: Figures) -> str:
+    """What stands before a figure that comes of a timing that was not stable."""
+    return UNSTABLE if any(figures.latency_stable is False for figures in networks) else ""
+
+
+def unstable(report: Report) -> str | None:
+    """The sentence that explains the mark, with the networks that have it; None if none has."""
+    names = [name for name, figures in report.networks if mark(figures)]
+    if not names:
+        return None
+    return (
+        f"{UNSTABLE} not stable: blocks or processes of the timing did not agree ({', '.join(names)}); differences"
+        " between these figures may be noise, see autoprune targets --check"
+    )
+
+
+def _of_unstable(report: Report, kind: str) -> str:
+    """Behind a sentence that says what a timing that was not stable measured."""
+    is_timed = kind == LATENCY and mark(report.dense, report.finetuned)
+    return f" ({UNSTABLE} the timing was not stable)" if is_timed else ""
+
+
 def verdict(report: Report) -> tuple[bool | None, str]:
     """Whether the budget was met (None: not measured), and the sentence that says so with its figures."""
     budget = report.budget
@@ -96,7 +121,8 @@ def verdict(report: Report) -> tuple[bool | None, str]:
     measured = cost(budget.measured, budget.kind, spec)
     return (
         budget.met,
-        f"{words}: {measured} against a limit of {cost(budget.limit, budget.kind, spec)}{requested}{_over(report)}",
+        f"{words}: {measured} against a limit of {cost(budget.limit, budget.kind, spec)}{requested}{_over(report)}"
+        f"{_of_unstable(report, budget.kind)}",
     )
 
 
@@ -123,11 +149,14 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
     lines.append(
         f"budget: {cost_name(budget.kind, spec)}, requested {budget.requested or NONE}, limit "
         f"{cost(budget.limit, budget.kind, spec)}, measured {cost(budget.measured, budget.kind, spec)}:"
-        f" {met}{_over(content)}"
+        f" {met}{_over(content)}{_of_unstable(content, budget.kind)}"
     )
     if content.speedup is not None:
         where = f" on {content.target}" if isinstance(content.target, str) else ""
-        lines.append(f"speed-up as measured{where}: {content.speedup:.2f}{TIMES}")
+        sure = mark(content.dense, content.finetuned)
+        lines.append(f"speed-up as measured{where}: {sure}{content.speedup:.2f}{TIMES}{_of_unstable(content, LATENCY)}")
+    if explained := unstable(content):
+        lines.append(explained)
     if small_energy := _energy(content):
         lines.append(small_energy)
     if content.gain is not None:

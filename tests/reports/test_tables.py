@@ -118,3 +118,17 @@ def test_durations(seconds, text):
     from autoprune.reports.format import duration
 
     assert duration(seconds) == text
+
+
+def test_a_timing_that_was_not_stable_is_marked_in_the_table_and_in_the_sentences():
+    """The same architecture was once shown as 0.072 and 0.105 ms, "1.15x as measured", with no word about it."""
+    steady = report_of()
+    assert not any("~" in line for line in summary_lines(steady))
+    report = report_of()
+    report["finetuned"] = {**report["finetuned"], "latency_stable": False}
+    rows = dict(figure_rows(Report.of(report)))
+    assert rows["fine-tuned"][1][0] == "~0.343" and rows["dense"][1][0] == "0.715"
+    lines = summary_lines(report)
+    assert any(line.startswith("speed-up") and "~2.08" in line and "not stable" in line for line in lines)
+    assert any(line.startswith("budget: ") and line.endswith("(~ the timing was not stable)") for line in lines)
+    assert any(line.startswith("~ not stable") and "(fine-tuned)" in line for line in lines)

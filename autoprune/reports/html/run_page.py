@@ -25,7 +25,7 @@ from autoprune.reports.html.progressive import trajectory_of
 from autoprune.reports.html.rendering import NOT_MEASURED, Cell, Picture, Table, missing, picture, render, table
 from autoprune.reports.html.search import search_of
 from autoprune.reports.steps import read_steps
-from autoprune.reports.tables import columns, figure_rows, verdict
+from autoprune.reports.tables import columns, figure_rows, mark, verdict
 from autoprune.run.report import Report, dense_widths, read_episodes, read_report, read_settings_file
 from autoprune.run.score import ScoreSpec
 from autoprune.space import Policy
@@ -126,7 +126,8 @@ def _headline(name: str, report: Report) -> _Headline:
     target = report.target if isinstance(report.target, str) else None
     about = [part for part in (target, report.agent and f"agent {report.agent}") if part]
     small, dense, spec = report.finetuned, report.dense, report.score_spec
-    speedup = f"{report.speedup:.2f}{TIMES}" if report.speedup else NOT_MEASURED
+    sure = mark(report.dense, report.finetuned)
+    speedup = f"{sure}{report.speedup:.2f}{TIMES}" if report.speedup else NOT_MEASURED
     tiles = [
         _Tile("Speed-up, measured", speedup, _latencies(report)),
         _Tile(f"{_titled(spec)}, test split", _or_missing(spec.text(small.mean)), _against_dense(report)),
