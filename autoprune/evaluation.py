@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.errors import InputError
+from autoprune.foundations.examples import labels_in
 from autoprune.foundations.user_code import UserCode, as_given, path_of, wrong_form
+from autoprune.models.inputs.reader import AS_IT_COMES, BatchReader
 from autoprune.models.layout import computing
 from autoprune.models.modes import in_mode
-from autoprune.models.outputs import inputs_of, moved, output_of
+from autoprune.models.outputs import moved, output_of
 from autoprune.models.precision import device_of
 
 __all__ = ["Evaluate", "accuracy", "output_of", "scored"]
@@ -24,14 +26,17 @@ Evaluate = Callable[[nn.Module, Iterable[Any]], float]
 """An own score of (model, batches) in place of `accuracy`; higher is better."""
 
 
-def accuracy(model: nn.Module, batches: Iterable[Any], *, bf16: bool | None = None) -> float:
+def accuracy(
+    model: nn.Module, batches: Iterable[Any], *, bf16: bool | None = None, reader: BatchReader = AS_IT_COMES
+) -> float:
     """Top-1 accuracy: the share of images whose largest output is the one of their label.
 
     Args:
         model: Evaluated in eval mode without gradients; every module's own mode is put back.
-        batches: (images, labels int64 (N,)) each.
+        batches: (images, labels int64 (N,)) each, or mappings with `labels`.
         bf16: Compute in bfloat16; None where the processor has instructions for it. Near ties may fall the other
             way than in float32, so a figure that is reported wants False.
+        reader: Which parts of a batch are the inputs.
 
     Returns:
         A fraction in [0, 1].
@@ -46,9 +51,9 @@ def accuracy(model: nn.Module, batches: Iterable[Any], *, bf16: bool | None = No
     with in_mode(model), torch.no_grad(), computing(device, bf16):
         for batch in batches:
             batch = moved(batch, device)
-            labels, images = _labels_of(batch), inputs_of(batch)
+            labels, inputs = _labels_of(batch), reader.call(model, batch)
             with network:
-                output = model(images)
+                output = inputs.run(model)
             scores = output_of(output)
             if scores.ndim != 2 or len(scores) != len(labels):
                 raise InputError(
@@ -94,10 +99,10 @@ def _number(value: Any) -> float | None:
 
 
 def _labels_of(batch: Any) -> Tensor:
-    labels = batch[1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
+    labels = labels_in(batch)
     if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.dtype.is_floating_point:
         raise InputError(
-            "a batch has no class numbers as its second item; give (images, labels) batches, or an evaluate "
-            "function of your own"
+            "a batch has no class numbers as its second item or under labels; give (images, labels) batches, or an "
+            "evaluate function of your own"
         )
     return labels

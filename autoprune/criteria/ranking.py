@@ -12,6 +12,7 @@ from autoprune.criteria.base import Criterion
 from autoprune.criteria.registry import criterion_of
 from autoprune.criteria.statistics import BatchLoss, gathered
 from autoprune.graph import Analysis, Group
+from autoprune.models.inputs.reader import AS_IT_COMES, BatchReader
 
 __all__ = ["Ranking", "importance", "kept_units", "ranking"]
 
@@ -71,6 +72,7 @@ def ranking(
     criterion: str | Criterion = "l1",
     batches: Iterable[Any] = (),
     loss: BatchLoss | None = None,
+    reader: BatchReader = AS_IT_COMES,
 ) -> Ranking:
     """Units of every group by importance, equal ones in the order of their indices.
 
@@ -80,12 +82,13 @@ def ranking(
         criterion: A name, or the criterion itself.
         batches: Calibration data, gone through once if the criterion needs it.
         loss: Of (output, batch), for its gradients; cross-entropy if not given.
+        reader: Which parts of a batch are the inputs.
 
     Raises:
         InputError: If the criterion is unknown, or needs data and there is none.
     """
     chosen = criterion_of(criterion) if isinstance(criterion, str) else criterion
-    known = gathered(model, batches, chosen.needs, loss)
+    known = gathered(model, batches, chosen.needs, loss, reader)
     order: dict[str, list[int]] = {
         group.name: torch.argsort(chosen.units(model, group, known), descending=True, stable=True).tolist()
         for group in analysis.groups

@@ -18,9 +18,11 @@ from autoprune.criteria.gatherers.inputs import Inputs
 from autoprune.criteria.gatherers.moments import Moments
 from autoprune.criteria.known import Need, TensorStatistics
 from autoprune.errors import InputError
+from autoprune.foundations.examples import labels_in
 from autoprune.foundations.user_code import UserCode, path_of
+from autoprune.models.inputs.reader import AS_IT_COMES, BatchReader
 from autoprune.models.modes import in_mode
-from autoprune.models.outputs import in_float32, inputs_of, moved, output_of
+from autoprune.models.outputs import in_float32, moved, output_of
 from autoprune.models.own_loss import own_loss
 from autoprune.models.precision import device_of
 
@@ -33,7 +35,11 @@ _GATHERERS: dict[Need, type[Gatherer]] = {"gradients": Gradients, "inputs": Inpu
 
 
 def gathered(
-    model: nn.Module, batches: Iterable[Any], needs: Collection[Need], loss: BatchLoss | None = None
+    model: nn.Module,
+    batches: Iterable[Any],
+    needs: Collection[Need],
+    loss: BatchLoss | None = None,
+    reader: BatchReader = AS_IT_COMES,
 ) -> dict[str, TensorStatistics]:
     """Statistics of every tensor of weights.
 
@@ -42,6 +48,7 @@ def gathered(
         batches: (images, labels) or whatever `loss` understands; gone through once, not at all if nothing is needed.
         needs: `gradients`, `inputs`, `moments`.
         loss: Of (output, batch); cross-entropy if not given.
+        reader: Which parts of a batch are the inputs.
 
     Returns:
         By qualified name of the parameter; empty if nothing is needed.
@@ -59,9 +66,9 @@ def gathered(
         for batch in batches:
             batch = moved(batch, device)
             count += 1
-            given = inputs_of(batch)
+            given = reader.call(model, batch)
             with UserCode(f"the network {path_of(model)}"):
-                output = model(given)
+                output = given.run(model)
             for gatherer in gatherers:
                 gatherer.add(partial(_loss, output, batch, loss))
     if not count:
@@ -81,4 +88,7 @@ def _merged(parts: Iterable[Mapping[str, TensorStatistics]]) -> dict[str, Tensor
 def _loss(output: Any, batch: Any, loss: BatchLoss | None) -> Tensor:
     if loss is not None:
         return own_loss(loss, in_float32(output), batch)
-    return functional.cross_entropy(output_of(output).float(), batch[1])
+    labels = labels_in(batch)
+    if labels is None:
+        raise InputError("a training batch has no labels; give (images, labels) batches, or a loss of your own")
+    return functional.cross_entropy(output_of(output).float(), labels)

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from torch import Tensor
-
 from autoprune.data.batches import Normalisation
 
 __all__ = ["DataSet", "DataSource"]
@@ -29,10 +27,11 @@ class DataSet:
         test: Batches that are touched once, at the end.
         classes: Number of classes; 0 when the task is not classification.
         shape: (C, H, W) of one image.
-        example: One normalised image, float32 (1, C, H, W).
+        example: One normalised image, float32 (1, C, H, W); of a user's it may be a tuple or mapping of tensors.
         counts: Images in each split; a split of a loader without a length is missing.
         dense_epochs: Epochs that train a dense network of the zoo well.
         normalisation: None when the user's loader has done it.
+        sample: A batch of one, as the loader gives it; None where `example` is the whole input, or was handed over.
     """
 
     name: str
@@ -42,10 +41,11 @@ class DataSet:
     test: Iterable[Any]
     classes: int
     shape: tuple[int, ...]
-    example: Tensor
+    example: Any
     counts: Mapping[str, int] = field(default_factory=dict)
     dense_epochs: int = 30
     normalisation: Normalisation | None = None
+    sample: Any = None
 
 
 class DataSource(ABC, Generic[Files]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from autoprune.data.base import DataSet
 from autoprune.data.batches import TensorBatches
 from autoprune.errors import InputError
-from autoprune.foundations.examples import require_example
+from autoprune.foundations.examples import input_tensors, labels_in, require_example
 from autoprune.foundations.references import call, importable_here, is_reference, resolve
 from autoprune.foundations.seeding import reseed, seeded
 from autoprune.foundations.user_code import UserBatches, wrong_form
@@ -29,7 +29,7 @@ def from_loaders(
     train: Iterable[Any],
     search: Iterable[Any],
     test: Iterable[Any],
-    example_input: Tensor | None = None,
+    example_input: Any = None,
     *,
     classes: int | None = None,
     name: str = "loaders",
@@ -42,10 +42,11 @@ def from_loaders(
     split is read once, to check its images and to count the classes; test is not read at all.
 
     Args:
-        train: Batches to learn from: (images, labels), or what an own loss understands, the model's input first.
+        train: Batches to learn from: (images, labels), mappings, or what an own loss understands, the model's input
+            first.
         search: Batches on which candidates are scored.
         test: Batches for the end.
-        example_input: One input, (1, ...); None takes the first image of train.
+        example_input: One input, (1, ...), or a tuple or mapping of several; None takes the first sample of train.
         classes: Number of classes; None counts them, and gives 0 where the second items are no class numbers.
         name: What the data set is called.
         calibration_images: Calibration stops at the first batch that reaches as many.
@@ -69,15 +70,17 @@ def from_loaders(
     if example_input is not None:
         require_example(example_input)
     _refuse_what_cannot_be_held(scored_images, first)
-    example = first[:1].clone() if example_input is None else example_input
-    counts = {
-        "calibration": sum(len(_checked_inputs("train", batch)) for batch in calibration),
-        "search": scored_images,
-    }
+    counts = {"calibration": sum(_size("train", batch) for batch in calibration), "search": scored_images}
     counts |= {part: n for part, loader in (("train", train), ("test", test)) if (n := _images_in(loader))}
     labels = None if learned is None or scored is None else learned | scored
     number = _number_of_classes(labels, classes)
-    return DataSet(name, train, calibration, search, test, number, tuple(example.shape[1:]), example.detach(), counts)
+    splits = (train, calibration, search, test)
+    if example_input is not None:
+        leaves = torch.utils._pytree.tree_leaves(_detached(example_input))
+        shape = tuple(next(leaf for leaf in leaves if isinstance(leaf, Tensor)).shape[1:])
+        return DataSet(name, *splits, number, shape, _detached(example_input), counts)
+    sample = None if _is_plain(calibration[0]) else _one_of(calibration[0], len(first[0]))
+    return DataSet(name, *splits, number, tuple(first[0].shape[1:]), first[0][:1].clone(), counts, sample=sample)
 
 
 def from_reference(spec: str, *, seed: int) -> DataSet:
@@ -113,9 +116,35 @@ def _read_behind_boundary(loader: Any, part: str, name: str) -> Any:
     return UserBatches(loader, f"the {part} split of {name}" if is_reference(name) else f"the {part} loader")
 
 
-def _refuse_what_cannot_be_held(images: int, first: Tensor) -> None:
+def _is_plain(batch: Any) -> bool:
+    """Whether a batch is a tensor, or (inputs, labels): the input is its first tensor, whatever the network takes."""
+    if not isinstance(batch, tuple | list):
+        return isinstance(batch, Tensor)
+    return len(batch) < 3 and isinstance(batch[0] if batch else None, Tensor)
+
+
+def _one_of(batch: Any, size: int) -> Any:
+    """A batch of its first sample alone, in the same form; without whatever is no tensor."""
+    if isinstance(batch, Tensor):
+        return batch[:1].detach().clone() if batch.ndim and len(batch) == size else batch
+    if isinstance(batch, Mapping):
+        return {key: _one_of(item, size) for key, item in batch.items() if isinstance(item, Tensor)}
+    if isinstance(batch, tuple | list):
+        return tuple(_one_of(item, size) for item in batch)
+    return batch
+
+
+def _detached(example: Any) -> Any:
+    if isinstance(example, Tensor):
+        return example.detach()
+    if isinstance(example, Mapping):
+        return {key: _detached(item) for key, item in example.items()}
+    return tuple(_detached(item) for item in example) if isinstance(example, tuple | list) else example
+
+
+def _refuse_what_cannot_be_held(images: int, first: Sequence[Tensor]) -> None:
     """The search split is kept in memory, for it is read again for every episode."""
-    needed = images * first[0].numel() * first.element_size()
+    needed = images * sum(tensor[0].numel() * tensor.element_size() for tensor in first if len(tensor))
     free = psutil.virtual_memory().available
     if needed > free:
         raise InputError(
@@ -136,7 +165,7 @@ def _first_batches(train: Iterable[Any], images: int) -> list[Any]:
     count = 0
     for batch in train:
         taken.append(batch)
-        count += len(_checked_inputs("train", batch))
+        count += _size("train", batch)
         if count >= images:
             break
     if not taken:
@@ -149,9 +178,9 @@ def _surveyed(part: str, batches: Iterable[Any]) -> tuple[int, set[int] | None]:
     images, labels = 0, set[int]()
     classified = True
     for batch in batches:
-        inputs = _checked_inputs(part, batch)
-        images += len(inputs)
-        numbers = _class_numbers(batch, len(inputs))
+        size = _size(part, batch)
+        images += size
+        numbers = _class_numbers(batch, size)
         classified = classified and numbers is not None
         if numbers is not None:
             labels.update(numbers.tolist())
@@ -171,21 +200,28 @@ def _number_of_classes(labels: set[int] | None, declared: int | None) -> int:
     return max(labels) + 1 if declared is None else declared
 
 
-def _checked_inputs(part: str, batch: Any) -> Tensor:
-    """The batch's model input: the batch itself or its first item, (N, ...)."""
-    inputs = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
-    if not isinstance(inputs, Tensor) or inputs.ndim < 2 or not len(inputs):
+def _size(part: str, batch: Any) -> int:
+    """Samples of a batch, whose inputs are checked."""
+    return len(_checked_inputs(part, batch)[0])
+
+
+def _checked_inputs(part: str, batch: Any) -> list[Tensor]:
+    """The tensors of a batch that may be the model's inputs, (N, ...) each."""
+    inputs = input_tensors(batch)
+    least = 2 if _is_plain(batch) else 1  # of several inputs one may be a number a sample
+    if not inputs or inputs[0].ndim < least or not len(inputs[0]):
         raise InputError(
-            f"a {part} batch does not begin with a tensor of inputs (images, ...); give (images, labels) batches"
+            f"a {part} batch does not begin with a tensor of inputs (images, ...); give (images, labels) batches, or"
+            " mappings of tensors"
         )
-    if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in inputs if tensor.is_floating_point()):
         raise InputError(f"a {part} batch has images with values that are not finite (NaN or infinity)")
     return inputs
 
 
 def _class_numbers(batch: Any, images: int) -> Tensor | None:
-    labels = batch[1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
-    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.shape != (images,):
+    labels = labels_in(batch)
+    if labels is None or labels.is_floating_point() or labels.shape != (images,):
         return None
     return labels
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from autoprune.errors import UnsupportedModelError
 from autoprune.export.naming import rename_reserved
 from autoprune.graph.trace.quiet import quiet
 from autoprune.models import with_tensor_output
+from autoprune.models.inputs.example import as_example
 
 __all__ = ["fold_batch_norm"]
 
@@ -27,9 +27,7 @@ _SPATIAL: dict[object, int] = {  # operator -> dimensions behind the one that it
 }
 
 
-def fold_batch_norm(
-    model: nn.Module, example: Tensor | Sequence[Tensor], *, dynamic_shapes: Any = None
-) -> fx.GraphModule:
+def fold_batch_norm(model: nn.Module, example: Any, *, dynamic_shapes: Any = None) -> fx.GraphModule:
     """A copy of the model in evaluation mode, as a graph, with every BatchNorm folded where that is exact.
 
     A BatchNorm over running statistics that follows a convolution or a linear layer, normalises over the features that
@@ -38,7 +36,7 @@ def fold_batch_norm(
 
     Args:
         model: Any module that `torch.export` can trace; left as it was.
-        example: The input, or the inputs in order, with the batch dimension that is wanted.
+        example: The input, or the inputs as `as_example` takes them, with the batch dimension that is wanted.
         dynamic_shapes: Dimensions that stay open, as `torch.export.export` takes them.
 
     Returns:
@@ -47,12 +45,11 @@ def fold_batch_norm(
     Raises:
         UnsupportedModelError: If the model cannot be exported.
     """
-    given = (example,) if isinstance(example, Tensor) else tuple(example)
-    inputs = tuple(tensor.detach().clone() for tensor in given)
-    frozen = with_tensor_output(model).to(inputs[0].device)  # it may have been trained elsewhere
+    given = as_example(example).copied()
+    frozen = with_tensor_output(model).to(given.tensors()[0].device)  # it may have been trained elsewhere
     try:
         with quiet():
-            program = torch.export.export(frozen, inputs, dynamic_shapes=dynamic_shapes)
+            program = torch.export.export(frozen, given.args, dict(given.kwargs), dynamic_shapes=dynamic_shapes)
             module = rename_reserved(program).module(check_guards=False)
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

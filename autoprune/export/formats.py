@@ -18,6 +18,7 @@ from autoprune.export.naming import rename_reserved
 from autoprune.foundations.files import replacing
 from autoprune.graph.trace.quiet import quiet
 from autoprune.models import output_of, with_tensor_output
+from autoprune.models.inputs.example import Example, as_example, open_batch
 from autoprune.models.pretrained import first_stock_difference, is_pretrained
 
 __all__ = ["export_onnx", "export_pretrained", "export_pt2", "onnx_bytes"]
@@ -26,7 +27,7 @@ _TOLERANCE = 1e-4  # largest difference to PyTorch's outputs, relative to their 
 _BATCHES = (1, 3)  # of the inputs that are compared: a dynamic batch must be one
 
 
-def export_onnx(model: nn.Module, example: Tensor, out: Path) -> None:
+def export_onnx(model: nn.Module, example: Any, out: Path) -> None:
     """Write a network as ONNX with a dynamic batch, after checking it against PyTorch in onnxruntime.
 
     Args:
@@ -52,21 +53,22 @@ def export_onnx(model: nn.Module, example: Tensor, out: Path) -> None:
             raise UnsupportedModelError(
                 f"onnxruntime does not take this network as ONNX: {first_line(error)[:300]}; {out} was not written"
             ) from error
-        name = session.get_inputs()[0].name
+        names = [value.name for value in session.get_inputs()]
 
-        def outputs(images: Tensor) -> Tensor:
+        def outputs(inputs: Example) -> Tensor:
             try:
-                return torch.from_numpy(session.run(None, {name: images.numpy()})[0])
+                fed = dict(zip(names, (tensor.numpy() for tensor in inputs.tensors()), strict=True))
+                return torch.from_numpy(session.run(None, fed)[0])
             except Exception as error:
                 raise AutopruneError(
-                    f"onnxruntime cannot run the exported network on inputs of shape {list(images.shape)}:"
+                    f"onnxruntime cannot run the exported network on inputs of shape {_shapes(inputs)}:"
                     f" {first_line(error)[:300]}; {out} was not written"
                 ) from error
 
         _check(model, example, outputs, out)
 
 
-def onnx_bytes(model: nn.Module, example: Tensor) -> bytes:
+def onnx_bytes(model: nn.Module, example: Any) -> bytes:
     """A network as ONNX with a dynamic batch, as it is delivered; not checked.
 
     Raises:
@@ -84,7 +86,7 @@ def onnx_bytes(model: nn.Module, example: Tensor) -> bytes:
     return onnx_export.to_onnx(model, example, dynamic_batch=True)
 
 
-def export_pt2(model: nn.Module, example: Tensor, out: Path) -> None:
+def export_pt2(model: nn.Module, example: Any, out: Path) -> None:
     """Write a network as a `torch.export` program with a dynamic batch, after checking it against the network.
 
     `torch.export.load(out).module()` gives it back, without its Python source.
@@ -102,10 +104,10 @@ def export_pt2(model: nn.Module, example: Tensor, out: Path) -> None:
     with replacing(out) as temporary:
         temporary.write_bytes(content)
         program = torch.export.load(io.BytesIO(temporary.read_bytes())).module()
-        _check(model, example, lambda images: output_of(program(images)), out)
+        _check(model, example, lambda inputs: output_of(inputs.run(program)), out)
 
 
-def export_pretrained(model: nn.Module, example: Tensor, out: Path) -> None:
+def export_pretrained(model: nn.Module, example: Any, out: Path) -> None:
     """Write a `transformers` model as its own `save_pretrained` does, for the stock class to load.
 
     Args:
@@ -138,7 +140,7 @@ def export_pretrained(model: nn.Module, example: Tensor, out: Path) -> None:
         with quiet(), redirect_stderr(io.StringIO()):  # it draws progress bars
             writer.save_pretrained(temporary)
             loaded = stock.from_pretrained(temporary).eval()
-        _check(model, example, lambda images: output_of(loaded(images)), out)
+        _check(model, example, lambda inputs: output_of(inputs.run(loaded)), out)
 
 
 @contextmanager
@@ -159,14 +161,15 @@ def _filling(out: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _exported(model: nn.Module, example: Tensor) -> bytes:
+def _exported(model: nn.Module, example: Any) -> bytes:
     """A network as the bytes of a `torch.export` program."""
-    two = example.expand(2, *example.shape[1:]).clone()  # a batch of one would be traced as the constant 1
+    two = as_example(example).with_batch(2)  # a batch of one would be traced as the constant 1
     stream = io.BytesIO()
     try:
         with quiet(), torch.no_grad():
-            shapes = ({0: torch.export.Dim("batch")},)
-            program = torch.export.export(with_tensor_output(model), (two,), dynamic_shapes=shapes)
+            program = torch.export.export(
+                with_tensor_output(model), two.args, dict(two.kwargs), dynamic_shapes=open_batch(two)
+            )
             torch.export.save(rename_reserved(program), stream)
     except Exception as error:  # the model's own code runs, and may raise anything
         raise UnsupportedModelError(
@@ -175,14 +178,22 @@ def _exported(model: nn.Module, example: Tensor) -> bytes:
     return stream.getvalue()
 
 
-def _inputs_like(example: Tensor, batch: int, generator: torch.Generator) -> Tensor:
+def _inputs_like(example: Any, batch: int, generator: torch.Generator) -> Example:
     """Random inputs; whole numbers are ids of something, and those of the example are sure to exist."""
-    if example.is_floating_point():
-        return torch.randn(batch, *example.shape[1:], generator=generator).to(example.dtype)
-    return example[:1].expand(batch, *example.shape[1:]).clone()
+
+    def like(tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        return torch.randn(*tensor.shape, generator=generator).to(tensor.dtype)
+
+    return as_example(example).with_batch(batch).map(like)
 
 
-def _check(model: nn.Module, example: Tensor, exported: Callable[[Tensor], Tensor], out: Path) -> None:
+def _shapes(inputs: Example) -> str:
+    return ", ".join(str(list(tensor.shape)) for tensor in inputs.tensors())
+
+
+def _check(model: nn.Module, example: Any, exported: Callable[[Example], Tensor], out: Path) -> None:
     """Compare an exported network's outputs with the network's, on random inputs in batches of several sizes.
 
     Raises:
@@ -191,9 +202,9 @@ def _check(model: nn.Module, example: Tensor, exported: Callable[[Tensor], Tenso
     generator = torch.Generator().manual_seed(0)
     model = model.eval()
     for batch in _BATCHES:
-        images = _inputs_like(example, batch, generator)
+        inputs = _inputs_like(example, batch, generator)
         with torch.inference_mode():
-            expected, found = output_of(model(images.clone())), exported(images)
+            expected, found = output_of(inputs.run(model)), exported(inputs)
         if found.shape != expected.shape:
             raise AutopruneError(
                 f"the exported network's outputs have the shape {list(found.shape)}, PyTorch's {list(expected.shape)};"

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from autoprune.errors import UnsupportedModelError, first_line
 from autoprune.export.folding import fold_batch_norm
 from autoprune.export.opset import OPSET
 from autoprune.graph.trace.quiet import quiet
 from autoprune.models import with_tensor_output
+from autoprune.models.inputs.example import as_example, open_batch
 
 __all__ = ["to_onnx", "to_onnx_for_timing"]
 
 
-def to_onnx(model: nn.Module, example: Tensor, *, dynamic_batch: bool = False) -> bytes:
+def to_onnx(model: nn.Module, example: Any, *, dynamic_batch: bool = False) -> bytes:
     """Export a network through `torch.onnx.export(dynamo=True)`.
 
     Args:
         model: The network; exported in evaluation mode, left as it was.
-        example: An input of shape (N, ...).
+        example: An input of shape (N, ...), or several as `as_example` takes them.
         dynamic_batch: Leave the batch dimension open; else it is the example's.
 
     Returns:
@@ -30,17 +32,18 @@ def to_onnx(model: nn.Module, example: Tensor, *, dynamic_batch: bool = False) -
     Raises:
         UnsupportedModelError: If the network cannot be exported.
     """
-    shapes = None
+    given, shapes = as_example(example), None
     if dynamic_batch:
         # A batch of one would be traced as the constant 1.
-        example = torch.cat([example, example])[:2] if example.shape[0] == 1 else example
-        shapes = ({0: torch.export.Dim("batch")},)
-    folded = fold_batch_norm(model, example, dynamic_shapes=shapes)
+        given = given.with_batch(2) if given.batch == 1 else given
+        shapes = open_batch(given)
+    folded = fold_batch_norm(model, given, dynamic_shapes=shapes)
     try:
         with quiet():
             program = torch.onnx.export(
                 folded,
-                (example.detach().clone(),),
+                given.copied().args,
+                kwargs=dict(given.kwargs),
                 dynamo=True,
                 opset_version=OPSET,
                 dynamic_shapes=shapes,
@@ -54,7 +57,7 @@ def to_onnx(model: nn.Module, example: Tensor, *, dynamic_batch: bool = False) -
     return content
 
 
-def to_onnx_for_timing(model: nn.Module, example: Tensor) -> bytes:
+def to_onnx_for_timing(model: nn.Module, example: Any) -> bytes:
     """The same network as ONNX, exported the fast way where that works; for timing, not for delivery.
 
     A search exports dozens of candidates. The older exporter, which traces the forward once at the example's shape,
@@ -68,13 +71,14 @@ def to_onnx_for_timing(model: nn.Module, example: Tensor) -> bytes:
     Raises:
         UnsupportedModelError: If the network cannot be exported either way.
     """
-    stream = io.BytesIO()
+    stream, given = io.BytesIO(), as_example(example).copied()
     try:
         with quiet():
             torch.onnx.export(
-                with_tensor_output(model).to(example.device),
-                (example.detach().clone(),),
+                with_tensor_output(model).to(given.tensors()[0].device),
+                given.args,
                 stream,  # type: ignore[arg-type]  # the signature is the newer exporter's; this one takes a stream
+                kwargs=dict(given.kwargs),
                 dynamo=False,
                 opset_version=OPSET,
             )

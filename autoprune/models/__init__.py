@@ -4,7 +4,7 @@ from autoprune.models.build import ZOO, build
 from autoprune.models.compiled import uncompiled
 from autoprune.models.layout import canonical, canonical_convolutions, computing
 from autoprune.models.modes import in_mode
-from autoprune.models.outputs import inputs_of, output_of, with_tensor_output
+from autoprune.models.outputs import output_of, with_tensor_output
 from autoprune.models.precision import autocast, bf16_is_fast, device_of, uses_bf16
 from autoprune.models.sizes import parameter_count
 from autoprune.models.weights import load_weights, read_weights, save_weights
@@ -22,7 +22,6 @@ __all__ = [
     "computing",
     "device_of",
     "in_mode",
-    "inputs_of",
     "load_weights",
     "mobilenet_v1",
     "mobilenet_v2",

@@ -1,4 +1,4 @@
-"""What goes into a model and what comes out, for any task: a batch's inputs, the tensor that counts."""
+"""What comes out of a model, for any task: the tensor that counts; batches and outputs with their tensors changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from autoprune.errors import InputError
 from autoprune.models.copying import isolated
 from autoprune.models.lazy import require_shapes
 
-__all__ = ["in_float32", "inputs_of", "moved", "output_of", "with_tensor_output"]
+__all__ = ["in_float32", "moved", "output_of", "with_changed_tensors", "with_tensor_output"]
 
 _HALF = (torch.bfloat16, torch.float16)
 
@@ -66,39 +66,22 @@ def _only_output(module: nn.Module, inputs: Any, output: Any) -> Tensor:
     return output_of(output)
 
 
-def inputs_of(batch: Any) -> Tensor:
-    """A copy of the model's input in a batch: of the batch itself, or of the first item of a tuple or list.
-
-    A copy, for a forward may write to its input, and a loader may keep its batches.
-
-    Raises:
-        InputError: If that is not a tensor.
-    """
-    first = batch[0] if isinstance(batch, Sequence) and not isinstance(batch, str) and batch else batch
-    if not isinstance(first, Tensor):
-        raise InputError(
-            f"a batch is {type(batch).__name__} and does not begin with a tensor; "
-            "loaders must give (images, labels) or another tuple whose first item is the model's input"
-        )
-    return first.clone()
-
-
 def moved(batch: Any, device: torch.device) -> Any:
     """The same batch with all its tensors on a device: those of tuples, lists and mappings too."""
-    return _changed(batch, lambda tensor: tensor.to(device))
+    return with_changed_tensors(batch, lambda tensor: tensor.to(device))
 
 
 def in_float32(output: Any) -> Any:
     """The same output with its tensors of 16-bit numbers in float32, as mixed precision leaves them."""
-    return _changed(output, lambda tensor: tensor.float() if tensor.dtype in _HALF else tensor)
+    return with_changed_tensors(output, lambda tensor: tensor.float() if tensor.dtype in _HALF else tensor)
 
 
-def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def with_changed_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """A value of the same kind with its tensors changed; a mapping or tuple keeps the names that its class gives."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, Mapping):
-        items = {key: _changed(item, change) for key, item in value.items()}
+        items = {key: with_changed_tensors(item, change) for key, item in value.items()}
         if type(value) is dict or not isinstance(value, MutableMapping):
             return items
         same = copy.copy(value)
@@ -106,12 +89,13 @@ def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
             same[key] = item  # what `transformers` calls an output has no `update`
         return same
     if isinstance(value, tuple):
-        parts = [_changed(item, change) for item in value]
+        parts = [with_changed_tensors(item, change) for item in value]
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     if isinstance(value, list):
-        return [_changed(item, change) for item in value]
+        return [with_changed_tensors(item, change) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
-        return _with(value, {each.name: _changed(getattr(value, each.name), change) for each in fields(value)})
+        attributes = {each.name: with_changed_tensors(getattr(value, each.name), change) for each in fields(value)}
+        return _with(value, attributes)
     if isinstance(getattr(value, "logits", None), Tensor):
         return _with(value, {"logits": change(value.logits)})
     return value

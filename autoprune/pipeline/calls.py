@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from autoprune.evaluation import Evaluate
 from autoprune.models import uncompiled
@@ -33,7 +33,7 @@ class JobKeywords(SettingKeywords, total=False):
             the size that the loader gives them. Without the three loaders, `data` names the data.
         search: Batches on which candidates are scored.
         test: Batches that are touched once, at the end.
-        example_input: One input, (1, ...); default the first of `train`.
+        example_input: One input, (1, ...), or a tuple or mapping of several; default the first of `train`.
         budget: `latency<=50%` (the default), `latency<=2.5ms`, `flops<=50%`, `params<=100k`, `energy<=50%`; or
             `accuracy_drop<=0.5`, the fastest network that loses at most half a percentage point on the search split.
             The same can be said as `latency="50%"`.
@@ -54,7 +54,7 @@ class JobKeywords(SettingKeywords, total=False):
     train: Iterable[Any] | None
     search: Iterable[Any] | None
     test: Iterable[Any] | None
-    example_input: Tensor | None
+    example_input: Any
     budget: str | None
     settings: Settings | None
     loss: Loss | str | None

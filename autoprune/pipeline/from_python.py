@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from autoprune.cost.budget import Budget
 from autoprune.data import DataSet, from_loaders
@@ -42,7 +42,7 @@ class HandedOver:
         train: Batches to fine-tune on.
         search: Batches on which candidates are scored.
         test: Batches that are touched once, at the end.
-        example_input: One input; default the first of `train`.
+        example_input: One input, or a tuple or mapping of several; default the first of `train`.
         loss: Own training loss of (output, batch), or its name.
         evaluate: Own score of (model, batches), or its name.
         finetune: Own loop in place of the built-in fine-tuning, or its name.
@@ -52,7 +52,7 @@ class HandedOver:
     train: Iterable[Any] | None = None
     search: Iterable[Any] | None = None
     test: Iterable[Any] | None = None
-    example_input: Tensor | None = None
+    example_input: Any = None
     loss: Loss | str | None = None
     evaluate: Evaluate | str | None = None
     finetune: FineTune | str | None = None

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from autoprune.data import known_shape, load
 from autoprune.graph import Analysis, Block, Member, analyse
 from autoprune.graph.block import is_active
 from autoprune.models import build
+from autoprune.models.inputs.reader import AS_IT_COMES
 from autoprune.pipeline.task import example_of_shape, model_of_shape
 from autoprune.run.settings import ModelSettings, SpaceSettings
 from autoprune.space import Decision, SearchSpace
@@ -20,7 +21,7 @@ from autoprune.techniques.space import space_of
 __all__ = ["inspection", "model_and_example"]
 
 
-def model_and_example(settings: ModelSettings, shape: str | None) -> tuple[nn.Module, Tensor]:
+def model_and_example(settings: ModelSettings, shape: str | None) -> tuple[nn.Module, Any]:
     """A model with fresh weights, and an input of a data set's shape, or of another; loads no data if it need not.
 
     Args:
@@ -39,12 +40,15 @@ def model_and_example(settings: ModelSettings, shape: str | None) -> tuple[nn.Mo
         model = build(settings.model, in_channels=channels, classes=classes, image_size=width, seed=0)
         return model, torch.zeros(1, channels, height, width)
     loaded = load(settings.data, Path(settings.data_dir) if settings.data_dir else None)
-    arguments = {"in_channels": loaded.shape[0], "classes": loaded.classes, "image_size": loaded.shape[-1]}
-    return build(settings.model, **arguments, seed=0), loaded.example
+    arguments = {"in_channels": (*loaded.shape, 1)[0], "classes": loaded.classes, "image_size": (1, *loaded.shape)[-1]}
+    model = build(settings.model, **arguments, seed=0)
+    if loaded.sample is None:
+        return model, loaded.example
+    return model, AS_IT_COMES.call(model, loaded.sample).plain
 
 
 def inspection(
-    name: str, network: nn.Module, example: Tensor, wanted: SpaceSettings, target: str | None
+    name: str, network: nn.Module, example: Any, wanted: SpaceSettings, target: str | None
 ) -> dict[str, Any]:
     """Decisions with their members, what is frozen and why, blocks, sizes.
 

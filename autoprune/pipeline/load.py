@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from autoprune.graph import analyse
 from autoprune.models import build, load_weights, read_weights, save_weights, uncompiled
 from autoprune.models.checkpoint import aligned
 from autoprune.models.copying import duplicate
+from autoprune.models.inputs.example import Example, as_example
 from autoprune.run.directory import is_run, read_settings
 from autoprune.space import Policy
 from autoprune.techniques.apply import apply
@@ -36,7 +38,7 @@ _DTYPES = {
 }
 
 
-def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, Tensor]:
+def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, Any]:
     """The dense network that a policy was made for, with fresh weights, and an input of its shape.
 
     Args:
@@ -67,9 +69,9 @@ def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, Te
         ) from error
 
 
-def _arguments(name: str, example: Tensor) -> dict[str, int]:
+def _arguments(name: str, example: Any) -> dict[str, int]:
     """What a network of the zoo is made with for inputs like this one, where a policy does not say."""
-    if is_reference(name) or example.ndim < 3:
+    if is_reference(name) or not isinstance(example, Tensor) or example.ndim < 3:
         return {}
     return {"in_channels": example.shape[1], "image_size": example.shape[-1]}
 
@@ -79,12 +81,29 @@ def _is_argument(name: str, value: object) -> bool:
     return type(value) is int and 0 < value <= most
 
 
-def _example(policy: Policy) -> Tensor | None:
-    """An input of the shape that a policy names; None if it names none."""
-    shape = policy.model.get("example")
+def _example(policy: Policy) -> Any:
+    """An input of the shape that a policy names, or several; None if it names none."""
+    content = policy.model.get("example")
+    if not isinstance(content, dict):
+        return _input(content, policy.model.get("example_dtype", "float32"))
+    given = content.get("args"), content.get("kwargs")
+    if not isinstance(given[0], list) or not isinstance(given[1], dict):
+        return None
+    args, kwargs = [_part(item) for item in given[0]], {str(name): _part(item) for name, item in given[1].items()}
+    if any(item is None for item in (*args, *kwargs.values())) or not (args or kwargs):
+        return None
+    return Example(tuple(args), kwargs)
+
+
+def _part(content: object) -> Tensor | None:
+    return _input(content.get("shape"), content.get("dtype")) if isinstance(content, dict) else None
+
+
+def _input(shape: object, kind: object) -> Tensor | None:
+    """A tensor of a shape and type that a file names; None if they are none."""
     if not isinstance(shape, list) or not shape or not all(type(n) is int and n > 0 for n in shape):
         return None
-    dtype = _DTYPES.get(str(policy.model.get("example_dtype", "float32")))
+    dtype = _DTYPES.get(str(kind))
     if dtype is None or math.prod(shape) > _MOST_NUMBERS:
         return None
     if dtype.is_floating_point:
@@ -92,10 +111,11 @@ def _example(policy: Policy) -> Tensor | None:
     return (torch.arange(math.prod(shape)) % 2).reshape(shape).to(dtype)  # ids that differ, as `analyse` wants them
 
 
-def _as_read_by(model: nn.Module, example: Tensor) -> Tensor:
+def _as_read_by(model: nn.Module, example: Any) -> Any:
     """The example in the model's own floating-point type: a network may have been made double or half since."""
-    own = next((p.dtype for p in model.parameters() if p.is_floating_point()), example.dtype)
-    return example.to(own) if example.is_floating_point() else example
+    own = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    call = as_example(example)
+    return call.map(lambda tensor: tensor.to(own) if tensor.is_floating_point() else tensor).plain
 
 
 def load(
@@ -140,7 +160,7 @@ def _policy_and_weights(source: str | Path | Policy) -> tuple[Policy, Path | Non
     return Policy.load(path / "policy.json"), next((w for w in weights if w.exists()), None)
 
 
-def small_with_weights(dense: nn.Module, example: Tensor, policy: Policy, path: Path) -> nn.Module:
+def small_with_weights(dense: nn.Module, example: Any, policy: Policy, path: Path) -> nn.Module:
     """The small network of a policy with weights from a file, whether these are the dense ones or its own."""
     if _are_of(dense, read_weights(path), path):
         load_weights(dense, path)

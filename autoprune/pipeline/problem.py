@@ -22,6 +22,7 @@ from autoprune.hardware import Target
 from autoprune.hardware.grid.widths import Grid
 from autoprune.models import device_of, in_mode
 from autoprune.models.copying import isolated
+from autoprune.models.inputs.example import as_example, described
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.pricing import Pricing, prices
 from autoprune.pipeline.reporter import Reporter
@@ -112,7 +113,7 @@ class Problem:
     def calibration(self) -> Calibration:
         """What techniques learn from."""
         data = self.task.data.calibration
-        return Calibration(criterion_of(self.experiment.criterion), data, self.task.loss)
+        return Calibration(criterion_of(self.experiment.criterion), data, self.task.loss, self.task.reader)
 
     def kept(self, choices: Mapping[str, int]) -> dict[str, list[int]]:
         """Indices of the units that a policy keeps, by coupled group and block."""
@@ -214,12 +215,13 @@ def _require_training_forward(task: Task, stack: Stack) -> None:
         UnsupportedModelError: If the network runs in training mode, but not once it is cut.
     """
     small = stack.apply(task.model, {d.name: d.options[0] for d in stack.space.decisions})
-    images = torch.cat([task.example] * 2).to(device_of(task.model))
+    home = device_of(task.model)
+    images = as_example(task.example).with_batch(2).map(lambda tensor: tensor.to(home))
 
     def fault(model: nn.Module) -> Exception | None:
         with in_mode(model, train=True), torch.no_grad(), seeded(0):
             try:
-                model(images.clone())
+                images.run(model)
             except Exception as error:  # noqa: BLE001 - a user's forward may raise anything
                 return error
         return None
@@ -251,7 +253,7 @@ def _space(analysis: Analysis, task: Task, experiment: Experiment, target: Targe
     if not len(space):
         reasons = "; ".join(f"{name}: {why}" for name, why in list(space.frozen.items())[:3])
         raise InputError(f"nothing in {task.name} can be pruned ({reasons}); see autoprune inspect")
-    return replace(space, model={**space.model, "arguments": task.arguments, "example": list(task.example.shape)})
+    return replace(space, model={**space.model, "arguments": task.arguments, "example": described(task.example)})
 
 
 def _ladder(problem: Problem) -> str:

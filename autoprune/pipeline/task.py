@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,10 @@ from autoprune.evaluation import Evaluate, accuracy, scored
 from autoprune.foundations.references import resolve
 from autoprune.foundations.seeding import reseed, seeded
 from autoprune.models import build, device_of, in_mode, load_weights, output_of
+from autoprune.models.inputs.example import as_example
+from autoprune.models.inputs.reader import AS_IT_COMES, BatchReader
 from autoprune.models.layout import chosen_layout, in_layout
+from autoprune.models.outputs import with_changed_tensors
 from autoprune.run.experiment import Experiment
 from autoprune.run.score import ACCURACY, ScoreSpec
 from autoprune.training.own_loop import FineTune
@@ -74,6 +77,7 @@ class Task:
         weights_origin: Where the weights come from, for people.
         arguments: What the model's builder was given about the data.
         target_batch: Images in the batch that is timed.
+        reader: Which parts of a batch are the network's inputs.
         remake: Makes another task like this one was at first; None where a copy of its fields is one.
     """
 
@@ -89,25 +93,30 @@ class Task:
     arguments: dict[str, int] = field(default_factory=dict)
     target_batch: int = 1
     remake: Callable[[], Task] | None = None
+    reader: BatchReader = AS_IT_COMES
 
     def fresh(self) -> Task:
         """Another task like this one was at first, for a job of several jobs."""
         return replace(self) if self.remake is None else self.remake()
 
     @property
-    def example(self) -> Tensor:
-        """One input, float32 (1, ...)."""
-        return self.data.example
+    def example(self) -> Any:
+        """One input, (1, ...); of a network with several an `Example`."""
+        if self.data.sample is None:
+            return as_example(self.data.example).plain
+        return self.reader.call(self.model, self.data.sample).plain
 
     @property
-    def timed_example(self) -> Tensor:
-        """What the target is timed on: the example as often as the batch has images, float32 (target_batch, ...)."""
-        return torch.cat([self.example] * self.target_batch)
+    def timed_example(self) -> Any:
+        """What the target is timed on: the example as often as the batch has images, (target_batch, ...)."""
+        return as_example(self.example).with_batch(self.target_batch).plain
 
     def score(self, model: nn.Module, batches: Iterable[Any]) -> float:
         """Score of a network in evaluation mode; every module's own mode is put back."""
         with in_mode(model), in_layout(chosen_layout(device_of(model), bf16=None)):  # a user's own score may train
-            return accuracy(model, batches) if self.evaluate is accuracy else scored(self.evaluate, model, batches)
+            if self.evaluate is accuracy:
+                return accuracy(model, batches, reader=self.reader)
+            return scored(self.evaluate, model, batches)
 
     def merit(self, model: nn.Module, batches: Iterable[Any]) -> float:
         """The score, turned where less is better: the larger, the better."""
@@ -133,7 +142,7 @@ def load_task(experiment: Experiment, own: OwnFunctions | None = None) -> Task:
     """
     data_dir = Path(experiment.data_dir) if experiment.data_dir else None
     data = load(experiment.data, data_dir, batch_size=experiment.batch_size, seed=experiment.seed)
-    arguments = {"in_channels": data.shape[0], "classes": data.classes, "image_size": data.shape[-1]}
+    arguments = {"in_channels": (*data.shape, 1)[0], "classes": data.classes, "image_size": (1, *data.shape)[-1]}
     model = build(experiment.model, **arguments, seed=experiment.seed)
     device = training_device(experiment.device)
     weights, origin = experiment.weights, str(experiment.weights)
@@ -166,6 +175,7 @@ def judge(task: Task, experiment: Experiment, own: OwnFunctions | None = None) -
     own = own or OwnFunctions()
     task.loss, task.finetune = own.loss, own.finetune
     task.evaluate, task.scored_as = own.evaluate or accuracy, experiment.score_spec
+    task.reader = BatchReader(experiment.inputs)
     if own.loss is None and experiment.loss is not None:
         task.loss = resolve(experiment.loss, "--loss")
     if own.evaluate is None and experiment.evaluate is not None:
@@ -225,8 +235,7 @@ def split_search_set(batches: Iterable[Any]) -> tuple[list[Any], list[Any]]:
         mine = torch.tensor([_scores_episodes(seen + image) for image in range(size)])
         for part, mask in ((episodes, mine), (finalists, ~mine)):
             if bool(mask.any()):
-                images = [tensor[mask] for tensor in batch]
-                part.append(type(batch)(*images) if hasattr(batch, "_fields") else tuple(images))
+                part.append(with_changed_tensors(batch, lambda tensor, mask=mask: tensor[mask]))  # type: ignore[misc]
         seen += size
     return (episodes or finalists, finalists or episodes)
 
@@ -237,9 +246,10 @@ def _scores_episodes(number: int) -> bool:
 
 def _images_of(batch: Any) -> int | None:
     """Images of a batch of tensors of one length; None of any other batch."""
-    if not isinstance(batch, tuple | list) or not batch:
+    if not isinstance(batch, tuple | list | Mapping) or not batch:
         return None
-    sizes = {len(t) if isinstance(t, Tensor) and t.ndim else None for t in batch}
+    items = list(batch.values()) if isinstance(batch, Mapping) else batch
+    sizes = {len(t) if isinstance(t, Tensor) and t.ndim else _images_of(t) for t in items}
     return sizes.pop() if len(sizes) == 1 else None
 
 
@@ -273,7 +283,8 @@ def check_task(task: Task) -> None:
     """
     try:
         with in_mode(task.model), torch.no_grad():
-            output = output_of(task.model(task.example.to(device_of(task.model), copy=True)))
+            home = device_of(task.model)
+            output = output_of(as_example(task.example).map(lambda tensor: tensor.to(home)).run(task.model))
     except AutopruneError:
         raise
     except Exception as error:  # a user's forward may raise anything

@@ -11,15 +11,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from autoprune.errors import InputError
 from autoprune.foundations.user_code import UserCode, path_of
+from autoprune.models.inputs.reader import AS_IT_COMES, BatchReader
 from autoprune.models.layout import computing
 from autoprune.models.modes import in_mode
-from autoprune.models.outputs import inputs_of
 from autoprune.models.precision import device_of
 
 __all__ = ["reestimate_batch_norm"]
 
 
-def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any], *, bf16: bool | None = None) -> None:
+def reestimate_batch_norm(
+    model: nn.Module, batches: Iterable[Any], *, bf16: bool | None = None, reader: BatchReader = AS_IT_COMES
+) -> None:
     """Replaces every BatchNorm's running statistics by those of the given batches, in place.
 
     A network whose channels were removed runs on the dense network's means and variances, which are wrong for it;
@@ -31,6 +33,7 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any], *, bf16: boo
         model: Its weights and every module's mode stay as they are.
         batches: (images, ...) each, of the training distribution, without augmentation.
         bf16: Compute in bfloat16; None where the processor has instructions for it.
+        reader: Which parts of a batch are the inputs.
 
     Raises:
         InputError: If there are BatchNorms and no batches.
@@ -47,12 +50,12 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any], *, bf16: boo
                 norm.reset_running_stats()
                 norm.train()
             for batch in batches:
-                images = inputs_of(batch).to(device)
-                count += len(images)
+                inputs = reader.call(model, batch).map(lambda tensor: tensor.to(device))
+                count += inputs.batch
                 for norm in norms:
-                    norm.momentum = len(images) / count
+                    norm.momentum = inputs.batch / count
                 with network:
-                    model(images)
+                    inputs.run(model)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

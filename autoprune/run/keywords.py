@@ -20,6 +20,7 @@ class SettingKeywords(TypedDict, total=False):
     score: str | None
     direction: Literal["maximize", "minimize"]
     score_format: str | None
+    inputs: str | Sequence[str]
     target: str
     threads: int
     precision: Literal["f32", "bf16", "f16"] | None

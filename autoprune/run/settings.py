@@ -113,6 +113,20 @@ class ScoreSettings(Settings):
         None, "how a value of the own score is written, such as '{:.1f} dB'; default: four digits"
     )
 
+    inputs: tuple[str, ...] = _setting(
+        (),
+        "keys of a batch that are the network's inputs, where batch and forward do not say it (a tuple's items by"
+        " number); several with commas",
+    )
+
+    @field_validator("inputs", mode="before")
+    @classmethod
+    def _keys_are_a_list(cls, value: Any) -> Any:
+        parts = (value,) if isinstance(value, str | int) else value
+        if not isinstance(parts, tuple | list):
+            return value
+        return tuple(key.strip() for part in parts for key in str(part).split(",") if key.strip())
+
     @model_validator(mode="after")
     def _score_can_be_one(self) -> Self:
         _valid(lambda: self.score_spec)

@@ -32,6 +32,7 @@ from autoprune.criteria.statistics import BatchLoss
 from autoprune.graph import Analysis
 from autoprune.hardware import Target
 from autoprune.hardware.grid.widths import MOST_OPTIONS, Grid, width_options
+from autoprune.models.inputs.reader import AS_IT_COMES, BatchReader
 from autoprune.space import Decision, DecisionKind, SpaceConstraints, Stage, TechniquePart
 from autoprune.training.constraint import TrainingConstraint
 
@@ -95,11 +96,13 @@ class Calibration:
         criterion: What ranks units or weights in this run.
         batches: (images, labels) of the training distribution, without augmentation; may be gone through again.
         loss: Of (model output, batch); None for cross-entropy.
+        reader: Which parts of a batch are the inputs.
     """
 
     criterion: Criterion
     batches: Iterable[Any] = ()
     loss: BatchLoss | None = None
+    reader: BatchReader = AS_IT_COMES
 
 
 class Candidates(Protocol):

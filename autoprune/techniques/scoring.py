@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from autoprune.evaluation import Evaluate, accuracy
+from autoprune.models.inputs.reader import AS_IT_COMES, BatchReader
 from autoprune.reconstruction.batch_norm import reestimate_batch_norm
 
 __all__ = ["Networks", "Scorer"]
@@ -28,6 +29,7 @@ class Scorer:
         calibration: Batches that BatchNorm statistics are re-estimated on.
         search: Batches that the score is taken on.
         evaluate: The score; top-1 accuracy by default.
+        reader: Which parts of a batch are the inputs.
     """
 
     def __init__(
@@ -36,13 +38,14 @@ class Scorer:
         calibration: Iterable[Any],
         search: Iterable[Any],
         evaluate: Evaluate = accuracy,
+        reader: BatchReader = AS_IT_COMES,
     ) -> None:
         self._networks = networks
         self._calibration, self._search = list(calibration), list(search)
-        self._evaluate = evaluate
+        self._evaluate, self._reader = evaluate, reader
 
     def __call__(self, choices: Mapping[str, int]) -> float:
         """Score of the network that keeps so much of each decision."""
         small = self._networks.select(choices)
-        reestimate_batch_norm(small, self._calibration)
+        reestimate_batch_norm(small, self._calibration, reader=self._reader)
         return float(self._evaluate(small, self._search))

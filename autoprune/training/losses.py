@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autoprune.errors import InputError
+from autoprune.foundations.examples import labels_in
 
 __all__ = ["Loss", "cross_entropy", "distillation"]
 
@@ -19,13 +20,13 @@ IGNORED = -100  # the label that torch's cross-entropy leaves out
 
 
 def cross_entropy(logits: Tensor, batch: Any, *, label_smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy of logits (N, classes, ...) with the labels, the batch's second item.
+    """Mean cross-entropy of logits (N, classes, ...) with the labels, the batch's second item, or its `labels`.
 
     Raises:
         InputError: If the batch has no labels, or there are not as many logits as the labels need.
     """
-    labels = batch[1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
-    if not isinstance(labels, Tensor):
+    labels = labels_in(batch)
+    if labels is None:
         raise InputError("a training batch has no labels; give (images, labels) batches, or a loss of your own")
     if labels.dtype.is_floating_point or labels.ndim != logits.ndim - 1:
         raise InputError(

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from autoprune.errors import InputError, first_line
 from autoprune.foundations.seeding import seeded, stream
 from autoprune.foundations.user_code import UserCode, path_of
+from autoprune.models.inputs.example import Example
+from autoprune.models.inputs.reader import AS_IT_COMES, BatchReader
 from autoprune.models.layout import arranged, chosen_layout, in_layout
 from autoprune.models.modes import in_mode
-from autoprune.models.outputs import in_float32, inputs_of, moved, output_of
+from autoprune.models.outputs import in_float32, moved, output_of
 from autoprune.models.own_loss import own_loss
 from autoprune.models.precision import autocast, device_of
 from autoprune.training.constraint import TrainingConstraint
@@ -58,6 +60,7 @@ class Trainer:
         teacher: Its outputs on the same batch are learned from too; evaluated in eval mode, left unchanged.
         loss: Own loss of (model output, batch) in place of cross-entropy; the batch is on the model's device.
         constraint: What every step must keep; weights and momentum are projected after each.
+        reader: Which parts of a batch are the inputs.
 
     Raises:
         InputError: If there is nothing to train or no batch.
@@ -72,9 +75,11 @@ class Trainer:
         teacher: nn.Module | None = None,
         loss: Loss | None = None,
         constraint: TrainingConstraint | None = None,
+        reader: BatchReader = AS_IT_COMES,
     ) -> None:
         self.model, self.batches, self.settings = model, batches, settings
         self.teacher, self.loss, self.constraint = teacher, loss, constraint
+        self.reader = reader
         self.device = device_of(model)
         self._network = UserCode(f"the network {path_of(model)}")
         self.optimizer = make_optimizer(model, settings)
@@ -173,9 +178,9 @@ class Trainer:
             if peak is not None:
                 group["lr"] = share * peak
         batch = moved(batch, self.device)
-        images = arranged(inputs_of(batch), self.layout)
+        inputs = self._inputs(self.model, batch)
         with autocast(self.device, self.settings.bf16), self._network:
-            output = self.model(images)
+            output = inputs.run(self.model)
         loss = self._loss(output, batch)
         if torch.isfinite(loss):  # a bad step must not reach the weights
             self.optimizer.zero_grad(set_to_none=True)
@@ -187,6 +192,10 @@ class Trainer:
                 self.optimizer.step()
             self._project()
         return loss.detach()
+
+    def _inputs(self, model: nn.Module, batch: Any) -> Example:
+        """The call that a batch makes, its images in the layout of this training."""
+        return self.reader.call(model, batch).map(lambda tensor: arranged(tensor, self.layout))
 
     def _project(self) -> None:
         if self.constraint is not None:
@@ -203,7 +212,7 @@ class Trainer:
         if self.teacher is None or not settings.distil_weight:
             return loss
         with torch.no_grad(), autocast(self.device, settings.bf16), self._network:
-            target = output_of(self.teacher(arranged(inputs_of(batch), self.layout)))
+            target = output_of(self._inputs(self.teacher, batch).run(self.teacher))
         soft = distillation(output_of(output), target, settings.temperature)
         return (1 - settings.distil_weight) * loss + settings.distil_weight * soft
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from autoprune.errors import InputError
 from autoprune.evaluation import accuracy, output_of
-from autoprune.models import bf16_is_fast, inputs_of
+from autoprune.models import bf16_is_fast
 from autoprune.models.outputs import moved
 
 
@@ -82,14 +82,6 @@ def test_what_cannot_be_scored_is_said(batches, said: str) -> None:
     with pytest.raises(InputError, match=said):
         accuracy(model, batches)
     assert model.training
-
-
-def test_the_model_s_input_in_a_batch() -> None:
-    for batch in (SCORES, (SCORES, 1), [SCORES]):
-        assert torch.equal(inputs_of(batch), SCORES)
-        assert inputs_of(batch) is not SCORES  # a forward may write to it
-    with pytest.raises(InputError, match="does not begin with a tensor"):
-        inputs_of({"pixels": SCORES})
 
 
 def test_bf16_is_asked_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from autoprune.cost.effects import Effect
 from autoprune.space import SearchSpace
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from autoprune.graph import Analysis
 
@@ -206,12 +206,12 @@ class Metric(ABC):
         """
 
     @abstractmethod
-    def count(self, network: nn.Module, example: Tensor, cost: AdditiveCost, batch: int) -> float:
+    def count(self, network: nn.Module, example: Any, cost: AdditiveCost, batch: int) -> float:
         """What a finished network costs by counting, or by the model, in `unit`.
 
         Args:
             network: Small, in evaluation mode.
-            example: One input, float32 (1, ...).
+            example: One input, float32 (1, ...); of a network with several an `Example`.
             cost: The cost model that `price` returned.
             batch: Inputs in one call.
         """
@@ -234,7 +234,7 @@ class Metric(ABC):
         return self.key or self.kind
 
 
-def analysed(network: nn.Module, example: Tensor) -> Any:
+def analysed(network: nn.Module, example: Any) -> Any:
     """The analysis of a finished network, for metrics that count its operators; nothing of it is proved again."""
     from autoprune.graph import analyse
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from autoprune.cost.additive import AdditiveCost
 from autoprune.cost.metrics.base import Metric, Pricing, Session, Verdict, analysed
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 __all__ = ["PLANNED_SHARE", "Energy"]
 
@@ -59,7 +59,7 @@ class Energy(Metric):
         )
         return cost
 
-    def count(self, network: nn.Module, example: Tensor, cost: AdditiveCost, batch: int) -> float:
+    def count(self, network: nn.Module, example: Any, cost: AdditiveCost, batch: int) -> float:
         """By the model, with the coefficients of the search."""
         from autoprune.cost.energy import energy_of, require_energy
 

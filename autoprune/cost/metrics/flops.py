@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autoprune.cost.additive import AdditiveCost
 from autoprune.cost.metrics.base import Metric, Pricing, analysed
 from autoprune.foundations.numbers import count
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 __all__ = ["Flops"]
 
@@ -28,7 +28,7 @@ class Flops(Metric):
 
         return macs_cost(context.analysis, context.space, context.effects)
 
-    def count(self, network: nn.Module, example: Tensor, cost: AdditiveCost, batch: int) -> float:
+    def count(self, network: nn.Module, example: Any, cost: AdditiveCost, batch: int) -> float:
         """Of every convolution and linear layer."""
         return float(analysed(network, example).macs({}))
 

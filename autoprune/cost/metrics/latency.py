@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from autoprune.cost.additive import AdditiveCost
 from autoprune.cost.metrics.base import Metric, Pricing, Session, Verdict
@@ -11,7 +11,7 @@ from autoprune.errors import AutopruneError
 from autoprune.foundations.numbers import milliseconds
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 __all__ = ["Latency"]
 
@@ -33,7 +33,7 @@ class Latency(Metric):
         """The target's latency table as a cost."""
         return context.latency()
 
-    def count(self, network: nn.Module, example: Tensor, cost: AdditiveCost, batch: int) -> float:
+    def count(self, network: nn.Module, example: Any, cost: AdditiveCost, batch: int) -> float:
         """Nothing to count: a latency is measured.
 
         Raises:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autoprune.cost.additive import AdditiveCost
 from autoprune.cost.metrics.base import Metric, Pricing
 from autoprune.foundations.numbers import count
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 __all__ = ["Params"]
 
@@ -28,7 +28,7 @@ class Params(Metric):
 
         return params_cost(context.analysis, context.space)
 
-    def count(self, network: nn.Module, example: Tensor, cost: AdditiveCost, batch: int) -> float:
+    def count(self, network: nn.Module, example: Any, cost: AdditiveCost, batch: int) -> float:
         """Of the network itself."""
         from autoprune.models.sizes import parameter_count
 

@@ -34,7 +34,7 @@ from autoprune.hardware.contract.target_spec import MEMORY_FORMATS, PRECISIONS, 
 from autoprune.hardware.sensors.processor import cpu_flags, cpu_model
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from autoprune.hardware.sensors.telemetry import Sensors
 
@@ -136,12 +136,13 @@ class Target(abc.ABC):
         """The runtime's name and version: what the fingerprint says beside the device."""
 
     @abc.abstractmethod
-    def pack(self, model: nn.Module, example: Tensor) -> bytes:
+    def pack(self, model: nn.Module, example: Any) -> bytes:
         """Turn a network into what travels to the device. The network is left as it was.
 
         Args:
             model: The network; it is timed in evaluation mode.
-            example: An input of the shape that is timed, batch dimension included.
+            example: An input of the shape that is timed, batch dimension included: a tensor; of a network with several
+                inputs an `autoprune.models.inputs.example.Example`, called as `model(*example.args, **example.kwargs)`.
         """
 
     @abc.abstractmethod

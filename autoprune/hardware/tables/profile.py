@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from autoprune.errors import InputError
 from autoprune.graph import Analysis, cut
@@ -30,6 +31,7 @@ from autoprune.hardware.tables.lowering import priced_operators
 from autoprune.hardware.tables.sampling import by_importance, other_policies, sample_layers, spread_policies
 from autoprune.hardware.timing.effort import Effort
 from autoprune.hardware.timing.measure import least_of
+from autoprune.models.inputs.example import as_example
 from autoprune.models.sizes import parameter_count
 from autoprune.space import SearchSpace
 
@@ -94,7 +96,7 @@ def profile(
     model: nn.Module,
     analysis: Analysis,
     space: SearchSpace,
-    example: Tensor,
+    example: Any,
     target: Target,
     *,
     progress: Progress | None = None,
@@ -130,7 +132,7 @@ def profile(
     """
     target.require()
     settings = settings or ProfileSettings()
-    operators = priced_operators(analysis, space, int(example.shape[0]), target.fused)
+    operators = priced_operators(analysis, space, as_example(example).batch, target.fused)
     protocols = {"entries": settings.entries, "networks": settings.networks}
     networks = settings.fit_runs + settings.held_out_runs
     table = LatencyTable(space, operators, target.fingerprint(), protocols=protocols, planned=networks)
@@ -153,7 +155,7 @@ class _Builder:
 
     model: nn.Module
     analysis: Analysis
-    example: Tensor
+    example: Any
     target: Target
     table: LatencyTable
     progress: Progress

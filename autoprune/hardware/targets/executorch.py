@@ -15,7 +15,7 @@ from autoprune.hardware.targets.local import LocalTarget
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import nn
 
 __all__ = ["ExecuTorchTarget"]
 
@@ -56,7 +56,7 @@ class ExecuTorchTarget(LocalTarget):
         """The version of executorch."""
         return {"runtime": f"executorch {version('executorch')} XNNPACK"}
 
-    def pack(self, model: nn.Module, example: Tensor) -> bytes:
+    def pack(self, model: nn.Module, example: Any) -> bytes:
         """The network lowered to an ExecuTorch program, as much of it as possible given to XNNPACK.
 
         Raises:
@@ -66,13 +66,14 @@ class ExecuTorchTarget(LocalTarget):
 
         from autoprune.export.folding import fold_batch_norm
         from autoprune.graph.trace.quiet import quiet
+        from autoprune.models.inputs.example import as_example
 
         self.require()
-        folded = fold_batch_norm(model, example)
+        folded, given = fold_batch_norm(model, example), as_example(example)
         try:
             with quiet():
                 lower, partitioner = _lowering()
-                program = torch.export.export(folded, (example,))
+                program = torch.export.export(folded, given.args, dict(given.kwargs))
                 content: bytes = lower(program, partitioner=[partitioner()]).to_executorch().buffer
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
@@ -84,8 +85,9 @@ class ExecuTorchTarget(LocalTarget):
         import torch
 
         method, held = self._method(payload)
-        about = method.method_meta().input_tensor_meta(0)
-        inputs = (torch.randn(tuple(about.sizes()), generator=torch.Generator().manual_seed(0)),)
+        meta, draw = method.method_meta(), torch.Generator().manual_seed(0)
+        sizes = [tuple(meta.input_tensor_meta(index).sizes()) for index in range(meta.num_inputs())]
+        inputs = tuple(torch.randn(size, generator=draw) for size in sizes)
 
         def call(held: object = held) -> object:
             return method(inputs)

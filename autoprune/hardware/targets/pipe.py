@@ -19,7 +19,7 @@ from autoprune.hardware.contract.target import Progress, Target, Timer
 from autoprune.hardware.timing.json_lines import JsonLinesProcess
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 __all__ = ["PipeTarget"]
 
@@ -61,7 +61,7 @@ class PipeTarget(Target):
         options = {"threads": str(self.threads), "precision": self.precision, "memory_format": self.memory_format}
         return {"target": self.name, **self._about(), **options}
 
-    def pack(self, model: nn.Module, example: Tensor) -> bytes:
+    def pack(self, model: nn.Module, example: Any) -> bytes:
         """The network as ONNX, BatchNorm folded."""
         from autoprune.export.onnx import to_onnx_for_timing
 

@@ -7,14 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from autoprune.errors import InputError
-from autoprune.foundations.examples import require_example
 from autoprune.foundations.progress import Progress, no_progress
 from autoprune.hardware.contract.protocol import Measurement, Protocol, TimingPlan, at_quiet
 from autoprune.hardware.contract.target import Target
+from autoprune.models.inputs.example import as_example
 from autoprune.models.lazy import require_shapes
 
 __all__ = ["Undecided", "least_of", "measure", "uncertainty"]
@@ -30,7 +31,7 @@ _RESOLUTION = 0.005  # and several that agree by this
 
 def measure(
     models: Sequence[nn.Module],
-    example: Tensor,
+    example: Any,
     target: Target,
     plan: TimingPlan | Protocol | None = None,
     *,
@@ -66,7 +67,7 @@ def measure(
     plan = plan if isinstance(plan, TimingPlan) else TimingPlan(plan or Protocol())
     if not models or plan.passes < 1:
         raise InputError("there is no network to measure" if not models else f"{plan.passes} passes measure nothing")
-    require_example(example)
+    example = as_example(example).plain  # refuses what is none
     for model in models:
         require_shapes(model)
     target.require()
@@ -76,7 +77,7 @@ def measure(
     return [replace(m, conditions=replace(m.conditions, device=device)) for m in found]
 
 
-def _packed(models: Sequence[nn.Module], example: Tensor, target: Target, progress: Progress) -> list[bytes]:
+def _packed(models: Sequence[nn.Module], example: Any, target: Target, progress: Progress) -> list[bytes]:
     payloads = []
     for model in models:
         payloads.append(target.pack(model, example))

@@ -10,8 +10,9 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from autoprune.errors import InputError, TargetError
 from autoprune.hardware.contract.protocol import Measurement, Protocol
@@ -135,7 +136,7 @@ def what_disturbs(telemetry: Telemetry, throttled: str | None, cores: int | None
 def check(
     targets: Sequence[Target],
     model: nn.Module,
-    example: Tensor,
+    example: Any,
     *,
     processes: int = 3,
     seconds: float = 30.0,

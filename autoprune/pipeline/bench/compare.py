@@ -17,6 +17,8 @@ from autoprune.graph import analyse
 from autoprune.hardware import TARGETS, Measurement, Protocol, Target, get_target
 from autoprune.hardware.contract.target import Timer
 from autoprune.hardware.timing.effort import effort_named
+from autoprune.models.inputs.example import as_example
+from autoprune.models.inputs.reader import AS_IT_COMES, BatchReader
 from autoprune.models.sizes import parameter_count
 from autoprune.pipeline.reporter import Reporter, Silent
 from autoprune.run.score import ACCURACY, ScoreSpec
@@ -42,17 +44,19 @@ class Subject:
         unscored: Why `test` is None.
         evaluate: The score.
         scored_as: What that score is.
+        reader: Which parts of a batch are the inputs.
         facts: Where the networks come from: run, policy, weights, data.
     """
 
     name: str
     dense: nn.Module
     small: nn.Module | None
-    example: Tensor
+    example: Any
     test: Iterable[Any] | None = None
     unscored: str | None = None
     evaluate: Evaluate = accuracy
     scored_as: ScoreSpec = ACCURACY
+    reader: BatchReader = AS_IT_COMES
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -151,9 +155,10 @@ def bench_subject(
         raise TargetError("none of the targets could time it: " + _listed({n: r["reason"] for n, r in rows.items()}))
     with reporter.stage("score", "scoring and weighing the networks"):
         networks = {name: _figures(subject, network) for name, network in subject.networks.items()}
+    shape = list(as_example(subject.example).tensors()[0].shape)
     return {
         "schema": BENCH_SCHEMA,
-        "subject": {"name": subject.name, "example": list(subject.example.shape), **subject.facts},
+        "subject": {"name": subject.name, "example": shape, **subject.facts},
         "unscored": subject.unscored,
         **subject.scored_as.fields,
         "repetitions": repetitions,
@@ -225,7 +230,7 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
 
 def _figures(subject: Subject, network: nn.Module) -> dict[str, Any]:
     """What does not depend on a target; None where it cannot be had."""
-    example = subject.example[:1]
+    example = as_example(subject.example).with_batch(1).plain
     return {
         **({} if subject.scored_as.is_accuracy else {"accuracy": None}),
         subject.scored_as.key: _score(subject, network),
@@ -240,7 +245,7 @@ def _score(subject: Subject, network: nn.Module) -> float | None:
     if subject.test is None:
         return None
     if subject.evaluate is accuracy:  # a figure that is reported wants float32
-        return accuracy(network, subject.test, bf16=False)
+        return accuracy(network, subject.test, bf16=False, reader=subject.reader)
     return scored(subject.evaluate, network, subject.test)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from autoprune.data import load as load_data
 from autoprune.errors import InputError, RunError
@@ -15,6 +15,8 @@ from autoprune.evaluation import accuracy
 from autoprune.foundations.references import is_reference, resolve
 from autoprune.graph import analyse
 from autoprune.models import ZOO, load_weights
+from autoprune.models.inputs.example import as_example
+from autoprune.models.inputs.reader import BatchReader
 from autoprune.pipeline.bench.compare import Subject
 from autoprune.pipeline.load import dense_model
 from autoprune.pipeline.load import load as load_small
@@ -100,7 +102,15 @@ def subject_of_run(run: Path, *, data_dir: str | None = None, scored: bool = Tru
     load_weights(dense, run / "dense.safetensors")
     small = load_small(run)
     facts = {"run": str(run), "model": experiment.model}
-    subject = Subject(str(run), dense.eval(), small, example, scored_as=experiment.score_spec, facts=facts)
+    subject = Subject(
+        str(run),
+        dense.eval(),
+        small,
+        example,
+        scored_as=experiment.score_spec,
+        reader=BatchReader(experiment.inputs),
+        facts=facts,
+    )
     if not scored:
         return replace(subject, unscored="it was not asked for")
     if has_data_of_python(experiment):
@@ -152,7 +162,7 @@ def _dense(choice: ModelChoice, policy: Policy | None) -> Subject:
     return replace(subject, test=task.data.test)
 
 
-def _unscored(choice: ModelChoice, dense: nn.Module, example: Tensor, facts: Mapping[str, Any]) -> Subject:
+def _unscored(choice: ModelChoice, dense: nn.Module, example: Any, facts: Mapping[str, Any]) -> Subject:
     if choice.weights is not None:
         load_weights(dense, Path(choice.weights))
     return Subject(choice.name, dense.eval(), None, example, unscored="no data was named", facts=facts)
@@ -170,5 +180,4 @@ def _facts(choice: ModelChoice) -> dict[str, Any]:
 
 def in_batches_of(subject: Subject, size: int) -> Subject:
     """The same subject, timed on so many images at once."""
-    one = subject.example[:1]
-    return replace(subject, example=one.expand(size, *one.shape[1:]).clone())
+    return replace(subject, example=as_example(subject.example).with_batch(size).plain)

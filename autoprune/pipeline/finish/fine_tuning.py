@@ -51,7 +51,7 @@ def train_dense(problem: Problem, reporter: Reporter) -> None:
     if not task.trained:
         epochs = run.experiment.train_epochs or task.data.dense_epochs
         settings = problem.recipe.dense(epochs, run.experiment.seed)
-        trainer = Trainer(task.model, InEpochs(task.data.train), settings, loss=task.loss)
+        trainer = Trainer(task.model, InEpochs(task.data.train), settings, loss=task.loss, reader=task.reader)
         with reporter.stage("train", f"training {task.name} on {task.data.name}", settings.epochs) as bar:
             _run(trainer, unfinished, bar, StepWatch(f"training {task.name}", reporter.say))
         task.trained = True
@@ -97,7 +97,7 @@ def fine_tune(
     with reporter.stage("finetune", f"before {what}: cutting, recalibrating"):
         small = problem.small(choices) if start is None else duplicate(start)
         # The dense statistics are wrong for the cut, and a short fine-tuning would keep much of them.
-        reestimate_batch_norm(small, problem.task.data.calibration)
+        reestimate_batch_norm(small, problem.task.data.calibration, reader=problem.task.reader)
     name = f"{'tuned' if start is None else 'carried'}-{policy_key(choices)}-{epochs}-{seed}"
     settings = problem.recipe.finetune(epochs, seed)
     batches = InEpochs(problem.task.data.train, first=(seed + 1) * 100_003)
@@ -145,7 +145,9 @@ def train_small(
         save_weights(small.state_dict(), path)
         return small
     teacher = None if task.loss is not None else task.model
-    trainer = Trainer(small, batches, settings, teacher=teacher, loss=task.loss, constraint=constraint)
+    trainer = Trainer(
+        small, batches, settings, teacher=teacher, loss=task.loss, constraint=constraint, reader=task.reader
+    )
     with reporter.stage("finetune", what, settings.epochs) as bar:
         _run(trainer, unfinished, bar, StepWatch(what, reporter.say))
     save_weights(small.state_dict(), path)
@@ -192,4 +194,6 @@ def _read(checkpoint: Path) -> dict[str, Any]:
 
 def reported_score(task: Task, model: nn.Module, batches: Iterable[Any]) -> float:
     """The score as it is reported: in float32, where the search may have used bfloat16."""
-    return accuracy(model, batches, bf16=False) if task.evaluate is accuracy else task.score(model, batches)
+    if task.evaluate is accuracy:
+        return accuracy(model, batches, bf16=False, reader=task.reader)
+    return task.score(model, batches)

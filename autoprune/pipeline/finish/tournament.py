@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from autoprune.evaluation import accuracy
-from autoprune.models import computing, device_of, in_mode, inputs_of, output_of
+from autoprune.models import computing, device_of, in_mode, output_of
+from autoprune.models.outputs import moved
 from autoprune.pipeline.finish.fine_tuning import fine_tune
 from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.reporter import Reporter
@@ -67,10 +68,11 @@ def finalist_score(problem: Problem, tuned: nn.Module, batches: Iterable[Any]) -
     total, count = 0.0, 0
     with in_mode(tuned, task.model), torch.no_grad(), computing(device, bf16=False):
         for batch in batches:
-            images, labels = inputs_of(batch).to(device), batch[1].to(device)
-            own, teacher = output_of(tuned(images.clone())), output_of(task.model(images.clone()))
-            hard = cross_entropy(own, (images, labels))
+            batch = moved(batch, device)
+            inputs = task.reader.call(tuned, batch)
+            own, teacher = output_of(inputs.run(tuned)), output_of(inputs.run(task.model))
+            hard = cross_entropy(own, batch)
             soft = distillation(own, teacher, settings.temperature)
-            total += len(images) * float((1 - settings.distil_weight) * hard + settings.distil_weight * soft)
-            count += len(images)
+            total += inputs.batch * float((1 - settings.distil_weight) * hard + settings.distil_weight * soft)
+            count += inputs.batch
     return -total / max(1, count)

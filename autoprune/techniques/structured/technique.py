@@ -32,7 +32,8 @@ class Structured(Technique[Ranking]):
 
     def fit(self, model: nn.Module, analysis: Analysis, calibration: Calibration) -> Ranking:
         """Units by importance, by the run's criterion."""
-        return ranking(model, analysis, calibration.criterion, calibration.batches, calibration.loss)
+        known = (calibration.batches, calibration.loss, calibration.reader)
+        return ranking(model, analysis, calibration.criterion, *known)
 
     def record(self, part: TechniquePart, fitted: Ranking | None) -> TechniquePart:
         """The part with the indices of the kept units, if they are known."""

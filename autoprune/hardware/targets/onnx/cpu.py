@@ -15,7 +15,7 @@ from autoprune.hardware.targets.local import LocalTarget
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import nn
 
 __all__ = ["OnnxRuntimeTarget", "installed_version"]
 
@@ -24,6 +24,8 @@ _DTYPES = {
     "tensor(double)": "float64",
     "tensor(int64)": "int64",
     "tensor(float16)": "float16",
+    "tensor(int32)": "int32",
+    "tensor(bool)": "bool",
 }
 
 
@@ -61,7 +63,7 @@ class OnnxRuntimeTarget(LocalTarget):
         """The version of onnxruntime and the opset."""
         return {"runtime": f"onnxruntime {installed_version('onnxruntime')} CPU", "opset": str(OPSET)}
 
-    def pack(self, model: nn.Module, example: Tensor) -> bytes:
+    def pack(self, model: nn.Module, example: Any) -> bytes:
         """The network as ONNX, BatchNorm folded."""
         from autoprune.export.onnx import to_onnx_for_timing
 

@@ -15,7 +15,7 @@ from autoprune.hardware.targets.onnx.cpu import OnnxRuntimeTarget, installed_ver
 from autoprune.hardware.timing.clocks import Clock, WallClock
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 __all__ = ["OnnxRuntimeCudaTarget", "OnnxRuntimeTensorRtTarget"]
 
@@ -63,12 +63,14 @@ class OnnxRuntimeCudaTarget(OnnxRuntimeTarget):
         """The wall clock: a call returns when the GPU is done."""
         return WallClock()
 
-    def pack(self, model: nn.Module, example: Tensor) -> bytes:
+    def pack(self, model: nn.Module, example: Any) -> bytes:
         """The network as ONNX in the target's precision, BatchNorm folded."""
         if self.precision == "f16":
             from autoprune.models.copying import isolated
+            from autoprune.models.inputs.example import as_example
 
-            model, example = isolated(model).half(), example.half()
+            halved = as_example(example).map(lambda tensor: tensor.half() if tensor.is_floating_point() else tensor)
+            model, example = isolated(model).half(), halved.plain
         return super().pack(model, example)
 
     def pack_layer(self, layer: Layer, copies: int) -> bytes | None:
@@ -139,7 +141,7 @@ class OnnxRuntimeTensorRtTarget(OnnxRuntimeCudaTarget):
         """As with CUDA, and the version of TensorRT."""
         return {**super().versions(), "tensorrt": installed_version("tensorrt_libs")}
 
-    def pack(self, model: nn.Module, example: Tensor) -> bytes:
+    def pack(self, model: nn.Module, example: Any) -> bytes:
         """The network as ONNX in float32: TensorRT itself chooses where half precision is used."""
         return OnnxRuntimeTarget.pack(self, model, example)
 

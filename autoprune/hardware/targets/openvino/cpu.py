@@ -15,7 +15,7 @@ from autoprune.hardware.timing.clocks import Clock, ProcessClock, WallClock
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import nn
 
 __all__ = ["OpenVinoTarget"]
 
@@ -51,7 +51,7 @@ class OpenVinoTarget(LocalTarget):
         """CPU time of the whole process: the runtime has threads of its own."""
         return ProcessClock() if self.threads == 1 else WallClock()
 
-    def pack(self, model: nn.Module, example: Tensor) -> bytes:
+    def pack(self, model: nn.Module, example: Any) -> bytes:
         """The network as ONNX: ten times faster than the runtime's own converter, which makes the same graph of it."""
         from autoprune.export.onnx import to_onnx_for_timing
 

@@ -9,13 +9,13 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.targets.torch.eager import TorchTarget
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from autoprune.models.inputs.example import Example
 
 __all__ = ["TorchCompileTarget"]
 
@@ -62,7 +62,7 @@ class TorchCompileTarget(TorchTarget):
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / "inductor")
         super().prepare()
 
-    def _open(self, payload: bytes) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    def _open(self, payload: bytes) -> tuple[Callable[..., Any], Example]:
         """The packed network, compiled: called once."""
         import torch
 
@@ -70,5 +70,5 @@ class TorchCompileTarget(TorchTarget):
         compiled = torch.compile(module, dynamic=False, fullgraph=True)
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # parts of torch that it loads warn of others
-            compiled(example)
+            compiled(*example.args, **example.kwargs)
         return compiled, example

@@ -8,7 +8,7 @@ import json
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from autoprune.errors import UnsupportedModelError
 from autoprune.hardware.contract.layer import Layer
@@ -17,7 +17,9 @@ from autoprune.hardware.targets.local import LocalTarget
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import nn
+
+    from autoprune.models.inputs.example import Example
 
 __all__ = ["TorchTarget"]
 
@@ -43,7 +45,7 @@ class TorchTarget(LocalTarget):
         """The version of torch."""
         return {"runtime": f"torch {version('torch')} eager"}
 
-    def pack(self, model: nn.Module, example: Tensor) -> bytes:
+    def pack(self, model: nn.Module, example: Any) -> bytes:
         """A `torch.export` program with BatchNorm folded, so that no class of the user's has to travel.
 
         Raises:
@@ -54,18 +56,19 @@ class TorchTarget(LocalTarget):
         from autoprune.export.folding import fold_batch_norm
         from autoprune.graph.trace.quiet import quiet
         from autoprune.hardware.targets.torch.layers import DTYPES
+        from autoprune.models.inputs.example import as_example
 
         self.require()
         dtype = DTYPES[self.precision]
         folded = fold_batch_norm(model, example).to(dtype)
-        example = example.detach().to(dtype, copy=True) if example.is_floating_point() else example.detach().clone()
+        given = as_example(example).copied().map(lambda t: t.to(dtype) if t.is_floating_point() else t)
         try:
             with quiet():
-                program = torch.export.export(folded, (example,))
+                program = torch.export.export(folded, given.args, dict(given.kwargs))
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise UnsupportedModelError(f"this model cannot be exported in {self.precision}: {reason}") from error
-        program.example_inputs = ((example,), {})
+        program.example_inputs = (given.args, dict(given.kwargs))
         buffer = io.BytesIO()
         with quiet():
             torch.export.save(program, buffer)
@@ -90,11 +93,19 @@ class TorchTarget(LocalTarget):
         import torch
 
         module, example = self._open(payload)
-        given = example.clone()
-        module(example)
-        if torch.equal(example, given):
-            return lambda: module(example)
-        return lambda: module(example.copy_(given))  # it writes to its input, which must not drift
+        given = example.copied()
+        args, kwargs = example.args, dict(example.kwargs)
+        module(*args, **kwargs)
+        pairs = list(zip(example.tensors(), given.tensors(), strict=True))
+        if all(torch.equal(own, as_given) for own, as_given in pairs):
+            return (lambda: module(args[0])) if len(args) == 1 and not kwargs else (lambda: module(*args, **kwargs))
+
+        def restored() -> object:  # it writes to its inputs, which must not drift
+            for own, as_given in pairs:
+                own.copy_(as_given)
+            return module(*args, **kwargs)
+
+        return restored
 
     def compute(self, payload: bytes, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """The network's output."""
@@ -102,27 +113,30 @@ class TorchTarget(LocalTarget):
 
         module, example = self._open(payload)
         with torch.no_grad():
-            output = module(example.copy_(torch.from_numpy(x)))
+            example.tensors()[0].copy_(torch.from_numpy(x))
+            output: Any = module(*example.args, **example.kwargs)
         found: NDArray[np.float32] = output.float().cpu().numpy()
         return found
 
-    def _open(self, payload: bytes) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    def _open(self, payload: bytes) -> tuple[Callable[..., Any], Example]:
         """The packed network and its example, in the target's memory format."""
         import torch
         from torch.export.passes import move_to_device_pass
 
         from autoprune.hardware.targets.torch.layers import in_format
+        from autoprune.models.inputs.example import Example
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.export.load(io.BytesIO(payload))
-            (example,), _ = program.example_inputs
+            args, kwargs = program.example_inputs
             if self.device != "cpu":
                 program = move_to_device_pass(program, self.device)
             module = program.module(check_guards=False)
         for tensor in (*module.parameters(), *module.buffers()):
             tensor.data = in_format(tensor.data, self.memory_format)
-        return module, in_format(example.to(self.device), self.memory_format)
+        call = Example(args, kwargs)
+        return module, call.map(lambda tensor: in_format(tensor.to(self.device), self.memory_format))
 
     def _layer_call(self, payload: bytes) -> Callable[[], object]:
         from autoprune.hardware.targets.torch.layers import layer_call

@@ -195,7 +195,7 @@ class ProgressiveSearch:
         scoring = task.search_parts[0]
         networks = at.ranked(self.problem).stack.candidates(whole)
         pieces = (networks, task.data.calibration, scoring)
-        scorer = Scorer(*pieces, task.merit)
+        scorer = Scorer(*pieces, task.merit, task.reader)
         merits: list[float] = []
         with self.reporter.stage("propose", key.split(" turn")[0] + ", proposals", len(offered)) as bar:
             for number, proposal in enumerate(offered, start=1):
@@ -205,7 +205,7 @@ class ProgressiveSearch:
         equal = [proposal for proposal, merit in zip(offered, merits, strict=True) if merit == max(merits)]
         if len(equal) > 1:
             with self.reporter.stage("propose", "comparing the best proposals"):
-                by_loss = Scorer(*pieces, lambda network, batches: finalist_score(self.problem, network, batches))
+                by_loss = Scorer(*pieces, lambda net, batches: finalist_score(self.problem, net, batches), task.reader)
                 equal.sort(key=lambda proposal: -by_loss(proposal.choices))
         return equal[0], best
 
@@ -230,7 +230,7 @@ class ProgressiveSearch:
         experiment, data = self.experiment, self.problem.task.data
         with self.reporter.stage("finetune", f"cutting, recalibrating step {number}"):
             after = before.narrowed(self.problem, choices)
-            reestimate_batch_norm(after.network, data.calibration)
+            reestimate_batch_norm(after.network, data.calibration, reader=self.problem.task.reader)
         epochs = experiment.step_epochs if experiment.step_batches is None else 1
         seed = stream(experiment.seed, number)  # a loader that shuffles gives every step batches of its own
         settings = self.problem.recipe.step(epochs, seed)
