@@ -225,10 +225,23 @@ class Walk:
         the proof finds out.
         """
         for part in parts if node not in self._fed else ():
+            self._note_part(part)
             for back in range(-min(len(part.shape), len(whole.shape)), 0):
                 one, other = whole.dims[back], part.dims[back]
                 if one is not None and other is not None and one is not other and len(one) == len(other):
                     self.table.share(one, other, made=made)
+
+    def _note_part(self, part: Flow) -> None:
+        """Note what the attributes of the layer that holds a part count, as no operator is that layer.
+
+        Names that it does not have, or that count something else, are left out in the end.
+        """
+        if part.tensor is None:
+            return
+        names = (("out_channels", "out_features", "num_features"), ("in_channels", "in_features"))
+        for atoms, counted in zip(self._tensors[part.tensor].dims, names, strict=False):
+            if atoms is not None:
+                self.counts.attributes += [(holder(part.tensor), name, atoms) for name in counted]
 
     def owner(self, node: Node, params: tuple[Flow, ...] = ()) -> str:
         """Qualified name of the module that is this operator, else the node's name."""

@@ -71,6 +71,39 @@ def offset() -> nn.Module:
     return Computed(lambda n: torch.sigmoid(n.v), v=LARGE)
 
 
+class Products(nn.Module):
+    """Products with a parameter: einsum with an ellipsis and without a result, and tensordot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.fc = nn.Linear(7, 8), nn.Linear(4, 3)
+        self.w, self.v = nn.Parameter(torch.randn(6, 8)), nn.Parameter(torch.randn(5, 6))
+        self.u = nn.Parameter(torch.randn(5, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.einsum("...i,oi->...o", F.relu(self.a(x)), self.w)
+        x = torch.tensordot(x.relu(), self.v, dims=([2], [1]))
+        return self.fc(torch.einsum("abc,cd", x.relu(), self.u))
+
+
+class Fused(nn.Module):
+    """Structural re-parameterisation in the forward: BatchNorm folded into 3x3 and 1x1 kernels, and these added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.large, self.small = conv(3, 8), conv(8, 6, bias=False), conv(8, 6, 1, bias=False)
+        self.norms, self.fc = nn.ModuleList(nn.BatchNorm2d(6) for _ in range(2)), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, bias = torch.zeros((), dtype=x.dtype), torch.zeros((), dtype=x.dtype)
+        for layer, norm in zip((self.large, self.small), self.norms, strict=True):
+            scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+            edge = 1 - layer.kernel_size[0] // 2
+            kernel = kernel + F.pad(layer.weight, (edge,) * 4) * scale.reshape(-1, 1, 1, 1)
+            bias = bias + norm.bias - norm.running_mean * scale
+        return self.fc(F.relu(F.conv2d(F.relu(self.a(x)), kernel, bias, padding=1)).mean((2, 3)))
+
+
 class Blur(nn.Module):
     """One fixed kernel, as often as there are channels.
 
@@ -130,6 +163,8 @@ COMPUTED_CASES: dict[str, Case] = {
     "kernel_flipped": Case(flipped, BOTH),
     "low_rank_added": Case(low_rank, {**BOTH, "down": 4}),
     "kernel_never_zero": Case(offset, {"v": 6}, {"a": "differs from the one with those units silenced"}),
+    "einsum_and_tensordot": Case(Products, {"a": 8, "w": 6, "v": 5, "u": 4}, shape=(1, 5, 7)),
+    "kernels_fused_in_the_forward": Case(Fused, {"a": 8, "large": 6}),
     "blur_of_a_buffer": Case(lambda: blurred("buffer"), {"0": 8, "3": 6}),
     "blur_repeated": Case(lambda: blurred("repeat"), {"0": 8, "3": 6}),
     "blur_expanded": Case(lambda: blurred("expand"), {"0": 8, "3": 6}),

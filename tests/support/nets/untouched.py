@@ -97,6 +97,26 @@ def widened(x: Tensor) -> Tensor:
     return one * torch.sigmoid(other)
 
 
+def figures(x: Tensor) -> Tensor:
+    """Several figures of every channel, and differences of neighbours."""
+    high, low = torch.var_mean(x, (2, 3), keepdim=True)
+    least, most = x.flatten(2).aminmax(dim=2)
+    return (
+        (x - low) / (high + 1)
+        + (most - least)[..., None, None]
+        + x.nanmean((2, 3), keepdim=True)
+        + x.diff(dim=2).sum(2, keepdim=True)
+    )
+
+
+def listed(x: Tensor) -> Tensor:
+    return x * torch.isin(x.round(), torch.tensor([0.0, 1.0], dtype=x.dtype)) + torch.bucketize(x, torch.arange(3))
+
+
+def einsums(equation: str, change: Callable[[Tensor], tuple[Tensor, ...]]) -> nn.Module:
+    return lines(lambda x: torch.einsum(equation, *change(x)))
+
+
 UNTOUCHED_CASES: dict[str, Case] = {
     "grid_sample": Case(lambda: between(sampled), {"a": 8, "b": 6}),
     "grid_of_a_layer": Case(sampled_by_a_layer, {"a": 8, "b": 6}, {"flow": "read as places by aten.grid_sampler"}),
@@ -122,4 +142,10 @@ UNTOUCHED_CASES: dict[str, Case] = {
     "embedding_bag_sum": Case(lambda: bags("sum"), {"bag": 8, "b": 6}, shape=(1, 5)),
     "embedding_bag_max": Case(lambda: bags("max"), {"bag": 8, "b": 6}, shape=(1, 5)),
     "broadcast_tensors": Case(lambda: between(widened), {"a": 8, "b": 6}),
+    "figures_of_channels": Case(lambda: between(figures), {"a": 8, "b": 6}),
+    "looked_up_in_a_list": Case(lambda: between(listed), {"a": 8, "b": 6}),
+    "einsum_of_one": Case(lambda: einsums("bti->bi", lambda x: (x,)), {"a": 8}, shape=_LINE),
+    "einsum_of_three": Case(
+        lambda: einsums("bti,bi,...i->bti", lambda x: (x, x.amax(1), x.sigmoid().mean((0, 1)))), {"a": 8}, shape=_LINE
+    ),
 }

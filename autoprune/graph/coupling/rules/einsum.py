@@ -22,7 +22,22 @@ def einsum(walk: Walk, node: Node, args: Arguments) -> Result:
     parts, output = _letters(str(args["equation"]), [len(flow.shape) for flow in flows])
     if any(len(set(part)) != len(part) for part in (*parts, output)):
         raise Unknown
-    return contract(walk, node, flows, parts, output)
+    return contract(walk, node, flows, parts, output) if len(flows) == 2 else _of_any(walk, node, flows, parts, output)
+
+
+def _of_any(walk: Walk, node: Node, flows: list[Flow], parts: list[str], output: str) -> Result:
+    """One tensor, or three and more: what is summed over must stay whole, shared letters are tied, the others pass."""
+    shape, dims = shape_of(node), dict[str, Atoms | None]()
+    for flow, part in zip(flows, parts, strict=True):
+        for letter, atoms in zip(part, flow.dims, strict=True):
+            dims[letter] = walk.tie(dims[letter], atoms, node) if letter in dims else atoms
+    for letter in dims.keys() - set(output):
+        walk.freeze(dims[letter], node, "summed over by")
+    if shape is None:
+        raise Unknown
+    params = [flow for flow in flows if flow.tensor is not None]
+    given = [flow for flow in flows if flow.tensor is None]
+    return walk.record(node, "other", given, Flow(shape, tuple(dims[letter] for letter in output)), params)
 
 
 def _letters(equation: str, ranks: list[int]) -> tuple[list[str], str]:

@@ -91,6 +91,16 @@ def _figures(
     return tuple(left)
 
 
+@rule("isin", "bucketize")
+def looked_up(walk: Walk, node: Node, args: Arguments) -> Result:
+    """Each element compared with all of a list, which must stay whole."""
+    x = walk.need(args.get("elements", args.get("self")))
+    listed = walk.need(args.get("test_elements", args.get("boundaries")))
+    for atoms in listed.dims:
+        walk.freeze(atoms, node, "compared with each other by")
+    return walk.record(node, "relu", [x], Flow(x.shape, x.dims))
+
+
 @rule("broadcast_tensors")
 def broadcast_tensors(walk: Walk, node: Node, args: Arguments) -> Result:
     """Each tensor repeated to the size that all of them have together."""

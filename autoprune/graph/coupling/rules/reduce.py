@@ -55,7 +55,10 @@ _FIGURES = ("mean", "sum", "amax", "amin", "var", "std", "norm", "linalg_vector_
 _ADDED = ("sum", "norm", "linalg_vector_norm")  # what is 0 adds nothing
 
 
-@rule(*_FIGURES, "logsumexp", "prod", figures=True)
+_OTHERS = ("logsumexp", "prod", "nanmean", "nansum", "any", "all", "count_nonzero", "var_mean", "std_mean", "aminmax")
+
+
+@rule(*_FIGURES, *_OTHERS, figures=True)
 def reduce(walk: Walk, node: Node, args: Arguments) -> Result:
     """A figure over some dimensions: a reduced dimension must stay whole, the others pass.
 
@@ -81,7 +84,7 @@ def reduce(walk: Walk, node: Node, args: Arguments) -> Result:
         walk.leak([x])
     over_width = (*x.over, *figure) if args.get("keepdim") else ()
     kind = "pool" if reduced and min(reduced) >= 2 else "other"
-    return walk.record(node, kind, [x], Flow(shape, tuple(dims), over=over_width))
+    return for_each_result(node, walk.record(node, kind, [x], Flow(shape, tuple(dims), over=over_width)))
 
 
 def _figure(walk: Walk, node: Node, x: Flow, widths: list[int]) -> tuple[Statistic, ...]:
@@ -107,3 +110,15 @@ def mixing(walk: Walk, node: Node, args: Arguments) -> Result:
     x = walk.need(args["self"])
     walk.freeze(x.dims[int(args["dim"])] if x.dims else None, node, "summed over by")
     return walk.record(node, "other", [x], Flow(x.shape, x.dims))
+
+
+@rule("diff")
+def difference(walk: Walk, node: Node, args: Arguments) -> Result:
+    """Neighbours along one dimension, which must stay whole, taken from each other."""
+    x, shape = walk.need(args["self"]), shape_of(node)
+    if shape is None or args.get("prepend") is not None or args.get("append") is not None:
+        raise Unknown
+    axis = int(args["dim"]) % len(shape)
+    walk.freeze(x.dims[axis], node)
+    dims = [None if place == axis else atoms for place, atoms in enumerate(x.dims)]
+    return walk.record(node, "other", [x], Flow(shape, tuple(dims)))
