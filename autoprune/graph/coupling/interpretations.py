@@ -53,24 +53,28 @@ class _Reading:
     interpretations: Flips
 
     @cached_property
-    def _walk(self) -> tuple[Walk, Classes]:
-        walk = Walk(self.traced, self.interpretations).run()
-        classes = walk.table.solve()
-        group_classes(walk, classes)
-        return walk, classes
+    def _walk(self) -> Walk:
+        return Walk(self.traced, self.interpretations).run()
+
+    @cached_property
+    def _classes(self) -> Classes:
+        classes = self._walk.table.solve()
+        group_classes(self._walk, classes)
+        return classes
 
     @cached_property
     def free(self) -> int:
         """Output rows of layers that can go."""
-        _, classes = self._walk
-        return int((classes.made & ~classes.frozen[classes.label]).sum())
+        return int((self._classes.made & ~self._classes.frozen[self._classes.label]).sum())
 
     @cached_property
     def stuck(self) -> Mapping[str, int]:
         """Nodes that decide about something frozen -> the number of their interpretations, in forward order."""
-        walk, classes = self._walk
-        found = {node: count for node, (atoms, count) in walk.ambiguities.items() if count > 1 and len(atoms)}
-        return {n: c for n, c in found.items() if classes.frozen[classes.label[walk.ambiguities[n][0]]].any()}
+        found = {node: (a, count) for node, (a, count) in self._walk.ambiguities.items() if count > 1 and len(a)}
+        if not found:  # most convolutional networks: nothing to be sorted into groups for
+            return {}
+        frozen, label = self._classes.frozen, self._classes.label
+        return {node: count for node, (atoms, count) in found.items() if frozen[label[atoms]].any()}
 
     def moves(self) -> Iterator[Flips]:
         """Other interpretations: of each place in the code, of each node, of two places, and of all nodes at once."""
