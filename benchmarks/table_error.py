@@ -2,6 +2,7 @@
 
     python benchmarks/table_error.py --model resnet20 --size 32 --target onnxruntime --policies 30
     python benchmarks/table_error.py --model mobilenet_v1 --size 224 --target openvino --out figures.json
+    python benchmarks/table_error.py --model resnet20 --disturb
 
 Profiles the model, then times further random policies that neither fit has seen, spread from thin to nearly dense,
 three times: in three worker processes one after the other. Truth is the least of the three, since what disturbs a
@@ -11,6 +12,11 @@ worst error and rank correlation, all as shares.
 Beside them stands what a table would say that knows no layer, as of a target that cannot time one: multiply-accumulates
 of whole tiles, learned on the same networks. `--networks FILE` takes the held-out networks and their milliseconds from
 the `--out` of an earlier call (with its `--table`), so that nothing is timed again.
+
+`--disturb` profiles the model twice beside a synthetic neighbour on the other core (`neighbour.py`: bursts of memory
+traffic and of arithmetic): with every block between two blocks of the reference kernel, and without. Both tables are
+held against networks that are timed before and after it, when the neighbour is away: in milliseconds, and as shares of
+the dense network. What each table says of itself stands beside.
 """
 
 from __future__ import annotations
@@ -19,11 +25,13 @@ import argparse
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from neighbour import neighbour
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
@@ -32,6 +40,7 @@ from autoprune.graph import Analysis, analyse, cut
 from autoprune.hardware import LatencyTable, ProfileSettings, Protocol, Target, check_fingerprint, get_target, profile
 from autoprune.hardware.tables.estimation import by_tiles
 from autoprune.hardware.tables.sampling import spread_policies
+from autoprune.hardware.timing.effort import EFFORTS
 from autoprune.models import ZOO
 from autoprune.space import SearchSpace
 from autoprune.techniques.space import space_of
@@ -52,6 +61,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--table", type=Path, help="keep the latency table here; read it back if it exists")
     parser.add_argument("--device-table", type=Path, help="layers of this device, shared by models")
     parser.add_argument("--networks", type=Path, help="an earlier --out: nothing is timed again; needs --table")
+    parser.add_argument("--disturb", action="store_true", help="profile beside a synthetic neighbour, with and without")
+    parser.add_argument("--timing", default="normal", choices=sorted(EFFORTS), help="of the tables beside a neighbour")
     parser.add_argument("--out", type=Path, help="write the figures and the single networks here, as JSON")
     chosen = parser.parse_args()
     if chosen.networks and not chosen.table:
@@ -70,6 +81,12 @@ def main() -> None:
     space = space_of(analysis, target=target, grid=chosen.granularity, name=chosen.model)
     if not len(space):
         raise SystemExit(f"nothing in {chosen.model} can be pruned")
+    if chosen.disturb:
+        report = disturbed(chosen, model, analysis, space, example, target)
+        print(json.dumps(report, indent=1))
+        if chosen.out:
+            chosen.out.write_text(json.dumps(report, indent=1) + "\n")
+        return
     start = time.perf_counter()
     if chosen.networks:
         table, earlier = LatencyTable.load(chosen.table), json.loads(chosen.networks.read_text())
@@ -161,6 +178,55 @@ def compared(
         "macs_alone": figures(by_macs, once),
         "whole_networks_alone": figures(np.array([blind.predict(c) for c in policies]), once),
         "noise": figures(once, twice),
+    }
+
+
+def disturbed(
+    chosen: argparse.Namespace,
+    model: torch.nn.Module,
+    analysis: Analysis,
+    space: SearchSpace,
+    example: torch.Tensor,
+    target: Target,
+) -> dict[str, Any]:
+    """Tables that were profiled beside a neighbour, with and without the reference, against a machine without it."""
+    policies = [space.dense, *spread_policies(space, chosen.policies, np.random.default_rng(chosen.seed + 1000))]
+    before, _ = timed(model, analysis, example, target, policies)
+    found: dict[str, Any] = {}
+    for name, reference in (("with reference", True), ("without", False)):
+        settings = ProfileSettings.of(EFFORTS[chosen.timing])
+        settings = replace(
+            settings,
+            entries=replace(settings.entries, reference=reference),
+            networks=replace(settings.networks, reference=reference),
+        )
+        start = time.perf_counter()
+        with neighbour(chosen.seed):
+            table = profile(model, analysis, space, example, target, settings=settings)
+        found[name] = (table, round(time.perf_counter() - start, 1))
+    after, _ = timed(model, analysis, example, target, policies)
+    truth = np.minimum(before, after)
+    return {
+        "model": f"{chosen.model} x{chosen.width} at {chosen.channels}x{chosen.size}x{chosen.size}",
+        "device": target.fingerprint(),
+        "load": round(os.getloadavg()[0], 2),
+        "policies": len(policies) - 1,
+        "noise": figures(before, after),
+        **{name: against(table, policies, truth, seconds) for name, (table, seconds) in found.items()},
+    }
+
+
+def against(
+    table: LatencyTable, policies: list[dict[str, int]], truth: NDArray[np.float64], seconds: float
+) -> dict[str, Any]:
+    """One table's errors; the first policy is the dense one."""
+    predicted, by_macs = np.array([table.predict(c) for c in policies]), table.by_macs(policies)
+    return {
+        "seconds": seconds,
+        "says of itself": table.error_figures(),
+        "in milliseconds": figures(predicted[1:], truth[1:]),
+        "as shares of the dense network": figures(predicted[1:] / predicted[0], truth[1:] / truth[0]),
+        "macs alone, as shares": figures(by_macs[1:] / by_macs[0], truth[1:] / truth[0]),
     }
 
 

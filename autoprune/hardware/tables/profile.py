@@ -43,6 +43,8 @@ _MOST_WEIGHTS = 500_000_000  # of all networks that one process has loaded: 2 GB
 # the few layers of every family get in any case.
 _TIME_OF_FIT, _TIME_OF_LAYERS, _TIME_OF_FIRST = 0.3, 0.75, 1.0
 
+_TIME_OF_EXPORT = 0.6  # of the time that networks have
+_LEAST_NETWORKS = {"fit": 8, "held-out": 4}  # by role; fewer fit anything
 _NETWORKS = {"fit": "networks", "held-out": "networks to check the table"}  # by role, for people
 
 Checkpoint = Callable[[LatencyTable], None]
@@ -60,7 +62,7 @@ class ProfileSettings:
         networks: Protocol for networks.
         passes: Processes in which networks are timed; the least latency of each counts.
         seconds: That it may take in all, exporting included: what is not measured by then is estimated. A few layers of
-            every family, and every network once, are measured in any case.
+            every family, and 8 networks to fit and 4 held out, are measured in any case.
     """
 
     most_entries: int = 800
@@ -72,7 +74,11 @@ class ProfileSettings:
     seconds: float = math.inf
 
     def __post_init__(self) -> None:
-        if self.fit_runs < 8 or self.held_out_runs < 4 or self.most_entries < 1:
+        if (
+            self.fit_runs < _LEAST_NETWORKS["fit"]
+            or self.held_out_runs < _LEAST_NETWORKS["held-out"]
+            or self.most_entries < 1
+        ):
             raise InputError("a latency table needs at least 8 runs to fit, 4 held out, and 1 entry")
 
     @classmethod
@@ -239,7 +245,9 @@ class _Builder:
         """Random policies: those to fit the correction on, the dense one first, and those to check it on."""
         space, settings = self.table.space, self.settings
         fit = [space.dense, *spread_policies(space, settings.fit_runs - 1, draw)]
-        return fit, other_policies(space, settings.held_out_runs, draw, fit)
+        unseen = other_policies(space, settings.held_out_runs, draw, fit)
+        # Thin and wide ones in turn: where the time is over before the last are exported, the others are spread, too.
+        return [fit[0], *fit[1::3], *fit[2::3], *fit[3::3]], [*unseen[::2], *unseen[1::2]]
 
     def time_networks(self, planned: Sequence[dict[str, int]], role: str, until: float) -> None:
         """Time policies end to end that are not timed yet.
@@ -259,11 +267,13 @@ class _Builder:
         for start in range(0, len(todo), size):
             part, before = todo[start : start + size], len(planned) - len(todo) + start
             seconds = self._left(until) * len(part) / (len(todo) - start)
-            results = self._timed(part, _NETWORKS[role], before, len(planned), seconds)
+            least = max(1, _LEAST_NETWORKS[role] - before)
+            results = self._timed(part, _NETWORKS[role], before, len(planned), seconds, least)
             self.table.add_runs(
                 Run(choices, result.ms, result.spread, role, result.stored_conditions())
-                for choices, result in zip(part, results, strict=True)
+                for choices, result in zip(part, results, strict=False)
             )
+            self.table.planned -= len(part) - len(results)
             self._save()
 
     def _at_once(self) -> int:
@@ -275,14 +285,17 @@ class _Builder:
         return 2 if self.target.compiles_long else max(1, min(1000, _MOST_WEIGHTS // max(1, numbers)))
 
     def _timed(
-        self, policies: Sequence[dict[str, int]], name: str, before: int, total: int, seconds: float
+        self, policies: Sequence[dict[str, int]], name: str, before: int, total: int, seconds: float, least: int
     ) -> list[Measurement]:
         """Networks timed in two processes, of each the lesser latency: a slow spell lasts a pass, and only adds.
 
-        A runtime that compiles for long is asked once.
+        A runtime that compiles for long is asked once. Where exporting takes most of the time, the last ones are left
+        out, but for so many at `least`.
         """
         payloads, end = [], time.monotonic() + seconds
         for number, choices in enumerate(policies):
+            if number >= least and time.monotonic() > end - seconds * (1 - _TIME_OF_EXPORT):
+                break
             self.progress(before + number, total, f"{name} exported")
             kept = {name: range(units) for name, units in self.table.space.units(choices).items()}
             payloads.append(self.target.pack(cut(self.model, self.analysis, kept), self.example))
