@@ -13,6 +13,7 @@ from autoprune.graph.coupling.extents import Extents
 from autoprune.graph.coupling.flow import holder
 from autoprune.graph.coupling.groups import Grouping, group_atoms
 from autoprune.graph.coupling.interpretations import first_interpretations
+from autoprune.graph.coupling.unread import unread_attributes
 from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.fingerprint import fingerprint
 from autoprune.graph.proof.branches import with_blocks
@@ -106,6 +107,7 @@ def _written(model: nn.Module, grouping: Grouping, example: Example, print_: dic
         extent = extents.of(atoms, len(atoms)) if module in modules else None
         if isinstance(extent, Extent) and get_attribute(vars(modules[module]), name) == extent.dense:
             attributes[module, name] = extent
+    attributes |= dict(unread_attributes(model, attributes))
     frozen = extents.frozen()
     _add_unused(model, grouping.walk.trace, frozen)
     return Analysis(

@@ -150,3 +150,37 @@ def test_a_subclass_with_a_state_of_its_own_is_copied_as_it_is():
     assert type(small[0]) is Counting
     assert small[0].calls == 5
     assert small[0].out_channels == 1
+
+
+class Fused(nn.Module):
+    """As RepVGG: how many channels it has is read when its branches are fused, not in its forward."""
+
+    def __init__(self, width, other):
+        super().__init__()
+        self.in_channels, self.out_channels, self.classes = width, width, width
+        self.c, self.n, self.d = (
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.BatchNorm2d(width),
+            nn.Conv2d(width, other, 1),
+        )
+
+    def forward(self, x):
+        return self.d(torch.relu(self.c(x) + self.n(x)))
+
+    def kernel(self):
+        identity = torch.zeros(self.in_channels, self.in_channels, 3, 3)
+        identity[range(self.in_channels), range(self.in_channels), 1, 1] = 1
+        return self.c.weight + identity
+
+
+def test_an_attribute_that_only_another_method_reads_follows_where_its_name_says_what_it_counts():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), Fused(8, 5), nn.Conv2d(5, 3, 1))
+    small = cut(net, analyse(net, X), {"0": [0, 2, 5], "1.d": [1]})
+    assert small[1].kernel().shape == (3, 3, 3, 3)
+    assert (small[1].in_channels, small[1].out_channels, small[1].classes) == (3, 3, 8)
+
+
+def test_an_attribute_that_may_count_two_widths_is_left():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), Fused(8, 8), nn.Conv2d(8, 3, 1))
+    small = cut(net, analyse(net, X), {"0": [0, 2, 5], "1.d": [1]})
+    assert (small[1].in_channels, small[1].out_channels) == (3, 8)  # two convolutions have 8 outputs, of two widths
