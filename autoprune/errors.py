@@ -10,6 +10,7 @@ AutopruneError                 exit 1   a fault of ours
 ├── BudgetError                exit 3   no network in the search space meets the budget
 ├── TargetError                exit 4   the target is not available, or failed while it measured
 └── Interrupted                exit 130 stopped by the user; resumable
+    └── Stopped                         by a time limit or a callback, in good order
 ```
 
 A message is one or two lines: what is wrong, where, and what to do.
@@ -25,6 +26,7 @@ __all__ = [
     "MissingExtraError",
     "PolicyMismatchError",
     "RunError",
+    "Stopped",
     "TargetError",
     "UnsupportedModelError",
     "first_line",
@@ -87,6 +89,10 @@ class Interrupted(AutopruneError):
     """Stopped by the user after everything was saved."""
 
     exit_code = 130
+
+
+class Stopped(Interrupted):
+    """Ended in good order by the user's time limit or callback; resumable, and the best so far is kept."""
 
 
 def one_line(error: BaseException, most: int = 300) -> str:

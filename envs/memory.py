@@ -49,6 +49,11 @@ class ScoreMemory:
             self._known[key] = score
         return self._known[key]
 
+    @property
+    def policies(self) -> list[dict[str, int]]:
+        """Every policy that it knows the score of, in the order in which it met them."""
+        return [dict(key) for key in self._known]
+
     def remember(self, choices: Mapping[str, int], score: float) -> None:
         """Take over a score from earlier, such as a row of a resumed run."""
         self._known[_key(choices)] = float(score)

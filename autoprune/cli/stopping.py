@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from autoprune.cli.crash_report import dismiss
-from autoprune.errors import Interrupted
+from autoprune.errors import Interrupted, Stopped
 
 __all__ = ["killed", "on_interrupt", "resumable", "was_interrupted", "watched"]
 
@@ -48,7 +48,13 @@ def resumable(run: Path, again: str) -> Iterator[None]:
         return f"interrupted; {run} keeps what is finished: {again} goes on" if begun else _NOTHING
 
     with on_interrupt(sentence):
-        yield
+        try:
+            yield
+        except Stopped as stop:
+            kept = (
+                "the best so far in policy.json and pruned.safetensors, and" if (run / "policy.json").is_file() else ""
+            )
+            raise Stopped(f"{stop}; {run} keeps {kept} what is finished: {again} goes on".replace("  ", " ")) from stop
 
 
 @contextlib.contextmanager

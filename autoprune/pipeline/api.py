@@ -10,17 +10,22 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 from torch import Tensor, nn
 
+from autoprune.errors import Stopped
 from autoprune.graph import analyse
 from autoprune.hardware import Measurement, get_target
 from autoprune.hardware import measure as measure_networks
 from autoprune.hardware.timing.effort import effort_named
 from autoprune.models import uncompiled
 from autoprune.pipeline.calls import Call, JobKeywords
+from autoprune.pipeline.finish.so_far import best_so_far
 from autoprune.pipeline.from_python import opened_job, opened_part, opened_sweep, without_folder
-from autoprune.pipeline.jobs.base import Result
+from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import check_settings
 from autoprune.pipeline.jobs.registry import compressing, job_named
 from autoprune.pipeline.jobs.settings import PROGRESSIVE
+from autoprune.pipeline.reporter import Reporter
+from autoprune.pipeline.task import Task
+from autoprune.run.directory import RunDir
 from autoprune.techniques.space import space_of
 
 if TYPE_CHECKING:
@@ -48,7 +53,11 @@ def compress(
             `--model` takes it, which goes with named data.
         run: Folder that keeps the run; if it is not given, the one that `settings` names, else a temporary one.
         **keywords: Loaders (`train`, `search`, `test`), `example_input`, `budget` ("latency<=50%"), `loss`, `evaluate`,
-            `settings`, `resume`, `overwrite`, `talk`, and single settings.
+            `finetune`, `callbacks`, `settings`, `resume`, `overwrite`, `talk`, and single settings.
+
+    Returns:
+        The small network with its policy and report. Where `time_limit` or a callback ended the job, the best so far
+        and `finished` false; `resume=True` goes on.
 
     Raises:
         InputError: If something handed over is wrong; all faults of the settings are named at once.
@@ -57,7 +66,7 @@ def compress(
     """
     call = Call.of(model, keywords)
     with opened_job(call.handed, call.settings, run, call.flags, check_settings) as (opened, task):
-        result = compressing(opened.experiment).run(task, opened, call.talk)
+        result = _run(compressing(opened.experiment), task, opened, call.watched(opened.experiment))
     return result if run or call.settings.get("run") else without_folder(result)
 
 
@@ -72,29 +81,47 @@ def progressive(
     call = Call.of(model, {**keywords, "agent": PROGRESSIVE})
     job = job_named(PROGRESSIVE)
     with opened_job(call.handed, call.settings, run, call.flags, job.check) as (opened, task):
-        result = job.run(task, opened, call.talk)
+        result = _run(job, task, opened, call.watched(opened.experiment))
     return result if run or call.settings.get("run") else without_folder(result)
 
 
 def sweep(
     model: nn.Module | str | None = None, *, run: str | Path, **keywords: Unpack[JobKeywords]
 ) -> dict[str, Result]:
-    """Compress one network under several agents or budgets: `agent="ddpg,random"`, `latency="30%,50%"`.
+    """Compress one network under several agents or budgets: `agent=["ddpg", "random"]`, `latency=["30%", "50%"]`.
+
+    As on the command line they may also be one text with commas.
 
     Each is a run of its own in the folder `run`; they share dense weights and latency table. What is handed over and
     raised is as in `compress`. All runs are checked before the first of them starts.
 
     Returns:
-        Name of the run's folder (`ddpg`, or `ddpg-30` where there are several budgets) -> its result.
+        Name of the run's folder (`ddpg`, or `ddpg-30` where there are several budgets) -> its result. Where
+        `time_limit` or a callback ended the sweep, the last one is not finished, and those after it are not there.
     """
     call = Call.of(model, keywords)
     results: dict[str, Result] = {}
     with opened_sweep(call.handed, call.settings, run, call.flags, check_settings) as parts:
+        watcher = call.watched(parts[0].experiment)
         for part in parts:
             with opened_part(call.handed, part, call.flags, moved="device" in call.settings) as (opened, task):
-                result = compressing(part.experiment).run(task, opened, call.talk)
+                result = _run(compressing(part.experiment), task, opened, watcher)
             results[part.experiment.run_dir.name] = result
+            if not result.finished:
+                break
     return results
+
+
+def _run(job: Job, task: Task, run: RunDir, reporter: Reporter) -> Result:
+    """The job's result; the best so far where a time limit or a callback ends it."""
+    try:
+        return job.run(task, run, reporter)
+    except Stopped as stop:
+        found = best_so_far(run, task)
+        if found is None:
+            raise Stopped(f"{stop} before there was a network; resume=True goes on") from None
+        reporter.say(f"{stop}; this is the best so far, and nothing of it is verified")
+        return found
 
 
 def profile(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from autoprune.models import uncompiled
 from autoprune.pipeline.from_python import HandedOver, budget_setting
 from autoprune.pipeline.reporter import Reporter, Silent
 from autoprune.pipeline.task import Loss
+from autoprune.pipeline.watching import Callback, watched
 from autoprune.run.experiment import Experiment
 from autoprune.run.flags import Flags
 from autoprune.run.keywords import SettingKeywords, merged_settings
@@ -36,7 +37,7 @@ class JobKeywords(SettingKeywords, total=False):
         example_input: One input, (1, ...), or a tuple or mapping of several; default the first of `train`.
         budget: `latency<=50%` (the default), `latency<=2.5ms`, `flops<=50%`, `params<=100k`, `energy<=50%`; or
             `accuracy_drop<=0.5`, the fastest network that loses at most half a percentage point on the search split.
-            The same can be said as `latency="50%"`.
+            The same can be said as `latency="50%"`. A list of them, of one kind, is a sweep's.
         settings: An `Experiment`, a mapping or an experiment file; keywords win over it. A network or loaders that are
             handed over stand in for those that it names.
         loss: Own training loss of (output, batch), or `package.module:function`; default cross-entropy and
@@ -49,13 +50,15 @@ class JobKeywords(SettingKeywords, total=False):
         resume: Go on with the run where it stopped.
         overwrite: Replace the run.
         talk: Reporter for progress and messages.
+        callbacks: Functions of (progress, event), called at every step of the job: `autoprune.pipeline.watching`.
+            `progress.stop()` ends it in good order, as the setting `time_limit` does.
     """
 
     train: Iterable[Any] | None
     search: Iterable[Any] | None
     test: Iterable[Any] | None
     example_input: Any
-    budget: str | None
+    budget: str | Sequence[str] | None
     settings: Settings | None
     loss: Loss | str | None
     evaluate: Evaluate | str | None
@@ -63,6 +66,7 @@ class JobKeywords(SettingKeywords, total=False):
     resume: bool
     overwrite: bool
     talk: Reporter | None
+    callbacks: Sequence[Callback] | None
 
 
 @dataclass(frozen=True)
@@ -73,13 +77,15 @@ class Call:
         handed: Objects that stand in for what settings would name.
         settings: Everything that was said about settings, in one mapping.
         flags: How the run's folder is treated.
-        talk: Who is told of the progress.
+        shown: Who shows the progress.
+        callbacks: Who else hears of it.
     """
 
     handed: HandedOver
     settings: dict[str, Any]
     flags: Flags
-    talk: Reporter
+    shown: Reporter
+    callbacks: tuple[Callback, ...]
 
     @classmethod
     def of(cls, model: nn.Module | str | None, keywords: Mapping[str, Any]) -> Call:
@@ -96,9 +102,13 @@ class Call:
         objects = {name: rest.pop(name, None) for name in ("train", "search", "test", "example_input")}
         objects |= {name: rest.pop(name, None) for name in ("loss", "evaluate", "finetune")}
         flags = Flags(rest.pop("resume", False), rest.pop("overwrite", False))
-        talk = rest.pop("talk", None) or Silent()
+        shown, callbacks = rest.pop("talk", None) or Silent(), rest.pop("callbacks", None) or ()
         inside = uncompiled(model) if isinstance(model, nn.Module) else model
-        return cls(HandedOver(inside, **objects), _settings(rest), flags, talk)
+        return cls(HandedOver(inside, **objects), _settings(rest), flags, shown, tuple(callbacks))
+
+    def watched(self, experiment: Experiment) -> Reporter:
+        """The reporter, of which the callbacks hear; the time limit counts from now on."""
+        return watched(self.shown, experiment, self.callbacks)
 
 
 def _settings(rest: dict[str, Any]) -> dict[str, Any]:

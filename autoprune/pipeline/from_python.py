@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -133,12 +133,22 @@ def _name_of(function: Callable[..., Any]) -> str:
     return f"{type(function).__module__}:{type(function).__qualname__}()"  # an object, which no command can make
 
 
-def budget_setting(text: str) -> tuple[str, str]:
-    """The setting that holds a budget, and its amount.
+def budget_setting(text: str | Sequence[str]) -> tuple[str, str]:
+    """The setting that holds a budget, and its amount; of several budgets of one kind their amounts.
 
     >>> budget_setting("latency<=50%"), budget_setting("accuracy_drop<=0.5%")
     (('latency', '50%'), ('accuracy_drop', '0.5'))
+    >>> budget_setting(["latency<=30%", "latency<=50%"])
+    ('latency', '30%,50%')
     """
+    if isinstance(text, list | tuple) and text:
+        each = [budget_setting(budget) for budget in text]
+        if len({name for name, _ in each}) > 1 or (each[0][0] in ("budget", "accuracy_drop") and len(each) > 1):
+            raise InputError(
+                f"budget is {list(text)}; several budgets are shares or amounts of one kind: latency, flops,"
+                " params or energy"
+            )
+        return each[0][0], ",".join(amount for _, amount in each)
     if not isinstance(text, str):
         raise InputError(f"budget is {text!r}; write its kind and amount as a text, such as 'latency<=50%'")
     kind, _, amount = text.partition("<=")
@@ -227,4 +237,4 @@ def _folder(run: str | Path) -> str:
 
 def without_folder(result: Result) -> Result:
     """What a job in a temporary folder gives back."""
-    return Result(result.model, result.policy, result.report)
+    return replace(result, run=None)

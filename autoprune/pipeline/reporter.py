@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from autoprune.foundations.progress import Bar
 from autoprune.foundations.user_code import during
@@ -18,6 +18,9 @@ class Reporter:
 
     def say(self, sentence: str) -> None:
         """One line for whoever watches."""
+
+    def happened(self, kind: Literal["episode", "epoch"], values: Mapping[str, Any]) -> None:
+        """An episode or an epoch is finished: its figures as numbers, for programs that watch."""
 
     def open_bar(self, what: str, total: int | None) -> AbstractContextManager[Bar]:
         """A progress bar."""
@@ -57,6 +60,10 @@ class TimedReporter(Reporter):
     def say(self, sentence: str) -> None:
         """Pass it on."""
         self.shown.say(sentence)
+
+    def happened(self, kind: Literal["episode", "epoch"], values: Mapping[str, Any]) -> None:
+        """Pass it on."""
+        self.shown.happened(kind, values)
 
     @contextmanager
     def stage(self, name: str, what: str, total: int | None = None, done: int = 0) -> Iterator[Bar]:

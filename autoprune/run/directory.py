@@ -29,7 +29,7 @@ _open: set[Path] = set()  # by this process, which the kernel's lock does not ke
 
 _STAGE = "checkpoint/stage"  # what a process is at; one that was killed leaves it behind
 
-_MAY_DIFFER = ("run", "data_dir", "table")  # where things lie says nothing about what comes out
+_MAY_DIFFER = ("run", "data_dir", "table", "time_limit")  # where things lie, and how long a process may take
 
 
 class RunDir:

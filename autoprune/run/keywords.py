@@ -28,12 +28,12 @@ class SettingKeywords(TypedDict, total=False):
     target_batch: int
     timing: Literal["quick", "normal", "careful"]
     table: str | Path | None
-    latency: str | None
-    flops: str | None
-    params: str | None
-    energy: str | None
+    latency: str | Sequence[str] | None
+    flops: str | Sequence[str] | None
+    params: str | Sequence[str] | None
+    energy: str | Sequence[str] | None
     accuracy_drop: float | None
-    agent: str
+    agent: str | Sequence[str]
     episodes: int
     warmup: int | None
     granularity: int | str | None
@@ -54,6 +54,7 @@ class SettingKeywords(TypedDict, total=False):
     batch_size: int
     train_threads: int | None
     device: str
+    time_limit: str | float | None
     optimizer: str | None
     lr: float | None
     weight_decay: float | None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
@@ -56,6 +57,27 @@ def default_warmup(episodes: int) -> int:
 def _setting(default: Any, description: str, **limits: Any) -> Any:
     """A setting: its default and its documentation."""
     return Field(default=default, description=description, **limits)
+
+
+_UNITS = {"s": 1, "min": 60, "h": 3600}
+
+
+def seconds_in(text: str) -> float:
+    """The seconds of a time with its units.
+
+    Raises:
+        ValueError: If it is none, or not above 0.
+
+    >>> seconds_in("30min"), seconds_in("1h 30min"), seconds_in("1.5s")
+    (1800.0, 5400.0, 1.5)
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)(h|min|s)", "".join(text.lower().split()))
+    if not parts or "".join(number + unit for number, unit in parts) != "".join(text.lower().split()):
+        raise ValueError("write a time with its unit, such as 30min, 2h or 1h30min")
+    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not 0 < total <= 1e8:
+        raise ValueError("should be above 0 seconds and at most three years")
+    return total
 
 
 class Settings(BaseModel):
@@ -204,7 +226,7 @@ class BudgetSettings(Settings):
     @field_validator("latency", "flops", "params", "energy", mode="before")
     @classmethod
     def _budgets_are_text(cls, value: Any) -> Any:
-        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else _joined(value)
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:
@@ -249,6 +271,11 @@ class SearchSettings(Settings):
     warmup: int | None = _setting(
         None, "episodes before the agent learns; default min(100, episodes / 4)", ge=0, le=10**6
     )
+
+    @field_validator("agent", mode="before")
+    @classmethod
+    def _agents_are_text(cls, value: Any) -> Any:
+        return _joined(value)
 
     @model_validator(mode="after")
     def _warmup_is_part_of_the_search(self) -> Self:
@@ -435,6 +462,10 @@ class RunSettings(Settings):
     panel = "Run"
 
     seed: int = _setting(0, "one seed, one result", ge=0, lt=2**31)
+    time_limit: str | None = _setting(
+        None,
+        "end in good order after so long (30min, 2h, 90s), with the best so far; --resume goes on, with a limit anew",
+    )
     run: str | None = _setting(None, "name of the run: a folder under runs/, or a path if it has a slash")
 
     @field_validator("run")
@@ -443,6 +474,23 @@ class RunSettings(Settings):
         if value is not None and not value.strip():
             raise ValueError("name a folder, or leave it out")
         return value
+
+    @field_validator("time_limit", mode="before")
+    @classmethod
+    def _time_is_text(cls, value: Any) -> Any:
+        return f"{value:.6f}s" if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    @field_validator("time_limit")
+    @classmethod
+    def _time_can_be_read(cls, value: str | None) -> str | None:
+        if value is not None:
+            seconds_in(value)
+        return value
+
+    @property
+    def seconds_allowed(self) -> float | None:
+        """The time limit in seconds; None if there is none."""
+        return None if self.time_limit is None else seconds_in(self.time_limit)
 
 
 BLOCKS: tuple[type[Settings], ...] = (
@@ -458,6 +506,12 @@ BLOCKS: tuple[type[Settings], ...] = (
     RunSettings,
 )
 """All blocks, in the order in which files and help have them."""
+
+
+def _joined(value: Any) -> Any:
+    """Several agents or amounts, as a list or with commas, in the form with commas."""
+    several = isinstance(value, list | tuple) and value and all(isinstance(each, str) for each in value)
+    return ",".join(value) if several else value
 
 
 def _valid(read: Callable[[], Value]) -> Value:

@@ -89,10 +89,15 @@ def test_several_agents_and_budgets_are_runs_of_one_sweep(folder):
     assert results["random-60"].report["budget"]["requested"] == "60%"
     dense = [(folder / "runs/both" / name / "dense.safetensors").read_bytes() for name in results]
     assert all(each == dense[0] for each in dense)  # trained once
-    again = autoprune.sweep(settings=quick, agent="uniform,random", flops="60%,80%", run="runs/both", resume=True)
+    lists = {"agent": ["uniform", "random"], "budget": ["flops<=60%", "flops<=80%"]}
+    again = autoprune.sweep(settings=quick, **lists, run="runs/both", resume=True)
     assert {name: each.policy for name, each in again.items()} == {name: each.policy for name, each in results.items()}
 
 
 def test_one_run_of_several_agents_is_refused_and_the_sweep_is_named(folder):
     with pytest.raises(InputError, match=r"autoprune\.sweep"):
-        autoprune.compress(settings=QUICK, agent="uniform,random")
+        autoprune.compress(settings=QUICK, agent=["uniform", "random"])
+    with pytest.raises(InputError, match="of one kind"):
+        autoprune.sweep("resnet20", budget=["flops<=50%", "latency<=50%"], run="r")
+    with pytest.raises(InputError, match="agent"):
+        autoprune.sweep("resnet20", agent=["ddpg", 3], run="r")

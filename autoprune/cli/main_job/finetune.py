@@ -33,12 +33,13 @@ def _finetune(experiment: Experiment) -> None:
     from autoprune.pipeline.jobs.lifecycle import finished_result, opened_run
     from autoprune.pipeline.jobs.registry import job_named
     from autoprune.pipeline.task import load_task
+    from autoprune.pipeline.watching import watched
     from autoprune.reports import write_html
 
     job = job_named("compress")
     job.check(experiment)
     with use_threads(experiment.train_threads):
-        screen = Screen()
+        screen = watched(Screen(), experiment)
         with screen.stage("load", "loading the network and its data"):
             task = load_task(experiment)
         with opened_run(experiment, resume=True) as run:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from autoprune.cli.main_job.whole_run import again, checked_parts
@@ -11,6 +13,9 @@ from autoprune.errors import InputError
 from autoprune.run.experiment import Experiment
 from autoprune.run.flags import Flags
 from autoprune.run.sweep import Part
+
+if TYPE_CHECKING:
+    from autoprune.pipeline.reporter import Reporter
 
 __all__ = ["register"]
 
@@ -26,9 +31,13 @@ def search(experiment: Experiment, flags: Flags) -> None:
     if experiment.accuracy_drop is not None:
         raise InputError("--accuracy-drop needs fine-tuning to know what is lost; use autoprune compress")
     with checked_parts(experiment, flags, _check) as parts:
+        from autoprune.cli.screen import Screen
+        from autoprune.pipeline.watching import watched
+
+        screen = watched(Screen(), experiment)
         for part in parts:
             with resumable(part.experiment.run_dir, again(flags)):
-                _one(part, flags)
+                _one(part, flags, screen)
 
 
 def _check(experiment: Experiment) -> None:
@@ -37,8 +46,7 @@ def _check(experiment: Experiment) -> None:
     job_named("search").check(experiment)
 
 
-def _one(part: Part, flags: Flags) -> None:
-    from autoprune.cli.screen import Screen
+def _one(part: Part, flags: Flags, screen: Reporter) -> None:
     from autoprune.foundations.threads import use_threads
     from autoprune.pipeline.jobs.lifecycle import opened_run
     from autoprune.pipeline.jobs.registry import job_named
@@ -46,7 +54,6 @@ def _one(part: Part, flags: Flags) -> None:
 
     experiment = part.experiment
     with use_threads(experiment.train_threads):
-        screen = Screen()
         with screen.stage("load", "loading the network and its data"):
             task = load_task(experiment)
         with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as run:

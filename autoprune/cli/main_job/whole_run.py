@@ -33,9 +33,13 @@ def whole_runs(experiment: Experiment, flags: Flags, check: Check, job: Job) -> 
         job: What finishes a network.
     """
     with checked_parts(experiment, flags, check) as parts:
+        from autoprune.cli.screen import Screen
+        from autoprune.pipeline.watching import watched
+
+        screen = watched(Screen(), experiment)
         for part in parts:
             with resumable(part.experiment.run_dir, again(flags)):
-                _one(part, flags, job)
+                _one(part, flags, job, screen)
 
 
 def again(flags: Flags) -> str:
@@ -55,15 +59,15 @@ def checked_parts(experiment: Experiment, flags: Flags, check: Check) -> Iterato
         yield parts
 
 
-def _one(part: Part, flags: Flags, job: Job) -> None:
-    from autoprune.cli.screen import Screen, print_result
+def _one(part: Part, flags: Flags, job: Job, screen: Reporter) -> None:
+    from autoprune.cli.screen import print_result
     from autoprune.foundations.threads import use_threads
     from autoprune.pipeline.jobs.lifecycle import finished_result, opened_run
     from autoprune.pipeline.load import export_run
     from autoprune.pipeline.task import load_task
     from autoprune.reports import write_html
 
-    experiment, screen = part.experiment, Screen()
+    experiment = part.experiment
     with use_threads(experiment.train_threads):
         with screen.stage("load", "loading the network and its data"):
             task = load_task(experiment)

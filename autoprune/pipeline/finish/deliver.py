@@ -36,12 +36,15 @@ class Result:
         policy: What was cut, with what it was predicted and measured to do.
         report: The content of report.json; empty if the job writes none.
         run: The run's folder; None if nothing was kept.
+        finished: Whether the job came to its end. Else a time limit or a callback ended it: model and policy are the
+            best so far, nothing was verified, and resuming goes on.
     """
 
     model: nn.Module
     policy: Policy
     report: dict[str, Any]
     run: Path | None = None
+    finished: bool = True
 
 
 @dataclass(frozen=True)

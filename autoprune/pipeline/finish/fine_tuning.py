@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def train_dense(problem: Problem, reporter: Reporter) -> None:
         settings = problem.recipe.dense(epochs, run.experiment.seed)
         trainer = Trainer(task.model, InEpochs(task.data.train), settings, loss=task.loss, reader=task.reader)
         with reporter.stage("train", f"training {task.name} on {task.data.name}", settings.epochs) as bar:
-            _run(trainer, unfinished, bar, StepWatch(f"training {task.name}", reporter.say))
+            _run(trainer, unfinished, bar, f"training {task.name}", reporter)
         task.trained = True
     save_weights(task.model.state_dict(), path)
     unfinished.unlink(missing_ok=True)
@@ -149,18 +150,18 @@ def train_small(
         small, batches, settings, teacher=teacher, loss=task.loss, constraint=constraint, reader=task.reader
     )
     with reporter.stage("finetune", what, settings.epochs) as bar:
-        _run(trainer, unfinished, bar, StepWatch(what, reporter.say))
+        _run(trainer, unfinished, bar, what, reporter)
     save_weights(small.state_dict(), path)
     unfinished.unlink(missing_ok=True)
     return small
 
 
-def _run(trainer: Trainer, checkpoint: Path, bar: Bar, watch: StepWatch) -> None:
+def _run(trainer: Trainer, checkpoint: Path, bar: Bar, what: str, reporter: Reporter) -> None:
     """Train to the end, from the checkpoint if there is one; who saves the weights then removes it."""
     if checkpoint.exists():
         trainer.load_state_dict(_read(checkpoint))
         bar.begin(trainer.epoch)
-    saved = time.monotonic()
+    saved, watch = time.monotonic(), StepWatch(what, reporter.say)
     figures: dict[str, str] = {}
 
     def stepped(number: int, steps: int) -> None:
@@ -170,7 +171,7 @@ def _run(trainer: Trainer, checkpoint: Path, bar: Bar, watch: StepWatch) -> None
     def after(result: EpochResult) -> None:
         nonlocal saved
         figures["loss"] = f"{result.loss:.3f}"
-        bar.update(result.epoch, **figures)
+        reporter.happened("epoch", asdict(result))
         if time.monotonic() - saved > _SAVE_EVERY:
             content = io.BytesIO()  # torch's own writer reports a full disk as a RuntimeError
             torch.save(trainer.state_dict(), content)
@@ -178,6 +179,7 @@ def _run(trainer: Trainer, checkpoint: Path, bar: Bar, watch: StepWatch) -> None
                 temporary.write_bytes(content.getbuffer())
             saved = time.monotonic()
         watch.epoch(result.epoch)
+        bar.update(result.epoch, **figures)  # last: whoever watches may end the job here
 
     watch.epoch(trainer.epoch)
     with watch:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from scipy.stats import spearmanr
 from torch import nn
 
-from autoprune.errors import BudgetError
+from autoprune.agents import best
+from autoprune.errors import BudgetError, Stopped
 from autoprune.pipeline.finish.deliver import (
     VERIFICATIONS,
     Finished,
@@ -19,6 +20,7 @@ from autoprune.pipeline.finish.deliver import (
     verify,
 )
 from autoprune.pipeline.finish.fine_tuning import fine_tune
+from autoprune.pipeline.finish.so_far import keep_cut, keep_tuned
 from autoprune.pipeline.finish.tournament import tournament
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import check_settings
@@ -46,11 +48,21 @@ class CompressJob(Job):
         check_settings(experiment)
 
     def run(self, task: Task, run: RunDir, reporter: Reporter) -> Result:
-        """From a trained network to a small one that meets the budget."""
+        """From a trained network to a small one that meets the budget.
+
+        Raises:
+            Stopped: If a time limit or a callback ends it; the best network so far is kept.
+        """
         if run.experiment.finetune_epochs != 0:
             require_trainable(task)
         reporter = timed(run, reporter)
-        return finish_search(search(task, run, reporter), reporter)
+        found = search(task, run, reporter)
+        try:
+            return finish_search(found, reporter)
+        except Stopped:
+            keep_cut(found.problem, best(found.records)[0].choices)
+            keep_tuned(found.problem, found.score.policies)
+            raise
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autoprune import agents
+from autoprune.agents import EpisodeRecord
+from autoprune.errors import Stopped
 from autoprune.pipeline.finish.fine_tuning import train_dense
+from autoprune.pipeline.finish.so_far import keep_cut
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import check_settings
 from autoprune.pipeline.jobs.settings import OF_SEARCH
@@ -71,12 +74,19 @@ def search(task: Task, run: RunDir, reporter: Reporter) -> Search:
 
     Raises:
         BudgetError: If nothing meets the budget.
+        Stopped: If a time limit or a callback ends it; the best policy so far is kept.
     """
     problem = prepare(task, run, reporter)
     with reporter.stage("search", "reading the search split"):
         found = start_search(problem)
-    play(found, reporter)
+    before = len(run.episodes())
+    try:
+        play(found, reporter)
+    except Stopped:
+        if records := [EpisodeRecord.from_row(row) for row in run.episodes()]:
+            keep_cut(problem, agents.best(records)[0].choices)
+        raise
     leader = agents.best(found.records)[0]
-    if not run.file("policy.json").exists():
+    if before < len(found.records) or not run.file("policy.json").exists():  # else the finished job's stands there
         problem.policy(leader.choices, run.experiment.agent).save(run.file("policy.json"))
     return found

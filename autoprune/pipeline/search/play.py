@@ -116,6 +116,7 @@ def play(search: Search, reporter: Reporter) -> list[EpisodeRecord]:
             if record.episode % _CHECKPOINT_EVERY == _CHECKPOINT_EVERY - 1:
                 search.agent.state_dict().save(checkpoint)
             writer.episode(record.to_row(), search.agent.scalars())
+            reporter.happened("episode", record.to_row())
             _show(bar, known, problem)
 
         search.records = run_search(search.agent, total, finished, rows=rows)

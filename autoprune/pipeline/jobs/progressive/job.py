@@ -9,10 +9,12 @@ that measures too slow shrinks further; and a step is never less than a quarter 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from autoprune.criteria.registry import criterion_of
-from autoprune.errors import InputError
+from autoprune.errors import InputError, Stopped
 from autoprune.pipeline.finish.deliver import (
     VERIFICATIONS,
     Finished,
@@ -23,6 +25,7 @@ from autoprune.pipeline.finish.deliver import (
     verify,
 )
 from autoprune.pipeline.finish.fine_tuning import fine_tune
+from autoprune.pipeline.finish.so_far import keep_network
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import check_target
 from autoprune.pipeline.jobs.progressive.device_watch import Watch
@@ -72,7 +75,7 @@ class ProgressiveJob(Job):
         search = ProgressiveSearch(problem, reporter, Watch(reporter, problem.target.sensors()))
         # Counts are exact, and a measured energy has its margin already.
         goal = problem.margins.finalist if problem.metric.timed else 1.0
-        with search.writer:
+        with search.writer, _kept_if_stopped(search):
             for attempt in range(VERIFICATIONS):
                 search.until(goal)
                 finished, epochs = _finish(search, attempt)
@@ -82,6 +85,18 @@ class ProgressiveJob(Job):
                 reporter.say(f"the fine-tuned network takes {over:.1%} of the budget as measured; it is pruned further")
                 goal = problem.margins.retry * min(goal, search.over) / over
         raise budget_missed(problem, VERIFICATIONS, finished.verdict)
+
+
+@contextmanager
+def _kept_if_stopped(search: ProgressiveSearch) -> Iterator[None]:
+    """Around the steps: where a time limit or a callback ends them, the network of the last one is kept."""
+    try:
+        yield
+    except Stopped:
+        if search.taken:
+            at = search.at
+            keep_network(at.ranked(search.problem), at.choices, at.network, PROGRESSIVE)
+        raise
 
 
 def _finish(search: ProgressiveSearch, attempt: int) -> tuple[Finished, tuple[int, int]]:
