@@ -74,6 +74,14 @@ def test_the_wheel_holds_every_module_and_the_weights(tmp_path):
     assert not any(name.startswith(("envs/", "agents/", "tests/")) for name in names)
 
 
+def test_the_module_is_the_command_line():
+    words = [sys.executable, "-m", "autoprune"]
+    shown = subprocess.run([*words, "--version"], capture_output=True, text=True, check=True).stdout
+    assert shown == f"autoprune {project()['project']['version']}\n"
+    wrong = subprocess.run([*words, "report", "no-such-run"], capture_output=True, text=True)
+    assert wrong.returncode == 2 and "there is no run at no-such-run" in wrong.stderr
+
+
 def test_versions_agree():
     import importlib.metadata
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from autoprune.errors import InputError, RunError, first_line
@@ -18,10 +16,10 @@ from autoprune.graph import analyse
 from autoprune.models import build, load_weights, read_weights, save_weights, uncompiled
 from autoprune.models.checkpoint import aligned
 from autoprune.models.copying import duplicate
-from autoprune.models.inputs.example import Example, as_example
 from autoprune.run.directory import is_run, read_settings
 from autoprune.space import Policy
 from autoprune.techniques.apply import apply
+from autoprune.techniques.policy_example import as_read_by, example_of
 
 __all__ = ["FORMATS", "apply_files", "dense_model", "export_onnx", "export_run", "load"]
 
@@ -29,13 +27,6 @@ FORMATS = ("onnx", "pt2", "safetensors", "policy", "pretrained")
 
 _LARGEST = 10**5  # of channels and classes that a policy names: more would only fill the memory
 _MOST_NUMBERS = 2**28  # in an example input: one GiB in float32
-_DTYPES = {
-    str(dtype).removeprefix("torch."): dtype
-    for dtype in (
-        *(torch.float32, torch.float64, torch.float16, torch.bfloat16),
-        *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
-    )
-}
 
 
 def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, Any]:
@@ -49,7 +40,7 @@ def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, An
         InputError: If neither policy nor caller says, or the model cannot be made by its name.
     """
     name = model or policy.model.get("name")
-    example = _example(policy)
+    example = example_of(policy)
     if not isinstance(name, str) or example is None:
         lacks = "the input shape" if isinstance(name, str) else "the model; give it"
         raise InputError(f"the policy does not name its model and input shape: it lacks {lacks}")
@@ -58,7 +49,7 @@ def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, An
         raise InputError(f"the policy's arguments of its model are none: {shortened(repr(arguments))}")
     try:
         made = build(name, **arguments, seed=0).eval()
-        return made, _as_read_by(made, example)
+        return made, as_read_by(made, example)
     except InputError as error:
         if arguments or model is not None or not is_reference(name):
             raise
@@ -79,43 +70,6 @@ def _arguments(name: str, example: Any) -> dict[str, int]:
 def _is_argument(name: str, value: object) -> bool:
     most = {"in_channels": _LARGEST, "classes": _LARGEST, "image_size": _MOST_NUMBERS}.get(name, 0)
     return type(value) is int and 0 < value <= most
-
-
-def _example(policy: Policy) -> Any:
-    """An input of the shape that a policy names, or several; None if it names none."""
-    content = policy.model.get("example")
-    if not isinstance(content, dict):
-        return _input(content, policy.model.get("example_dtype", "float32"))
-    given = content.get("args"), content.get("kwargs")
-    if not isinstance(given[0], list) or not isinstance(given[1], dict):
-        return None
-    args, kwargs = [_part(item) for item in given[0]], {str(name): _part(item) for name, item in given[1].items()}
-    if any(item is None for item in (*args, *kwargs.values())) or not (args or kwargs):
-        return None
-    return Example(tuple(args), kwargs)
-
-
-def _part(content: object) -> Tensor | None:
-    return _input(content.get("shape"), content.get("dtype")) if isinstance(content, dict) else None
-
-
-def _input(shape: object, kind: object) -> Tensor | None:
-    """A tensor of a shape and type that a file names; None if they are none."""
-    if not isinstance(shape, list) or not shape or not all(type(n) is int and n > 0 for n in shape):
-        return None
-    dtype = _DTYPES.get(str(kind))
-    if dtype is None or math.prod(shape) > _MOST_NUMBERS:
-        return None
-    if dtype.is_floating_point:
-        return torch.zeros(shape, dtype=dtype)
-    return (torch.arange(math.prod(shape)) % 2).reshape(shape).to(dtype)  # ids that differ, as `analyse` wants them
-
-
-def _as_read_by(model: nn.Module, example: Any) -> Any:
-    """The example in the model's own floating-point type: a network may have been made double or half since."""
-    own = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    call = as_example(example)
-    return call.map(lambda tensor: tensor.to(own) if tensor.is_floating_point() else tensor).plain
 
 
 def load(
@@ -141,11 +95,11 @@ def load(
         raise InputError("a policy alone is not enough: give the weights, dense or fine-tuned")
     if model is None:
         return small_with_weights(*dense_model(policy), policy, path)
-    example = _example(policy)
+    example = example_of(policy)
     if example is None:
         raise InputError("the policy does not say its model's input shape")
     dense = duplicate(uncompiled(model))  # the caller's own stays as it is
-    return small_with_weights(dense, _as_read_by(dense, example), policy, path)
+    return small_with_weights(dense, as_read_by(dense, example), policy, path)
 
 
 def _policy_and_weights(source: str | Path | Policy) -> tuple[Policy, Path | None]:
@@ -211,7 +165,7 @@ def export_run(run: Path, form: str, out: Path) -> None:
     if form == "safetensors":
         save_weights(small.state_dict(), out)
         return
-    example = _example(Policy.load(run / "policy.json"))
+    example = example_of(Policy.load(run / "policy.json"))
     if example is None:  # `load` would have refused it
         raise InputError(f"{run / 'policy.json'} does not say its model's input shape")
     {"pt2": export_pt2, "onnx": export_onnx, "pretrained": export_pretrained}[form](small, example, out)

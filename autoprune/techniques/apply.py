@@ -6,10 +6,12 @@ from typing import Any
 
 from torch import nn
 
+from autoprune.errors import InputError
 from autoprune.graph import analyse
 from autoprune.graph import zero as zeroed
 from autoprune.models import uncompiled
 from autoprune.space import STRUCTURED, Policy, Stage
+from autoprune.techniques.policy_example import as_read_by, example_of
 from autoprune.techniques.registry import technique_of
 from autoprune.techniques.stack import applied
 from autoprune.techniques.structured.apply import check_fit, with_kept
@@ -18,14 +20,14 @@ __all__ = ["apply"]
 
 
 def apply(
-    model: nn.Module, policy: Policy, example_input: Any, *, zero: bool = False, criterion: str | None = None
+    model: nn.Module, policy: Policy, example_input: Any = None, *, zero: bool = False, criterion: str | None = None
 ) -> nn.Module:
     """The network that a policy makes of a model.
 
     Args:
         model: The dense network; left as it is. Of one that `torch.compile` wraps, the network inside.
         policy: If it does not name the kept units, those of greatest importance in `model` are kept.
-        example_input: What the model's forward takes.
+        example_input: What the model's forward takes; default what the policy says of it, where that is one tensor.
         zero: Keep the dense shapes and set weights to zero instead: what the smaller network must equal. Where a norm
             runs over a pruned width (LayerNorm, RMSNorm, part of a GroupNorm) no zeroing is equal, since the dense norm
             sees the dropped units; the cut is proved another way there (`inspect --json` says `oracle: normalised`).
@@ -37,8 +39,16 @@ def apply(
 
     Raises:
         PolicyMismatchError: If the policy was made for another model.
+        InputError: If neither the caller nor the policy says what the forward takes.
     """
     model = uncompiled(model)
+    if example_input is None:
+        known = example_of(policy)
+        if known is None:
+            raise InputError(
+                "the policy does not say its model's input; give it: autoprune.apply(model, policy, example)"
+            )
+        example_input = as_read_by(model, known)
     analysis = analyse(model, example_input)
     check_fit(analysis, policy)
     parts = with_kept(model, analysis, policy, criterion or policy.criterion or "l1").parts
