@@ -1,6 +1,7 @@
 # make demo    set up everything and run the main job on embedded data
 # make test    set up everything and pass the tests
 # make check   format, lint, types, floors, tests
+# make wheel   build the wheel, install it where the checkout cannot be seen, and use it
 # make clean   remove what the above made
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 RUN    ?= demo
 
-.PHONY: demo test check lint slow clean
+.PHONY: demo test check lint slow wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/autoprune compress --model resnet20 --data digits --target onnxruntime --latency 50% \
@@ -25,6 +26,9 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+wheel: $(VENV)/.dev
+	VENV=$(VENV) .ci/wheel
 
 check: lint test
 

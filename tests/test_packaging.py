@@ -82,6 +82,28 @@ def test_the_module_is_the_command_line():
     assert wrong.returncode == 2 and "there is no run at no-such-run" in wrong.stderr
 
 
+IMPORTED_AS = {
+    "sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml", "stable_baselines3": "stable-baselines3",
+}  # fmt: skip
+OF_TESTS = {"pytest"}  # the conformance kits run in a test suite, which has it
+
+
+def test_every_package_that_is_imported_is_declared():
+    import ast
+    import re
+
+    folders = (ROOT / "autoprune", ROOT / "envs", ROOT / "agents")
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for folder in folders for path in folder.rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    roots = {name.partition(".")[0] for name in names} - {"autoprune"} - set(sys.stdlib_module_names)
+    given = project()["project"]
+    extras = [each for name, extra in given["optional-dependencies"].items() if name != "dev" for each in extra]
+    declared = {re.split(r"[<>=\[]", each)[0] for each in (*given["dependencies"], *extras)}
+    assert {name for name in roots - OF_TESTS if IMPORTED_AS.get(name, name) not in declared} == set()
+
+
 def test_versions_agree():
     import importlib.metadata
 

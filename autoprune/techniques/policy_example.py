@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoprune.models.inputs.example import Example, as_example
 from autoprune.models import device_of
+from autoprune.models.inputs.example import Example, as_example
 from autoprune.space import Policy
 
 __all__ = ["as_read_by", "example_of"]

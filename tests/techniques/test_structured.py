@@ -39,6 +39,18 @@ def test_the_space_without_a_target_has_every_width():
     assert "6" in space.frozen
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_policy_that_knows_its_input_is_applied_without_an_example(dtype):
+    model = network().to(dtype)
+    policy = autoprune.search_space(model, EXAMPLE.to(dtype)).uniform(0.5)
+    given, known = autoprune.apply(model, policy, EXAMPLE.to(dtype)), autoprune.apply(model, policy)
+    x = torch.randn(3, 1, 8, 8, dtype=dtype)
+    assert torch.equal(given(x), known(x)) and known[0].out_channels == 2
+    unknown = policy.model_copy(update={"model": {k: v for k, v in policy.model.items() if k != "example"}})
+    with pytest.raises(InputError, match="does not say its model's input"):
+        autoprune.apply(model, unknown)
+
+
 def test_granularity_gives_multiples_and_always_the_whole_width():
     space = autoprune.search_space(network(), EXAMPLE, granularity=4)
     assert [d.options for d in space.decisions] == [(4,), (4, 6)]
