@@ -133,3 +133,34 @@ def test_a_score_that_cannot_be_one_is_refused_before_anything(settings, reason,
     with pytest.raises(InputError, match=reason):
         compress(trained, loaders, **settings, run=tmp_path / "r")
     assert not (tmp_path / "r").exists()
+
+
+def test_a_settings_file_names_loss_score_and_direction(trained, loaders, tmp_path):
+    names = {"loss": "tests.pipeline.test_own_score:brier", "evaluate": "tests.pipeline.test_own_score:error"}
+    lines = [*(f"{key}: {value}" for key, value in names.items()), "score: Brier", "direction: minimize"]
+    (tmp_path / "own.yaml").write_text("\n".join([*lines, "score_format: '{:.3f} squares'"]) + "\n")
+    heard = Heard()
+    report = compress(trained, loaders, settings=tmp_path / "own.yaml", talk=heard, finetune_epochs=1).report
+    assert (report["score_name"], report["direction"], report["score_format"]) == (
+        "Brier",
+        "minimize",
+        "{:.3f} squares",
+    )
+    assert any(" squares on the search split before fine-tuning" in sentence for sentence in heard.said)
+
+
+def brier(output, batch):
+    return (output.softmax(1) - torch.nn.functional.one_hot(batch[1], 4)).square().sum(1).mean()
+
+
+def test_tensorboard_has_the_score_in_its_own_unit(minimised):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run, _ = minimised
+    board = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
+    board.Reload()
+    rows = episodes(run)
+    assert [event.value for event in board.Scalars("search/score")] == pytest.approx([row["score"] for row in rows])
+    best = [event.value for event in board.Scalars("best/score")]
+    assert best == sorted(best, reverse=True)  # the least error so far
+    assert "search/accuracy" not in board.Tags()["scalars"]
