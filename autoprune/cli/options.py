@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 
 from autoprune.criteria.registry import CRITERIA
+from autoprune.reconstruction.registry import CANDIDATE_WEIGHTS
 from autoprune.run.experiment import Experiment, option_group
 from autoprune.run.flags import Flags
 from autoprune.run.recovery import SETTINGS
@@ -18,7 +19,11 @@ from autoprune.techniques.registry import TECHNIQUES
 
 __all__ = ["ExperimentFile", "experiment_command", "resolve", "settings_command"]
 
-_NAMED: Mapping[str, Iterable[str]] = {"criterion": CRITERIA, "techniques": TECHNIQUES}
+_NAMED: Mapping[str, Iterable[str]] = {
+    "candidate_weights": CANDIDATE_WEIGHTS,
+    "criterion": CRITERIA,
+    "techniques": TECHNIQUES,
+}
 """Settings whose values are names that packages add to; the help lists those that are installed."""
 
 _PROGRESSIVE = tuple(name for name in Experiment.model_fields if option_group(name) == "Progressive")

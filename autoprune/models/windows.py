@@ -6,11 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["input_rows"]
+__all__ = ["WindowedLayer", "input_rows", "output_rows"]
+
+WindowedLayer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
 def input_rows(
-    layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d,
+    layer: WindowedLayer,
     given: Tensor,
     most: int | None = None,
     draw: torch.Generator | None = None,
@@ -42,6 +44,26 @@ def input_rows(
     shape = positions.shape[: 1 + dims]
     places = torch.unravel_index(_chosen(shape.numel(), most, draw).to(given.device), shape)
     return positions[places].reshape(len(places[0]), layer.groups, -1)
+
+
+def output_rows(
+    layer: WindowedLayer, output: Tensor, most: int | None = None, draw: torch.Generator | None = None
+) -> Tensor:
+    """What a layer gives at the positions that `input_rows` draws with a generator in the same state.
+
+    Args:
+        layer: The layer.
+        output: What it gave: (..., out) of a linear layer, (N, out, spatial...) or without N of a convolution.
+        most: As for `input_rows`.
+        draw: As for `input_rows`.
+
+    Returns:
+        (rows, out).
+    """
+    if not isinstance(layer, nn.Linear):
+        output = output.movedim(output.ndim - layer.weight.ndim + 1, -1)
+    count = output.numel() // output.shape[-1]
+    return output.reshape(count, -1)[_chosen(count, most, draw)]
 
 
 def _chosen(count: int, most: int | None, draw: torch.Generator | None) -> Tensor:

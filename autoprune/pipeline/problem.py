@@ -28,6 +28,8 @@ from autoprune.pipeline.pricing import Pricing, prices
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.state import Margins, SearchState
 from autoprune.pipeline.task import Task
+from autoprune.reconstruction.candidate_weights import CandidateWeights
+from autoprune.reconstruction.registry import CANDIDATE_WEIGHTS
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
 from autoprune.space import STRUCTURED, Policy, SearchSpace
@@ -55,6 +57,7 @@ class Problem:
         table: The latency table; None where the budget needs none.
         stack: The techniques that carry policies out; fitted once the dense network is trained.
         state: What is learned on the way; shared by all problems that `ranked_by` makes of this one.
+        weights: What candidates and fine-tuned networks start from; fitted once the dense network is trained.
         metered: Whether the device's counter of energy is read in every session, whatever the budget is on.
     """
 
@@ -69,6 +72,7 @@ class Problem:
     table: LatencyTable | None
     state: SearchState
     margins: Margins = field(default_factory=Margins)
+    weights: CandidateWeights | None = None
     metered: bool = False
 
     @property
@@ -93,7 +97,12 @@ class Problem:
 
     def ranked(self) -> Problem:
         """The same problem, its techniques fitted to the trained dense network: units ranked, statistics gathered."""
-        return replace(self, stack=self.stack.fit(self.task.model, self.calibration))
+        weights = CANDIDATE_WEIGHTS.get(self.experiment.candidate_weights)
+        return replace(
+            self,
+            stack=self.stack.fit(self.task.model, self.calibration),
+            weights=weights(self.task.model, self.task.data.calibration, self.task.reader),
+        )
 
     def ranked_by(self, order: Mapping[str, list[int]]) -> Problem:
         """The same problem, whose policies and cuts keep the units that this order has foremost."""
@@ -114,6 +123,17 @@ class Problem:
         """What techniques learn from."""
         data = self.task.data.calibration
         return Calibration(criterion_of(self.experiment.criterion), data, self.task.loss, self.task.reader)
+
+    @property
+    def candidate_weights(self) -> CandidateWeights:
+        """What candidates are given.
+
+        Raises:
+            ValueError: If the techniques are not fitted yet.
+        """
+        if self.weights is None:
+            raise ValueError("candidates have weights once the problem is ranked")
+        return self.weights
 
     def kept(self, choices: Mapping[str, int]) -> dict[str, list[int]]:
         """Indices of the units that a policy keeps, by coupled group and block."""
@@ -138,6 +158,12 @@ class Problem:
     def small(self, choices: Mapping[str, int]) -> nn.Module:
         """What a policy makes of the dense network, not trained."""
         return self.stack.apply(self.task.model, choices)
+
+    def prepared(self, choices: Mapping[str, int]) -> nn.Module:
+        """The same network with the weights that candidates are given: what was scored, and is fine-tuned."""
+        small = self.small(choices)
+        self.candidate_weights.prepare(small, self.stack.slices(choices))
+        return small
 
     def tighten(self, limit: float) -> None:
         """Lower the search limit.

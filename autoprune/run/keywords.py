@@ -38,6 +38,7 @@ class SettingKeywords(TypedDict, total=False):
     warmup: int | None
     granularity: int | str | None
     criterion: str
+    candidate_weights: str
     techniques: str
     skip: str | Sequence[str]
     kinds: str | Sequence[str]

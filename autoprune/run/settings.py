@@ -305,6 +305,11 @@ class SpaceSettings(Settings):
         " package.module:Class; several with commas",
     )
     criterion: str = _setting("l1", "what ranks units, so which are kept at a given width; see docs/criteria.md")
+    candidate_weights: str = _setting(
+        "reconstructed",
+        "what a candidate is scored with and fine-tuned from: reconstructed (layers refitted by least squares), or"
+        " recalibrated (dense weights, BatchNorm re-estimated)",
+    )
     skip: tuple[str, ...] = _setting((), "layers that stay as they are: names or patterns (layer1.*); may be repeated")
     kinds: tuple[str, ...] = _setting(
         (),

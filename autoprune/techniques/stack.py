@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from autoprune.cost.effects import Effect
 from autoprune.errors import PolicyMismatchError
-from autoprune.graph import Analysis
+from autoprune.graph import Analysis, index_map
 from autoprune.hardware import Target
 from autoprune.space import STRUCTURED, Policy, SearchSpace, TechniquePart
 from autoprune.techniques.base import Calibration, Technique
@@ -73,6 +73,14 @@ class Stack:
         kept = [constraint for constraint in found if constraint is not None]
         return Together(kept) if kept else None
 
+    def slices(self, choices: Mapping[str, int]) -> dict[str, list[tuple[int, Tensor]]]:
+        """Tensor name -> [(dimension, kept positions)] of the network that `apply` gives."""
+        part = {t.name: part for t, part in self._recorded(choices)}.get(STRUCTURED)
+        if part is None:
+            return {}
+        kept = part.kept or {name: list(range(units)) for name, units in part.choices.items()}
+        return index_map(self.analysis, kept)
+
     def deploy(self, model: nn.Module, choices: Mapping[str, int], target: Target | None = None) -> nn.Module:
         """The network as it is handed over."""
         for technique, part in self._recorded(choices):
@@ -112,6 +120,10 @@ class StackCandidates:
                 part = technique.record(parts[technique.name], stack.fitted.get(technique.name))
                 network = technique.apply(network, stack.analysis, part)
         return network
+
+    def slices(self, choices: Mapping[str, int]) -> dict[str, list[tuple[int, Tensor]]]:
+        """Where the tensors of `select(choices)` come from in the dense ones."""
+        return self._stack.slices(choices)
 
 
 def applied(model: nn.Module, analysis: Analysis, steps: Sequence[tuple[Technique[Any], TechniquePart]]) -> nn.Module:

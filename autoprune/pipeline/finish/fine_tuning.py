@@ -96,9 +96,11 @@ def fine_tune(
         start: The policy's network with weights of its own, left as it is; by default it is cut from the dense ones.
     """
     with reporter.stage("finetune", f"before {what}: cutting, recalibrating"):
-        small = problem.small(choices) if start is None else duplicate(start)
-        # The dense statistics are wrong for the cut, and a short fine-tuning would keep much of them.
-        reestimate_batch_norm(small, problem.task.data.calibration, reader=problem.task.reader)
+        if start is None:
+            small = problem.prepared(choices)
+        else:  # other statistics are wrong for the cut, and a short fine-tuning would keep much of them
+            small = duplicate(start)
+            reestimate_batch_norm(small, problem.task.data.calibration, reader=problem.task.reader)
     name = f"{'tuned' if start is None else 'carried'}-{policy_key(choices)}-{epochs}-{seed}"
     settings = problem.recipe.finetune(epochs, seed)
     batches = InEpochs(problem.task.data.train, first=(seed + 1) * 100_003)

@@ -15,6 +15,7 @@ from autoprune.pipeline.device import target_of
 from autoprune.pipeline.finish.deliver import Result
 from autoprune.pipeline.jobs.registry import JOBS
 from autoprune.pipeline.task import has_data_of_python
+from autoprune.reconstruction.registry import CANDIDATE_WEIGHTS
 from autoprune.run.directory import RunDir, read_settings
 from autoprune.run.experiment import Experiment
 from autoprune.space import Policy
@@ -35,11 +36,13 @@ def check_settings(experiment: Experiment) -> None:
     """Refuse, before anything is written, what is wrong in the settings alone.
 
     Raises:
-        InputError: If the agent, the criterion, a technique, the budget or the target cannot be what is meant.
+        InputError: If the agent, the criterion, the candidates' weights, a technique, the budget or the target cannot be
+            what is meant.
         TargetError: If the target is not available on this machine.
     """
     agents.get(experiment.agent)
     criterion_of(experiment.criterion)
+    CANDIDATE_WEIGHTS.get(experiment.candidate_weights)
     techniques_of(experiment.technique_names)
     check_target(experiment)
 

@@ -58,7 +58,7 @@ def start_search(problem: Problem) -> Search:
     episode_batches, _ = problem.task.search_parts
     networks = problem.stack.candidates(problem.task.model)
     task = problem.task
-    score = ScoreMemory(Scorer(networks, task.data.calibration, episode_batches, task.score, task.reader))
+    score = ScoreMemory(Scorer(networks, problem.candidate_weights, episode_batches, task.score))
     limit = problem.run.once("first search limit", lambda: problem.limit)
     features = amc_features(problem.analysis, problem.space)
     env = PruningEnv(problem.space, problem.cost, limit, score, features, _reward(problem, score), task.scored_as)
