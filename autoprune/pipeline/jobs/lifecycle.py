@@ -36,7 +36,7 @@ def check_settings(experiment: Experiment) -> None:
     """Refuse, before anything is written, what is wrong in the settings alone.
 
     Raises:
-        InputError: If the agent, the criterion, the candidates' weights, a technique, the budget or the target cannot be
+        InputError: If the agent, criterion, candidates' weights, technique, budget or target cannot be
             what is meant.
         TargetError: If the target is not available on this machine.
     """
