@@ -99,7 +99,7 @@ def test_other_agents_and_budgets(trained, loaders, agent, budget):
 
 
 def test_without_fine_tuning_the_delivered_network_scores_as_the_search_scored_it(trained, loaders, tmp_path):
-    result = compress(trained, loaders, agent="random", episodes=4, finetune_epochs=0, run=tmp_path / "r", finalists=1)
+    result = compress(trained, loaders, agent="optuna", episodes=4, finetune_epochs=0, run=tmp_path / "r", finalists=1)
     episodes, _ = split_search_set(loaders["search"])
     rows = [json.loads(line) for line in (tmp_path / "r" / "episodes.jsonl").read_text().splitlines()]
     scored = {tuple(row["choices"].values()): row["accuracy"] for row in rows}
