@@ -119,7 +119,7 @@ def test_own_loss_and_evaluation(trained, loaders):
 
     result = compress(trained, loaders, agent="random", loss=loss, evaluate=evaluate, episodes=4, finetune_epochs=1)
     assert seen
-    assert -4 < result.report["finetuned"]["accuracy"] < 0
+    assert -4 < result.report["finetuned"]["score"] < 0
 
 
 def test_a_latency_budget_is_met_as_measured(trained, loaders, tmp_path, monkeypatch):
@@ -224,4 +224,4 @@ def test_nobody_ends_below_the_uniform_baseline_where_nothing_is_fine_tuned(seed
 
     settings = {"agent": "random", "episodes": 1, "finetune_epochs": 0, "evaluate": widths, "seed": seed}
     report = compress(trained, loaders, **settings).report
-    assert report["finetuned"]["accuracy"] >= report["baselines"]["uniform"]["accuracy"]
+    assert report["finetuned"]["score"] >= report["baselines"]["uniform"]["score"]
