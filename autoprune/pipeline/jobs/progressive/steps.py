@@ -206,7 +206,7 @@ class ProgressiveSearch:
         equal = [proposal for proposal, merit in zip(offered, merits, strict=True) if merit == max(merits)]
         if len(equal) > 1:
             with self.reporter.stage("propose", "comparing the best proposals"):
-                by_loss = Scorer(*pieces, lambda net, batches: finalist_score(self.problem, net, batches), task.reader)
+                by_loss = Scorer(*pieces, lambda net, batches: finalist_score(self.problem, net, batches))
                 equal.sort(key=lambda proposal: -by_loss(proposal.choices))
         return equal[0], best
 
