@@ -182,6 +182,19 @@ def test_the_reason_of_a_refusal_is_the_true_one(build, example, reason):
         analyse(build(), example)
 
 
+def test_modules_that_only_prepare_quantisation_are_not_taken_for_quantised_ones():
+    class Prepared(Body):
+        def __init__(self):
+            super().__init__(lambda s, h: s.sum.add_relu(h, h))
+            self.sum = torch.ao.nn.quantized.FloatFunctional()
+
+    assert {g.name: g.width for g in analyse(Prepared(), V).groups} == {"a": 8}
+    packed = nn.Module()
+    packed._packed_params = None  # as torch's quantised layers keep theirs
+    with pytest.raises(UnsupportedModelError, match="already quantised"):
+        analyse(nn.Sequential(nn.Linear(6, 8), packed), V)
+
+
 def test_an_example_of_fixed_batch_size_is_no_example_without_batch():
     class Fixed(nn.Module):
         def __init__(self):

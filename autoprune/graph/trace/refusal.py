@@ -53,7 +53,7 @@ def require_python(model: nn.Module) -> None:
                 f"{subject} is TorchScript ({module.original_name}), which cannot be cut;"
                 " hand over the nn.Module that it was made from"
             )
-        if ".quantized" in type(module).__module__:
+        if hasattr(module, "_packed_params"):
             raise UnsupportedModelError(
                 f"{subject} is already quantised ({type(module).__name__}), its weights are packed;"
                 " prune the network first and quantise it then"
