@@ -149,7 +149,8 @@ class Trainer:
         start = time.perf_counter()
         if hasattr(self.batches, "set_epoch"):
             self.batches.set_epoch(self.epoch)
-        total, steps, rate = torch.zeros((), device=self.device, dtype=torch.float64), 0, 0.0
+        exact = torch.float32 if self.device.type == "mps" else torch.float64  # Metal has no float64
+        total, steps, rate = torch.zeros((), device=self.device, dtype=exact), 0, 0.0
         # Dropout can draw from torch's global generators only: they get a stream of this epoch's own.
         own_stream = seeded(stream(self.settings.seed, self.epoch))
         teachers = () if self.teacher is None else (self.teacher,)
