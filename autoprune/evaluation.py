@@ -60,11 +60,26 @@ def accuracy(
                     f"the model gives outputs of shape {tuple(scores.shape)} for {len(labels)} labels; "
                     "accuracy needs (images, classes): give an evaluate function of your own"
                 )
+            _refuse_labels_beyond(labels, scores)
+            if not bool(torch.isfinite(scores).all()):  # of a candidate that overflows, unless the images are the cause
+                _refuse_images_that_are_none(images)
             right += (scores.argmax(1) == labels).sum()
             count += len(labels)
     if not count:
         raise InputError("there are no images to score the model on; the loader is empty, or was used up")
     return int(right) / count
+
+
+def _refuse_labels_beyond(labels: Tensor, scores: Tensor) -> None:
+    """No network can be right about a class that it has no output for: such labels would count as its mistakes."""
+    wrong = labels[(labels < 0) | (labels >= scores.shape[1])]
+    if len(wrong):
+        raise InputError(f"a label is {int(wrong[0])} but the model has only {scores.shape[1]} outputs")
+
+
+def _refuse_images_that_are_none(images: Tensor) -> None:
+    if images.is_floating_point() and not bool(torch.isfinite(images).all()):
+        raise InputError("a batch has images with values that are not finite (NaN or infinity)")
 
 
 def scored(evaluate: Evaluate, model: nn.Module, batches: Iterable[Any]) -> float:

@@ -27,6 +27,8 @@ _PACKAGE = __name__.partition(".")[0]
 _LONGEST = 300  # characters of an exception's own words
 _PLACE = re.compile(r'File "(?P<file>.+?)", line (?P<line>\d+)')
 
+_END = object()  # behind the last batch
+
 _stage: ContextVar[str] = ContextVar("stage", default="")
 
 
@@ -138,11 +140,38 @@ class UserBatches:
 
     def __init__(self, batches: Iterable[Any], what: str) -> None:
         self.batches, self._what = batches, what
+        self._ahead: tuple[Any, Iterator[Any]] | None = None
+
+    def first(self) -> tuple[Any, bool]:
+        """The first batch, and whether there is none. The next iteration gives it again: a stream loses nothing."""
+        with UserCode(self.what):
+            remaining = iter(self.batches)
+            batch = next(remaining, _END)
+        if batch is _END:
+            return None, True
+        if not self._can_be_read_again():
+            self._ahead = batch, remaining
+        return batch, False
+
+    def _can_be_read_again(self) -> bool:
+        """Whether a new iteration is sure to be one: a loader without a length may read from a stream."""
+        try:
+            return len(self) >= 0
+        except TypeError:
+            return False
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether a batch was taken that only this reader can give back."""
+        return self._ahead is not None
 
     def __iter__(self) -> Iterator[Any]:
         boundary = UserCode(self.what)
+        (batch, remaining), self._ahead = self._ahead or (_END, None), None
+        if batch is not _END:
+            yield batch
         with boundary:
-            remaining = iter(self.batches)
+            remaining = iter(self.batches) if remaining is None else remaining
         while True:
             with boundary:
                 try:
@@ -156,7 +185,11 @@ class UserBatches:
             return len(self.batches)  # type: ignore[arg-type]
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "batches":  # a copy that is being made has no loader yet
+        if name.startswith("__") or name in (
+            "batches",
+            "_ahead",
+            "_what",
+        ):  # a copy that is being made has no loader yet
             raise AttributeError(name)
         found = getattr(self.batches, name)
         return self._guarded(found) if name == "set_epoch" else found
@@ -178,7 +211,7 @@ class UserBatches:
 
 def as_given(batches: Iterable[Any]) -> Iterable[Any]:
     """The loader as the user handed it over: for their own functions, which may ask which one it is."""
-    return batches.batches if isinstance(batches, UserBatches) else batches
+    return batches.batches if isinstance(batches, UserBatches) and not batches.is_ahead else batches
 
 
 @contextmanager

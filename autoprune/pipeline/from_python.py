@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,12 +16,14 @@ from torch import nn
 from autoprune.cost.budget import Budget
 from autoprune.data import DataSet, from_loaders
 from autoprune.data import load as load_data
-from autoprune.errors import InputError
+from autoprune.errors import AutopruneError, InputError
 from autoprune.evaluation import Evaluate
 from autoprune.foundations.threads import use_threads
 from autoprune.models.copying import duplicate
 from autoprune.pipeline.jobs.base import Result
-from autoprune.pipeline.jobs.lifecycle import opened_run
+from autoprune.pipeline.jobs.lifecycle import is_finished, opened_run
+from autoprune.pipeline.preflight.checks import preflight
+from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Loss, OwnFunctions, Task, check_task, judge, load_task, training_device
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import BUDGETS, Experiment
@@ -167,6 +170,7 @@ def opened_job(
     run: str | Path | None,
     flags: Flags,
     check: Callable[[Experiment], None],
+    talk: Reporter,
 ) -> Iterator[tuple[RunDir, Task]]:
     """The opened run of a job from Python, and its task.
 
@@ -176,6 +180,7 @@ def opened_job(
         run: Folder that keeps the run; if not given the settings', else a temporary one.
         flags: How the folder is treated.
         check: Refuses settings before anything is written.
+        talk: Shows progress.
 
     Raises:
         InputError: If something handed over is wrong.
@@ -185,13 +190,15 @@ def opened_job(
         if run is not None:
             wanted["run"] = _folder(run)
         elif wanted.get("run") is None:
-            wanted["run"] = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run")
+            wanted["run"] = str(stack.enter_context(_temporary_run()))
         experiment = Experiment.build(wanted)
         if len(sub_experiments(experiment)) > 1:
             raise InputError("several agents or budgets are several runs: call autoprune.sweep(..., run=...)")
         check(experiment)
         stack.enter_context(use_threads(experiment.train_threads))
         whole = handed.task(experiment, moved="device" in settings)
+        if not is_finished(experiment, flags):
+            preflight(whole, experiment, talk)
         opened = stack.enter_context(opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite))
 
         yield opened, whole
@@ -220,13 +227,40 @@ def opened_sweep(
 
 
 @contextmanager
-def opened_part(handed: HandedOver, part: Part, flags: Flags, *, moved: bool) -> Iterator[tuple[RunDir, Task]]:
+def opened_part(
+    handed: HandedOver, part: Part, flags: Flags, talk: Reporter, *, moved: bool
+) -> Iterator[tuple[RunDir, Task]]:
     """One run of a sweep, opened, and a task of its own; see `HandedOver.task` for `moved`."""
     experiment = part.experiment
     with use_threads(experiment.train_threads):
         task = handed.task(experiment, moved=moved)
+        if not is_finished(experiment, flags):
+            preflight(task, experiment, talk)
         with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as opened:
             yield opened, task
+
+
+@contextmanager
+def _temporary_run() -> Iterator[Path]:
+    """A run's folder for as long as the call takes; where that ends badly, it is kept, and the error names it."""
+    folder = Path(tempfile.mkdtemp(prefix="autoprune-"))
+    try:
+        yield folder / "run"
+    except BaseException as error:
+        if (folder / "run").exists():  # a run that was refused before it had finished anything leaves none
+            _name_kept(error, folder / "run")
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _name_kept(error: BaseException, run: Path) -> None:
+    kept = f"what is finished is in {run}; the same call with run={str(run)!r}, resume=True goes on"
+    if isinstance(error, AutopruneError) and error.args:
+        error.args = (f"{error.args[0]}\n{kept}", *error.args[1:])
+    else:
+        error.add_note(kept)
 
 
 def _folder(run: str | Path) -> str:

@@ -48,14 +48,17 @@ def _check(experiment: Experiment) -> None:
 
 def _one(part: Part, flags: Flags, screen: Reporter) -> None:
     from autoprune.foundations.threads import use_threads
-    from autoprune.pipeline.jobs.lifecycle import opened_run
+    from autoprune.pipeline.jobs.lifecycle import is_finished, opened_run
     from autoprune.pipeline.jobs.registry import job_named
+    from autoprune.pipeline.preflight.checks import preflight
     from autoprune.pipeline.task import load_task
 
     experiment = part.experiment
     with use_threads(experiment.train_threads):
         with screen.stage("load", "loading the network and its data"):
             task = load_task(experiment)
+        if not is_finished(experiment, flags):
+            preflight(task, experiment, screen)
         with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as run:
             job_named("search").run(task, run, screen)
             typer.echo(f"policy: {run.file('policy.json')}   (autoprune finetune {run.path})")

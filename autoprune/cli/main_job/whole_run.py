@@ -62,8 +62,9 @@ def checked_parts(experiment: Experiment, flags: Flags, check: Check) -> Iterato
 def _one(part: Part, flags: Flags, job: Job, screen: Reporter) -> None:
     from autoprune.cli.screen import print_result
     from autoprune.foundations.threads import use_threads
-    from autoprune.pipeline.jobs.lifecycle import finished_result, opened_run
+    from autoprune.pipeline.jobs.lifecycle import finished_result, is_finished, opened_run
     from autoprune.pipeline.load import export_run
+    from autoprune.pipeline.preflight.checks import preflight
     from autoprune.pipeline.task import load_task
     from autoprune.reports import write_html
 
@@ -71,6 +72,8 @@ def _one(part: Part, flags: Flags, job: Job, screen: Reporter) -> None:
     with use_threads(experiment.train_threads):
         with screen.stage("load", "loading the network and its data"):
             task = load_task(experiment)
+        if not is_finished(experiment, flags):
+            preflight(task, experiment, screen, ("onnx",) if flags.onnx else ())
         with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as run:
             result = finished_result(run)
             if result is None:

@@ -18,6 +18,7 @@ from autoprune.pipeline.task import has_data_of_python
 from autoprune.reconstruction.registry import CANDIDATE_WEIGHTS
 from autoprune.run.directory import RunDir, read_settings
 from autoprune.run.experiment import Experiment
+from autoprune.run.flags import Flags
 from autoprune.space import Policy
 from autoprune.techniques.registry import techniques_of
 from autoprune.training.optimizers import check_optimizer
@@ -27,6 +28,7 @@ __all__ = [
     "check_settings",
     "check_target",
     "finished_result",
+    "is_finished",
     "opened_run",
     "require_search",
 ]
@@ -96,6 +98,11 @@ def _inherit(run: RunDir, like: Path) -> None:
         if source.exists() and not goal.exists():
             with replacing(goal) as temporary:
                 temporary.write_bytes(source.read_bytes())
+
+
+def is_finished(experiment: Experiment, flags: Flags) -> bool:
+    """Whether a run is gone on with that is done: nothing of it is tried again."""
+    return flags.resume and not flags.overwrite and (experiment.run_dir / "report.json").exists()
 
 
 def finished_result(run: RunDir) -> Result | None:

@@ -1,0 +1,51 @@
+"""All checks, in the order of what they cost."""
+
+from __future__ import annotations
+
+from autoprune.foundations.user_code import during
+from autoprune.pipeline.preflight.base import Check, Subject
+from autoprune.pipeline.preflight.batches import Forward, Labels, SmallestBatch
+from autoprune.pipeline.preflight.deployment import Export, Timing
+from autoprune.pipeline.preflight.functions import LossWithGradient, Score
+from autoprune.pipeline.preflight.storage import SpaceOnDisk
+from autoprune.pipeline.preflight.weights import FiniteWeights
+from autoprune.pipeline.reporter import Reporter
+from autoprune.pipeline.task import Task
+from autoprune.run.experiment import Experiment
+
+__all__ = ["CHECKS", "preflight"]
+
+CHECKS: tuple[type[Check], ...] = (
+    FiniteWeights,
+    SpaceOnDisk,
+    Forward,
+    Labels,
+    SmallestBatch,
+    Score,
+    LossWithGradient,
+    Timing,
+    Export,
+)
+
+
+def preflight(task: Task, experiment: Experiment, reporter: Reporter, forms: tuple[str, ...] = ()) -> None:
+    """Try everything of the user's once, before anything is written or takes long.
+
+    Args:
+        task: Left as it is: the network, random generators, loaders.
+        experiment: The settings.
+        reporter: Shows the stage.
+        forms: Formats that the small network will be exported in.
+
+    Raises:
+        InputError: If something of the user's fails; its last line, and what to do.
+        TargetError: If the target does.
+    """
+    subject = Subject(task, experiment, forms)
+    wanted = [kind() for kind in CHECKS if kind().concerns(subject)]
+    with reporter.stage("preflight", "trying everything once", len(wanted)) as bar:
+        for done, check in enumerate(wanted):
+            bar(done, len(wanted), check.what)
+            with during(f"trying {check.what}"):
+                check.run(subject)
+        bar(len(wanted))
