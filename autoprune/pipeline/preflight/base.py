@@ -52,8 +52,9 @@ class Subject:
 
     @property
     def trains(self) -> bool:
-        """Whether the job trains anything."""
-        return not self.task.trained or self.experiment.finetune_epochs != 0
+        """Whether the built-in training learns anything from the batches; an own loop has its own."""
+        tunes = self.experiment.finetune_epochs != 0 and self.task.finetune is None
+        return not self.task.trained or tunes
 
     @property
     def folder(self) -> Path:
