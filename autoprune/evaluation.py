@@ -62,7 +62,7 @@ def accuracy(
                 )
             _refuse_labels_beyond(labels, scores)
             if not bool(torch.isfinite(scores).all()):  # of a candidate that overflows, unless the images are the cause
-                _refuse_images_that_are_none(images)
+                _refuse_images_that_are_none(inputs.tensors())
             right += (scores.argmax(1) == labels).sum()
             count += len(labels)
     if not count:
@@ -77,8 +77,8 @@ def _refuse_labels_beyond(labels: Tensor, scores: Tensor) -> None:
         raise InputError(f"a label is {int(wrong[0])} but the model has only {scores.shape[1]} outputs")
 
 
-def _refuse_images_that_are_none(images: Tensor) -> None:
-    if images.is_floating_point() and not bool(torch.isfinite(images).all()):
+def _refuse_images_that_are_none(inputs: Iterable[Tensor]) -> None:
+    if not all(bool(torch.isfinite(each).all()) for each in inputs if each.is_floating_point()):
         raise InputError("a batch has images with values that are not finite (NaN or infinity)")
 
 

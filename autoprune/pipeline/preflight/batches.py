@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from autoprune.errors import InputError, first_line
 from autoprune.evaluation import accuracy
+from autoprune.foundations.examples import input_tensors, labels_in
 from autoprune.foundations.user_code import UserCode, path_of
 from autoprune.models import device_of, in_mode, output_of
-from autoprune.models.outputs import inputs_of, moved
+from autoprune.models.inputs.example import Example, as_example
+from autoprune.models.outputs import moved
 from autoprune.pipeline.preflight.base import Check, Subject
 from autoprune.pipeline.preflight.reading import SPLITS, randomness_kept
 
@@ -28,15 +30,22 @@ class Forward(Check):
         """Run the copy in evaluation mode."""
         for part in SPLITS:
             batch = moved(subject.batches[part], device_of(subject.model))
-            inputs = inputs_of(batch)
-            if not inputs.numel():
-                raise InputError(f"the first {part} batch is empty: its shape is {list(inputs.shape)}")
-            if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
-                raise InputError(f"the first {part} batch has images with values that are not finite (NaN or infinity)")
-            found = f"{list(inputs.shape)} of {str(inputs.dtype).removeprefix('torch.')}"
+            inputs = subject.task.reader.call(subject.model, batch)
+            for each in inputs.tensors():
+                _refuse_no_numbers(part, each)
+            found = " and ".join(
+                f"{list(each.shape)} of {str(each.dtype).removeprefix('torch.')}" for each in inputs.tensors()
+            )
             boundary = UserCode(f"the network {path_of(subject.task.model)}, on a {part} batch of shape {found},")
             with in_mode(subject.model), torch.no_grad(), randomness_kept(), boundary:
-                output_of(subject.model(inputs))
+                output_of(inputs.run(subject.model))
+
+
+def _refuse_no_numbers(part: str, inputs: Tensor) -> None:
+    if not inputs.numel():
+        raise InputError(f"the first {part} batch is empty: its shape is {list(inputs.shape)}")
+    if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
+        raise InputError(f"the first {part} batch has images with values that are not finite (NaN or infinity)")
 
 
 class Labels(Check):
@@ -51,18 +60,20 @@ class Labels(Check):
     def run(self, subject: Subject) -> None:
         """All labels of the search split, which is in memory, and those of the first test batch."""
         with in_mode(subject.model), torch.no_grad(), randomness_kept():
-            outputs = output_of(subject.model(subject.task.example.to(device_of(subject.model), copy=True))).shape[1]
+            home = device_of(subject.model)
+            example = as_example(subject.task.example).map(lambda tensor: tensor.to(home))
+            outputs = output_of(example.run(subject.model)).shape[1]
         search, others = subject.task.search_parts
         for part, batch in [*(("search", each) for each in (*search, *others)), ("test", subject.batches["test"])]:
             _refuse_labels_beyond(part, batch, outputs)
 
 
 def _refuse_labels_beyond(part: str, batch: Any, outputs: int) -> None:
-    labels = batch[1] if isinstance(batch, tuple | list) and len(batch) > 1 else None
+    labels = labels_in(batch)
     if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.ndim != 1:
         kind = f"{labels.dtype} of shape {list(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
         raise InputError(
-            f"a {part} batch has no class numbers as second items, (images,) integers each, but {kind};"
+            f"a {part} batch has no class numbers as second items or under labels, (images,) integers each, but {kind};"
             " give a score of your own (evaluate)"
         )
     wrong = labels[(labels < 0) | (labels >= outputs)]
@@ -83,20 +94,20 @@ class SmallestBatch(Check):
         """Where the last batch is one image, run one image in training mode, and two."""
         if _smallest(subject.task.data.train) != 1:
             return
-        images = inputs_of(moved(subject.batches["train"], device_of(subject.model)))
-        two = torch.cat([images, images])[:2]
-        error = _fault(subject.model, two[:1])
-        if error is not None and _fault(subject.model, two) is None:
+        batch = moved(subject.batches["train"], device_of(subject.model))
+        inputs = subject.task.reader.call(subject.model, batch)
+        error = _fault(subject.model, inputs.with_batch(1))
+        if error is not None and _fault(subject.model, inputs.with_batch(2)) is None:
             raise InputError(
                 "the last batch of the train loader holds one image, which the network cannot be trained on"
                 f" ({first_line(error)}); give drop_last=True, or another batch size"
             ) from error
 
 
-def _fault(model: nn.Module, images: Tensor) -> Exception | None:
+def _fault(model: nn.Module, inputs: Example) -> Exception | None:
     with in_mode(model, train=True), torch.no_grad(), randomness_kept():
         try:
-            model(images.clone())
+            inputs.run(model)
         except Exception as error:  # noqa: BLE001 - a user's forward may raise anything
             return error
     return None
@@ -105,7 +116,7 @@ def _fault(model: nn.Module, images: Tensor) -> Exception | None:
 def _smallest(train: Iterable[Any]) -> int | None:
     """Images in the smallest training batch, where a loader or a list tells without being read."""
     if isinstance(train, list | tuple):
-        return min(len(inputs_of(batch)) for batch in train)
+        return min((len(first) for batch in train for first in input_tensors(batch)[:1]), default=None)
     images, size = getattr(train, "dataset", None), getattr(train, "batch_size", None)
     if not isinstance(images, Sized) or not isinstance(size, int) or getattr(train, "drop_last", False):
         return None

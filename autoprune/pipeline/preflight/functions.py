@@ -9,7 +9,7 @@ from autoprune.evaluation import accuracy
 from autoprune.foundations.user_code import UserCode, path_of
 from autoprune.models import device_of, in_mode, output_of
 from autoprune.models.layout import arranged, chosen_layout, in_layout
-from autoprune.models.outputs import in_float32, inputs_of, moved
+from autoprune.models.outputs import in_float32, moved
 from autoprune.models.own_loss import own_loss
 from autoprune.models.precision import autocast
 from autoprune.pipeline.preflight.base import Check, Subject
@@ -51,10 +51,10 @@ class LossWithGradient(Check):
         model, device = subject.model, device_of(subject.model)
         batch, layout = moved(subject.batches["train"], device), chosen_layout(device, None)
         network = UserCode(f"the network {path_of(subject.task.model)}, in training mode,")
-        images = arranged(inputs_of(batch), layout)
+        inputs = subject.task.reader.call(model, batch).map(lambda tensor: arranged(tensor, layout))
         with in_mode(model, train=True), randomness_kept(), in_layout(layout), torch.enable_grad():
             with autocast(device, None), network:
-                output = model(images)
+                output = inputs.run(model)
             if subject.task.loss is None:
                 loss = cross_entropy(output_of(output), batch)
             else:
