@@ -65,7 +65,7 @@ def compress(
         TargetError: If the target is not available here.
     """
     call = Call.of(model, keywords)
-    with opened_job(call.handed, call.settings, run, call.flags, check_settings, call.talk) as (opened, task):
+    with opened_job(call.handed, call.settings, run, call.flags, check_settings, call.shown) as (opened, task):
         result = _run(compressing(opened.experiment), task, opened, call.watched(opened.experiment))
     return result if run or call.settings.get("run") else without_folder(result)
 
@@ -80,7 +80,7 @@ def progressive(
     """
     call = Call.of(model, {**keywords, "agent": PROGRESSIVE})
     job = job_named(PROGRESSIVE)
-    with opened_job(call.handed, call.settings, run, call.flags, job.check, call.talk) as (opened, task):
+    with opened_job(call.handed, call.settings, run, call.flags, job.check, call.shown) as (opened, task):
         result = _run(job, task, opened, call.watched(opened.experiment))
     return result if run or call.settings.get("run") else without_folder(result)
 
@@ -104,7 +104,10 @@ def sweep(
     with opened_sweep(call.handed, call.settings, run, call.flags, check_settings) as parts:
         watcher = call.watched(parts[0].experiment)
         for part in parts:
-            with opened_part(call.handed, part, call.flags, call.talk, moved="device" in call.settings) as (opened, task):
+            with opened_part(call.handed, part, call.flags, call.shown, moved="device" in call.settings) as (
+                opened,
+                task,
+            ):
                 result = _run(compressing(part.experiment), task, opened, watcher)
             results[part.experiment.run_dir.name] = result
             if not result.finished:
