@@ -98,3 +98,20 @@ def test_a_forward_that_writes_to_its_input_writes_to_a_copy():
     batch = {"x": torch.zeros(2, 3)}
     BatchReader().call(Writes(), batch).run(Writes())
     assert not batch["x"].any()
+
+
+def test_a_forward_that_shows_no_parameters_gets_the_first_item():
+    model = One()
+    model.forward = max  # a function of C's, of which `inspect` knows nothing
+    assert is_call(BatchReader().call(model, (A, Y)), (A,), {})
+
+
+def test_an_encoding_of_transformers_is_read_and_moved_as_the_mapping_that_it_is():
+    from transformers import BatchEncoding
+
+    from autoprune.models.outputs import moved
+
+    batch = BatchEncoding({"input_ids": A, "attention_mask": B, "labels": Y})
+    there = moved(batch, torch.device("meta"))
+    assert type(there) is BatchEncoding and there["labels"].is_meta and not batch["labels"].is_meta
+    assert is_call(BatchReader().call(Tokens(), batch), (A, B), {})

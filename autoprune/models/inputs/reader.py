@@ -87,7 +87,10 @@ class _Forward:
 
     @classmethod
     def of(cls, model: nn.Module) -> _Forward:
-        parameters = inspect.signature(model.forward).parameters.values()
+        try:
+            parameters = inspect.signature(model.forward).parameters.values()
+        except (TypeError, ValueError):  # it is no function of Python's, and takes what it is given
+            return cls((), 0, frozenset(), anything=True)
         positional = [p for p in parameters if p.kind in _POSITIONAL]
         return cls(
             tuple(p.name for p in positional),
