@@ -68,13 +68,18 @@ def content(run):
             found[name] = [{k: v for k, v in row.items() if k not in ("seconds", "cached", "signals")} for row in rows]
         elif path.suffix == ".json":
             kept = json.loads(path.read_text()).items()
-            found[name] = {k: v for k, v in kept if k != "seconds" and not k.endswith(" watch")}  # sensors are timings
+            told = {k: v for k, v in kept if k != "seconds" and not k.endswith(" watch")}  # sensors are timings
+            found[name] = {k: _without_seconds(v) if k.startswith("timing session ") else v for k, v in told.items()}
         elif name == "experiment.yaml":
             found[name] = yaml.safe_load(path.read_text())
             found[name]["settings"].pop("run")
         else:
             found[name] = None
     return found
+
+
+def _without_seconds(session):
+    return {name: value for name, value in session.items() if name != "seconds"}
 
 
 def assert_same(run, whole):
