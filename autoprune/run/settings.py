@@ -437,7 +437,7 @@ class RecipeSettings(Settings):
     lr: float | None = _setting(
         None,
         "peak learning rate of fine-tuning; training from scratch takes twice, a progressive step two fifths of it;"
-        " default: 0.05 of sgd, 0.0005 of adamw, its own of another",
+        " default: 0.05 of sgd, 0.001 of adamw, its own of another",
         gt=0,
         le=1e6,
     )

@@ -50,7 +50,7 @@ class Recipe:
             name, why = given.optimizer, "as asked for"
         else:
             name, why = ("adamw", "the network has attention") if attention else ("sgd", "the network has no attention")
-        default = {"sgd": (0.05, 5e-4, None), "adamw": (5e-4, 0.01, 1.0)}.get(name, (None, None, None))
+        default = {"sgd": (0.05, 5e-4, None), "adamw": (1e-3, 0.01, 1.0)}.get(name, (None, None, None))
         asked = (given.lr, given.weight_decay, given.clip)
         lr, decay, clip = (own if value is None else value for value, own in zip(asked, default, strict=True))
         return cls(name, lr, decay, given.warmup_epochs, clip, why, given.finetune)
