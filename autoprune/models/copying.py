@@ -30,9 +30,14 @@ def duplicate(model: nn.Module, memo: Mapping[int, object] | None = None) -> nn.
     return _copied(model, memo or {}, alone=False)
 
 
-def isolated(model: nn.Module) -> nn.Module:
-    """A duplicate to experiment on: what its hooks write goes into copies of the caller's lists and dicts, too."""
-    return _copied(model, {}, alone=True)
+def isolated(model: nn.Module, memo: Mapping[int, object] | None = None) -> nn.Module:
+    """A duplicate to experiment on: what its hooks write goes into copies of the caller's lists and dicts, too.
+
+    Args:
+        model: Not changed.
+        memo: id of a tensor -> what replaces it in the copy.
+    """
+    return _copied(model, memo or {}, alone=True)
 
 
 def keepers(model: nn.Module) -> list[nn.Module]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from autoprune.graph.analysis import Group, Member
-from autoprune.graph.coupling.atoms import Atoms, Classes
+from autoprune.graph.coupling.atoms import Atoms, Classes, partition
 from autoprune.graph.coupling.flow import Slot, holder
 from autoprune.graph.coupling.kinds import Kinds
 from autoprune.graph.coupling.norms import NormLine
@@ -84,16 +84,12 @@ def group_classes(walk: Walk, classes: Classes) -> list[tuple[Atoms, list[Slot]]
     slots = sorted(walk.slots, key=lambda slot: rank.get(slot.tensor, len(walk.ops)))
     _freeze_leaks(classes, walk)
     _freeze_loose(classes, slots)
-    members: dict[tuple[tuple[int, int], ...], list[int]] = defaultdict(list)
-    for label, signature in _signatures(walk, classes, slots).items():
-        members[signature].append(label)
     found = []
-    for signature, labels in members.items():
-        places = [k for k, _ in signature if k < len(slots)]
+    for labels, places in _alike(walk, classes, slots):
         if len(labels) == 1:
-            classes.freeze(np.array(labels), "all of its channels live and die together")
+            classes.freeze(labels, "all of its channels live and die together")
             continue
-        found.append(_ordered(classes, [slots[k] for k in places], np.array(labels)))
+        found.append(_ordered(classes, [slots[k] for k in places], labels))
     found.sort(key=lambda entry: rank.get(entry[1][0].tensor, len(walk.ops)))
     return found
 
@@ -138,24 +134,28 @@ def _freeze_loose(classes: Classes, slots: list[Slot]) -> None:
     classes.freeze(np.flatnonzero(~read), "no layer reads it")
 
 
-def _signatures(walk: Walk, classes: Classes, slots: list[Slot]) -> dict[int, tuple[tuple[int, int], ...]]:
-    """Class -> (dimension, positions in it) for all parameters' and activations' dimensions that hold it.
+def _alike(walk: Walk, classes: Classes, slots: list[Slot]) -> Iterator[tuple[Atoms, list[int]]]:
+    """The free classes that lie in the same dimensions equally often, and the slots among these dimensions.
 
     Activations count too: where a tensor holds only some units of a would-be group, its size would depend on
     which units are kept and not only on how many.
     """
-    lines = [slot.atoms for slot in slots]
     flows = [flow for op in walk.ops for flow in (*op.inputs, op.output, *op.params)]
+    lines = [slot.atoms for slot in slots]
     lines += {id(atoms): atoms for flow in flows for atoms in flow.atoms()}.values()
     lines += [atoms for _, _, atoms in walk.counts.attributes]
-    found: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    frozen = classes.frozen
+    part = partition(classes.count, (classes.label[atoms] for atoms in lines))
+    part[classes.frozen] = 0
+    held: dict[int, list[int]] = {}
     for place, atoms in enumerate(lines):
-        labels, counts = np.unique(classes.label[atoms], return_counts=True)
-        free = ~frozen[labels]
-        for label, count in zip(labels[free].tolist(), counts[free].tolist(), strict=True):
-            found[label].append((place, count))
-    return {label: tuple(signature) for label, signature in found.items()}
+        found, first = np.unique(part[np.unique(classes.label[atoms])], return_index=True)
+        for alike in found[np.argsort(first)].tolist():  # in the order of their first classes
+            held.setdefault(alike, []).append(place)
+    order = np.argsort(part, kind="stable")
+    bounds = np.searchsorted(part[order], list(held)), np.searchsorted(part[order], list(held), side="right")
+    for (alike, places), begin, end in zip(held.items(), *bounds, strict=True):
+        if alike:
+            yield order[begin:end], [place for place in places if place < len(slots)]
 
 
 def _ordered(classes: Classes, owned: list[Slot], labels: Atoms) -> tuple[Atoms, list[Slot]]:

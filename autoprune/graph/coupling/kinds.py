@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.graph.coupling.atoms import Atoms, Classes
+from autoprune.graph.coupling.atoms import Atoms, Classes, partition
 from autoprune.graph.coupling.flow import OpRecord
 from autoprune.graph.coupling.walk import Walk
 
@@ -49,23 +49,29 @@ class Kinds:
         """Classes that only linear layers make and read, those that make them starting where those that read end."""
         label, count = self._classes.label, self._classes.count
         hidden, other = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
-        starts: dict[int, set[int]] = {}
-        ends: dict[int, set[int]] = {}
+        linear: list[tuple[Atoms, Atoms]] = []
         for op in walk.ops:
             source, target = _line(op, 0), _line(op, 1)
-            if op.kind != "linear" or source is None or target is None:
-                for flow in op.params if op.kind in ("conv", "linear") else ():
-                    for atoms in flow.atoms():
-                        other[label[atoms]] = True
+            if op.kind == "linear" and source is not None and target is not None:
+                linear.append((np.unique(label[source]), np.unique(label[target])))
                 continue
-            read, made = label[source], label[target]
-            for unit in np.unique(made).tolist():
-                starts.setdefault(unit, set()).update(read.tolist())
-            for unit in np.unique(read).tolist():
-                ends.setdefault(unit, set()).update(made.tolist())
-        for unit, begun in starts.items():
-            hidden[unit] = not other[unit] and ends.get(unit) == begun
+            for flow in op.params if op.kind in ("conv", "linear") else ():
+                for atoms in flow.atoms():
+                    other[label[atoms]] = True
+        begun = partition(count, [made for _, made in linear])
+        ended = partition(count, [read for read, _ in linear])
+        parts = np.stack([begun, ended], axis=1)
+        for makers, readers in np.unique(parts[(begun > 0) & ~other], axis=0).tolist():
+            units = (begun == makers) & (ended == readers) & ~other
+            one = int(np.flatnonzero(units)[0])
+            starts = [read for read, made in linear if one in made]
+            ends = [made for read, made in linear if one in read]
+            hidden[units] = bool(ends) and np.array_equal(_union(starts), _union(ends))
         return hidden
+
+
+def _union(lines: list[Atoms]) -> Atoms:
+    return np.unique(np.concatenate(lines))
 
 
 def _line(op: OpRecord, side: int) -> Atoms | None:

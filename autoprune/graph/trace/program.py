@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -51,7 +51,7 @@ def exported(model: nn.Module, example: Example) -> tuple[torch.export.ExportedP
     own = next((t.shape[0] for t in example.tensors() if t.dim() > 0), 1)
     pair = example.with_batch(BATCH)
     try:
-        return _export(_copy(model), pair), BATCH
+        return _export(_copy(model, _unwritten(model)), pair), BATCH
     except Exception:  # noqa: BLE001 - exporting runs the user's code; a fixed batch size is one cause
         _require_forward(model, example)
     for ready, given, batch in ((True, pair, BATCH), (False, example, own)):
@@ -70,16 +70,25 @@ def exported(model: nn.Module, example: Example) -> tuple[torch.export.ExportedP
         raise UnsupportedModelError(cannot_trace(error)) from error
 
 
-def _copy(model: nn.Module) -> nn.Module:
-    """A copy in evaluation mode, to be traced."""
+def _copy(model: nn.Module, memo: Mapping[int, object] | None = None) -> nn.Module:
+    """A copy in evaluation mode, to be traced; with other tensors in place of those in ``memo``, by id."""
     try:
-        shadow = isolated(model).eval()
+        shadow = isolated(model, memo).eval()
     except Exception as error:
         raise UnsupportedModelError(f"the model cannot be copied: {exception_line(error)}") from error
     for module in shadow.modules():
         if isinstance(module, nn.MultiheadAttention):
             module.register_forward_pre_hook(_apart, with_kwargs=True)
     return shadow
+
+
+def _unwritten(model: nn.Module) -> dict[int, nn.Parameter]:
+    """A parameter for each (by id) of the same kind whose memory nobody writes to: exporting reads no values of them.
+
+    Memory that is never written to takes no room, so that a trace takes none for the weights.
+    """
+    plain = [p for p in model.parameters() if type(p) is nn.Parameter and p.layout is torch.strided]
+    return {id(p): nn.Parameter(torch.empty_like(p), p.requires_grad) for p in plain}
 
 
 def _apart(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
