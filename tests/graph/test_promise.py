@@ -31,6 +31,7 @@ def test_right_or_refused_and_nothing_touched(plan: Plan) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @settings(QUIETLY, max_examples=500)
 @given(plan=plans())
 def test_right_or_refused_and_nothing_touched_for_many(plan: Plan) -> None:
