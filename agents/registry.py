@@ -15,6 +15,10 @@ AGENTS: Registry[type[Agent]] = Registry(
     "agent",
     {
         "ddpg": "autoprune.agents.ddpg.agent:DDPGAgent",
+        "evolution": "autoprune.agents.solvers.evolution:EvolutionAgent",
+        "exact": "autoprune.agents.solvers.exact:ExactAgent",
+        "greedy": "autoprune.agents.solvers.greedy:GreedyAgent",
+        "netadapt": "autoprune.agents.solvers.netadapt:NetAdaptAgent",
         "optuna": "autoprune.agents.optuna_search:OptunaAgent",
         "random": "autoprune.agents.random_search:RandomAgent",
         "uniform": "autoprune.agents.uniform:UniformAgent",

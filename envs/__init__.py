@@ -3,6 +3,7 @@
 if __name__ != "autoprune.envs":
     raise ImportError("import autoprune.envs; the folder envs/ is not a package of its own")
 
+from autoprune.envs.curves import Curves
 from autoprune.envs.memory import Score, ScoreMemory
 from autoprune.envs.observation import AMC_FEATURES, amc_features
 from autoprune.envs.pruning_env import Outcome, PruningEnv, action_for
@@ -14,6 +15,7 @@ from autoprune.registration import register
 __all__ = [
     "AMC_FEATURES",
     "AccuracyGuaranteed",
+    "Curves",
     "Outcome",
     "PruningEnv",
     "RelativeToDense",

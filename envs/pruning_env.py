@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.cost import AdditiveCost, FeasibleActions
+from autoprune.envs.curves import Curves
 from autoprune.envs.memory import Score, ScoreMemory
 from autoprune.envs.observation import static_columns, width_features
 from autoprune.envs.rewards import ResourceConstrained, Reward
@@ -98,6 +99,8 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         features: Static features of the decisions, shape (D, k), not scaled, as from `amc_features`.
         reward: What an episode is worth.
         scored_as: What `score` is.
+        curves: What each decision loses when it alone is cut, for agents that compute policies from it; None if nothing
+            was measured.
 
     Raises:
         BudgetError: If no policy meets the limit.
@@ -115,6 +118,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         features: NDArray[np.float64] | None = None,
         reward: Reward | None = None,
         scored_as: ScoreSpec = ACCURACY,
+        curves: Curves | None = None,
     ) -> None:
         if cost.space.decisions != space.decisions:
             raise InputError("the cost model prices another search space than the environment's")
@@ -126,6 +130,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         self.reward = ResourceConstrained() if reward is None else reward
         self.reward.check(cost)
         self.scored_as = scored_as
+        self.curves = curves
         self.outcome: Outcome | None = None
         self._static = static_columns(space, cost, width_features(space) if features is None else features)
         self._share = 1.0

@@ -264,7 +264,10 @@ class SearchSettings(Settings):
 
     panel = "Search"
 
-    agent: str = _setting("ddpg", "who searches: ddpg, optuna, random, uniform; several with commas")
+    agent: str = _setting(
+        "ddpg",
+        "who searches: ddpg, optuna, evolution, exact, greedy, netadapt, random, uniform; several with commas",
+    )
     episodes: int = _setting(
         300, "episodes that the agent may log: warm-up and repeated policies included", ge=1, le=10**6
     )

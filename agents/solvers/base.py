@@ -1,0 +1,117 @@
+"""The contract of solvers: policies computed from the decisions' curves, played first, then improved locally."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from autoprune.agents.base import Agent, best
+from autoprune.agents.solvers.greedy_steps import Prices, narrowed, refilled
+from autoprune.agents.state import AgentState
+from autoprune.envs import Curves
+
+__all__ = ["SolverAgent"]
+
+_TRIES = 20  # draws of a neighbour that was not played yet, before a repeated one is played after all
+_PARENTS = 3  # neighbours are drawn of so many of the best policies
+
+
+class SolverAgent(Agent):
+    """Plays what it was given, then its own answers, then neighbours of the best policies so far.
+
+    Answers follow from cost, limit and curves alone; the neighbour that episode k plays follows from (seed, k) and the
+    scores so far. Without a budget each episode draws a limit first, anywhere between the cheapest policy and the dense
+    one, and plays the answer to it.
+
+    Args:
+        env: The environment; its `curves` say what the decisions are predicted to lose.
+        episodes: How many rows it may log.
+        warmup: How many of them count as warm-up; a solver has none, and only marks the rows.
+        seed: Of the neighbours.
+        seed_policies: What the first episodes play.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        *,
+        episodes: int,
+        warmup: int | None = None,
+        seed: int = 0,
+        seed_policies: Sequence[Mapping[str, int]] = (),
+    ) -> None:
+        super().__init__(env, episodes=episodes, warmup=warmup, seed=seed, seed_policies=seed_policies)
+        curves = self.env.curves
+        self.prices = Prices(self.env.cost, Curves.assumed(self.env.space) if curves is None else curves)
+        self._answers: list[dict[str, int]] | None = None
+
+    @abstractmethod
+    def solve(self, limit: float) -> list[dict[str, int]]:
+        """Policies within a limit, the best first, at least one.
+
+        Args:
+            limit: What a policy may cost at most, in the cost's unit; finite.
+        """
+
+    def _play(self, k: int) -> None:
+        if k < len(self.seed_policies):
+            self._execute(self.seed_policies[k])
+        elif np.isinf(self.env.limit):
+            self._execute(self.solve(self._drawn_limit(k))[0])
+        else:
+            answers, number = self._own_answers(), k - len(self.seed_policies)
+            self._execute(answers[number] if number < len(answers) else self._neighbour(k))
+
+    def _own_answers(self) -> list[dict[str, int]]:
+        if self._answers is None:
+            self._answers = [dict(choices) for choices in self.solve(self.env.limit)]
+        return self._answers
+
+    def _drawn_limit(self, k: int) -> float:
+        least, dense = self.env.cost.cost(self.env.fallback), self.env.cost.dense
+        return max(least, float(self._generator(k).uniform(least, max(least, dense))))
+
+    def _neighbour(self, k: int) -> dict[str, int]:
+        """A policy near one of the best: two decisions changed at random, then narrowed or widened to the limit."""
+        rng = self._generator(k)
+        parents = best(self.history, _PARENTS)
+        played = {tuple(record.choices.values()) for record in self.history}
+        choices: dict[str, int] = {}
+        for _ in range(_TRIES):
+            parent = parents[int(rng.integers(len(parents)))]
+            choices = self._changed(parent.choices, rng)
+            if tuple(choices.values()) not in played:
+                break
+        return choices
+
+    def _changed(self, choices: Mapping[str, int], rng: np.random.Generator) -> dict[str, int]:
+        space = self.env.space
+        indices = space.indices(choices)
+        for d in rng.choice(len(space), size=min(2, len(space)), replace=False):
+            step = int(rng.geometric(0.5)) * (1 if rng.random() < 0.5 else -1)
+            indices[d] = np.clip(indices[d] + step, 0, len(space.decisions[d].options) - 1)
+        doubts = np.exp(rng.normal(0.0, 0.5, size=len(space)))  # curves are of single cuts: not to be taken literally
+        curves = Curves(tuple(losses * doubt for losses, doubt in zip(self.prices.curves.losses, doubts, strict=True)))
+        prices = Prices(self.env.cost, curves)
+        start = space.indices(space.choices(indices))
+        limit = self.env.limit
+        return space.choices(refilled(prices, limit, narrowed(prices, limit, start)))
+
+    def state_dict(self) -> AgentState:
+        """The history, and the answers, which need not be computed again."""
+        state = super().state_dict()
+        return AgentState(state.tensors, state.values | {"answers": self._answers})
+
+    def load_state_dict(self, state: AgentState) -> None:
+        """Go on where `state` was taken.
+
+        Raises:
+            RunError: If it is the state of another agent, seed or search space.
+        """
+        super().load_state_dict(state)
+        answers = state.values.get("answers")
+        self._answers = None if answers is None else [self.env.space.complete(choices) for choices in answers]

@@ -1,0 +1,128 @@
+"""Narrow and widen a policy step by step, by predicted loss against cost. Pure functions of their arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoprune.cost import AdditiveCost
+from autoprune.envs.curves import Curves
+from autoprune.errors import BudgetError
+
+__all__ = ["Prices", "greedy", "narrowed", "refilled"]
+
+Indices = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What policies cost, and what they are predicted to lose.
+
+    Attributes:
+        cost: Prices policies.
+        curves: Predicts losses of score.
+    """
+
+    cost: AdditiveCost
+    curves: Curves
+
+    def canonical(self, rows: Indices) -> Indices:
+        """Option numbers with decisions inside of dropped blocks whole, shape (policies, decisions)."""
+        space = self.cost.space
+        if not any(decision.within for decision in space.decisions):
+            return rows
+        return np.stack([space.indices(space.choices(row)) for row in rows]) if len(rows) else rows
+
+    def single_changes(self, indices: Indices, *, wider: bool) -> Indices:
+        """All policies in which one decision takes a wider, or a narrower, option; shape (policies, decisions)."""
+        sizes = [len(decision.options) for decision in self.cost.space.decisions]
+        ranges = [range(i + 1, n) if wider else range(i) for i, n in zip(indices.tolist(), sizes, strict=True)]
+        owner = np.repeat(np.arange(len(sizes)), [len(r) for r in ranges])
+        rows = np.repeat(indices[None], len(owner), axis=0)
+        rows[np.arange(len(owner)), owner] = [option for each in ranges for option in each]
+        return self.canonical(rows)
+
+
+def greedy(prices: Prices, limit: float) -> dict[str, int]:
+    """From dense, the step with the least predicted loss per saved cost, again and again until the limit is met.
+
+    A step is any narrower option of one decision: on hardware the next one down may save nothing. What the last step
+    saved too much is then spent again (`refilled`).
+
+    Args:
+        prices: Costs and predicted losses.
+        limit: What the policy may cost at most, in the cost's unit.
+
+    Returns:
+        Kept units by decision.
+
+    Raises:
+        BudgetError: If no policy meets the limit.
+    """
+    start = prices.cost.space.indices({})
+    return prices.cost.space.choices(refilled(prices, limit, narrowed(prices, limit, start)))
+
+
+def narrowed(prices: Prices, limit: float, indices: Indices) -> Indices:
+    """A policy narrowed step by step until it meets the limit; the cheapest of the space where steps do not reach it.
+
+    Args:
+        prices: Costs and predicted losses.
+        limit: In the cost's unit.
+        indices: Option numbers to start from, canonical, shape (decisions,).
+
+    Raises:
+        BudgetError: If no policy meets the limit.
+    """
+    cost = prices.cost
+    while (now := _one(cost, indices)) > limit:
+        rows = prices.single_changes(indices, wider=False)
+        saved = now - cost.costs(rows)
+        lost = prices.curves.of(rows) - float(prices.curves.of(indices[None])[0])
+        useful = np.flatnonzero(saved > 1e-12 * max(now, cost.dense))
+        if not len(useful):
+            return _cheapest(cost, limit)
+        # Of steps that save more than is needed, only what is needed counts.
+        per_saved = lost[useful] / np.minimum(saved[useful], now - limit)
+        indices = rows[useful[int(np.argmin(per_saved))]]
+    return indices
+
+
+def refilled(prices: Prices, limit: float, indices: Indices) -> Indices:
+    """A policy within the limit widened by what regains most per cost, until no single decision can be.
+
+    Args:
+        prices: Costs and predicted losses.
+        limit: In the cost's unit.
+        indices: Option numbers, canonical, shape (decisions,).
+    """
+    cost = prices.cost
+    while True:
+        rows = prices.single_changes(indices, wider=True)
+        costs = cost.costs(rows)
+        fits = np.flatnonzero(costs <= limit)
+        if not len(fits):
+            return indices
+        added = costs[fits] - _one(cost, indices)
+        regained = float(prices.curves.of(indices[None])[0]) - prices.curves.of(rows[fits])
+        per_added = regained / np.maximum(added, 1e-12 * cost.dense)
+        best = int(np.argmax(per_added))
+        if regained[best] < 0:  # a block that comes back with all its decisions whole never loses; to be sure
+            return indices
+        indices = rows[fits[best]]
+
+
+def _one(cost: AdditiveCost, indices: Indices) -> float:
+    return float(cost.costs(indices[None])[0])
+
+
+def _cheapest(cost: AdditiveCost, limit: float) -> Indices:
+    least, choices = cost.least()
+    if not least <= limit:
+        raise BudgetError(
+            f"the budget of {limit:.4g} {cost.unit} cannot be met: the least reachable is {least:.4g}", least
+        )
+    return cost.space.indices(choices)

@@ -1,0 +1,259 @@
+"""The optimum of a sum of curves under a budget, as a mixed-integer linear program for HiGHS.
+
+Every decision is one-hot over its options. A term of the cost that couples decisions is linear in indicators of its
+joint cells, which equalities tie to the decisions' own: with whole decisions they are whole by themselves, so products
+of widths, couplings, ties and blocks need nothing of their own. Options that a term prices alike share an indicator,
+and so do pairs of options, which keeps wide terms small: a concat's price depends on the sum of its inputs' widths.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import coo_array
+
+from autoprune.agents.solvers.greedy_steps import Prices, greedy
+from autoprune.cost.terms import Costs, Term
+
+__all__ = ["Solution", "solve"]
+
+_MOST_CELLS = 300_000  # joint cells of all terms; a program beyond this is not tried
+_DIRECT = 512  # cells of a term of three decisions or more that are not worth merging pairs for
+_CUTS = 20  # policies that the solver's tolerance let over the limit, each excluded by a cut
+
+Variables = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A policy within the limit, and what is known about better ones.
+
+    Attributes:
+        choices: Kept units by decision.
+        loss: Its predicted loss.
+        bound: No policy within the limit loses less than this; None where no program was solved.
+        reason: Why the optimum is not proven; empty if it is.
+    """
+
+    choices: dict[str, int]
+    loss: float
+    bound: float | None
+    reason: str = ""
+
+    @property
+    def proven(self) -> bool:
+        """Whether no policy within the limit is predicted to lose less, but for the solver's tolerance of 1e-6."""
+        return not self.reason
+
+    @property
+    def gap(self) -> float | None:
+        """How much less the best policy could lose at most, in the score's unit; None where nothing is known."""
+        return None if self.bound is None else max(0.0, self.loss - self.bound)
+
+
+class _TooLargeError(Exception):
+    """The program has too many cells."""
+
+
+def solve(prices: Prices, limit: float, *, time_limit: float = 60.0) -> Solution:
+    """The policy within the limit with the least predicted loss.
+
+    Args:
+        prices: Costs and predicted losses.
+        limit: What a policy may cost at most, in the cost's unit; finite.
+        time_limit: Seconds. When they are over, the best policy known is the answer, with its bound.
+
+    Raises:
+        BudgetError: If no policy meets the limit.
+    """
+    known = greedy(prices, limit)
+    start = Solution(known, _loss(prices, known), None, "")
+    try:
+        program = _Program(prices, limit)
+    except _TooLargeError as error:
+        return Solution(start.choices, start.loss, None, str(error))
+    for _ in range(_CUTS):
+        answer = program.solve(time_limit)
+        if answer.choices is None:
+            return Solution(start.choices, start.loss, answer.bound, answer.reason or "the solver found no policy")
+        indices = prices.canonical(answer.choices[None])[0]
+        if float(prices.cost.costs(indices[None])[0]) <= limit:
+            choices = prices.cost.space.choices(indices)
+            found = Solution(choices, _loss(prices, choices), answer.bound, answer.reason)
+            # A proven optimum may still lie above the greedy answer, within the solver's tolerance.
+            better = start.loss < found.loss
+            return Solution(known, start.loss, found.bound, found.reason) if better else found
+        program.exclude(answer.choices)
+    return Solution(start.choices, start.loss, None, "policies at the very limit were not told apart")
+
+
+def _loss(prices: Prices, choices: dict[str, int]) -> float:
+    return float(prices.curves.of(prices.cost.space.indices(choices)[None])[0])
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What HiGHS answered: option numbers or None, the bound on the loss or None, and why it is no optimum."""
+
+    choices: NDArray[np.int64] | None
+    bound: float | None
+    reason: str
+
+
+class _Program:
+    """The program under construction: variables in [0, 1], of which the decisions' own are whole."""
+
+    def __init__(self, prices: Prices, limit: float) -> None:
+        self.prices = prices
+        sizes = [len(decision.options) for decision in prices.cost.space.decisions]
+        self.count = 0
+        self.price: list[tuple[Variables, Costs]] = []  # variables and what each costs
+        self.fixed = prices.cost.fixed
+        self._rows: list[tuple[Variables, Costs]] = []
+        self._sums: list[float] = []
+        self.own = [self._new(size) for size in sizes]
+        self.whole = self.count
+        for own in self.own:
+            self._equal(own, np.ones(len(own)), 1.0)
+        for term in prices.cost.terms:
+            self._add(term)
+        self.limit = limit
+        self._cuts: list[Variables] = []
+
+    def _new(self, size: int) -> Variables:
+        if self.count + size > _MOST_CELLS:
+            raise _TooLargeError(f"the program would have more than {_MOST_CELLS:,} variables")
+        self.count += size
+        return np.arange(self.count - size, self.count)
+
+    def _equal(self, variables: Variables, factors: Costs, total: float) -> None:
+        self._rows.append((variables, factors))
+        self._sums.append(total)
+
+    def _add(self, term: Term) -> None:
+        """The term's cost, in as few variables as say the same."""
+        if term.table is None:
+            raise _TooLargeError("a part of the cost couples more decisions than a table can hold")
+        axes = [self.own[d] for d in term.scope]
+        table = np.asarray(term.table, dtype=np.float64)
+        for k in range(table.ndim):
+            axes[k], table = self._merged_options(axes[k], table, k)
+        axes, table = _without_single(axes, table)
+        while table.ndim > 2 and table.size > _DIRECT:
+            axes, table = self._merged_pair(axes, table)
+        if table.ndim == 0:
+            self.fixed += float(table)
+        elif (apart := _apart(table)) is not None:
+            for axis, values in zip(axes, apart, strict=True):
+                self.price.append((axis, values))
+        else:
+            cells = self._cells(axes, table.shape)
+            self.price.append((cells.ravel(), table.ravel()))
+
+    def _merged_options(self, axis: Variables, table: Costs, k: int) -> tuple[Variables, Costs]:
+        """One indicator for all options of an axis that are priced alike, whatever the others are."""
+        lines = np.moveaxis(table, k, 0).reshape(table.shape[k], -1)
+        _, first, classes = np.unique(lines, axis=0, return_index=True, return_inverse=True)
+        if len(first) == len(axis):
+            return axis, table
+        return self._classes(axis, classes.ravel(), len(first)), np.take(table, first, axis=k)
+
+    def _classes(self, members: Variables, classes: NDArray[np.int64], count: int) -> Variables:
+        """Indicators of classes of indicators: each the sum of its members."""
+        found = self._new(count)
+        for number in range(count):
+            mine = members[classes == number]
+            self._equal(np.append(mine, found[number]), np.append(np.ones(len(mine)), -1.0), 0.0)
+        return found
+
+    def _merged_pair(self, axes: list[Variables], table: Costs) -> tuple[list[Variables], Costs]:
+        """Two axes made one: the pair with the fewest different prices, such as two inputs of a concat."""
+        pairs = list(itertools.combinations(range(table.ndim), 2))
+        i, j = min(pairs, key=lambda pair: len(np.unique(_pair_lines(table, *pair), axis=0)))
+        lines = _pair_lines(table, i, j)
+        _, first, classes = np.unique(lines, axis=0, return_index=True, return_inverse=True)
+        cells = self._cells([axes[i], axes[j]], (table.shape[i], table.shape[j]))
+        merged = self._classes(cells.ravel(), classes.ravel(), len(first))
+        rest = [axis for k, axis in enumerate(axes) if k not in (i, j)]
+        shape = [size for k, size in enumerate(table.shape) if k not in (i, j)]
+        return [merged, *rest], lines[first].reshape([len(first), *shape])
+
+    def _cells(self, axes: list[Variables], shape: tuple[int, ...]) -> Variables:
+        """Indicators of all joint cells of some axes; summed over the other axes, they are each axis's own."""
+        cells = self._new(int(np.prod(shape))).reshape(shape)
+        for k, axis in enumerate(axes):
+            for option, variable in enumerate(axis):
+                line = np.take(cells, option, axis=k).ravel()
+                self._equal(np.append(line, variable), np.append(np.ones(len(line)), -1.0), 0.0)
+        return cells
+
+    def exclude(self, indices: NDArray[np.int64]) -> None:
+        """Leave one policy out: it meets the limit only within the solver's tolerance."""
+        self._cuts.append(np.array([own[i] for own, i in zip(self.own, indices.tolist(), strict=True)]))
+
+    def solve(self, time_limit: float) -> _Answer:
+        """Solve it as it stands."""
+        losses = self.prices.curves.losses
+        scale = max(1e-12, max(float(np.max(each)) for each in losses))
+        goal = np.zeros(self.count)
+        goal[: self.whole] = np.concatenate(losses) / scale
+        integrality = np.zeros(self.count)
+        integrality[: self.whole] = 1
+        result = milp(
+            goal,
+            integrality=integrality,
+            bounds=Bounds(0, 1),
+            constraints=self._constraints(),
+            options={"time_limit": time_limit, "mip_rel_gap": 0.0},
+        )
+        bound = getattr(result, "mip_dual_bound", None)
+        known = None if bound is None or not np.isfinite(bound) else float(bound) * scale
+        reason = "" if result.status == 0 else f"the solver stopped: {' '.join(str(result.message).split())[:120]}"
+        if result.x is None:
+            return _Answer(None, known, reason)
+        return _Answer(np.array([int(np.argmax(result.x[own])) for own in self.own]), known, reason)
+
+    def _constraints(self) -> list[LinearConstraint]:
+        equal = LinearConstraint(_matrix(self._rows, self.count), np.array(self._sums), np.array(self._sums))
+        unit = max(abs(self.limit), 1e-300)
+        row = np.zeros(self.count)
+        for variables, values in self.price:
+            np.add.at(row, variables, values / unit)
+        budget = LinearConstraint(row[None], -np.inf, (self.limit - self.fixed) / unit)
+        cuts = [LinearConstraint(_matrix([(cut, np.ones(len(cut)))], self.count), -np.inf, len(cut) - 1.0)
+                for cut in self._cuts]  # fmt: skip
+        return [equal, budget, *cuts]
+
+
+def _pair_lines(table: Costs, i: int, j: int) -> Costs:
+    """A row for every pair of options of two axes: prices over all others."""
+    return np.moveaxis(table, (i, j), (0, 1)).reshape(table.shape[i] * table.shape[j], -1)
+
+
+def _without_single(axes: list[Variables], table: Costs) -> tuple[list[Variables], Costs]:
+    """The same without axes of one option, which change nothing."""
+    kept = [axis for axis, size in zip(axes, table.shape, strict=True) if size > 1]
+    return kept, table.reshape([size for size in table.shape if size > 1])
+
+
+def _apart(table: Costs) -> list[Costs] | None:
+    """A row of values for every axis whose sums are the table; None where the axes act together."""
+    corner = table[(0,) * table.ndim]
+    parts, total = [], np.full(table.shape, corner)
+    for k in range(table.ndim):
+        line = table[tuple(slice(None) if each == k else 0 for each in range(table.ndim))]
+        parts.append(line - corner)
+        total = total + parts[-1].reshape([-1 if each == k else 1 for each in range(table.ndim)])
+    parts[0] = parts[0] + corner  # the indicators of an axis add up to one
+    return parts if np.allclose(total, table, rtol=1e-13, atol=0.0) else None
+
+
+def _matrix(rows: list[tuple[Variables, Costs]], columns: int) -> coo_array:
+    number = np.repeat(np.arange(len(rows)), [len(variables) for variables, _ in rows])
+    place = np.concatenate([variables for variables, _ in rows])
+    values = np.concatenate([factors for _, factors in rows])
+    return coo_array((values, (number, place)), shape=(len(rows), columns)).tocsc()
