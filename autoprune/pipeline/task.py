@@ -287,7 +287,7 @@ def check_task(task: Task) -> None:
             output = output_of(as_example(task.example).map(lambda tensor: tensor.to(home)).run(task.model))
     except AutopruneError:
         raise
-    except Exception as error:  # a user's forward may raise anything
+    except (Exception, SystemExit) as error:  # a user's forward may raise anything
         raise UnsupportedModelError(
             f"the model {task.name} cannot take images of shape {list(task.data.shape)}: {one_line(error, 200)}"
         ) from error

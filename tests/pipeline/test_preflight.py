@@ -121,8 +121,10 @@ def test_a_disk_that_is_too_small_is_said(monkeypatch, tmp_path):
     from autoprune.pipeline.preflight import storage
 
     monkeypatch.setattr(storage.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 2**20}))
+    heavy = net()
+    heavy.register_parameter("ballast", nn.Parameter(torch.zeros(2**22)))
     with pytest.raises(InputError, match=rf"{re.escape(str(tmp_path))} has 1 MiB free, and this job writes"):
-        compress(run=tmp_path / "run")
+        compress(heavy, run=tmp_path / "run")
 
 
 def test_nothing_that_is_handed_over_is_changed():

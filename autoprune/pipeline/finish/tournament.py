@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from autoprune.evaluation import accuracy
+from autoprune.foundations.user_code import UserCode, path_of
 from autoprune.models import computing, device_of, in_mode, output_of
 from autoprune.models.outputs import moved
 from autoprune.pipeline.finish.fine_tuning import fine_tune
@@ -70,7 +71,8 @@ def finalist_score(problem: Problem, tuned: nn.Module, batches: Iterable[Any]) -
         for batch in batches:
             batch = moved(batch, device)
             inputs = task.reader.call(tuned, batch)
-            own, teacher = output_of(inputs.run(tuned)), output_of(inputs.run(task.model))
+            with UserCode(f"the network {path_of(tuned)}"):
+                own, teacher = output_of(inputs.run(tuned)), output_of(inputs.run(task.model))
             hard = cross_entropy(own, batch)
             soft = distillation(own, teacher, settings.temperature)
             total += inputs.batch * float((1 - settings.distil_weight) * hard + settings.distil_weight * soft)

@@ -62,7 +62,8 @@ class Labels(Check):
         with in_mode(subject.model), torch.no_grad(), randomness_kept():
             home = device_of(subject.model)
             example = as_example(subject.task.example).map(lambda tensor: tensor.to(home))
-            outputs = output_of(example.run(subject.model)).shape[1]
+            with UserCode(f"the network {path_of(subject.task.model)}"):
+                outputs = output_of(example.run(subject.model)).shape[1]
         search, others = subject.task.search_parts
         for part, batch in [*(("search", each) for each in (*search, *others)), ("test", subject.batches["test"])]:
             _refuse_labels_beyond(part, batch, outputs)

@@ -11,6 +11,7 @@ from autoprune.pipeline.preflight.base import Check, Subject
 __all__ = ["SpaceOnDisk", "bytes_written"]
 
 _COPIES = 4  # of the weights that a finished run keeps: dense, pruned, fine-tuned, and the training's checkpoint
+_SMALL = 64 * 2**20  # bytes: a job that writes less is told by the first write that fails, and goes on from there
 _BESIDE = 16 * 2**20  # bytes of everything else: tables, logs, the report
 
 
@@ -32,7 +33,7 @@ class SpaceOnDisk(Check):
         needed = bytes_written(subject)
         for folder, much in ((subject.folder, needed), (tempfile.gettempdir(), needed // 8)):
             free = shutil.disk_usage(folder).free
-            if free < much:
+            if free < much and needed > _SMALL:
                 raise InputError(
                     f"{folder} has {free / 2**20:,.0f} MiB free, and this job writes {much / 2**20:,.0f} MiB"
                 )
