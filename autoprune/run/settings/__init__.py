@@ -1,0 +1,45 @@
+"""The settings of an experiment in blocks, each of which is a value that a function can take alone.
+
+`autoprune.run.experiment.Experiment` is all of them in one, flat; the descriptions are the command line's help.
+"""
+
+from autoprune.run.settings.base import Settings
+from autoprune.run.settings.budget import BUDGETS, BudgetSettings
+from autoprune.run.settings.run import RunSettings, seconds_in
+from autoprune.run.settings.search import SearchSettings, default_warmup
+from autoprune.run.settings.space import SpaceSettings
+from autoprune.run.settings.target import TargetSettings
+from autoprune.run.settings.task import ModelSettings, ScoreSettings
+from autoprune.run.settings.training import ProgressiveSettings, RecipeSettings, TrainingPlan
+
+__all__ = [
+    "BLOCKS",
+    "BUDGETS",
+    "BudgetSettings",
+    "ModelSettings",
+    "ProgressiveSettings",
+    "RecipeSettings",
+    "RunSettings",
+    "ScoreSettings",
+    "SearchSettings",
+    "Settings",
+    "SpaceSettings",
+    "TargetSettings",
+    "TrainingPlan",
+    "default_warmup",
+    "seconds_in",
+]
+
+BLOCKS: tuple[type[Settings], ...] = (
+    ModelSettings,
+    ScoreSettings,
+    TargetSettings,
+    BudgetSettings,
+    SearchSettings,
+    SpaceSettings,
+    ProgressiveSettings,
+    TrainingPlan,
+    RecipeSettings,
+    RunSettings,
+)
+"""All blocks, in the order in which files and help have them."""

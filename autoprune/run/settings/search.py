@@ -1,0 +1,49 @@
+"""Who searches, and for how long."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import field_validator, model_validator
+
+from autoprune.run.settings.base import Settings, joined, setting
+
+__all__ = ["SearchSettings", "default_warmup"]
+
+
+def default_warmup(episodes: int) -> int:
+    """Episodes of warm-up when the user does not say: a quarter, at most AMC's 100."""
+    return min(100, episodes // 4)
+
+
+class SearchSettings(Settings):
+    """Who searches, and for how long."""
+
+    panel = "Search"
+
+    agent: str = setting(
+        "ddpg",
+        "who searches: ddpg, optuna, evolution, exact, greedy, netadapt, random, uniform; several with commas",
+    )
+    episodes: int = setting(
+        300, "episodes that the agent may log: warm-up and repeated policies included", ge=1, le=10**6
+    )
+    warmup: int | None = setting(
+        None, "episodes before the agent learns; default min(100, episodes / 4)", ge=0, le=10**6
+    )
+
+    @field_validator("agent", mode="before")
+    @classmethod
+    def _agents_are_text(cls, value: Any) -> Any:
+        return joined(value)
+
+    @model_validator(mode="after")
+    def _warmup_is_part_of_the_search(self) -> Self:
+        if self.warmup is not None and self.warmup > self.episodes:
+            raise ValueError(f"warmup ({self.warmup}) must not exceed episodes ({self.episodes})")
+        return self
+
+    @property
+    def warmup_episodes(self) -> int:
+        """Episodes before the agent learns."""
+        return default_warmup(self.episodes) if self.warmup is None else self.warmup

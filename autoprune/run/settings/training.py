@@ -1,0 +1,107 @@
+"""How much is trained, in which steps, where, and by which recipe."""
+
+from __future__ import annotations
+
+from pydantic import field_validator
+
+from autoprune.run.settings.base import Settings, setting
+
+__all__ = ["ProgressiveSettings", "RecipeSettings", "TrainingPlan"]
+
+
+class ProgressiveSettings(Settings):
+    """The steps of progressive pruning."""
+
+    panel = "Progressive"
+
+    step: str = setting("2.5%", "share of the dense cost that the first step takes off")
+    step_decay: float = setting(
+        0.96,
+        "every step takes off this share of the step before, down to a quarter of the first",
+        gt=0,
+        le=1,
+    )
+    step_epochs: int = setting(1, "epochs of fine-tuning after every step", ge=0, le=10**6)
+    step_batches: int | None = setting(
+        None, "so many batches of fine-tuning after every step, instead of epochs", ge=1, le=10**9
+    )
+
+    @field_validator("step")
+    @classmethod
+    def _step_is_a_share(cls, value: str) -> str:
+        number = value.strip().removesuffix("%")
+        if not value.strip().endswith("%") or not number.replace(".", "", 1).isdigit() or not 0 < float(number) <= 50:
+            raise ValueError("write a share above 0% and at most 50%, such as 2.5%")
+        return value.strip()
+
+    @property
+    def step_share(self) -> float:
+        """What the first step of progressive pruning takes off, as a share of the dense cost, in (0, 0.5]."""
+        return float(self.step.removesuffix("%")) / 100
+
+
+class TrainingPlan(Settings):
+    """How much is trained, with which batches, and where."""
+
+    panel = "Training"
+
+    train_epochs: int | None = setting(None, "epochs of the dense training; default: the data set's", ge=1, le=10**6)
+    finetune_epochs: int | None = setting(
+        None, "epochs of the final fine-tuning; default: the data set's", ge=0, le=10**6
+    )
+    finalists: int = setting(6, "policies that are fine-tuned a little before one is chosen", ge=1, le=64)
+    finetune_seeds: int = setting(
+        1,
+        "repeat the final fine-tuning of policy and baseline with this many seeds and report the spread",
+        ge=1,
+        le=32,
+    )
+    batch_size: int = setting(128, "images a step in training", ge=2, le=2**24)
+    train_threads: int | None = setting(None, "threads for training and scoring; default: all", ge=1, le=1024)
+    device: str = setting("cpu", "where training and scoring run: cpu, cuda, cuda:1, mps")
+
+    @field_validator("device")
+    @classmethod
+    def _device_is_one(cls, value: str) -> str:
+        kind, colon, number = value.partition(":")
+        numbered = number.isdecimal() and len(number) < 4 and kind != "cpu" if colon else True
+        if kind not in ("cpu", "cuda", "mps") or not numbered:
+            raise ValueError("write cpu, cuda, cuda:N or mps")
+        return value
+
+
+class RecipeSettings(Settings):
+    """How networks are trained; what is left open follows the network."""
+
+    panel = "Training"
+
+    optimizer: str | None = setting(
+        None,
+        "sgd, adamw, or package.module:name, called with parameters, lr and weight_decay; default: adamw for a network"
+        " with attention, else sgd",
+    )
+    lr: float | None = setting(
+        None,
+        "peak learning rate of fine-tuning; training from scratch takes twice, a progressive step two fifths of it;"
+        " default: 0.05 of sgd, 0.001 of adamw, its own of another",
+        gt=0,
+        le=1e6,
+    )
+    weight_decay: float | None = setting(
+        None, "weight decay; default: 0.0005 of sgd, 0.01 of adamw, its own of another", ge=0, le=1e6
+    )
+    warmup_epochs: float | None = setting(
+        None,
+        "epochs over which the learning rate rises; default: 1 from scratch, 0.5 in fine-tuning, 0 in a progressive"
+        " step",
+        ge=0,
+        le=1e6,
+    )
+    clip: float | None = setting(
+        None, "largest norm of a step's gradient; default: 1 of adamw, none of others", gt=0, le=1e9
+    )
+    finetune: str | None = setting(
+        None,
+        "package.module:name of a fine-tuning loop of your own, (model, constraint, epochs) -> model, in place of the"
+        " built-in one",
+    )
