@@ -5,7 +5,7 @@ if __name__ != "autoprune.agents":
 
 from typing import TYPE_CHECKING
 
-from autoprune.agents.registry import AGENTS, get
+from autoprune.agents.registry import AGENTS, get, options_of
 from autoprune.foundations.lazy import lazy_names
 
 if TYPE_CHECKING:
@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from autoprune.agents.state import AgentState
     from autoprune.run.settings import default_warmup
 
-__all__ = ["AGENTS", "Agent", "AgentState", "EpisodeRecord", "best", "default_warmup", "get", "run_search"]
+__all__ = [
+    "AGENTS",
+    "Agent",
+    "AgentState",
+    "EpisodeRecord",
+    "best",
+    "default_warmup",
+    "get",
+    "options_of",
+    "run_search",
+]
 
 _HOMES = {
     "Agent": "autoprune.agents.base",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -59,12 +60,15 @@ class Agent(ABC):
         uses_seed_policies: Whether a search hands it the solvers' answers to begin with.
         is_baseline: Whether its one policy is what others are compared with: finalists of such a search are not
             widened, and under a tighter limit the same rule gives the next policy.
+        settings_class: A dataclass of what can be chosen of the agent, which its `settings` argument takes and users
+            write behind an @ (`optuna@sampler=gp+slack=0.1`); None if there is nothing.
         history: Every episode played so far.
     """
 
     name: ClassVar[str]
     uses_seed_policies: ClassVar[bool] = False
     is_baseline: ClassVar[bool] = False
+    settings_class: ClassVar[type[Any] | None] = None
 
     def __init__(
         self,
@@ -129,6 +133,12 @@ class Agent(ABC):
         self.history.append(record)
         self._playing = False
         return record
+
+    def keep_files_in(self, folder: Path) -> None:  # noqa: B027  # most agents keep none
+        """Where the agent may keep files for people; called after a state is loaded and before the next episode.
+
+        The agent must be able to write them anew: nothing in them is needed to resume.
+        """
 
     def scalars(self) -> dict[str, float]:
         """Figures of the agent to plot after an episode; each is defined in docs/agents.md."""

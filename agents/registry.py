@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter, ValidationError
+
+from autoprune.errors import InputError
+from autoprune.foundations.files import shortened
 from autoprune.foundations.registry import Registry
+from autoprune.space import first_fault
 
 if TYPE_CHECKING:
     from autoprune.agents.base import Agent
 
-__all__ = ["AGENTS", "get"]
+__all__ = ["AGENTS", "get", "options_of"]
 
 AGENTS: Registry[type[Agent]] = Registry(
     "agent",
@@ -19,7 +25,7 @@ AGENTS: Registry[type[Agent]] = Registry(
         "exact": "autoprune.agents.solvers.exact:ExactAgent",
         "greedy": "autoprune.agents.solvers.greedy:GreedyAgent",
         "netadapt": "autoprune.agents.solvers.netadapt:NetAdaptAgent",
-        "optuna": "autoprune.agents.optuna_search:OptunaAgent",
+        "optuna": "autoprune.agents.optuna_search.agent:OptunaAgent",
         "random": "autoprune.agents.random_search:RandomAgent",
         "uniform": "autoprune.agents.uniform:UniformAgent",
     },
@@ -28,10 +34,40 @@ AGENTS: Registry[type[Agent]] = Registry(
 """Every agent that `--agent` knows; another package adds its own by an entry point of the group `autoprune.agents`."""
 
 
-def get(name: str) -> type[Agent]:
-    """The agent's class, from its name on the command line.
+def get(text: str) -> type[Agent]:
+    """The agent's class, from its name on the command line; settings behind an @ are left aside.
 
     Raises:
         InputError: If there is no such agent; names the nearest.
     """
-    return AGENTS.get(name)
+    return AGENTS.get(text.partition("@")[0])
+
+
+def options_of(text: str) -> dict[str, Any]:
+    """What an agent's class is handed of the settings that stand behind its name.
+
+    Args:
+        text: `NAME`, or `NAME@SETTING=VALUE+...`: `optuna@sampler=cmaes`, `ddpg@sigma=0.3+slack=0.1`.
+
+    Returns:
+        `settings`, an instance of the agent's `settings_class`; empty where nothing stands there.
+
+    Raises:
+        InputError: If there is no such agent, or the settings are wrong.
+    """
+    _, at, words = text.partition("@")
+    return {"settings": _settings(get(text), text, words)} if at else {}
+
+
+def _settings(kind: type[Agent], text: str, words: str) -> Any:
+    pairs = [word.partition("=") for word in words.split("+")]
+    known = () if kind.settings_class is None else tuple(each.name for each in fields(kind.settings_class))
+    given = {name.strip().replace("-", "_"): value.strip() for name, _, value in pairs}
+    if kind.settings_class is None or not set(given) <= set(known) or not all(value for _, _, value in pairs):
+        raise InputError(f"--agent {shortened(text)}: its settings are {', '.join(known) or 'none'}, each NAME=VALUE")
+    try:
+        return TypeAdapter(kind.settings_class).validate_python(given)
+    except ValidationError as error:
+        raise InputError(f"--agent {shortened(text)}: {first_fault(error)}") from error
+    except InputError as error:
+        raise InputError(f"--agent {shortened(text)}: {error}") from error

@@ -30,6 +30,7 @@ class DDPGAgent(Agent):
 
     name: ClassVar[str] = "ddpg"
     uses_seed_policies: ClassVar[bool] = True
+    settings_class: ClassVar[type[Any] | None] = AMCSettings
 
     def __init__(
         self,

@@ -83,7 +83,8 @@ def sub_experiments(experiment: Experiment) -> list[Experiment]:
         return [experiment]
     parts = []
     for agent, amount in itertools.product(agents, limits):
-        name = agent if len(limits) == 1 else f"{agent}-{amount.replace('%', '')}"
+        who = agent.replace("@", "-").replace("=", "-")
+        name = who if len(limits) == 1 else f"{who}-{amount.replace('%', '')}"
         budget = experiment.with_amount(amount) if experiment.accuracy_drop is None else {}
         parts.append(experiment.replace(agent=agent, run=str(experiment.run_dir / name), **budget))
     return parts

@@ -7,6 +7,8 @@ import pytest
 
 from autoprune import agents
 from autoprune.agents import EpisodeRecord, best, default_warmup
+from autoprune.agents.ddpg.settings import AMCSettings
+from autoprune.agents.optuna_search import OptunaSettings
 from autoprune.errors import InputError
 
 
@@ -32,6 +34,32 @@ def test_names_are_sorted_and_each_class_knows_its_own():
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(InputError, match="did you mean 'ddpg'"):
         agents.get("dddpg")
+
+
+def test_settings_stand_behind_the_name():
+    assert agents.get("optuna@sampler=cmaes") is agents.get("optuna")
+    assert agents.options_of("optuna@sampler=cmaes+slack=0.1")["settings"] == OptunaSettings("cmaes", 0.1)
+    assert agents.options_of("ddpg@batch-size=16")["settings"] == AMCSettings(batch_size=16)
+    assert agents.options_of("optuna") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("optuna@sampler=tpee", "did you mean 'tpe'"),
+        ("optuna@sampl=tpe", "its settings are sampler, slack"),
+        ("optuna@sampler", "each NAME=VALUE"),
+        ("optuna@", "each NAME=VALUE"),
+        ("optuna@slack=much", "slack"),
+        ("optuna@slack=7", "slack must be in"),
+        ("uniform@slack=0", "its settings are none"),
+        ("ddpg@sigma=-1", "rates must be positive"),
+    ],
+)
+def test_wrong_settings_are_refused(text, message):
+    with pytest.raises(InputError, match=message) as error:
+        agents.options_of(text)
+    assert text in str(error.value)
 
 
 def test_all_exports_resolve():

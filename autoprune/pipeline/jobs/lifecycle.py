@@ -43,6 +43,7 @@ def check_settings(experiment: Experiment) -> None:
         TargetError: If the target is not available on this machine.
     """
     agents.get(experiment.agent)
+    agents.options_of(experiment.agent)
     criterion_of(experiment.criterion)
     CANDIDATE_WEIGHTS.get(experiment.candidate_weights)
     techniques_of(experiment.technique_names)

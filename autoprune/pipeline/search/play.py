@@ -68,6 +68,7 @@ def start_search(problem: Problem) -> Search:
         warmup=experiment.warmup_episodes,
         seed=experiment.seed,
         seed_policies=_solver_answers(problem, limit) if kind.uses_seed_policies else (),
+        **agents.options_of(experiment.agent),
     )
     return Search(problem, agent, score, [])
 
@@ -94,6 +95,7 @@ def play(search: Search, reporter: Reporter) -> list[EpisodeRecord]:
     checkpoint = run.file("checkpoint/agent.safetensors")
     if checkpoint.exists():
         search.agent.load_state_dict(AgentState.load(checkpoint))
+    search.agent.keep_files_in(run.path)
     total, spec = problem.experiment.episodes, problem.task.scored_as
     writer = SearchWriter(
         run.file("tensorboard"),

@@ -1,0 +1,157 @@
+"""Black-box optimisation over the same decisions, by Optuna."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium
+import optuna
+from optuna.distributions import BaseDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from autoprune.agents.base import Agent, EpisodeRecord
+from autoprune.agents.optuna_search.journal import Journal
+from autoprune.agents.optuna_search.samplers import SAMPLERS, Executed, Plan
+from autoprune.agents.optuna_search.settings import OptunaSettings
+from autoprune.agents.state import AgentState
+from autoprune.envs import action_for
+from autoprune.errors import RunError
+
+__all__ = ["OptunaAgent"]
+
+
+class OptunaAgent(Agent):
+    """Asks an Optuna sampler for a policy and plays it behind the action mask; the study holds what was executed.
+
+    Warm-up and solvers' answers are trials, too. The study lives in memory, and in a copy that `optuna-dashboard`
+    opens (`keep_files_in`). A sampler that is seeded once does not resume to the same trials, so every episode has a
+    fresh one, seeded by (seed, episode).
+
+    Args:
+        env: The environment.
+        episodes: How many rows it may log, warm-up included.
+        warmup: Episodes of exploration near the budget; a quarter, at most 100, if not given.
+        seed: Of everything that is drawn.
+        seed_policies: What the first episodes play.
+        settings: Which sampler, and how.
+    """
+
+    name: ClassVar[str] = "optuna"
+    uses_seed_policies: ClassVar[bool] = True
+    settings_class: ClassVar[type[Any] | None] = OptunaSettings
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        *,
+        episodes: int,
+        warmup: int | None = None,
+        seed: int = 0,
+        seed_policies: Sequence[Mapping[str, int]] = (),
+        settings: OptunaSettings | None = None,
+    ) -> None:
+        super().__init__(env, episodes=episodes, warmup=warmup, seed=seed, seed_policies=seed_policies)
+        self.settings = OptunaSettings() if settings is None else settings
+        self._plan = Plan(episodes, self.warmup, lambda k: int(self._generator(k).integers(2**31)))
+        self._distributions: dict[str, BaseDistribution] = {
+            decision.name: IntDistribution(0, len(decision.options) - 1) for decision in self.env.space.decisions
+        }
+        self._journal: Journal | None = None
+        self._new_study()
+
+    def keep_files_in(self, folder: Path) -> None:
+        """Copy the study into `folder`, all trials so far now and every further one when it is finished."""
+        with _quiet():
+            self._journal = Journal(folder, self.study)
+
+    def _play(self, k: int) -> None:
+        prescribed = self._prescribed(k)
+        fixed = None if prescribed is None else self._numbers(prescribed)
+        slack = self.settings.slack if prescribed is None else 1.0
+        with _quiet():
+            inner = SAMPLERS[self.settings.sampler](self._plan, k)
+            self.study.sampler = Executed(inner, lambda o: self._executed(o, slack), self._distributions, fixed)
+            self._trial = self.study.ask(self._distributions)
+
+    def _executed(self, options: Mapping[str, int], slack: float) -> dict[str, int]:
+        """Play an episode that asks for these options; the option numbers that were executed."""
+        self.env.reset()
+        for decision in self.env.space.decisions:
+            action = action_for(decision, decision.options[options[decision.name]])
+            self.env.step(self.env.spend(action, slack))
+        assert self.env.outcome is not None  # the episode has just ended
+        return self._numbers(self.env.outcome.choices)
+
+    def _learn(self, record: EpisodeRecord) -> None:
+        for name, value in _shown(record).items():
+            self._trial.set_user_attr(name, value)
+        with _quiet():
+            trial = self.study.tell(self._trial, record.reward)
+            if self._journal is not None:
+                self._journal.add(trial)
+
+    def _numbers(self, choices: Mapping[str, int]) -> dict[str, int]:
+        return dict(zip(self.env.space.names, self.env.space.indices(choices).tolist(), strict=True))
+
+    def state_dict(self) -> AgentState:
+        """The history, and what samplers keep in the study: generations and their parents."""
+        state = super().state_dict()
+        noted = [trial.system_attrs for trial in self.study.get_trials(deepcopy=False)]
+        of_study = self._storage.get_study_system_attrs(self._study_id)
+        return AgentState(state.tensors, state.values | {"optuna": {"trials": noted, "study": of_study}})
+
+    def load_state_dict(self, state: AgentState) -> None:
+        """Go on where `state` was taken; the study is rebuilt, trial by trial, with the same numbers.
+
+        Raises:
+            RunError: If it is the state of another agent, seed or search space, or not whole.
+        """
+        super().load_state_dict(state)
+        kept = state.values.get("optuna")
+        if not isinstance(kept, dict) or len(kept.get("trials", ())) != len(self.history):
+            raise RunError("the saved state does not fit this agent: it has no note of every trial")
+        self._new_study()
+        with _quiet():
+            for record, noted in zip(self.history, kept["trials"], strict=True):
+                self.study.add_trial(self._trial_of(record, noted))
+        for name, value in kept["study"].items():
+            self._storage.set_study_system_attr(self._study_id, name, value)
+
+    def _trial_of(self, record: EpisodeRecord, noted: Mapping[str, Any]) -> optuna.trial.FrozenTrial:
+        return create_trial(
+            state=TrialState.COMPLETE,
+            params=self._numbers(record.choices),
+            distributions=self._distributions,
+            value=record.reward,
+            user_attrs=_shown(record),
+            system_attrs=dict(noted),
+        )
+
+    def _new_study(self) -> None:
+        self._storage = optuna.storages.InMemoryStorage()
+        with _quiet():
+            self.study = optuna.create_study(storage=self._storage, study_name=self.name, directions=["maximize"])
+        self._study_id = self._storage.get_study_id_from_name(self.name)
+
+
+def _shown(record: EpisodeRecord) -> dict[str, Any]:
+    """What a dashboard shows of an episode beside its parameters and its reward."""
+    scored = "score" if record.accuracy is None else "accuracy"
+    return {scored: record.value, "predicted_cost": record.predicted_cost, "warmup": record.warmup}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Optuna's log and its notes on experimental parts in here, and put everything back."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(level)
