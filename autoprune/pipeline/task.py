@@ -35,6 +35,7 @@ __all__ = [
     "judge",
     "load_task",
     "model_of_shape",
+    "require_recipe",
     "require_trainable",
     "shipped_weights",
     "split_search_set",
@@ -308,6 +309,20 @@ def check_task(task: Task) -> None:
             f"the batches of {task.data.name} have no class numbers as second items, (images,) integers each;"
             " give a score of your own (evaluate)"
         )
+
+
+def require_recipe(task: Task, experiment: Experiment) -> None:
+    """Refuse a recipe that cannot serve the task, before anything is trained.
+
+    Raises:
+        InputError: If images are to be blended whose labels nobody can blend.
+    """
+    if not experiment.mixup or task.finetune is not None:
+        return
+    if task.loss is not None:
+        raise InputError("--mixup blends the labels of classes, and the loss is your own; leave it out")
+    if not all(tensor.is_floating_point() for tensor in as_example(task.example).tensors()):
+        raise InputError("--mixup blends images, and this network's inputs are whole numbers; leave it out")
 
 
 def require_trainable(task: Task) -> None:

@@ -56,6 +56,11 @@ class SettingKeywords(TypedDict, total=False):
     train_threads: int | None
     device: str
     time_limit: str | float | None
+    recipe: Literal["plain", "default", "strong"]
+    label_smoothing: float | None
+    distil: float | None
+    ema: float | None
+    mixup: float | None
     optimizer: str | None
     lr: float | None
     weight_decay: float | None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from autoprune.run.settings import RecipeSettings
+from autoprune.training.presets import PRESETS, Preset
 from autoprune.training.settings import TrainSettings
 
 __all__ = ["Recipe"]
@@ -26,6 +27,7 @@ class Recipe:
         warmup_epochs: Epochs over which the rate rises; None is 1 from scratch, half of one in fine-tuning.
         clip: Largest norm of a step's gradient; None does not clip.
         why: Why this optimiser, for people.
+        ingredients: What fine-tuning learns from, and what it ends with.
         loop: The user's own loop in place of the built-in fine-tuning, by its name.
     """
 
@@ -35,6 +37,7 @@ class Recipe:
     warmup_epochs: float | None
     clip: float | None
     why: str
+    ingredients: Preset = PRESETS["default"]
     loop: str | None = None
 
     @classmethod
@@ -53,18 +56,19 @@ class Recipe:
         default = {"sgd": (0.05, 5e-4, None), "adamw": (1e-3, 0.01, 1.0)}.get(name, (None, None, None))
         asked = (given.lr, given.weight_decay, given.clip)
         lr, decay, clip = (own if value is None else value for value, own in zip(asked, default, strict=True))
-        return cls(name, lr, decay, given.warmup_epochs, clip, why, given.finetune)
+        return cls(name, lr, decay, given.warmup_epochs, clip, why, _ingredients(given), given.finetune)
 
     def dense(self, epochs: int, seed: int) -> TrainSettings:
-        """A training from scratch."""
+        """A training from scratch: no average and no blended images, so that it stays the user's own training."""
         return self._settings(epochs, seed, _DENSE, 1.0)
 
     def finetune(self, epochs: int, seed: int) -> TrainSettings:
         """The fine-tuning of a network that was cut."""
-        return self._settings(epochs, seed, 1.0, 0.5)
+        settings = self._settings(epochs, seed, 1.0, 0.5)
+        return replace(settings, ema=self.ingredients.ema, mixup=self.ingredients.mixup)
 
     def step(self, epochs: int, seed: int) -> TrainSettings:
-        """The short fine-tuning after a step of progressive pruning, which needs no warm-up."""
+        """The short fine-tuning after a step of progressive pruning, which needs no warm-up, and averages nothing."""
         return self._settings(epochs, seed, _STEP, 0.0)
 
     def _settings(self, epochs: int, seed: int, share: float, warmup: float) -> TrainSettings:
@@ -75,17 +79,28 @@ class Recipe:
             weight_decay=self.weight_decay,
             warmup_epochs=warmup if self.warmup_epochs is None else self.warmup_epochs,
             clip=self.clip,
+            label_smoothing=self.ingredients.label_smoothing,
+            distil_weight=self.ingredients.distil,
             seed=seed,
         )
 
     def to_json(self) -> dict[str, Any]:
         """For files."""
-        return asdict(self)
+        content: dict[str, Any] = asdict(self)
+        ingredients: dict[str, Any] = content.pop("ingredients")
+        return content | ingredients
 
     def __str__(self) -> str:
         """One line for people, which names the options."""
         values = {"lr": self.lr, "weight-decay": self.weight_decay, "warmup-epochs": self.warmup_epochs}
         said = [f"--{name} {value:g}" for name, value in values.items() if value is not None]
         said += [f"--clip {self.clip:g}"] if self.clip is not None else []
+        said += [f"--{name.replace('_', '-')} {value:g}" for name, value in asdict(self.ingredients).items() if value]
         built_in = f"recipe: --optimizer {' '.join([self.optimizer, *said])} ({self.why})"
         return built_in if self.loop is None else f"{built_in}; fine-tuning by {self.loop}"
+
+
+def _ingredients(given: RecipeSettings) -> Preset:
+    """The preset's, but for those that the user gave."""
+    own = {each.name: getattr(given, each.name) for each in fields(Preset)}
+    return replace(PRESETS[given.recipe], **{name: value for name, value in own.items() if value is not None})

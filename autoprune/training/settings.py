@@ -20,6 +20,8 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "warmup_epochs": ("at least 0", lambda value: value >= 0),
     "distil_weight": ("from 0 to 1", lambda value: 0 <= value <= 1),
     "temperature": ("above 0", lambda value: value > 0),
+    "ema": ("from 0 to below 1", lambda value: 0 <= value < 1),
+    "mixup": ("at least 0", lambda value: value >= 0),
     "seed": ("a whole number from 0", lambda value: value >= 0 and value == int(value)),
 }
 
@@ -40,6 +42,8 @@ class TrainSettings:
         warmup_epochs: Epochs, fractions allowed, over which the rate rises from near 0; at most a third of all.
         distil_weight: Share of the distillation loss in [0, 1]; counts only with a teacher.
         temperature: Of the distillation's soft targets.
+        ema: Decay of the average of the weights that the training ends with, in [0, 1); 0 ends with the last weights.
+        mixup: Alpha of the shares in which images are blended in pairs; 0 blends none.
         bf16: Compute in bfloat16; None where the processor has instructions for it.
         channels_last: Keep image tensors as NHWC in memory; None where bfloat16 is native. In float32 on a CPU only
             where that is sound (`autoprune.models.layout`).
@@ -59,6 +63,8 @@ class TrainSettings:
     warmup_epochs: float = 1.0
     distil_weight: float = 0.5
     temperature: float = 4.0
+    ema: float = 0.0
+    mixup: float = 0.0
     bf16: bool | None = None
     channels_last: bool | None = None
     seed: int = 0

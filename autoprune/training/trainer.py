@@ -13,15 +13,16 @@ from torch import Tensor, nn
 from autoprune.errors import InputError, first_line
 from autoprune.foundations.seeding import seeded, stream
 from autoprune.foundations.user_code import UserCode, path_of
-from autoprune.models.inputs.example import Example
 from autoprune.models.inputs.reader import AS_IT_COMES, BatchReader
-from autoprune.models.layout import arranged, chosen_layout, in_layout
+from autoprune.models.layout import chosen_layout, in_layout
 from autoprune.models.modes import in_mode
-from autoprune.models.outputs import in_float32, moved, output_of
-from autoprune.models.own_loss import own_loss
-from autoprune.models.precision import autocast, device_of
+from autoprune.models.outputs import moved
+from autoprune.models.precision import device_of
+from autoprune.training.average import WeightAverage
 from autoprune.training.constraint import TrainingConstraint
-from autoprune.training.losses import Loss, cross_entropy, distillation
+from autoprune.training.losses import Loss
+from autoprune.training.mixup import Mixup
+from autoprune.training.objective import Objective
 from autoprune.training.optimizers import make_optimizer
 from autoprune.training.schedule import share_of_peak
 from autoprune.training.settings import TrainSettings
@@ -51,7 +52,8 @@ class Trainer:
 
     Same model, batches, settings and number of threads give the same weights, bit for bit on the CPU. Where the batches
     have `set_epoch`, as `autoprune.data`'s do, or draw from torch's global generator, as a DataLoader does, an
-    interrupted training that is loaded again ends as the whole one.
+    interrupted training that is loaded again ends as the whole one. With `settings.ema` the model is given the average
+    of its weights when the last epoch has ended.
 
     Args:
         model: Changed in place. Parameters that need no gradient stay as they are.
@@ -78,8 +80,7 @@ class Trainer:
         reader: BatchReader = AS_IT_COMES,
     ) -> None:
         self.model, self.batches, self.settings = model, batches, settings
-        self.teacher, self.loss, self.constraint = teacher, loss, constraint
-        self.reader = reader
+        self.teacher, self.constraint = teacher, constraint
         self.device = device_of(model)
         self._network = UserCode(f"the network {path_of(model)}")
         self.optimizer = make_optimizer(model, settings)
@@ -87,6 +88,8 @@ class Trainer:
         rates = [group.get("lr") for group in self.optimizer.param_groups]  # one of the user's own may have none
         self._peaks = [None if rate is None else float(rate) for rate in rates]
         self.layout = chosen_layout(self.device, settings.bf16, settings.channels_last)
+        self.objective = Objective(model, settings, self.layout, teacher=teacher, loss=loss, reader=reader)
+        self.average = WeightAverage(model, settings.ema) if settings.ema else None
         self.epoch = 0
         self._steps = count_batches(batches)
         if not self._steps:
@@ -118,6 +121,8 @@ class Trainer:
             result = self._one_epoch(on_step)
             if on_epoch is not None:
                 on_epoch(result)
+        if self.average is not None and self.epoch == self.settings.epochs:
+            self._take(self.average)
         return self.model
 
     def state_dict(self) -> dict[str, Any]:
@@ -128,6 +133,8 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
+        if self.average is not None:
+            state["average"] = self.average.state_dict()
         copied: dict[str, Any] = _copied(state)
         return copied
 
@@ -141,6 +148,8 @@ class Trainer:
             copied = _copied(dict(state))
             self.model.load_state_dict(copied["model"])
             self.optimizer.load_state_dict(copied["optimizer"])
+            if self.average is not None:
+                self.average.load_state_dict(copied["average"])
             self.epoch = int(copied["epoch"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(f"the training state does not fit this model: {first_line(error)}") from error
@@ -153,12 +162,13 @@ class Trainer:
         total, steps, rate = torch.zeros((), device=self.device, dtype=exact), 0, 0.0
         # Dropout can draw from torch's global generators only: they get a stream of this epoch's own.
         own_stream = seeded(stream(self.settings.seed, self.epoch))
+        mixup = Mixup(self.settings.mixup, stream(self.settings.seed, self.epoch)) if self.settings.mixup else None
         teachers = () if self.teacher is None else (self.teacher,)
         with in_mode(self.model, train=True), in_mode(*teachers), own_stream, in_layout(self.layout):
             for steps, batch in enumerate(self.batches, start=1):
                 share = share_of_peak(self.settings, self.epoch * self._steps + steps - 1, self._steps)
                 rate = share * (self._peaks[0] or 0.0)
-                loss = self._step(batch, share)
+                loss = self._step(batch, share, mixup)
                 if not bool(torch.isfinite(loss)):
                     raise InputError(
                         f"the training loss is {float(loss)} in epoch {self.epoch + 1}, step {steps}; lower the"
@@ -173,16 +183,13 @@ class Trainer:
         self.epoch += 1
         return EpochResult(self.epoch, float(total) / steps, rate, time.perf_counter() - start)
 
-    def _step(self, batch: Any, share: float) -> Tensor:
+    def _step(self, batch: Any, share: float, mixup: Mixup | None) -> Tensor:
         """One optimiser step at a share of the peak rate; the loss before it, a scalar without a gradient."""
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             if peak is not None:
                 group["lr"] = share * peak
         batch = moved(batch, self.device)
-        inputs = self._inputs(self.model, batch)
-        with autocast(self.device, self.settings.bf16), self._network:
-            output = inputs.run(self.model)
-        loss = self._loss(output, batch)
+        loss = self.objective.of(batch, mixup.draw(self.objective.images(batch)) if mixup else None)
         if torch.isfinite(loss):  # a bad step must not reach the weights
             self.optimizer.zero_grad(set_to_none=True)
             with self._network:
@@ -192,30 +199,19 @@ class Trainer:
             with self._steps_by:
                 self.optimizer.step()
             self._project()
+            if self.average is not None:
+                self.average.update(self.model)
         return loss.detach()
-
-    def _inputs(self, model: nn.Module, batch: Any) -> Example:
-        """The call that a batch makes, its images in the layout of this training."""
-        return self.reader.call(model, batch).map(lambda tensor: arranged(tensor, self.layout))
 
     def _project(self) -> None:
         if self.constraint is not None:
             self.constraint.project(self.model, self.optimizer)
 
-    def _loss(self, output: Any, batch: Any) -> Tensor:
-        settings = self.settings
-        if self.loss is not None:
-            loss = own_loss(
-                self.loss, in_float32(output), batch
-            )  # not every loss of torch's takes bfloat16 beside float32
-        else:
-            loss = cross_entropy(output_of(output), batch, label_smoothing=settings.label_smoothing)
-        if self.teacher is None or not settings.distil_weight:
-            return loss
-        with torch.no_grad(), autocast(self.device, settings.bf16), self._network:
-            target = output_of(self._inputs(self.teacher, batch).run(self.teacher))
-        soft = distillation(output_of(output), target, settings.temperature)
-        return (1 - settings.distil_weight) * loss + settings.distil_weight * soft
+    def _take(self, average: WeightAverage) -> None:
+        """Give the model the average of its weights; what the constraint allows need not hold of an average."""
+        average.write_to(self.model)
+        if self.constraint is not None:  # by an optimiser that remembers nothing: the momentum is of other weights
+            self.constraint.project(self.model, torch.optim.SGD(self.model.parameters(), lr=0.0))
 
 
 def count_batches(batches: Iterable[Any]) -> int:

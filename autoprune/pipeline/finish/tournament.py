@@ -17,7 +17,7 @@ from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.search.finalists import Candidate
 from autoprune.pipeline.search.sessions import policy_key
-from autoprune.training import TrainSettings, cross_entropy, distillation
+from autoprune.training import cross_entropy, distillation
 
 __all__ = ["finalist_score", "tournament"]
 
@@ -65,7 +65,7 @@ def finalist_score(problem: Problem, tuned: nn.Module, batches: Iterable[Any]) -
     task = problem.task
     if task.loss is not None or task.evaluate is not accuracy:
         return task.merit(tuned, batches)
-    settings, device = TrainSettings(), device_of(tuned)
+    settings, device = problem.recipe.finetune(1, 0), device_of(tuned)
     total, count = 0.0, 0
     with in_mode(tuned, task.model), torch.no_grad(), computing(device, bf16=False):
         for batch in batches:

@@ -15,7 +15,7 @@ from autoprune.pipeline.jobs.settings import OF_SEARCH
 from autoprune.pipeline.problem import Problem, build_problem
 from autoprune.pipeline.reporter import Reporter, TimedReporter
 from autoprune.pipeline.search.play import Search, play, start_search
-from autoprune.pipeline.task import Task
+from autoprune.pipeline.task import Task, require_recipe
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
 from autoprune.run.stopwatch import Stopwatch
@@ -58,7 +58,9 @@ def prepare(task: Task, run: RunDir, reporter: Reporter, *, metered: bool = Fals
 
     Raises:
         BudgetError: If nothing meets the budget.
+        InputError: If the recipe cannot serve this task.
     """
+    require_recipe(task, run.experiment)
     for notice in run.notices:
         reporter.say(notice)
     problem = build_problem(task, run, reporter)

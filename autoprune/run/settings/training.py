@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import field_validator
 
 from autoprune.run.settings.base import Settings, setting
@@ -75,6 +77,30 @@ class RecipeSettings(Settings):
 
     panel = "Training"
 
+    recipe: Literal["plain", "default", "strong"] = setting(
+        "default",
+        "ingredients of fine-tuning, each of which an option of its own can change: plain, the labels alone; default,"
+        " label smoothing and distillation from the dense network; strong, also an average of the weights",
+    )
+    label_smoothing: float | None = setting(
+        None, "share of the target that is spread over all classes; default: the recipe's", ge=0, lt=1
+    )
+    distil: float | None = setting(
+        None, "share of distillation from the dense network's outputs; default: the recipe's", ge=0, le=1
+    )
+    ema: float | None = setting(
+        None,
+        "decay of an average of the weights that fine-tuning ends with, such as 0.999; 0: none; default: the recipe's",
+        ge=0,
+        lt=1,
+    )
+    mixup: float | None = setting(
+        None,
+        "alpha of mixup: fine-tuning learns from images blended in pairs, in shares of Beta(alpha, alpha); 0: none;"
+        " default: the recipe's",
+        ge=0,
+        le=1e3,
+    )
     optimizer: str | None = setting(
         None,
         "sgd, adamw, or package.module:name, called with parameters, lr and weight_decay; default: adamw for a network"
