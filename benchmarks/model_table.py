@@ -41,7 +41,7 @@ What `autoprune inspect` finds in networks that nobody here wrote.
   decision: all heads of T5 that share a position bias, the whole residual stream of a transformer (`embedding`).
 - `blocks`: residual branches that can be dropped.
 - `prunable`: share of the parameters that goes when every decision is at its least (one unit), blocks kept.
-- `seconds`: one `analyse`, the proof of every decision on cut copies included, one thread.
+- `seconds`: CPU time of one `analyse` in one thread, the proof of every decision on cut copies included.
 - Frozen is what a cut would make wrong, with the reason that `inspect` gives; "model output" is the size of a result.
 """
 TABLE = f"""| network | parameters | {" | ".join(KINDS)} | blocks | prunable | frozen | seconds |
@@ -51,13 +51,13 @@ TABLE = f"""| network | parameters | {" | ".join(KINDS)} | blocks | prunable | f
 
 def row(name: str, model: torch.nn.Module, example: object) -> str:
     """One line of the table."""
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         analysis = analyse(model, example)
     except AutopruneError as error:
         reason = str(error).splitlines()[0].replace("|", "/")
         return f"| {name} | {parameter_count(model):,} |" + " |" * (len(KINDS) + 2) + f" refused: {reason} | |\n"
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     kinds = collections.Counter(group.kind for group in analysis.groups)
     least = analysis.param_total({group.name: 1 for group in analysis.groups})
     cells = [str(kinds[kind] or "") for kind in KINDS]
