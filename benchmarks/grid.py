@@ -196,7 +196,7 @@ def tables(folder: Path) -> Iterator[str]:
         here = [row for row in rows if row["budget"] == budget]
         best = max({row["arm"] for row in here}, key=lambda arm: _mean(here, arm, "test"))
         yield f"\n{budget} % of the dense latency\n\n"
-        yield "| arm | seeds | test accuracy, % | of dense latency | of dense MACs | minutes | minus the best, points |\n"
+        yield "| arm | seeds | test accuracy, % | of dense latency | of dense MACs | minutes | minus the best |\n"
         yield "|---|---|---|---|---|---|---|\n"
         for arm in sorted({row["arm"] for row in here}, key=lambda arm: -_mean(here, arm, "test")):
             own = [100 * row["test"] for row in here if row["arm"] == arm]
