@@ -1,4 +1,4 @@
-"""The environment's name for Gymnasium; both the environment and Gymnasium are imported when they are first used."""
+"""The environment's names for Gymnasium; both the environment and Gymnasium are imported when they are first used."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-__all__ = ["ENV_ID", "register", "register_with_gymnasium"]
+__all__ = ["DISCRETE_ENV_ID", "ENV_ID", "register", "register_with_gymnasium"]
 
 ENV_ID = "autoprune/Pruning-v0"
+DISCRETE_ENV_ID = "autoprune/PruningDiscrete-v0"
 
 
 def register() -> None:
-    """Register the environment, once."""
+    """Register the environment and its discrete form, once."""
     import gymnasium
+    from gymnasium.envs.registration import WrapperSpec
 
+    home = "autoprune.envs:PruningEnv"
     if ENV_ID not in gymnasium.registry:
-        gymnasium.register(id=ENV_ID, entry_point="autoprune.envs:PruningEnv")
+        gymnasium.register(id=ENV_ID, entry_point=home)
+    if DISCRETE_ENV_ID not in gymnasium.registry:
+        discrete = WrapperSpec("DiscreteActions", "autoprune.envs:DiscreteActions", {})
+        gymnasium.register(id=DISCRETE_ENV_ID, entry_point=home, additional_wrappers=(discrete,))
 
 
 def register_with_gymnasium() -> None:

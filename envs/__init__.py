@@ -4,6 +4,7 @@ if __name__ != "autoprune.envs":
     raise ImportError("import autoprune.envs; the folder envs/ is not a package of its own")
 
 from autoprune.envs.curves import Curves
+from autoprune.envs.discrete import DiscreteActions
 from autoprune.envs.memory import Score, ScoreMemory
 from autoprune.envs.observation import AMC_FEATURES, amc_features
 from autoprune.envs.pruning_env import Outcome, PruningEnv, action_for
@@ -16,6 +17,7 @@ __all__ = [
     "AMC_FEATURES",
     "AccuracyGuaranteed",
     "Curves",
+    "DiscreteActions",
     "Outcome",
     "PruningEnv",
     "RelativeToDense",

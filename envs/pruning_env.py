@@ -93,7 +93,8 @@ class PruningEnv(gymnasium.Env[Array, Array]):
     Args:
         space: The decisions, in forward order.
         cost: Prices policies of `space`.
-        limit: What a policy may cost at most, in the cost's unit; `math.inf` for a search without a budget.
+        limit: What a policy may cost at most, in the cost's unit; `math.inf` for a search without a budget. An episode
+            can have another one: `reset(options={"limit": ...})`.
         score: Of a policy (kept units by decision), accuracy as a fraction; called once at the end of an episode,
             unless the policy is known. Must be deterministic, and picklable if the environment is to be pickled.
         features: Static features of the decisions, shape (D, k), not scaled, as from `amc_features`.
@@ -124,6 +125,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
             raise InputError("the cost model prices another search space than the environment's")
         self.space = space
         self.cost = cost
+        self.limit = float(limit)
         self.feasible = FeasibleActions(cost, limit)
         self.fallback = self.feasible.known_policy
         self.memory = score if isinstance(score, ScoreMemory) else ScoreMemory(score)
@@ -140,15 +142,21 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         self.observation_space = gymnasium.spaces.Box(low, np.ones_like(low), dtype=np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), dtype=np.float32)
 
-    @property
-    def limit(self) -> float:
-        """What a policy may cost at most, in the cost's unit."""
-        return self.feasible.limit
-
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """Start an episode: nothing is decided yet. There is no randomness and there are no options."""
+        """Start an episode: nothing is decided yet. There is no randomness.
+
+        Args:
+            seed: Of no effect.
+            options: `limit`: what this episode's policy may cost at most; the environment's own limit if not given.
+
+        Raises:
+            BudgetError: If no policy meets the limit.
+            InputError: If there is another option.
+        """
         super().reset(seed=seed, options=options)
-        self.feasible.reset()
+        if unknown := sorted({*(options or {})} - {"limit"}):
+            raise InputError(f"reset() has the option 'limit', not {unknown[0]!r}")
+        self.feasible.reset((options or {}).get("limit", self.limit))
         self._share = 1.0
         return self._observe(), self._info()
 
@@ -161,8 +169,8 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         Raises:
             InputError: If the episode is over or the action is not one finite number.
         """
-        decision = self._current()
-        option = self._nearest(action, self._allowed())
+        decision = self.decision
+        option = self._nearest(action, self.allowed())
         self.feasible.take(option)
         kept = decision.options[option]
         self._share = kept / decision.width
@@ -186,15 +194,22 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         Returns:
             The action that asks for exactly the option chosen, shape (1,).
         """
-        decision = self._current()
-        allowed = self._allowed()
+        decision = self.decision
+        allowed = self.allowed()
         reach = self._reach()
-        wanted = self.limit * (1 - slack) if np.isfinite(self.limit) else 0.0  # nothing to spend
+        limit = self.feasible.limit
+        wanted = limit * (1 - slack) if np.isfinite(limit) else 0.0  # nothing to spend
         floor = min(wanted, float(reach[allowed].max()))
         option = self._nearest(action, allowed & (reach >= floor))
         return action_for(decision, decision.options[option])
 
-    def _current(self) -> Decision:
+    @property
+    def decision(self) -> Decision:
+        """The decision to take next.
+
+        Raises:
+            InputError: If the episode is over.
+        """
         if self.feasible.step >= len(self.space):
             raise InputError("the episode is over; call reset() before the next step()")
         return self.space.decisions[self.feasible.step]
@@ -204,15 +219,18 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         values = np.asarray(action, dtype=np.float64).reshape(-1)
         if values.shape != (1,) or not np.isfinite(values[0]):
             raise InputError(f"an action is one finite number in [-1, 1], not {action!r}")
-        decision = self._current()
+        decision = self.decision
         asked = (np.clip(values[0], -1.0, 1.0) + 1.0) / 2.0 * decision.width
         options = np.flatnonzero(among)
         distance = np.abs(np.asarray(decision.options)[options] - asked)
         return int(options[len(options) - 1 - np.argmin(distance[::-1])])
 
-    def _allowed(self) -> NDArray[np.bool_]:
-        """Which options may be taken: those that can end within the limit, or the dense one if it changes nothing."""
-        allowed, decision = self.feasible.allowed(), self._current()
+    def allowed(self) -> NDArray[np.bool_]:
+        """The action mask over the options of the decision to take next, shape (options,); never none.
+
+        Allowed is what can end within the limit; of a decision that changes nothing only the dense option.
+        """
+        allowed, decision = self.feasible.allowed(), self.decision
         if not decision.matters(self._choices()) and allowed[-1]:
             allowed[:-1] = False
         return allowed
@@ -220,7 +238,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
     def _reach(self) -> NDArray[np.float64]:
         """Cost after each option of the current decision if all later ones stay whole, shape (options,)."""
         taken = self.space.indices(self._choices())
-        rows = np.repeat(taken[None], len(self._current().options), axis=0)
+        rows = np.repeat(taken[None], len(self.decision.options), axis=0)
         rows[:, self.feasible.step] = np.arange(len(rows))
         return self.cost.costs(rows)
 

@@ -62,26 +62,37 @@ class FeasibleActions:
         if not len(cost.space):
             raise InputError("nothing in this model can be pruned; `autoprune inspect` says why")
         self.cost = cost
-        self.limit = float(limit)
         self._completions = Completions(cost)
         self._start = self._completions.best(np.empty(0, dtype=np.int64))
-        least = float(cost.costs(self._start[None])[0])
-        if not least <= self.limit:
-            raise BudgetError(
-                f"the budget of {_figure(self.limit)} {cost.unit} cannot be met: the least reachable is"
-                f" {_figure(least)} {cost.unit} ({least / cost.dense:.1%} of dense)",
-                least,
-            )
-        # Sums taken in another order differ in the last digits: what lies this close is priced again, exactly.
-        self._border = 1e-11 * max(abs(self.limit), cost.dense) if np.isfinite(self.limit) else 0.0
-        self.reset()
+        self.reset(limit)
 
-    def reset(self) -> None:
-        """Take back every decision."""
+    def reset(self, limit: float | None = None) -> None:
+        """Take back every decision.
+
+        Args:
+            limit: What the next policy may cost at most, in the cost's unit; as before if not given.
+
+        Raises:
+            BudgetError: If no policy meets the limit.
+        """
+        if limit is not None:
+            self._set_limit(float(limit))
         self._taken: list[int] = []
         self._witness = self._start
         self._paid = np.zeros(len(self.cost.space))
         self._outlook: _Outlook | None = None
+
+    def _set_limit(self, limit: float) -> None:
+        least, dense, unit = float(self.cost.costs(self._start[None])[0]), self.cost.dense, self.cost.unit
+        if not least <= limit:
+            raise BudgetError(
+                f"the budget of {_figure(limit)} {unit} cannot be met: the least reachable is"
+                f" {_figure(least)} {unit} ({least / dense:.1%} of dense)",
+                least,
+            )
+        self.limit = limit
+        # Sums taken in another order differ in the last digits: what lies this close is priced again, exactly.
+        self._border = 1e-11 * max(abs(limit), dense) if np.isfinite(limit) else 0.0
 
     @property
     def step(self) -> int:

@@ -47,6 +47,7 @@ def test_without_elimination_every_episode_still_ends_within_the_limit(seed):
     limit = float(np.quantile(list(all_costs(cost).values()), 0.1))
     previous, completion._BUCKET_LIMIT = completion._BUCKET_LIMIT, 1
     try:
+        limit = max(limit, cost.least()[0])  # the least that descent finds: with seed 494 it is above the quantile
         feasible = FeasibleActions(cost, limit)
         assert not feasible._completions.exact
     finally:
