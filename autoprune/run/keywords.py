@@ -59,6 +59,7 @@ class SettingKeywords(TypedDict, total=False):
     recipe: Literal["plain", "default", "strong"]
     label_smoothing: float | None
     distil: float | None
+    distil_features: float | None
     ema: float | None
     mixup: float | None
     optimizer: str | None

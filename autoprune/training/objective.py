@@ -1,7 +1,8 @@
-"""What a training step minimises: the loss, the teacher's part, the pull on BatchNorm's scales; on blended images."""
+"""What a training step minimises: the loss, and what is learned from a teacher; on blended images where wanted."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from autoprune.models.layout import Layout, arranged
 from autoprune.models.outputs import in_float32, output_of
 from autoprune.models.own_loss import own_loss
 from autoprune.models.precision import autocast, device_of
+from autoprune.training.features import FeatureDistillation
 from autoprune.training.losses import Loss, cross_entropy, distillation
 from autoprune.training.mixup import Mixture
 from autoprune.training.settings import TrainSettings
@@ -31,6 +33,7 @@ class Objective:
         settings: Weights of the parts, precision.
         layout: Of image tensors.
         teacher: Its outputs on the same batch are learned from too.
+        features: So are its blocks' outputs; of this model and this teacher.
         loss: Own loss of (model output, batch) in place of cross-entropy.
         reader: Which parts of a batch are the inputs.
 
@@ -47,13 +50,14 @@ class Objective:
         teacher: nn.Module | None = None,
         loss: Loss | None = None,
         reader: BatchReader = AS_IT_COMES,
+        features: FeatureDistillation | None = None,
     ) -> None:
         if settings.mixup and loss is not None:
             raise InputError(
                 "--mixup blends the labels of classes, and an own loss has labels of its own; leave it out"
             )
         self.model, self.settings, self.layout = model, settings, layout
-        self.teacher, self.loss, self.reader = teacher, loss, reader
+        self.teacher, self.loss, self.reader, self.features = teacher, loss, reader, features
         self.device = device_of(model)
         self._network = UserCode(f"the network {path_of(model)}")
 
@@ -68,14 +72,21 @@ class Objective:
             batch: What the loader gives.
             mixture: How its images are blended; None leaves them as they are.
         """
-        output = self._output(self.model, batch, mixture)
+        settings = self.settings
+        with self._watching("student"):
+            output = self._output(self.model, batch, mixture)
         loss = self._own(output, batch, mixture)
-        if self.teacher is None or not self.settings.distil_weight:
+        if self.teacher is None or not (settings.distil_weight or self.features):
             return loss
-        with torch.no_grad():
-            target = output_of(self._output(self.teacher, batch, mixture))
-        soft = distillation(output_of(output), target, self.settings.temperature)
-        return (1 - self.settings.distil_weight) * loss + self.settings.distil_weight * soft
+        with torch.no_grad(), self._watching("teacher"):
+            target = self._output(self.teacher, batch, mixture)
+        if settings.distil_weight:
+            soft = distillation(output_of(output), output_of(target), settings.temperature)
+            loss = (1 - settings.distil_weight) * loss + settings.distil_weight * soft
+        return loss if self.features is None else loss + settings.feature_weight * self.features.distance()
+
+    def _watching(self, which: str) -> AbstractContextManager[None]:
+        return nullcontext() if self.features is None else self.features.watching(which)
 
     def _output(self, model: nn.Module, batch: Any, mixture: Mixture | None) -> Any:
         inputs = self._inputs(model, batch)

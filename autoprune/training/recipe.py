@@ -65,7 +65,8 @@ class Recipe:
     def finetune(self, epochs: int, seed: int) -> TrainSettings:
         """The fine-tuning of a network that was cut."""
         settings = self._settings(epochs, seed, 1.0, 0.5)
-        return replace(settings, ema=self.ingredients.ema, mixup=self.ingredients.mixup)
+        own = self.ingredients
+        return replace(settings, feature_weight=own.distil_features, ema=own.ema, mixup=own.mixup)
 
     def step(self, epochs: int, seed: int) -> TrainSettings:
         """The short fine-tuning after a step of progressive pruning, which needs no warm-up, and averages nothing."""

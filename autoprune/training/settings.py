@@ -20,6 +20,7 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "warmup_epochs": ("at least 0", lambda value: value >= 0),
     "distil_weight": ("from 0 to 1", lambda value: 0 <= value <= 1),
     "temperature": ("above 0", lambda value: value > 0),
+    "feature_weight": ("at least 0", lambda value: value >= 0),
     "ema": ("from 0 to below 1", lambda value: 0 <= value < 1),
     "mixup": ("at least 0", lambda value: value >= 0),
     "seed": ("a whole number from 0", lambda value: value >= 0 and value == int(value)),
@@ -42,6 +43,7 @@ class TrainSettings:
         warmup_epochs: Epochs, fractions allowed, over which the rate rises from near 0; at most a third of all.
         distil_weight: Share of the distillation loss in [0, 1]; counts only with a teacher.
         temperature: Of the distillation's soft targets.
+        feature_weight: Weight of the distance of features; counts only where the trainer is given which.
         ema: Decay of the average of the weights that the training ends with, in [0, 1); 0 ends with the last weights.
         mixup: Alpha of the shares in which images are blended in pairs; 0 blends none.
         bf16: Compute in bfloat16; None where the processor has instructions for it.
@@ -63,6 +65,7 @@ class TrainSettings:
     warmup_epochs: float = 1.0
     distil_weight: float = 0.5
     temperature: float = 4.0
+    feature_weight: float = 0.0
     ema: float = 0.0
     mixup: float = 0.0
     bf16: bool | None = None

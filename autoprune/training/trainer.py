@@ -20,6 +20,7 @@ from autoprune.models.outputs import moved
 from autoprune.models.precision import device_of
 from autoprune.training.average import WeightAverage
 from autoprune.training.constraint import TrainingConstraint
+from autoprune.training.features import FeatureDistillation
 from autoprune.training.losses import Loss
 from autoprune.training.mixup import Mixup
 from autoprune.training.objective import Objective
@@ -63,6 +64,7 @@ class Trainer:
         loss: Own loss of (model output, batch) in place of cross-entropy; the batch is on the model's device.
         constraint: What every step must keep; weights and momentum are projected after each.
         reader: Which parts of a batch are the inputs.
+        features: Blocks of the teacher that the model's are drawn to; its adapters are trained along.
 
     Raises:
         InputError: If there is nothing to train or no batch.
@@ -78,17 +80,21 @@ class Trainer:
         loss: Loss | None = None,
         constraint: TrainingConstraint | None = None,
         reader: BatchReader = AS_IT_COMES,
+        features: FeatureDistillation | None = None,
     ) -> None:
         self.model, self.batches, self.settings = model, batches, settings
         self.teacher, self.constraint = teacher, constraint
         self.device = device_of(model)
         self._network = UserCode(f"the network {path_of(model)}")
-        self.optimizer = make_optimizer(model, settings)
+        self.adapters = nn.ParameterList() if features is None else features.adapters
+        self.optimizer = make_optimizer(nn.ModuleList([model, self.adapters]), settings)
         self._steps_by = UserCode(f"the optimizer {path_of(self.optimizer)}")
         rates = [group.get("lr") for group in self.optimizer.param_groups]  # one of the user's own may have none
         self._peaks = [None if rate is None else float(rate) for rate in rates]
         self.layout = chosen_layout(self.device, settings.bf16, settings.channels_last)
-        self.objective = Objective(model, settings, self.layout, teacher=teacher, loss=loss, reader=reader)
+        self.objective = Objective(
+            model, settings, self.layout, teacher=teacher, loss=loss, reader=reader, features=features
+        )
         self.average = WeightAverage(model, settings.ema) if settings.ema else None
         self.epoch = 0
         self._steps = count_batches(batches)
@@ -135,6 +141,8 @@ class Trainer:
         }
         if self.average is not None:
             state["average"] = self.average.state_dict()
+        if len(self.adapters):
+            state["adapters"] = self.adapters.state_dict()
         copied: dict[str, Any] = _copied(state)
         return copied
 
@@ -148,6 +156,8 @@ class Trainer:
             copied = _copied(dict(state))
             self.model.load_state_dict(copied["model"])
             self.optimizer.load_state_dict(copied["optimizer"])
+            if len(self.adapters):
+                self.adapters.load_state_dict(copied["adapters"])
             if self.average is not None:
                 self.average.load_state_dict(copied["average"])
             self.epoch = int(copied["epoch"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from autoprune.models import (
     save_weights,
 )
 from autoprune.models.copying import duplicate
+from autoprune.models.inputs.example import as_example
 from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.reporter import Bar, Reporter
 from autoprune.pipeline.search.sessions import policy_key
@@ -29,6 +30,7 @@ from autoprune.reconstruction.batch_norm import reestimate_batch_norm
 from autoprune.training import EpochResult, Trainer, TrainSettings
 from autoprune.training.constraint import TrainingConstraint
 from autoprune.training.epochs import InEpochs
+from autoprune.training.features import FeatureDistillation, matches
 from autoprune.training.own_loop import train_by_own_loop
 from autoprune.training.stalls import StepWatch
 
@@ -147,15 +149,37 @@ def train_small(
             reporter.say(f"{what}: the loop moved weights that must stay as they are; they were put back")
         save_weights(small.state_dict(), path)
         return small
-    teacher = None if task.loss is not None else task.model
-    trainer = Trainer(
-        small, batches, settings, teacher=teacher, loss=task.loss, constraint=constraint, reader=task.reader
-    )
+    trainer = student(task, small, batches, settings, constraint)
     with reporter.stage("finetune", what, settings.epochs) as bar:
         _run(trainer, unfinished, bar, what, reporter)
     save_weights(small.state_dict(), path)
     unfinished.unlink(missing_ok=True)
     return small
+
+
+def student(
+    task: Task,
+    small: nn.Module,
+    batches: Iterable[Any],
+    settings: TrainSettings,
+    constraint: TrainingConstraint | None,
+) -> Trainer:
+    """A trainer of a cut network, with the dense one as its teacher.
+
+    Nobody knows what an own loss makes of a network's outputs, so these are not distilled then; features are.
+    """
+    weight = settings.distil_weight if task.loss is None else 0.0
+    found = matches(small, task.model, as_example(task.example)) if settings.feature_weight else ()
+    return Trainer(
+        small,
+        batches,
+        replace(settings, distil_weight=weight),
+        teacher=task.model,
+        loss=task.loss,
+        constraint=constraint,
+        reader=task.reader,
+        features=FeatureDistillation(small, task.model, found, settings.seed) if found else None,
+    )
 
 
 def _run(trainer: Trainer, checkpoint: Path, bar: Bar, what: str, reporter: Reporter) -> None:

@@ -80,13 +80,20 @@ class RecipeSettings(Settings):
     recipe: Literal["plain", "default", "strong"] = setting(
         "default",
         "ingredients of fine-tuning, each of which an option of its own can change: plain, the labels alone; default,"
-        " label smoothing and distillation from the dense network; strong, also an average of the weights",
+        " label smoothing and distillation from the dense network; strong, its blocks' outputs and an average of the"
+        " weights",
     )
     label_smoothing: float | None = setting(
         None, "share of the target that is spread over all classes; default: the recipe's", ge=0, lt=1
     )
     distil: float | None = setting(
         None, "share of distillation from the dense network's outputs; default: the recipe's", ge=0, le=1
+    )
+    distil_features: float | None = setting(
+        None,
+        "weight of the distance to what the dense network's blocks give, such as 1; 0: none; default: the recipe's",
+        ge=0,
+        le=1e6,
     )
     ema: float | None = setting(
         None,
