@@ -128,6 +128,7 @@ class Agent(ABC):
             seconds=perf_counter() - start,
             cached=outcome.repeated,
             warmup=k < self.warmup,
+            images=outcome.share if outcome.share < 1 else None,
         )
         self._learn(record)
         self.history.append(record)
@@ -178,7 +179,7 @@ class Agent(ABC):
             raise RunError("the saved state has no history of episodes")
         self.history = [EpisodeRecord.from_row(row) for row in rows]
         for record in self.history:
-            self.env.memory.remember(record.choices, record.value)
+            self.env.memory.remember(record.choices, record.value, record.share)
 
     @abstractmethod
     def _play(self, k: int) -> None:

@@ -37,7 +37,7 @@ def run_search(
         AutopruneError: If a replayed episode differs from its row.
     """
     for row in rows:
-        agent.env.memory.remember(row.choices, row.value)
+        agent.env.memory.remember(row.choices, row.value, row.share)
     for row, record in zip(rows, agent.history, strict=False):
         _compare(row, record)
     for record in agent.history[len(rows) :]:  # the state outlived its row, such as a torn last line

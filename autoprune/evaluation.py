@@ -20,7 +20,7 @@ from autoprune.models.modes import in_mode
 from autoprune.models.outputs import moved, output_of
 from autoprune.models.precision import device_of
 
-__all__ = ["Evaluate", "accuracy", "output_of", "scored"]
+__all__ = ["Evaluate", "accuracy", "output_of", "right_answers", "scored"]
 
 Evaluate = Callable[[nn.Module, Iterable[Any]], float]
 """An own score of (model, batches) in place of `accuracy`; higher is better."""
@@ -44,9 +44,21 @@ def accuracy(
     Raises:
         InputError: If there are no batches or no labels, or the outputs are not one row of scores an image.
     """
+    right = right_answers(model, batches, bf16=bf16, reader=reader)
+    return int(right.sum()) / len(right)
+
+
+def right_answers(
+    model: nn.Module, batches: Iterable[Any], *, bf16: bool | None = None, reader: BatchReader = AS_IT_COMES
+) -> Tensor:
+    """Whether the largest output is the one of the label, bool (images,), on the CPU; arguments as of `accuracy`.
+
+    Raises:
+        InputError: If there are no batches or no labels, or the outputs are not one row of scores an image.
+    """
     device = device_of(model)
     network = UserCode(f"the network {path_of(model)}")
-    right, count = torch.zeros((), dtype=torch.int64, device=device), 0
+    right: list[Tensor] = []
     # Not inference_mode: what a loader keeps of its batches must still be good for training.
     with in_mode(model), torch.no_grad(), computing(device, bf16):
         for batch in batches:
@@ -63,11 +75,10 @@ def accuracy(
             _refuse_labels_beyond(labels, scores)
             if not bool(torch.isfinite(scores).all()):  # of a candidate that overflows, unless the images are the cause
                 _refuse_images_that_are_none(inputs.tensors())
-            right += (scores.argmax(1) == labels).sum()
-            count += len(labels)
-    if not count:
+            right.append(scores.argmax(1) == labels)
+    if not sum(map(len, right)):
         raise InputError("there are no images to score the model on; the loader is empty, or was used up")
-    return int(right) / count
+    return torch.cat(right).cpu()
 
 
 def _refuse_labels_beyond(labels: Tensor, scores: Tensor) -> None:

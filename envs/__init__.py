@@ -5,7 +5,7 @@ if __name__ != "autoprune.envs":
 
 from autoprune.envs.curves import Curves
 from autoprune.envs.discrete import DiscreteActions
-from autoprune.envs.memory import Score, ScoreMemory
+from autoprune.envs.memory import RacingMemory, Score, ScoreAgainst, ScoreMemory
 from autoprune.envs.observation import AMC_FEATURES, amc_features
 from autoprune.envs.pruning_env import Outcome, PruningEnv, action_for
 from autoprune.envs.rewards import AccuracyGuaranteed, RelativeToDense, ResourceConstrained, Reward
@@ -20,10 +20,12 @@ __all__ = [
     "DiscreteActions",
     "Outcome",
     "PruningEnv",
+    "RacingMemory",
     "RelativeToDense",
     "ResourceConstrained",
     "Reward",
     "Score",
+    "ScoreAgainst",
     "ScoreMemory",
     "Toy",
     "action_for",

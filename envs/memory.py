@@ -7,10 +7,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from autoprune.errors import AutopruneError
+from autoprune.run.score import Estimate
 
-__all__ = ["Score", "ScoreMemory"]
+__all__ = ["RacingMemory", "Score", "ScoreAgainst", "ScoreMemory"]
 
 Score = Callable[[Mapping[str, int]], float]
+
+ScoreAgainst = Callable[[Mapping[str, int], Mapping[str, int] | None], Estimate]
+"""A score of (policy, rival) that may be an estimate where the policy is clearly worse than its rival."""
 
 
 class ScoreMemory:
@@ -26,6 +30,7 @@ class ScoreMemory:
     def __init__(self, score: Score) -> None:
         self._score = score
         self._known: dict[tuple[tuple[str, int], ...], float] = {}
+        self._shares: dict[tuple[tuple[str, int], ...], float] = {}  # of estimates alone
         self.evaluations = 0
 
     def __len__(self) -> int:
@@ -43,20 +48,59 @@ class ScoreMemory:
         key = _key(choices)
         if key not in self._known:
             self.evaluations += 1
-            score = float(self._score(dict(choices)))
-            if not np.isfinite(score):
-                raise AutopruneError(f"the evaluation gave {score} for {dict(choices)}; it must be a finite number")
-            self._known[key] = score
+            found = self._evaluated(dict(choices))
+            if not np.isfinite(found.value):
+                raise AutopruneError(
+                    f"the evaluation gave {found.value} for {dict(choices)}; it must be a finite number"
+                )
+            self.remember(choices, found.value, found.share)
         return self._known[key]
+
+    def share(self, choices: Mapping[str, int]) -> float:
+        """Share of the images that a policy's score was taken on: 1 unless it was given up early."""
+        return self._shares.get(_key(choices), 1.0)
 
     @property
     def policies(self) -> list[dict[str, int]]:
         """Every policy that it knows the score of, in the order in which it met them."""
         return [dict(key) for key in self._known]
 
-    def remember(self, choices: Mapping[str, int], score: float) -> None:
-        """Take over a score from earlier, such as a row of a resumed run."""
-        self._known[_key(choices)] = float(score)
+    def remember(self, choices: Mapping[str, int], score: float, share: float = 1.0) -> None:
+        """Take over a score from earlier, such as a row of a resumed run, with its share of the images."""
+        key = _key(choices)
+        self._known[key] = float(score)
+        if share < 1:
+            self._shares[key] = share
+
+    def _evaluated(self, choices: Mapping[str, int]) -> Estimate:
+        return Estimate(float(self._score(choices)))
+
+
+class RacingMemory(ScoreMemory):
+    """A memory whose policies are scored against a rival: the n-th best of those that were scored on all images.
+
+    The rival depends on nothing but the scores known so far, in their order, so that a resumed search decides as the
+    uninterrupted one.
+
+    Args:
+        score: Of a policy and its rival, which is None as long as there are fewer than n.
+        place: n: a policy that may be among the n best is never given up.
+    """
+
+    def __init__(self, score: ScoreAgainst, place: int) -> None:
+        super().__init__(lambda choices: score(choices, None).value)
+        self._against, self._place = score, place
+
+    @property
+    def rival(self) -> dict[str, int] | None:
+        """The n-th best policy, of equal ones the one that was met first; None if there are fewer."""
+        whole = sorted(
+            (-score, n, key) for n, (key, score) in enumerate(self._known.items()) if key not in self._shares
+        )
+        return dict(whole[self._place - 1][2]) if len(whole) >= self._place else None
+
+    def _evaluated(self, choices: Mapping[str, int]) -> Estimate:
+        return self._against(choices, self.rival)
 
 
 def _key(choices: Mapping[str, int]) -> tuple[tuple[str, int], ...]:

@@ -33,6 +33,7 @@ class Outcome:
         cost: Predicted, in the cost model's unit.
         reward: As returned by the last step.
         repeated: Whether the policy had been scored before, so that nothing was evaluated.
+        share: Of the images that the score was taken on; below 1 it is the estimate of a policy that was given up.
     """
 
     choices: dict[str, int]
@@ -40,6 +41,7 @@ class Outcome:
     cost: float
     reward: float
     repeated: bool
+    share: float = 1.0
 
 
 class PruningEnv(gymnasium.Env[Array, Array]):
@@ -248,7 +250,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         score = self.memory(choices)
         cost = self.cost.cost(choices)
         reward = float(self.reward(self.scored_as.merit(score), cost))
-        self.outcome = Outcome(choices, score, cost, reward, repeated)
+        self.outcome = Outcome(choices, score, cost, reward, repeated, self.memory.share(choices))
         info |= {self.scored_as.key: score, "cost": cost, "reward": reward}
         return reward
 

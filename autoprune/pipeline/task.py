@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from autoprune.data import DataSet, load
 from autoprune.errors import AutopruneError, InputError, UnsupportedModelError, one_line
-from autoprune.evaluation import Evaluate, accuracy, scored
+from autoprune.evaluation import Evaluate, accuracy, right_answers, scored
 from autoprune.foundations.references import resolve
 from autoprune.foundations.seeding import reseed, seeded
 from autoprune.models import build, device_of, in_mode, load_weights, output_of
@@ -118,6 +118,11 @@ class Task:
             if self.evaluate is accuracy:
                 return accuracy(model, batches, reader=self.reader)
             return scored(self.evaluate, model, batches)
+
+    def right_answers(self, model: nn.Module, batches: Iterable[Any]) -> Tensor:
+        """Which images a network classifies as `score` counts them where that is `accuracy`, bool (images,)."""
+        with in_mode(model), in_layout(chosen_layout(device_of(model), bf16=None)):
+            return right_answers(model, batches, reader=self.reader)
 
     def merit(self, model: nn.Module, batches: Iterable[Any]) -> float:
         """The score, turned where less is better: the larger, the better."""

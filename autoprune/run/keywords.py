@@ -36,6 +36,7 @@ class SettingKeywords(TypedDict, total=False):
     agent: str | Sequence[str]
     episodes: int
     warmup: int | None
+    fidelity: Literal["racing", "full"]
     granularity: int | str | None
     criterion: str
     candidate_weights: str

@@ -27,6 +27,9 @@ class EpisodeRecord(BaseModel):
     seconds: float = Field(description="wall time of the episode, evaluation and learning included")
     cached: bool = Field(description="the policy had been scored before; nothing was evaluated")
     warmup: bool = Field(description="a solver's answer or random exploration, not the agent's own choice")
+    images: float | None = Field(
+        default=None, gt=0, lt=1, description="share of the images after which it was given up; its score is estimated"
+    )
 
     @model_validator(mode="after")
     def _scored_once(self) -> Self:
@@ -39,10 +42,17 @@ class EpisodeRecord(BaseModel):
         """The accuracy or the score, in its own unit."""
         return float(self.score if self.accuracy is None else self.accuracy)  # type: ignore[arg-type]  # one is there
 
+    @property
+    def share(self) -> float:
+        """Share of the images that the score was taken on."""
+        return 1.0 if self.images is None else self.images
+
     def to_row(self) -> dict[str, Any]:
         """The record as plain JSON values; floats survive the way through JSON bit for bit."""
         row = self.model_dump(mode="json")
-        return row if self.accuracy is None else {name: v for name, v in row.items() if name != "score"}
+        idle = {"images"} if self.images is None else set()
+        idle |= set() if self.accuracy is None else {"score"}
+        return {name: value for name, value in row.items() if name not in idle}
 
     @classmethod
     def from_row(cls, row: Any) -> EpisodeRecord:

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from autoprune.errors import InputError
 from autoprune.foundations.numbers import MINUS, NONE, percent, points
 
-__all__ = ["ACCURACY", "Direction", "ScoreSpec"]
+__all__ = ["ACCURACY", "Direction", "Estimate", "ScoreSpec"]
 
 Direction = Literal["maximize", "minimize"]
 
@@ -147,6 +147,19 @@ class ScoreSpec:
     def drop_text(self, drop: float) -> str:
         """A `--accuracy-drop` for people."""
         return f"{drop:g} points" if self.is_accuracy else f"{self.text(drop)} of {self.name}"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score, and how much of the images it was taken on.
+
+    Attributes:
+        value: The score, or where there was no need for all images what it is estimated to be.
+        share: Of the images, in (0, 1].
+    """
+
+    value: float
+    share: float = 1.0
 
 
 ACCURACY = ScoreSpec()

@@ -46,6 +46,10 @@ class Scorer:
 
     def __call__(self, choices: Mapping[str, int]) -> float:
         """Score of the network that keeps so much of each decision."""
+        return float(self._evaluate(self.network(choices), self._search))
+
+    def network(self, choices: Mapping[str, int]) -> nn.Module:
+        """That network with the weights that it is scored with; valid until the next is asked for."""
         small = self._networks.select(choices)
         self._weights.prepare(small, self._networks.slices(choices))
-        return float(self._evaluate(small, self._search))
+        return small

@@ -81,7 +81,7 @@ def test_one_seed_gives_one_result(trained, loaders, finished, tmp_path):
 
 def test_a_finished_search_is_resumed_without_evaluating_again(trained, loaders, finished, tmp_path, monkeypatch):
     _, folder = finished
-    monkeypatch.setattr("autoprune.techniques.scoring.Scorer.__call__", lambda *_: pytest.fail("evaluated again"))
+    monkeypatch.setattr("autoprune.techniques.scoring.Scorer.network", lambda *_: pytest.fail("evaluated again"))
     result = compress(trained, loaders, run=folder, agent="ddpg", resume=True)
     assert (
         json.loads((folder / "report.json").read_text())["finetuned"]["accuracy"]

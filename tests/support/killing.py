@@ -51,7 +51,7 @@ def instrument(moment, margin, entries):
     verify._MARGIN = margin
     EFFORTS["normal"] = dataclasses.replace(EFFORTS["normal"], entries=entries)
     make, rename = tempfile.mkstemp, Path.replace
-    append, score, epoch = RunDir.append_row, Scorer.__call__, Trainer._one_epoch
+    append, network, epoch = RunDir.append_row, Scorer.network, Trainer._one_epoch
 
     def mkstemp(*given, **named):
         made = make(*given, **named)
@@ -73,14 +73,14 @@ def instrument(moment, margin, entries):
 
     def scored(self, choices):
         moment("scoring")
-        return score(self, choices)
+        return network(self, choices)
 
     def one_epoch(self, *given):
         moment("epoch")
         return epoch(self, *given)
 
     tempfile.mkstemp, Path.replace, RunDir.append_row = mkstemp, replace, append_row
-    Scorer.__call__, Trainer._one_epoch = scored, one_epoch
+    Scorer.network, Trainer._one_epoch = scored, one_epoch
     from tests.support.tiny_job import Formula
 
     time = Formula.time

@@ -10,6 +10,7 @@ from autoprune.agents import Agent, AgentState, EpisodeRecord, run_search
 from autoprune.cost import FeasibleActions
 from autoprune.envs import (
     PruningEnv,
+    RacingMemory,
     RelativeToDense,
     ResourceConstrained,
     Reward,
@@ -17,14 +18,17 @@ from autoprune.envs import (
     amc_features,
     largest_uniform,
 )
+from autoprune.evaluation import accuracy
 from autoprune.pipeline.problem import Problem, figure
 from autoprune.pipeline.reporter import Bar, Reporter
 from autoprune.reports.tensorboard.search import SearchWriter
+from autoprune.techniques.racing import Race, shuffled
 from autoprune.techniques.scoring import Scorer
 
 __all__ = ["Search", "play", "project", "start_search", "uniform_choices"]
 
 _CHECKPOINT_EVERY = 20  # episodes; those after it are replayed from their stored scores
+_RACE_ERROR = 0.01  # chance at most that a search gives up any policy that belongs to its finalists
 
 
 @dataclass
@@ -34,12 +38,14 @@ class Search:
     Attributes:
         records: The finished episodes.
         score: Scores any policy as the episodes were scored, each once.
+        race: What gives up policies early; None where every score is taken on all images.
     """
 
     problem: Problem
     agent: Agent
     score: ScoreMemory
     records: list[EpisodeRecord]
+    race: Race | None = None
 
     def merit(self, choices: Mapping[str, int]) -> float:
         """A policy's score, turned where less is better: the larger, the better."""
@@ -55,10 +61,8 @@ def start_search(problem: Problem) -> Search:
     """
     experiment = problem.experiment
     kind = agents.get(experiment.agent)
-    episode_batches, _ = problem.task.search_parts
-    networks = problem.stack.candidates(problem.task.model)
     task = problem.task
-    score = ScoreMemory(Scorer(networks, problem.candidate_weights, episode_batches, task.score))
+    score, race = _scores(problem)
     limit = problem.run.once("first search limit", lambda: problem.limit)
     features = amc_features(problem.analysis, problem.space)
     env = PruningEnv(problem.space, problem.cost, limit, score, features, _reward(problem, score), task.scored_as)
@@ -70,7 +74,19 @@ def start_search(problem: Problem) -> Search:
         seed_policies=_solver_answers(problem, limit) if kind.uses_seed_policies else (),
         **agents.options_of(experiment.agent),
     )
-    return Search(problem, agent, score, [])
+    return Search(problem, agent, score, [], race)
+
+
+def _scores(problem: Problem) -> tuple[ScoreMemory, Race | None]:
+    """What scores policies, and the race if there is one: only of a plain accuracy is known what a part of it says."""
+    task, experiment = problem.task, problem.experiment
+    images, _ = task.search_parts
+    networks = problem.stack.candidates(task.model)
+    scorer = Scorer(networks, problem.candidate_weights, images, task.score)
+    if experiment.fidelity != "racing" or task.evaluate is not accuracy or (mixed := shuffled(images)) is None:
+        return ScoreMemory(scorer), None
+    race = Race(scorer, mixed, task.right_answers, _RACE_ERROR / experiment.episodes)
+    return RacingMemory(race, experiment.finalists), race
 
 
 def _reward(problem: Problem, score: ScoreMemory) -> Reward:
@@ -132,7 +148,20 @@ def play(search: Search, reporter: Reporter) -> list[EpisodeRecord]:
         f"best of {len(search.records)} episodes: {spec.text(leader.value)} on the search split before fine-tuning,"
         f" {figure(leader.predicted_cost)} of {figure(search.agent.env.limit)} {problem.cost.unit} (predicted)"
     )
+    if given_up := [row.share for row in search.records if row.images is not None and not row.cached]:
+        reporter.say(_spared(given_up, search))
     return search.records
+
+
+def _spared(given_up: Sequence[float], search: Search) -> str:
+    """What racing saved; the time is that of this process."""
+    scored = sum(not row.cached for row in search.records)
+    needed = (scored - sum(1 - share for share in given_up)) / scored
+    seconds = 0.0 if search.race is None else search.race.spared_seconds
+    return (
+        f"{len(given_up)} of {scored} candidates were clearly worse than the {search.problem.experiment.finalists} best"
+        f" and given up early: {needed:.0%} of the images were scored, about {seconds:.1f} s spared"
+    )
 
 
 def _show(bar: Bar, known: Sequence[EpisodeRecord], problem: Problem) -> None:

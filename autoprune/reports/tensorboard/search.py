@@ -82,8 +82,8 @@ class SearchWriter:
 
         Args:
             row: The episode as in `episodes.jsonl`: `episode`, `choices`, `accuracy` or `score`, `predicted_cost` (or
-                `cost`), `reward`, `seconds`, and the flags `cached` and `warmup`; what is missing or None is not
-                written.
+                `cost`), `reward`, `seconds`, `images`, and the flags `cached` and `warmup`; what is missing or None is
+                not written.
             scalars: The agent's own figures, such as `noise_sigma` or `critic_loss`.
         """
         self._step = int(row["episode"])
@@ -96,6 +96,7 @@ class SearchWriter:
         self._add("search/limit", self._limit)
         self._add("search/seconds", row.get("seconds"))
         self._add("search/cached", row.get("cached"))
+        self._add("search/images", row.get("images"))
         self._add("search/warmup", row.get("warmup"))
         if self._best is not None:
             self._add("best/reward", self._best.reward)

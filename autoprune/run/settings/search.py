@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import field_validator, model_validator
 
@@ -31,6 +31,11 @@ class SearchSettings(Settings):
     )
     warmup: int | None = setting(
         None, "episodes before the agent learns; default min(100, episodes / 4)", ge=0, le=10**6
+    )
+    fidelity: Literal["racing", "full"] = setting(
+        "racing",
+        "images that a candidate's accuracy is taken on: racing gives up those that are clearly worse than the"
+        " finalists so far after a part of them, full takes all",
     )
 
     @field_validator("agent", mode="before")

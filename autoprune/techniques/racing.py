@@ -1,0 +1,184 @@
+"""Multi-fidelity scoring: a candidate that is clearly worse than its rival is given up after a part of the images."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.models.outputs import with_changed_tensors
+from autoprune.run.score import Estimate
+from autoprune.techniques.scoring import Scorer
+
+__all__ = ["Race", "chance_at_most", "shuffled"]
+
+Right = Callable[[nn.Module, Iterable[Any]], Tensor]
+"""Which images of some batches a network classifies rightly, bool (images,)."""
+
+_LOOKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+"""Shares of the images after which a candidate may be given up."""
+_FEWEST = 32
+"""Images below which nothing is decided."""
+_MOST = 64
+"""Answers of policies that are kept, those of the best ones; as many as there can be finalists."""
+
+
+class Race:
+    """Scores a policy by its accuracy, and stops where it is clearly below a rival's on the same images.
+
+    The images come in one random order, drawn once. At each look only those images count on which one of the two is
+    right and the other wrong (a sign test, paired by image). If the policy is as good as its rival on all images, at
+    least half of these go to the policy, and the chance of so few of them among d drawn without replacement is at most
+    exp(-d KL(share || 1/2)) (Hoeffding 1963, theorems 1 and 4). It is given up where that is below the error divided by
+    the number of looks, so that a policy as good as its rival is lost with at most that error.
+
+    What is given up gets an estimate below the rival's score: the rival's accuracy on all images, less the difference
+    on those that were seen.
+
+    Args:
+        scorer: Makes the networks.
+        images: Batches in random order, as `shuffled` gives them.
+        right: What is counted.
+        error: Chance at most with which a policy as good as its rival is given up.
+
+    Attributes:
+        seen: Images that candidates were scored on so far, in this process.
+        spared: Images that were not needed.
+        seconds: Time that scoring on the images took.
+    """
+
+    def __init__(self, scorer: Scorer, images: Sequence[Any], right: Right, error: float) -> None:
+        self._scorer, self._right = scorer, right
+        self._parts = _parts(images)
+        self._count = self._parts[-1][0]
+        self._error = error / max(1, len(self._parts) - 1)
+        self._answers: dict[tuple[tuple[str, int], ...], Tensor] = {}
+        self.seen = self.spared = 0
+        self.seconds = 0.0
+
+    def __call__(self, choices: Mapping[str, int], rival: Mapping[str, int] | None = None) -> Estimate:
+        """Score of a policy; an estimate if it is clearly worse than its rival.
+
+        Args:
+            choices: Kept units by decision.
+            rival: A policy that was scored on all images; None scores on all images, too.
+        """
+        against = None if rival is None else self._known(rival)
+        network = self._scorer.network(choices)
+        answers = torch.zeros(0, dtype=torch.bool)
+        for end, batches in self._parts:
+            start = time.perf_counter()
+            answers = torch.cat([answers, self._right(network, batches)])
+            self.seconds += time.perf_counter() - start
+            if against is not None and end < self._count and self._is_worse(answers, against[:end]):
+                self.seen, self.spared = self.seen + end, self.spared + self._count - end
+                behind = (int(against[:end].sum()) - int(answers.sum())) / end
+                return Estimate(max(0.0, _mean(against) - behind), end / self._count)
+        self.seen += self._count
+        self._keep(choices, answers)
+        return Estimate(_mean(answers))
+
+    @property
+    def spared_seconds(self) -> float:
+        """Time that the images that were not needed would have taken, at the speed of the others."""
+        return self.seconds * self.spared / max(1, self.seen)
+
+    def _is_worse(self, answers: Tensor, against: Tensor) -> bool:
+        won, lost = int((answers & ~against).sum()), int((~answers & against).sum())
+        return won < lost and chance_at_most(won, won + lost) <= self._error
+
+    def _known(self, rival: Mapping[str, int]) -> Tensor:
+        """The rival's answers; a resumed search has to take them anew."""
+        key = tuple(sorted(rival.items()))
+        if key not in self._answers:
+            network = self._scorer.network(rival)
+            self._keep(rival, torch.cat([self._right(network, batches) for _, batches in self._parts]))
+        return self._answers[key]
+
+    def _keep(self, choices: Mapping[str, int], answers: Tensor) -> None:
+        key = tuple(sorted(choices.items()))
+        self._answers[key] = answers
+        if len(self._answers) > _MOST:
+            worst = min(self._answers, key=lambda each: (each == key, int(self._answers[each].sum())))
+            del self._answers[worst]
+
+
+def chance_at_most(won: int, drawn: int) -> float:
+    """Bound on the chance of at most so many wins of a policy that wins half of the draws or more.
+
+    >>> round(chance_at_most(2, 20), 6), chance_at_most(10, 20)
+    (0.000634, 1.0)
+    """
+    share = won / drawn
+    if share >= 0.5:
+        return 1.0
+    divergence = math.log(2) + sum(p * math.log(p) for p in (share, 1 - share) if p)
+    return math.exp(-drawn * divergence)
+
+
+def shuffled(batches: Sequence[Any], seed: int = 0) -> list[Any] | None:
+    """The images of some batches in one random order, in batches of the largest one's size.
+
+    Args:
+        batches: Tuples, lists or dicts of tensors that can be joined.
+        seed: Of the order.
+
+    Returns:
+        None if the batches are of another kind: then nothing is known about a part of them.
+    """
+    columns = [_columns(batch) for batch in batches]
+    if not columns or not all(columns) or len({_form(each) for each in columns}) > 1:
+        return None
+    whole = [torch.cat(parts) for parts in zip(*columns, strict=True)]
+    order = torch.randperm(len(whole[0]), generator=torch.Generator().manual_seed(seed))
+    size = max(len(each[0]) for each in columns)
+    found = []
+    for start in range(0, len(order), size):
+        part = order[start : start + size]
+        items = iter([column[part.to(column.device)] for column in whole])
+        found.append(with_changed_tensors(batches[0], lambda _, items=items: next(items)))  # type: ignore[misc]
+    return found
+
+
+def _columns(batch: Any) -> list[Tensor]:
+    """The tensors of a batch, one row an image; none of a batch of another kind."""
+    items = list(batch.values()) if isinstance(batch, dict) else batch
+    if not isinstance(items, tuple | list) or not items:
+        return []
+    tensors = [each for each in items if isinstance(each, Tensor) and each.ndim]
+    return tensors if len(tensors) == len(items) and len({len(each) for each in tensors}) == 1 else []
+
+
+def _form(columns: Sequence[Tensor]) -> tuple[Any, ...]:
+    return tuple((each.shape[1:], each.dtype, each.device) for each in columns)
+
+
+def _parts(images: Sequence[Any]) -> list[tuple[int, list[Any]]]:
+    """(Images up to here, batches since the last look), the last part with all images."""
+    count = sum(len(_columns(batch)[0]) for batch in images)
+    ends = [end for share in _LOOKS if (end := round(share * count)) >= _FEWEST]
+    parts, first = [], 0
+    for end in [*ends, count]:
+        parts.append((end, _between(images, first, end)))
+        first = end
+    return parts
+
+
+def _between(images: Sequence[Any], first: int, end: int) -> list[Any]:
+    """The images number `first` up to `end`, in batches."""
+    found, start = [], 0
+    for batch in images:
+        size = len(_columns(batch)[0])
+        low, high = max(first - start, 0), min(end - start, size)
+        if low < high:
+            found.append(with_changed_tensors(batch, lambda t, low=low, high=high: t[low:high]))  # type: ignore[misc]
+        start += size
+    return found
+
+
+def _mean(answers: Tensor) -> float:
+    return int(answers.sum()) / len(answers)
