@@ -23,6 +23,7 @@ from autoprune.models.layout import chosen_layout, in_layout
 from autoprune.models.outputs import with_changed_tensors
 from autoprune.run.experiment import Experiment
 from autoprune.run.score import ACCURACY, ScoreSpec
+from autoprune.space import STRUCTURED
 from autoprune.training.own_loop import FineTune
 
 __all__ = [
@@ -320,8 +321,16 @@ def require_recipe(task: Task, experiment: Experiment) -> None:
     """Refuse a recipe that cannot serve the task, before anything is trained.
 
     Raises:
-        InputError: If images are to be blended whose labels nobody can blend.
+        InputError: If images are to be blended whose labels nobody can blend, or a network is to be cut in several
+            steps by what can be done in one only.
     """
+    if experiment.schedule != "one-shot" and task.finetune is not None:
+        raise InputError(f"--schedule {experiment.schedule} is of the built-in fine-tuning, and yours is your own")
+    if experiment.schedule != "one-shot" and experiment.technique_names != (STRUCTURED,):
+        raise InputError(
+            f"--schedule {experiment.schedule} narrows widths step by step; with --techniques {experiment.techniques}"
+            " only one-shot is possible"
+        )
     if not experiment.mixup or task.finetune is not None:
         return
     if task.loss is not None:

@@ -51,6 +51,8 @@ class SettingKeywords(TypedDict, total=False):
     step_batches: int | None
     train_epochs: int | None
     finetune_epochs: int | None
+    schedule: Literal["one-shot", "iterative", "cubic"]
+    schedule_steps: int
     finalists: int
     finetune_seeds: int
     batch_size: int

@@ -41,6 +41,11 @@ class WeightAverage:
             if name in self.values:
                 tensor.copy_(self.values[name])
 
+    def restart(self, model: nn.Module, updates: int) -> None:
+        """Go on from the weights of a network as an average of so many steps."""
+        self.updates = updates
+        self.values = {name: tensor.clone() for name, tensor in _floats(model).items()}
+
     def state_dict(self) -> dict[str, Any]:
         """The average as tensors and a number."""
         return {"updates": self.updates, "values": dict(self.values)}

@@ -96,11 +96,12 @@ def _watched(modules: Mapping[str, nn.Module], see: Any) -> Iterator[None]:
 
 
 class FeatureDistillation:
-    """The mean over modules of |adapter(student) - teacher|^2 / |teacher|^2 on a batch.
+    """The mean over modules of |s - t|^2 / (|s|^2 + |t|^2) on a batch: s the student's output, t the teacher's.
 
     Where the widths differ, a linear 1x1 adapter without bias takes the student's channels to the teacher's (Romero et
     al., FitNets, ICLR 2015). Adapters are trained along with the student, by its optimiser, and dropped with this
-    object. Relative distances let blocks of any scale count alike.
+    object. The distance is 0 where both are equal and 1 where one of them is 0, so blocks of any scale count
+    alike, and no scale of the student's makes a step diverge, as it does with the squared error alone.
 
     Args:
         student: The network in training.
@@ -145,7 +146,8 @@ class FeatureDistillation:
         own, goal = student.float(), teacher.detach().float()
         if match.module in self._adapter:
             own = F.linear(own.movedim(match.dim, -1), self._adapter[match.module]).movedim(-1, match.dim)
-        return F.mse_loss(own, goal) / goal.square().mean().clamp_min(torch.finfo(goal.dtype).tiny)
+        scale = own.square().mean() + goal.square().mean()
+        return F.mse_loss(own, goal) / scale.clamp_min(torch.finfo(goal.dtype).tiny)
 
 
 def _inside(model: nn.Module, found: tuple[Match, ...]) -> dict[str, nn.Module]:

@@ -14,7 +14,7 @@ class Preset:
     Attributes:
         label_smoothing: Share of the target that is spread over all classes; from scratch, too.
         distil: Share of the distillation from the dense network's outputs.
-        distil_features: Weight of the distance to the dense network's blocks, relative to their size.
+        distil_features: Weight of the distance to what the dense network's blocks give.
         ema: Decay of the average of the weights that the fine-tuning ends with.
         mixup: Alpha of the shares in which images are blended.
     """

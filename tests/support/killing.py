@@ -39,14 +39,14 @@ class Moments:
 
 def instrument(moment, margin, entries):
     from autoprune.hardware.timing.effort import EFFORTS
-    from autoprune.pipeline.finish import fine_tuning
+    from autoprune.pipeline.finish import trainings
     from autoprune.pipeline.search import finalists as verify
     from autoprune.pipeline.search import play as searching
     from autoprune.run.directory import RunDir
     from autoprune.techniques.scoring import Scorer
     from autoprune.training import Trainer
 
-    fine_tuning._SAVE_EVERY = -1.0
+    trainings._SAVE_EVERY = -1.0
     searching._CHECKPOINT_EVERY = 4
     verify._MARGIN = margin
     EFFORTS["normal"] = dataclasses.replace(EFFORTS["normal"], entries=entries)

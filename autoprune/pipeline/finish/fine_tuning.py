@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-import io
-import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from autoprune.errors import InputError, RunError
+from autoprune.errors import RunError
 from autoprune.evaluation import accuracy
-from autoprune.foundations.files import replacing
 from autoprune.models import (
     load_weights,
     read_weights,
     save_weights,
 )
 from autoprune.models.copying import duplicate
-from autoprune.models.inputs.example import as_example
+from autoprune.pipeline.finish.gradual import train_in_stages
+from autoprune.pipeline.finish.stages import Stage, stages_of
+from autoprune.pipeline.finish.trainings import resume_training, run_training, student
 from autoprune.pipeline.problem import Problem
-from autoprune.pipeline.reporter import Bar, Reporter
+from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.search.sessions import policy_key
 from autoprune.pipeline.task import Task
 from autoprune.reconstruction.batch_norm import reestimate_batch_norm
-from autoprune.training import EpochResult, Trainer, TrainSettings
+from autoprune.training import Trainer, TrainSettings
 from autoprune.training.constraint import TrainingConstraint
 from autoprune.training.epochs import InEpochs
-from autoprune.training.features import FeatureDistillation, matches
 from autoprune.training.own_loop import train_by_own_loop
-from autoprune.training.stalls import StepWatch
 
 __all__ = ["fine_tune", "reported_score", "train_dense", "train_small"]
-
-_SAVE_EVERY = 5.0  # seconds between two checkpoints of a training
 
 
 def train_dense(problem: Problem, reporter: Reporter) -> None:
@@ -56,7 +51,8 @@ def train_dense(problem: Problem, reporter: Reporter) -> None:
         settings = problem.recipe.dense(epochs, run.experiment.seed)
         trainer = Trainer(task.model, InEpochs(task.data.train), settings, loss=task.loss, reader=task.reader)
         with reporter.stage("train", f"training {task.name} on {task.data.name}", settings.epochs) as bar:
-            _run(trainer, unfinished, bar, f"training {task.name}", reporter)
+            resume_training(trainer, unfinished, bar)
+            run_training(trainer, unfinished, bar, f"training {task.name}", reporter)
         task.trained = True
     save_weights(task.model.state_dict(), path)
     unfinished.unlink(missing_ok=True)
@@ -97,6 +93,7 @@ def fine_tune(
         what: What this training is for, for people.
         start: The policy's network with weights of its own, left as it is; by default it is cut from the dense ones.
     """
+    settings = problem.recipe.finetune(epochs, seed)
     with reporter.stage("finetune", f"before {what}: cutting, recalibrating"):
         if start is None:
             small = problem.prepared(choices)
@@ -104,10 +101,16 @@ def fine_tune(
             small = duplicate(start)
             reestimate_batch_norm(small, problem.task.data.calibration, reader=problem.task.reader)
     name = f"{'tuned' if start is None else 'carried'}-{policy_key(choices)}-{epochs}-{seed}"
-    settings = problem.recipe.finetune(epochs, seed)
     batches = InEpochs(problem.task.data.train, first=(seed + 1) * 100_003)
+    stages = [] if start is not None else _stages(problem, choices, epochs)
     constraint = problem.stack.constraint(small, choices)
-    return train_small(problem, small, name, settings, batches, reporter, what, constraint)
+    return train_small(problem, small, name, settings, batches, reporter, what, constraint, stages)
+
+
+def _stages(problem: Problem, choices: Mapping[str, int], epochs: int) -> list[Stage]:
+    experiment, full = problem.experiment, problem.space.complete(choices)
+    stages = stages_of(problem.space.decisions, full, epochs, experiment.schedule, experiment.schedule_steps)
+    return [*stages[:-1], replace(stages[-1], choices=dict(choices))]
 
 
 def train_small(
@@ -119,6 +122,7 @@ def train_small(
     reporter: Reporter,
     what: str,
     constraint: TrainingConstraint | None = None,
+    stages: Sequence[Stage] = (),
 ) -> nn.Module:
     """Train a cut network in place, distilled from the dense one, unless the run has its weights already.
 
@@ -133,6 +137,7 @@ def train_small(
         reporter: Who watches.
         what: What this training is for, for people.
         constraint: What the techniques want every step to keep.
+        stages: Networks of gradual pruning, the last of which is this one; up to one is no gradual pruning.
     """
     if settings.epochs == 0:
         return small
@@ -149,75 +154,17 @@ def train_small(
             reporter.say(f"{what}: the loop moved weights that must stay as they are; they were put back")
         save_weights(small.state_dict(), path)
         return small
-    trainer = student(task, small, batches, settings, constraint)
-    with reporter.stage("finetune", what, settings.epochs) as bar:
-        _run(trainer, unfinished, bar, what, reporter)
+    if len(stages) > 1:
+        trained = train_in_stages(problem, stages, settings, batches, unfinished, reporter, what)
+        small.load_state_dict(trained.state_dict())
+    else:
+        trainer = student(task, small, batches, settings, constraint)
+        with reporter.stage("finetune", what, settings.epochs) as bar:
+            resume_training(trainer, unfinished, bar)
+            run_training(trainer, unfinished, bar, what, reporter)
     save_weights(small.state_dict(), path)
     unfinished.unlink(missing_ok=True)
     return small
-
-
-def student(
-    task: Task,
-    small: nn.Module,
-    batches: Iterable[Any],
-    settings: TrainSettings,
-    constraint: TrainingConstraint | None,
-) -> Trainer:
-    """A trainer of a cut network, with the dense one as its teacher.
-
-    Nobody knows what an own loss makes of a network's outputs, so these are not distilled then; features are.
-    """
-    weight = settings.distil_weight if task.loss is None else 0.0
-    found = matches(small, task.model, as_example(task.example)) if settings.feature_weight else ()
-    return Trainer(
-        small,
-        batches,
-        replace(settings, distil_weight=weight),
-        teacher=task.model,
-        loss=task.loss,
-        constraint=constraint,
-        reader=task.reader,
-        features=FeatureDistillation(small, task.model, found, settings.seed) if found else None,
-    )
-
-
-def _run(trainer: Trainer, checkpoint: Path, bar: Bar, what: str, reporter: Reporter) -> None:
-    """Train to the end, from the checkpoint if there is one; who saves the weights then removes it."""
-    if checkpoint.exists():
-        trainer.load_state_dict(_read(checkpoint))
-        bar.begin(trainer.epoch)
-    saved, watch = time.monotonic(), StepWatch(what, reporter.say)
-    figures: dict[str, str] = {}
-
-    def stepped(number: int, steps: int) -> None:
-        watch.step(number, steps)
-        bar.update(trainer.epoch, **figures, step=f"{number}/{steps}")
-
-    def after(result: EpochResult) -> None:
-        nonlocal saved
-        figures["loss"] = f"{result.loss:.3f}"
-        reporter.happened("epoch", asdict(result))
-        if time.monotonic() - saved > _SAVE_EVERY:
-            content = io.BytesIO()  # torch's own writer reports a full disk as a RuntimeError
-            torch.save(trainer.state_dict(), content)
-            with replacing(checkpoint) as temporary:
-                temporary.write_bytes(content.getbuffer())
-            saved = time.monotonic()
-        watch.epoch(result.epoch)
-        bar.update(result.epoch, **figures)  # last: whoever watches may end the job here
-
-    watch.epoch(trainer.epoch)
-    with watch:
-        trainer.run(on_epoch=after, on_step=stepped)
-
-
-def _read(checkpoint: Path) -> dict[str, Any]:
-    try:
-        state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-    except Exception as error:  # torch raises whatever the damage makes it raise
-        raise InputError(f"{checkpoint} is damaged; remove it to train that part again") from error
-    return state
 
 
 def reported_score(task: Task, model: nn.Module, batches: Iterable[Any]) -> float:

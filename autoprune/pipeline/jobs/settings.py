@@ -12,7 +12,16 @@ PROGRESSIVE = "progressive"
 OF_SEARCH = tuple(name for name in Experiment.model_fields if option_group(name) != "Progressive")
 """Settings of the jobs in which an agent searches."""
 
-_OF_AGENTS = ("agent", "episodes", "warmup", "fidelity", "finalists", "accuracy_drop")
+_OF_AGENTS = (
+    "agent",
+    "episodes",
+    "warmup",
+    "fidelity",
+    "finalists",
+    "accuracy_drop",
+    "schedule",
+    "schedule_steps",
+)
 
 OF_PROGRESSIVE = tuple(name for name in Experiment.model_fields if name not in _OF_AGENTS)
 """Settings of progressive pruning, which has no agent."""

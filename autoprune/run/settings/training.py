@@ -51,6 +51,12 @@ class TrainingPlan(Settings):
     finetune_epochs: int | None = setting(
         None, "epochs of the final fine-tuning; default: the data set's", ge=0, le=10**6
     )
+    schedule: Literal["one-shot", "iterative", "cubic"] = setting(
+        "one-shot",
+        "how a policy is reached in fine-tuning: one-shot, in one cut before it; iterative, in cuts of one size, each"
+        " fine-tuned; cubic, large cuts first; the epochs are the same",
+    )
+    schedule_steps: int = setting(4, "cuts of the schedules iterative and cubic", ge=2, le=1000)
     finalists: int = setting(6, "policies that are fine-tuned a little before one is chosen", ge=1, le=64)
     finetune_seeds: int = setting(
         1,

@@ -14,7 +14,7 @@ from autoprune.errors import InputError
 from autoprune.graph import Analysis, index_map
 from autoprune.graph.surgery.slicer import take
 
-__all__ = ["slice_optimizer"]
+__all__ = ["carry_state", "slice_optimizer"]
 
 Slices = Sequence[tuple[int, Tensor]]
 
@@ -50,7 +50,6 @@ def slice_optimizer(
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     own, slices = dict(small.named_parameters()), index_map(analysis, kept)
     groups: list[dict[str, Any]] = []
-    moved: list[tuple[Tensor, nn.Parameter, str]] = []
     for group in optimizer.param_groups:
         stays = []
         for parameter in group["params"]:
@@ -59,18 +58,43 @@ def slice_optimizer(
                 raise InputError("the optimiser holds a parameter that is not the model's; was it made for another?")
             if name in own:  # what a dropped block held is gone
                 stays.append(own[name])
-                moved.append((parameter, own[name], name))
         settings = {key: value for key, value in group.items() if key not in ("params", "param_names")}
         groups.append({"params": stays, **copy.deepcopy(settings)})
     sliced = _like(optimizer, groups)
-    for parameter, goal, name in moved:
-        found = slices.get(name, [])
-        if _shape(parameter, found) != goal.shape:
-            raise InputError(f"{name} is {list(goal.shape)} in the small network; it was not cut by these kept units")
+    carry_state(optimizer, model, sliced, small, slices)
+    return sliced
+
+
+def carry_state(
+    optimizer: torch.optim.Optimizer,
+    model: nn.Module,
+    goal: torch.optim.Optimizer,
+    small: nn.Module,
+    slices: Mapping[str, Slices],
+) -> None:
+    """Give the optimiser of a cut network what another remembers of the network that it was cut from.
+
+    Args:
+        optimizer: Of `model`; left as it is.
+        model: The wider network.
+        goal: Of `small`; its groups and settings stay its own.
+        small: The cut network.
+        slices: Tensor name -> [(dimension, kept positions in `model`'s)].
+
+    Raises:
+        InputError: If `small` is another cut, or the state has tensors that are not laid out like their parameter.
+    """
+    before = dict(model.named_parameters())
+    trained = {id(parameter) for group in goal.param_groups for parameter in group["params"]}
+    for name, own in small.named_parameters():
+        if id(own) not in trained:
+            continue
+        found, parameter = slices.get(name, []), before[name]
+        if _shape(parameter, found) != own.shape:
+            raise InputError(f"{name} is {list(own.shape)} in the small network; it was not cut by these kept units")
         if parameter in optimizer.state:
             state = optimizer.state[parameter]
-            sliced.state[goal] = {key: _sliced(value, parameter, found, key, name) for key, value in state.items()}
-    return sliced
+            goal.state[own] = {key: _sliced(value, parameter, found, key, name) for key, value in state.items()}
 
 
 def _like(optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
