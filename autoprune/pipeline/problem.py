@@ -95,12 +95,16 @@ class Problem:
         """The cost model of energy, which every problem has: modelled, or fitted on what a sensor measured."""
         return require_energy(self.state.costs["energy"])
 
-    def ranked(self) -> Problem:
-        """The same problem, its techniques fitted to the trained dense network: units ranked, statistics gathered."""
+    def ranked(self, by: nn.Module | None = None) -> Problem:
+        """The same problem, its techniques fitted to the trained dense network: units ranked, statistics gathered.
+
+        Args:
+            by: The dense network under other weights, which rank its units in place of its own.
+        """
         weights = CANDIDATE_WEIGHTS.get(self.experiment.candidate_weights)
         return replace(
             self,
-            stack=self.stack.fit(self.task.model, self.calibration),
+            stack=self.stack.fit(self.task.model if by is None else by, self.calibration),
             weights=weights(self.task.model, self.task.data.calibration, self.task.reader),
         )
 

@@ -23,7 +23,6 @@ from autoprune.models.layout import chosen_layout, in_layout
 from autoprune.models.outputs import with_changed_tensors
 from autoprune.run.experiment import Experiment
 from autoprune.run.score import ACCURACY, ScoreSpec
-from autoprune.space import STRUCTURED
 from autoprune.training.own_loop import FineTune
 
 __all__ = [
@@ -36,7 +35,6 @@ __all__ = [
     "judge",
     "load_task",
     "model_of_shape",
-    "require_recipe",
     "require_trainable",
     "shipped_weights",
     "split_search_set",
@@ -315,28 +313,6 @@ def check_task(task: Task) -> None:
             f"the batches of {task.data.name} have no class numbers as second items, (images,) integers each;"
             " give a score of your own (evaluate)"
         )
-
-
-def require_recipe(task: Task, experiment: Experiment) -> None:
-    """Refuse a recipe that cannot serve the task, before anything is trained.
-
-    Raises:
-        InputError: If images are to be blended whose labels nobody can blend, or a network is to be cut in several
-            steps by what can be done in one only.
-    """
-    if experiment.schedule != "one-shot" and task.finetune is not None:
-        raise InputError(f"--schedule {experiment.schedule} is of the built-in fine-tuning, and yours is your own")
-    if experiment.schedule != "one-shot" and experiment.technique_names != (STRUCTURED,):
-        raise InputError(
-            f"--schedule {experiment.schedule} narrows widths step by step; with --techniques {experiment.techniques}"
-            " only one-shot is possible"
-        )
-    if not experiment.mixup or task.finetune is not None:
-        return
-    if task.loss is not None:
-        raise InputError("--mixup blends the labels of classes, and the loss is your own; leave it out")
-    if not all(tensor.is_floating_point() for tensor in as_example(task.example).tensors()):
-        raise InputError("--mixup blends images, and this network's inputs are whole numbers; leave it out")
 
 
 def require_trainable(task: Task) -> None:

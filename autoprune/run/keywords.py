@@ -65,6 +65,7 @@ class SettingKeywords(TypedDict, total=False):
     distil_features: float | None
     ema: float | None
     mixup: float | None
+    slim: float
     optimizer: str | None
     lr: float | None
     weight_decay: float | None

@@ -17,9 +17,10 @@ from autoprune.models.layout import Layout, arranged
 from autoprune.models.outputs import in_float32, output_of
 from autoprune.models.own_loss import own_loss
 from autoprune.models.precision import autocast, device_of
-from autoprune.training.features import FeatureDistillation
+from autoprune.training.ingredients.features import FeatureDistillation
+from autoprune.training.ingredients.mixup import Mixture
+from autoprune.training.ingredients.scales import trained_scales
 from autoprune.training.losses import Loss, cross_entropy, distillation
-from autoprune.training.mixup import Mixture
 from autoprune.training.settings import TrainSettings
 
 __all__ = ["Objective"]
@@ -60,6 +61,7 @@ class Objective:
         self.teacher, self.loss, self.reader, self.features = teacher, loss, reader, features
         self.device = device_of(model)
         self._network = UserCode(f"the network {path_of(model)}")
+        self._scales = trained_scales(model) if settings.slim else []
 
     def images(self, batch: Any) -> int:
         """Images in a batch."""
@@ -76,6 +78,8 @@ class Objective:
         with self._watching("student"):
             output = self._output(self.model, batch, mixture)
         loss = self._own(output, batch, mixture)
+        if self._scales:
+            loss = loss + settings.slim * torch.stack([scale.abs().sum() for scale in self._scales]).sum()
         if self.teacher is None or not (settings.distil_weight or self.features):
             return loss
         with torch.no_grad(), self._watching("teacher"):

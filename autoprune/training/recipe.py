@@ -28,6 +28,7 @@ class Recipe:
         clip: Largest norm of a step's gradient; None does not clip.
         why: Why this optimiser, for people.
         ingredients: What fine-tuning learns from, and what it ends with.
+        slim: Pull on BatchNorm's scales in a training from scratch, or in one that only the ranking is for.
         loop: The user's own loop in place of the built-in fine-tuning, by its name.
     """
 
@@ -38,6 +39,7 @@ class Recipe:
     clip: float | None
     why: str
     ingredients: Preset = PRESETS["default"]
+    slim: float = 0.0
     loop: str | None = None
 
     @classmethod
@@ -56,11 +58,15 @@ class Recipe:
         default = {"sgd": (0.05, 5e-4, None), "adamw": (1e-3, 0.01, 1.0)}.get(name, (None, None, None))
         asked = (given.lr, given.weight_decay, given.clip)
         lr, decay, clip = (own if value is None else value for value, own in zip(asked, default, strict=True))
-        return cls(name, lr, decay, given.warmup_epochs, clip, why, _ingredients(given), given.finetune)
+        return cls(name, lr, decay, given.warmup_epochs, clip, why, _ingredients(given), given.slim, given.finetune)
 
     def dense(self, epochs: int, seed: int) -> TrainSettings:
         """A training from scratch: no average and no blended images, so that it stays the user's own training."""
-        return self._settings(epochs, seed, _DENSE, 1.0)
+        return replace(self._settings(epochs, seed, _DENSE, 1.0), slim=self.slim)
+
+    def slimming(self, epochs: int, seed: int) -> TrainSettings:
+        """The training of a copy of a network that came with weights, for the sake of its BatchNorms' scales."""
+        return replace(self._settings(epochs, seed, 1.0, 0.5), slim=self.slim)
 
     def finetune(self, epochs: int, seed: int) -> TrainSettings:
         """The fine-tuning of a network that was cut."""
@@ -96,6 +102,7 @@ class Recipe:
         values = {"lr": self.lr, "weight-decay": self.weight_decay, "warmup-epochs": self.warmup_epochs}
         said = [f"--{name} {value:g}" for name, value in values.items() if value is not None]
         said += [f"--clip {self.clip:g}"] if self.clip is not None else []
+        said += [f"--slim {self.slim:g}"] if self.slim else []
         said += [f"--{name.replace('_', '-')} {value:g}" for name, value in asdict(self.ingredients).items() if value]
         built_in = f"recipe: --optimizer {' '.join([self.optimizer, *said])} ({self.why})"
         return built_in if self.loop is None else f"{built_in}; fine-tuning by {self.loop}"

@@ -21,6 +21,7 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "distil_weight": ("from 0 to 1", lambda value: 0 <= value <= 1),
     "temperature": ("above 0", lambda value: value > 0),
     "feature_weight": ("at least 0", lambda value: value >= 0),
+    "slim": ("at least 0", lambda value: value >= 0),
     "ema": ("from 0 to below 1", lambda value: 0 <= value < 1),
     "mixup": ("at least 0", lambda value: value >= 0),
     "seed": ("a whole number from 0", lambda value: value >= 0 and value == int(value)),
@@ -45,6 +46,7 @@ class TrainSettings:
         temperature: Of the distillation's soft targets.
         feature_weight: Weight of the distance of features; counts only where the trainer is given which.
         ema: Decay of the average of the weights that the training ends with, in [0, 1); 0 ends with the last weights.
+        slim: Factor of the sum of |scale| over all BatchNorms, which draws the scales of units that matter little to 0.
         mixup: Alpha of the shares in which images are blended in pairs; 0 blends none.
         bf16: Compute in bfloat16; None where the processor has instructions for it.
         channels_last: Keep image tensors as NHWC in memory; None where bfloat16 is native. In float32 on a CPU only
@@ -68,6 +70,7 @@ class TrainSettings:
     feature_weight: float = 0.0
     ema: float = 0.0
     mixup: float = 0.0
+    slim: float = 0.0
     bf16: bool | None = None
     channels_last: bool | None = None
     seed: int = 0

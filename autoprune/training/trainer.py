@@ -18,11 +18,11 @@ from autoprune.models.layout import chosen_layout, in_layout
 from autoprune.models.modes import in_mode
 from autoprune.models.outputs import moved
 from autoprune.models.precision import device_of
-from autoprune.training.average import WeightAverage
 from autoprune.training.constraint import TrainingConstraint
-from autoprune.training.features import FeatureDistillation
+from autoprune.training.ingredients.average import WeightAverage
+from autoprune.training.ingredients.features import FeatureDistillation
+from autoprune.training.ingredients.mixup import Mixup
 from autoprune.training.losses import Loss
-from autoprune.training.mixup import Mixup
 from autoprune.training.objective import Objective
 from autoprune.training.optimizers import make_optimizer
 from autoprune.training.schedule import share_of_peak

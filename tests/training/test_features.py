@@ -10,7 +10,7 @@ import autoprune
 from autoprune.models.inputs.example import as_example
 from autoprune.reconstruction.batch_norm import reestimate_batch_norm
 from autoprune.training import Trainer, TrainSettings
-from autoprune.training.features import FeatureDistillation, Match, matches
+from autoprune.training.ingredients.features import FeatureDistillation, Match, matches
 from tests.support.tiny_job import images
 from tests.training.test_recipe import QUICK
 from tests.training.test_trainer import same

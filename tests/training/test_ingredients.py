@@ -14,7 +14,7 @@ from autoprune.models.inputs.example import Example
 from autoprune.run.experiment import Experiment
 from autoprune.training import Recipe, Trainer, TrainSettings
 from autoprune.training.constraint import Masks
-from autoprune.training.mixup import Mixture, Mixup
+from autoprune.training.ingredients.mixup import Mixture, Mixup
 from autoprune.training.presets import PRESETS
 from tests.training.test_recipe import QUICK
 from tests.training.test_trainer import batches, net, same

@@ -19,7 +19,7 @@ from autoprune.pipeline.reporter import Bar, Reporter
 from autoprune.pipeline.task import Task
 from autoprune.training import EpochResult, Trainer, TrainSettings
 from autoprune.training.constraint import TrainingConstraint
-from autoprune.training.features import FeatureDistillation, matches
+from autoprune.training.ingredients.features import FeatureDistillation, matches
 from autoprune.training.stalls import StepWatch
 
 __all__ = ["read_state", "resume_training", "run_training", "student"]

@@ -8,6 +8,8 @@ from autoprune import agents
 from autoprune.agents import EpisodeRecord
 from autoprune.errors import Stopped
 from autoprune.pipeline.finish.fine_tuning import train_dense
+from autoprune.pipeline.finish.requirements import require_recipe
+from autoprune.pipeline.finish.slimming import slimmed
 from autoprune.pipeline.finish.so_far import keep_cut
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import check_settings
@@ -15,7 +17,7 @@ from autoprune.pipeline.jobs.settings import OF_SEARCH
 from autoprune.pipeline.problem import Problem, build_problem
 from autoprune.pipeline.reporter import Reporter, TimedReporter
 from autoprune.pipeline.search.play import Search, play, start_search
-from autoprune.pipeline.task import Task, require_recipe
+from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
 from autoprune.run.stopwatch import Stopwatch
@@ -67,8 +69,10 @@ def prepare(task: Task, run: RunDir, reporter: Reporter, *, metered: bool = Fals
     run.mark_started()
     reporter.say(str(problem.recipe))
     run.describe("recipe", problem.recipe.to_json())
+    came_trained = task.trained
     train_dense(problem, reporter)
-    return replace(problem.ranked(), metered=metered)
+    by = slimmed(problem, reporter) if run.experiment.slim and came_trained else None
+    return replace(problem.ranked(by), metered=metered)
 
 
 def search(task: Task, run: RunDir, reporter: Reporter) -> Search:

@@ -21,6 +21,7 @@ _OF_AGENTS = (
     "accuracy_drop",
     "schedule",
     "schedule_steps",
+    "slim",
 )
 
 OF_PROGRESSIVE = tuple(name for name in Experiment.model_fields if name not in _OF_AGENTS)

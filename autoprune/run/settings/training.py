@@ -114,6 +114,14 @@ class RecipeSettings(Settings):
         ge=0,
         le=1e3,
     )
+    slim: float = setting(
+        0.0,
+        "L1 pull on BatchNorm's scales in the dense training, such as 1e-4, for --criterion bn_scale (Network"
+        " Slimming);"
+        " for a network that comes with weights, in a training of a copy that only ranks its units",
+        ge=0,
+        le=1e6,
+    )
     optimizer: str | None = setting(
         None,
         "sgd, adamw, or package.module:name, called with parameters, lr and weight_decay; default: adamw for a network"
