@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autoprune.cost import AdditiveCost
 from autoprune.cost.budget import Budget
@@ -28,7 +28,7 @@ from autoprune.pipeline.pricing import Pricing, prices
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.state import Margins, SearchState
 from autoprune.pipeline.task import Task
-from autoprune.reconstruction.candidate_weights import CandidateWeights
+from autoprune.reconstruction.candidate_weights import CandidateWeights, Fitting
 from autoprune.reconstruction.registry import CANDIDATE_WEIGHTS
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
@@ -95,18 +95,18 @@ class Problem:
         """The cost model of energy, which every problem has: modelled, or fitted on what a sensor measured."""
         return require_energy(self.state.costs["energy"])
 
-    def ranked(self, by: nn.Module | None = None) -> Problem:
+    def ranked(self, all_widths: Callable[[Problem], Mapping[str, Tensor]], by: nn.Module | None = None) -> Problem:
         """The same problem, its techniques fitted to the trained dense network: units ranked, statistics gathered.
 
         Args:
+            all_widths: Trains a copy of a ranked problem's dense network as a network of all widths, where the
+                candidates' weights want one, and gives its tensors by name.
             by: The dense network under other weights, which rank its units in place of its own.
         """
-        weights = CANDIDATE_WEIGHTS.get(self.experiment.candidate_weights)
-        return replace(
-            self,
-            stack=self.stack.fit(self.task.model if by is None else by, self.calibration),
-            weights=weights(self.task.model, self.task.data.calibration, self.task.reader),
-        )
+        task = self.task
+        fitted = replace(self, stack=self.stack.fit(task.model if by is None else by, self.calibration))
+        given = Fitting(task.model, task.data.calibration, task.reader, lambda: all_widths(fitted))
+        return replace(fitted, weights=CANDIDATE_WEIGHTS.get(self.experiment.candidate_weights)(given))
 
     def ranked_by(self, order: Mapping[str, list[int]]) -> Problem:
         """The same problem, whose policies and cuts keep the units that this order has foremost."""

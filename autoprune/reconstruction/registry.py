@@ -16,6 +16,7 @@ CANDIDATE_WEIGHTS: Registry[type[CandidateWeights]] = Registry(
     {
         "reconstructed": "autoprune.reconstruction.candidate_weights:Reconstructed",
         "recalibrated": "autoprune.reconstruction.candidate_weights:Recalibrated",
+        "elastic": "autoprune.reconstruction.candidate_weights:Elastic",
     },
     "autoprune.candidate_weights",
 )

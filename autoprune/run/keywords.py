@@ -40,6 +40,7 @@ class SettingKeywords(TypedDict, total=False):
     granularity: int | str | None
     criterion: str
     candidate_weights: str
+    elastic_epochs: int
     techniques: str
     skip: str | Sequence[str]
     kinds: str | Sequence[str]

@@ -70,9 +70,12 @@ class Recipe:
 
     def finetune(self, epochs: int, seed: int) -> TrainSettings:
         """The fine-tuning of a network that was cut."""
-        settings = self._settings(epochs, seed, 1.0, 0.5)
         own = self.ingredients
-        return replace(settings, feature_weight=own.distil_features, ema=own.ema, mixup=own.mixup)
+        return replace(self.plain(epochs, seed), feature_weight=own.distil_features, ema=own.ema, mixup=own.mixup)
+
+    def plain(self, epochs: int, seed: int) -> TrainSettings:
+        """Fine-tuning of a network that has its teacher within: without features, averages and blended images."""
+        return self._settings(epochs, seed, 1.0, 0.5)
 
     def step(self, epochs: int, seed: int) -> TrainSettings:
         """The short fine-tuning after a step of progressive pruning, which needs no warm-up, and averages nothing."""

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from autoprune.graph import Selector, analyse, cut, index_map
-from autoprune.reconstruction.candidate_weights import Recalibrated, Reconstructed
+from autoprune.reconstruction.candidate_weights import Fitting, Recalibrated, Reconstructed
 from autoprune.reconstruction.refit import Refit
 
 LAYERS = {
@@ -130,7 +130,7 @@ def test_candidates_get_the_same_weights_as_a_cut_and_nothing_reaches_the_dense_
     batches = [(torch.randn(30, 3, 7, 7), torch.zeros(30, dtype=torch.int64))]
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     analysis = analyse(model, batches[0][0][:1])
-    weights, selector = kind(model, batches), Selector(model, analysis)
+    weights, selector = kind(Fitting(model, batches)), Selector(model, analysis)
     for kept in ({"0": [0, 3]}, {"0": [1, 2, 4, 5, 7]}, {"0": [0, 3]}):
         small, plain = selector.select(kept), cut(model, analysis, kept)
         weights.prepare(small, index_map(analysis, kept))

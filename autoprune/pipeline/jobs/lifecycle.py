@@ -94,8 +94,9 @@ def opened_run(
 def _inherit(run: RunDir, like: Path) -> None:
     """Copy what costs time and does not depend on agent or budget; what the run has already stays."""
     tables = [*sorted(like.glob("checkpoint/profile-*.json")), *sorted(like.glob("steps/*/checkpoint/profile-*.json"))]
-    for source in (like / "dense.safetensors", *tables):
-        goal = run.file(source.name if source.suffix != ".json" else f"checkpoint/{source.name}")
+    elastic = like / "checkpoint" / "elastic.safetensors"
+    for source in (like / "dense.safetensors", elastic, *tables):
+        goal = run.file(f"checkpoint/{source.name}" if source.parent.name == "checkpoint" else source.name)
         if source.exists() and not goal.exists():
             with replacing(goal) as temporary:
                 temporary.write_bytes(source.read_bytes())

@@ -7,6 +7,7 @@ from dataclasses import replace
 from autoprune import agents
 from autoprune.agents import EpisodeRecord
 from autoprune.errors import Stopped
+from autoprune.pipeline.finish.all_widths import train_all_widths
 from autoprune.pipeline.finish.fine_tuning import train_dense
 from autoprune.pipeline.finish.requirements import require_recipe
 from autoprune.pipeline.finish.slimming import slimmed
@@ -72,7 +73,7 @@ def prepare(task: Task, run: RunDir, reporter: Reporter, *, metered: bool = Fals
     came_trained = task.trained
     train_dense(problem, reporter)
     by = slimmed(problem, reporter) if run.experiment.slim and came_trained else None
-    return replace(problem.ranked(by), metered=metered)
+    return replace(problem.ranked(lambda ranked: train_all_widths(ranked, reporter), by), metered=metered)
 
 
 def search(task: Task, run: RunDir, reporter: Reporter) -> Search:

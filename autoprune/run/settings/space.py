@@ -33,8 +33,11 @@ class SpaceSettings(Settings):
     criterion: str = setting("l1", "what ranks units, so which are kept at a given width; see docs/criteria.md")
     candidate_weights: str = setting(
         "reconstructed",
-        "what a candidate is scored with and fine-tuned from: reconstructed (layers refitted by least squares), or"
-        " recalibrated (dense weights, BatchNorm re-estimated)",
+        "what a candidate is scored with and fine-tuned from: reconstructed (layers refitted by least squares),"
+        " recalibrated (dense weights, BatchNorm re-estimated), or elastic (a copy trained as a network of all widths)",
+    )
+    elastic_epochs: int = setting(
+        5, "epochs for which elastic candidates' weights are trained at all widths", ge=1, le=10**6
     )
     skip: tuple[str, ...] = setting((), "layers that stay as they are: names or patterns (layer1.*); may be repeated")
     kinds: tuple[str, ...] = setting(

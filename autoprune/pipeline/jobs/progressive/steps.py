@@ -20,7 +20,7 @@ from autoprune.pipeline.problem import Problem, figure
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.search.sessions import least_timed, policy_key, time_policies
 from autoprune.reconstruction.batch_norm import reestimate_batch_norm
-from autoprune.reconstruction.candidate_weights import Recalibrated
+from autoprune.reconstruction.candidate_weights import Fitting, Recalibrated
 from autoprune.reports.tensorboard.steps import StepWriter
 from autoprune.run.records import StepRecord
 from autoprune.run.score import ScoreSpec
@@ -195,7 +195,7 @@ class ProgressiveSearch:
         task, whole = self.problem.task, at.whole(self.problem)
         scoring = task.search_parts[0]
         networks = at.ranked(self.problem).stack.candidates(whole)
-        pieces = (networks, Recalibrated(whole, task.data.calibration, task.reader), scoring)
+        pieces = (networks, Recalibrated(Fitting(whole, task.data.calibration, task.reader)), scoring)
         scorer = Scorer(*pieces, task.merit)
         merits: list[float] = []
         with self.reporter.stage("propose", key.split(" turn")[0] + ", proposals", len(offered)) as bar:

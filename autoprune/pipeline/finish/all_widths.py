@@ -1,0 +1,54 @@
+"""The network of all widths that elastic candidates are cut from: trained once a run, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from autoprune.models import read_weights, save_weights
+from autoprune.models.copying import duplicate
+from autoprune.pipeline.finish.trainings import resume_training, run_training
+from autoprune.pipeline.problem import Problem
+from autoprune.pipeline.reporter import Reporter
+from autoprune.training import Trainer
+from autoprune.training.elastic import AllWidths, SandwichLoss
+from autoprune.training.epochs import InEpochs
+
+__all__ = ["train_all_widths"]
+
+_NARROWEST = 0.25
+"""Share of its units that every decision keeps at least in the training, as in US-Nets."""
+_FIRST_EPOCH = 7_000_003  # other orders and augmentations than those of the dense training and of fine-tuning
+
+
+def train_all_widths(problem: Problem, reporter: Reporter) -> Mapping[str, Tensor]:
+    """Tensors, by name, of a copy of the dense network that was trained at all widths; read back if the run has them.
+
+    The dense network stays as it is. The recipe is that of fine-tuning, without a teacher from outside: the whole
+    network teaches its narrow ones.
+
+    Args:
+        problem: Its units are ranked.
+        reporter: Who watches.
+    """
+    task, run = problem.task, problem.run
+    path, unfinished = run.file("checkpoint/elastic.safetensors"), run.file("checkpoint/elastic.pt")
+    if path.exists():
+        unfinished.unlink(missing_ok=True)  # a kill may have come between the two
+        return read_weights(path)
+    options = {
+        d.name: [o for o in d.options if o >= _NARROWEST * d.width] or [d.options[-1]] for d in problem.space.decisions
+    }
+    copy = duplicate(task.model)
+    network = AllWidths(copy, problem.analysis, problem.kept, options)
+    settings = problem.recipe.plain(problem.experiment.elastic_epochs, problem.experiment.seed)
+    batches = InEpochs(task.data.train, first=_FIRST_EPOCH)
+    trainer = Trainer(network, batches, settings, loss=SandwichLoss(task.loss), reader=task.reader)
+    what = "training a network of all widths"
+    with reporter.stage("elastic", what, settings.epochs) as bar:
+        resume_training(trainer, unfinished, bar)
+        run_training(trainer, unfinished, bar, what, reporter)
+    save_weights(copy.state_dict(), path)
+    unfinished.unlink(missing_ok=True)
+    return read_weights(path)
