@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from scipy.stats import hypergeom
 from torch import Tensor, nn
 
 from autoprune.models.outputs import with_changed_tensors
@@ -19,7 +19,7 @@ __all__ = ["Race", "chance_at_most", "shuffled"]
 Right = Callable[[nn.Module, Iterable[Any]], Tensor]
 """Which images of some batches a network classifies rightly, bool (images,)."""
 
-_LOOKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+_LOOKS = (1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4)
 """Shares of the images after which a candidate may be given up."""
 _FEWEST = 32
 """Images below which nothing is decided."""
@@ -31,10 +31,9 @@ class Race:
     """Scores a policy by its accuracy, and stops where it is clearly below a rival's on the same images.
 
     The images come in one random order, drawn once. At each look only those images count on which one of the two is
-    right and the other wrong (a sign test, paired by image). If the policy is as good as its rival on all images, at
-    least half of these go to the policy, and the chance of so few of them among d drawn without replacement is at most
-    exp(-d KL(share || 1/2)) (Hoeffding 1963, theorems 1 and 4). It is given up where that is below the error divided by
-    the number of looks, so that a policy as good as its rival is lost with at most that error.
+    right and the other wrong (a sign test, paired by image, for draws without replacement; `chance_at_most`). A policy
+    is given up where the chance of so few wins is below the error divided by the number of looks, so that one that is
+    as good as its rival on all images is lost with at most that error.
 
     What is given up gets an estimate below the rival's score: the rival's accuracy on all images, less the difference
     on those that were seen.
@@ -74,7 +73,7 @@ class Race:
             start = time.perf_counter()
             answers = torch.cat([answers, self._right(network, batches)])
             self.seconds += time.perf_counter() - start
-            if against is not None and end < self._count and self._is_worse(answers, against[:end]):
+            if against is not None and end < self._count and self._is_worse(answers, against):
                 self.seen, self.spared = self.seen + end, self.spared + self._count - end
                 behind = (int(against[:end].sum()) - int(answers.sum())) / end
                 return Estimate(max(0.0, _mean(against) - behind), end / self._count)
@@ -88,8 +87,9 @@ class Race:
         return self.seconds * self.spared / max(1, self.seen)
 
     def _is_worse(self, answers: Tensor, against: Tensor) -> bool:
-        won, lost = int((answers & ~against).sum()), int((~answers & against).sum())
-        return won < lost and chance_at_most(won, won + lost) <= self._error
+        seen = against[: len(answers)]
+        won, lost = int((answers & ~seen).sum()), int((~answers & seen).sum())
+        return won < lost and chance_at_most(won, won + lost, int((~against).sum())) <= self._error
 
     def _known(self, rival: Mapping[str, int]) -> Tensor:
         """The rival's answers; a resumed search has to take them anew."""
@@ -107,17 +107,22 @@ class Race:
             del self._answers[worst]
 
 
-def chance_at_most(won: int, drawn: int) -> float:
-    """Bound on the chance of at most so many wins of a policy that wins half of the draws or more.
+def chance_at_most(won: int, drawn: int, wrong: int) -> float:
+    """Bound on the chance that a policy as good as its rival wins so few of the images on which the two differ.
 
-    >>> round(chance_at_most(2, 20), 6), chance_at_most(10, 20)
-    (0.000634, 1.0)
+    Over all images such a policy wins at least as often as it loses, and it wins at most where the rival is wrong. So
+    there are at most 2 `wrong` images on which they differ, of which it wins half or more; the chance of at most `won`
+    wins among the `drawn` of them seen so far, without replacement, is largest if there are as many as that.
+
+    Args:
+        won: Images seen on which the policy alone is right.
+        drawn: Images seen on which one of the two alone is right.
+        wrong: Images, of all, on which the rival is wrong.
+
+    >>> round(chance_at_most(2, 20, 1000), 6), chance_at_most(2, 20, 9)
+    (0.000189, 0.0)
     """
-    share = won / drawn
-    if share >= 0.5:
-        return 1.0
-    divergence = math.log(2) + sum(p * math.log(p) for p in (share, 1 - share) if p)
-    return math.exp(-drawn * divergence)
+    return 0.0 if drawn > 2 * wrong else float(hypergeom.cdf(won, 2 * wrong, wrong, drawn))
 
 
 def shuffled(batches: Sequence[Any], seed: int = 0) -> list[Any] | None:

@@ -28,7 +28,7 @@ from autoprune.techniques.scoring import Scorer
 __all__ = ["Search", "play", "project", "start_search", "uniform_choices"]
 
 _CHECKPOINT_EVERY = 20  # episodes; those after it are replayed from their stored scores
-_RACE_ERROR = 0.01  # chance at most that a search gives up any policy that belongs to its finalists
+_RACE_ERROR = 0.01  # chance at most that a policy which belongs to the finalists is given up
 
 
 @dataclass
@@ -85,7 +85,7 @@ def _scores(problem: Problem) -> tuple[ScoreMemory, Race | None]:
     scorer = Scorer(networks, problem.candidate_weights, images, task.score)
     if experiment.fidelity != "racing" or task.evaluate is not accuracy or (mixed := shuffled(images)) is None:
         return ScoreMemory(scorer), None
-    race = Race(scorer, mixed, task.right_answers, _RACE_ERROR / experiment.episodes)
+    race = Race(scorer, mixed, task.right_answers, _RACE_ERROR)
     return RacingMemory(race, experiment.finalists), race
 
 
