@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -26,18 +27,19 @@ from autoprune.models.precision import device_of
 
 __all__ = ["analyse"]
 
-Key = tuple[str, tuple[Any, ...], bool]
+Key = tuple[str, tuple[Any, ...], bool, bool]
 _known: weakref.WeakKeyDictionary[nn.Module, dict[Key, Analysis]] = weakref.WeakKeyDictionary()
 
 
-def analyse(model: nn.Module, example_input: Any, *, validate: bool = True) -> Analysis:
+def analyse(model: nn.Module, example_input: Any, *, validate: bool = True, blocks: bool = True) -> Analysis:
     """Find what may be pruned: coupled channels, each proven before it may be used.
 
     The model is traced once by ``torch.export``; every index of every parameter dimension gets an atom, the
     operators tie or freeze atoms, and classes with the same members become one group. Each group is then cut
     from a copy and compared with the dense network in which its units are silenced; one that fails is frozen
-    with a reason. Residual branches are found in the same graph and proven likewise. Nothing of the model changes, nor
-    does the global random state. Repeated calls for the same module object are answered from a cache.
+    with a reason. Residual branches are found in the same graph and proven likewise, where they are wanted. Nothing
+    of the model changes, nor does the global random state. Repeated calls for the same module object are answered
+    from a cache.
 
     Args:
         model: Any module; its mode does not matter.
@@ -45,6 +47,7 @@ def analyse(model: nn.Module, example_input: Any, *, validate: bool = True) -> A
             in front. Values of floating-point numbers do not matter, nor does the device: it is moved to the model's.
             Token ids should differ from each other: of equal ones attention cannot tell its queries and keys.
         validate: Prove the groups. Without, a group may be wrong; only for looking at.
+        blocks: Find and prove the residual branches that can be dropped, too: a few runs of the network for each.
 
     Returns:
         Groups, blocks, frozen layers with reasons, priced operators, sizes and the fingerprint.
@@ -56,11 +59,16 @@ def analyse(model: nn.Module, example_input: Any, *, validate: bool = True) -> A
     home = device_of(model)
     example = as_example(example_input).map(lambda tensor: tensor.to(home))
     print_ = fingerprint(model)
-    key = (print_["sha256"], example.kind(), validate)
+    key = (print_["sha256"], example.kind(), validate, blocks)
     known = _known.setdefault(model, {})
     if key not in known:
-        known[key] = _analyse(model, example, print_, validate)
+        more = known.get((*key[:3], True))
+        known[key] = _analyse(model, example, print_, validate, blocks) if more is None else _without_blocks(more)
     return known[key]
+
+
+def _without_blocks(analysis: Analysis) -> Analysis:
+    return replace(analysis, blocks=(), undroppable={})
 
 
 def _shapes(example: Example) -> tuple[tuple[int, ...], ...]:
@@ -71,7 +79,7 @@ def _dtypes(example: Example) -> tuple[str, ...]:
     return tuple(str(tensor.dtype).removeprefix("torch.") for tensor in example.tensors())
 
 
-def _analyse(model: nn.Module, example: Example, print_: dict[str, Any], validate: bool) -> Analysis:
+def _analyse(model: nn.Module, example: Example, print_: dict[str, Any], validate: bool, blocks: bool) -> Analysis:
     traced = trace(model, example)
     interpretations = first_interpretations(traced)
     while True:
@@ -84,7 +92,7 @@ def _analyse(model: nn.Module, example: Example, print_: dict[str, Any], validat
             grouping = grouping.refuse(failures, least)
             analysis = _written(model, grouping, example, print_)
         if not again:
-            return with_blocks(model, analysis, example, grouping, validate)
+            return with_blocks(model, analysis, example, grouping, validate) if blocks else analysis
         interpretations = {**interpretations, **again}
 
 

@@ -167,7 +167,8 @@ class Analysis:
             the first entry of a tuple.
         example_shapes: Shapes of the example's tensors, as they were handed over.
         example_dtypes: Their types, such as `float32`.
-        blocks: Residual branches that can be dropped, in forward order; validated unless asked otherwise.
+        blocks: Residual branches that can be dropped, in forward order; validated unless asked otherwise. None where
+            the analysis was made without them.
         undroppable: Name of a residual branch -> why it cannot be dropped.
     """
 

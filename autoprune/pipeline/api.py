@@ -167,7 +167,7 @@ def profile(
     device = get_target(target, threads=threads, precision=precision, memory_format=memory_format)
     device.require()
     model = uncompiled(model)
-    analysis = analyse(model, example_input)
+    analysis = analyse(model, example_input, blocks=False)
     space = space_of(analysis, target=device, grid=granularity)
     return profile_layers(
         model, analysis, space, example_input, device, seed=seed, device_table=table, settings=settings

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from autoprune.errors import InputError
 from autoprune.foundations.names import nearest_name
-from autoprune.space.kinds import KINDS, checked_kinds
+from autoprune.space.kinds import KINDS, checked_kinds, kind_of
 
 __all__ = ["SpaceConstraints", "parsed_caps", "parsed_granularity"]
 
@@ -72,6 +72,15 @@ class SpaceConstraints:
             InputError: If one of them is unknown, or there is none.
         """
         return checked_kinds(self.kinds)
+
+    @property
+    def gates(self) -> bool:
+        """Whether whole branches may be dropped, so that they are to be looked for.
+
+        Raises:
+            InputError: If a kind is unknown, or there is none.
+        """
+        return any(kind_of(kind).gates for kind in self.chosen)
 
     @property
     def caps(self) -> list[tuple[str, float]]:

@@ -11,6 +11,7 @@ from autoprune.graph import analyse
 from autoprune.graph import zero as zeroed
 from autoprune.models import uncompiled
 from autoprune.space import STRUCTURED, Policy, Stage
+from autoprune.space.kinds import kind_of
 from autoprune.techniques.policy_example import as_read_by, example_of
 from autoprune.techniques.registry import technique_of
 from autoprune.techniques.stack import applied
@@ -49,7 +50,7 @@ def apply(
                 "the policy does not say its model's input; give it: autoprune.apply(model, policy, example)"
             )
         example_input = as_read_by(model, known)
-    analysis = analyse(model, example_input)
+    analysis = analyse(model, example_input, blocks=_drops(policy))
     check_fit(analysis, policy)
     parts = with_kept(model, analysis, policy, criterion or policy.criterion or "l1").parts
     steps = [(technique_of(part.technique), part) for part in parts]
@@ -62,3 +63,8 @@ def apply(
     kept = next(part.kept for part in parts if part.technique == STRUCTURED)
     small = zeroed(applied(model, analysis, before), analysis, kept or {})
     return applied(small, analysis, [s for s in steps if s not in before and s[0].name != STRUCTURED])
+
+
+def _drops(policy: Policy) -> bool:
+    """Whether it decides about whole branches: only then they are looked for."""
+    return any(kind_of(kind).gates for part in policy.parts for kind in part.kinds.values())

@@ -50,7 +50,7 @@ def search_space(
             nothing that can be tied.
     """
     limits = SpaceConstraints.parse(granularity, skip, kinds, cap, tie)
-    return space_of(analyse(uncompiled(model), example_input), limits, target=target)
+    return space_of(analyse(uncompiled(model), example_input, blocks=limits.gates), limits, target=target)
 
 
 def space_of(

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.fx import Interpreter, Node
 
-from autoprune import models
+from autoprune import models, search_space
 from autoprune.errors import InputError
 from autoprune.graph import Analysis, Block, Selector, analyse, cut, fingerprint, index_map, zero
 from autoprune.graph.block import is_active
+from autoprune.space import checked_kinds
 from tests.support.nets.blocks import DROPPABLE, SOLID, Scaled, sequence
 
 X = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -252,3 +253,33 @@ def test_many_in_a_row_stay_right() -> None:
             key = tuple(map(len, kept.values()))
             assert torch.equal(first.setdefault(key, got), got)
     assert len(first) == 4
+
+
+@pytest.mark.parametrize("order", [(True, False), (False, True)])
+def test_blocks_cost_nothing_where_they_are_not_wanted(order: tuple[bool, bool]) -> None:
+    runs = 0
+
+    class Counted(Scaled):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            nonlocal runs
+            runs += 1
+            return super().forward(x)
+
+    net = sequence(Counted(8, 2, 16), Scaled(8, 2, 16)).eval()
+    spent, names = {}, []
+    for wanted in order:
+        before = runs
+        found = analyse(net, X, blocks=wanted)
+        spent[wanted] = runs - before
+        assert len(found.blocks) == 4 * wanted
+        names.append([group.name for group in found.groups])
+    assert spent[False] < spent[True] / 2
+    assert names[0] == names[1]
+
+
+def test_a_space_of_widths_is_the_same_whether_blocks_are_known_or_not() -> None:
+    net = sequence(Scaled(8, 2, 16)).eval()
+    before = search_space(net, X)
+    with_blocks = search_space(net, X, kinds=[*checked_kinds(None), "block"])
+    assert before == search_space(net, X)
+    assert {d.name for d in before.decisions} < {d.name for d in with_blocks.decisions}

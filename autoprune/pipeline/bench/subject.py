@@ -138,7 +138,7 @@ def subject_of_model(choice: ModelChoice, *, scored: bool = True) -> Subject:
     if not scored:
         subject = replace(subject, test=None, unscored="it was not asked for")
     if choice.keep is not None:
-        analysis = analyse(subject.dense, subject.example)
+        analysis = analyse(subject.dense, subject.example, blocks=False)
         policy = space_of(analysis, grid=choice.granularity, name=choice.name).uniform(choice.keep)
     if policy is None:
         return subject

@@ -41,7 +41,7 @@ def profile_job(experiment: Experiment, out: Path, reporter: Reporter) -> Latenc
     with reporter.stage("load", "loading the network and its data"):
         task = load_task(experiment)
     with reporter.stage("analyse", f"analysing {task.name}"):
-        analysis = analyse(task.model, task.example)
+        analysis = analyse(task.model, task.example, blocks=experiment.constraints.gates)
     part = unfinished(out)
     begun = _begun(part, target, reporter)
     multiple = experiment.constraints.granularity
