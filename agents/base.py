@@ -58,6 +58,7 @@ class Agent(ABC):
     Attributes:
         name: What `--agent` calls it, and the agent's name in every episode's row.
         uses_seed_policies: Whether a search hands it the solvers' answers to begin with.
+        uses_curves: Whether it computes with the environment's `curves`: a search measures them first.
         is_baseline: Whether its one policy is what others are compared with: finalists of such a search are not
             widened, and under a tighter limit the same rule gives the next policy.
         settings_class: A dataclass of what can be chosen of the agent, which its `settings` argument takes and users
@@ -67,6 +68,7 @@ class Agent(ABC):
 
     name: ClassVar[str]
     uses_seed_policies: ClassVar[bool] = False
+    uses_curves: ClassVar[bool] = False
     is_baseline: ClassVar[bool] = False
     settings_class: ClassVar[type[Any] | None] = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -35,6 +35,8 @@ class SolverAgent(Agent):
         seed_policies: What the first episodes play.
     """
 
+    uses_curves: ClassVar[bool] = True
+
     def __init__(
         self,
         env: gymnasium.Env[Any, Any],
@@ -63,10 +65,11 @@ class SolverAgent(Agent):
         elif np.isinf(self.env.limit):
             self._execute(self.solve(self._drawn_limit(k))[0])
         else:
-            answers, number = self._own_answers(), k - len(self.seed_policies)
+            answers, number = self.answers(), k - len(self.seed_policies)
             self._execute(answers[number] if number < len(answers) else self._neighbour(k))
 
-    def _own_answers(self) -> list[dict[str, int]]:
+    def answers(self) -> list[dict[str, int]]:
+        """Its policies within the environment's budget, computed once."""
         if self._answers is None:
             self._answers = [dict(choices) for choices in self.solve(self.env.limit)]
         return self._answers

@@ -38,7 +38,7 @@ class ExactAgent(SolverAgent):
         warmup: int | None = None,
         seed: int = 0,
         seed_policies: Sequence[Mapping[str, int]] = (),
-        time_limit: float = 60.0,
+        time_limit: float = 30.0,
     ) -> None:
         super().__init__(env, episodes=episodes, warmup=warmup, seed=seed, seed_policies=seed_policies)
         self.time_limit = time_limit

@@ -37,9 +37,16 @@ class Prices:
         return np.stack([space.indices(space.choices(row)) for row in rows]) if len(rows) else rows
 
     def single_changes(self, indices: Indices, *, wider: bool) -> Indices:
-        """All policies in which one decision takes a wider, or a narrower, option; shape (policies, decisions)."""
+        """Policies in which one decision takes a wider, or a narrower, option; shape (policies, decisions).
+
+        Of a decision with many options not all: the 16 nearest, then twice as far each, and the last one. Narrower
+        ones are in steps of a 64th of the options; what that cuts too much, widening gives back.
+        """
         sizes = [len(decision.options) for decision in self.cost.space.decisions]
-        ranges = [range(i + 1, n) if wider else range(i) for i, n in zip(indices.tolist(), sizes, strict=True)]
+        ranges = [
+            [i + step for step in _steps(n - 1 - i, 1)] if wider else [i - step for step in _steps(i, max(1, n // 64))]
+            for i, n in zip(indices.tolist(), sizes, strict=True)
+        ]
         owner = np.repeat(np.arange(len(sizes)), [len(r) for r in ranges])
         rows = np.repeat(indices[None], len(owner), axis=0)
         rows[np.arange(len(owner)), owner] = [option for each in ranges for option in each]
@@ -49,8 +56,8 @@ class Prices:
 def greedy(prices: Prices, limit: float) -> dict[str, int]:
     """From dense, the step with the least predicted loss per saved cost, again and again until the limit is met.
 
-    A step is any narrower option of one decision: on hardware the next one down may save nothing. What the last step
-    saved too much is then spent again (`refilled`).
+    A step is a narrower option of one decision, near or far: on hardware the next one down may save nothing. What the
+    last step saved too much is then spent again (`refilled`).
 
     Args:
         prices: Costs and predicted losses.
@@ -92,7 +99,7 @@ def narrowed(prices: Prices, limit: float, indices: Indices) -> Indices:
 
 
 def refilled(prices: Prices, limit: float, indices: Indices) -> Indices:
-    """A policy within the limit widened by what regains most per cost, until no single decision can be.
+    """A policy within the limit widened by what regains most per cost, until no such change of one decision fits.
 
     Args:
         prices: Costs and predicted losses.
@@ -113,6 +120,17 @@ def refilled(prices: Prices, limit: float, indices: Indices) -> Indices:
         if regained[best] < 0:  # a block that comes back with all its decisions whole never loses; to be sure
             return indices
         indices = rows[fits[best]]
+
+
+def _steps(most: int, unit: int) -> list[int]:
+    """How many options further, at most `most`: the nearest 16 in `unit`s, doubled ones, and `most` itself.
+
+    >>> _steps(3, 1), _steps(100, 1)[-4:]
+    ([1, 2, 3], [16, 32, 64, 100])
+    """
+    near = [unit * k for k in range(1, 17)]
+    far = [unit * 2**k for k in range(5, 21)]
+    return [step for step in (*near, *far) if step < most] + ([most] if most else [])
 
 
 def _one(cost: AdditiveCost, indices: Indices) -> float:

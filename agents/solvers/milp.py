@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
-from autoprune.agents.solvers.greedy_steps import Prices, greedy
+from autoprune.agents.solvers.greedy_steps import Prices, greedy, refilled
 from autoprune.cost.terms import Costs, Term
 
 __all__ = ["Solution", "solve"]
 
 _MOST_CELLS = 300_000  # joint cells of all terms; a program beyond this is not tried
+_COARSER = (64, 32, 16)  # options of a decision that are left where the program with all of them is too large
 _DIRECT = 512  # cells of a term of three decisions or more that are not worth merging pairs for
 _CUTS = 20  # policies that the solver's tolerance let over the limit, each excluded by a cut
 
@@ -59,7 +60,7 @@ class _TooLargeError(Exception):
     """The program has too many cells."""
 
 
-def solve(prices: Prices, limit: float, *, time_limit: float = 60.0) -> Solution:
+def solve(prices: Prices, limit: float, *, time_limit: float = 30.0) -> Solution:
     """The policy within the limit with the least predicted loss.
 
     Args:
@@ -71,24 +72,29 @@ def solve(prices: Prices, limit: float, *, time_limit: float = 60.0) -> Solution
         BudgetError: If no policy meets the limit.
     """
     known = greedy(prices, limit)
-    start = Solution(known, _loss(prices, known), None, "")
-    try:
-        program = _Program(prices, limit)
-    except _TooLargeError as error:
-        return Solution(start.choices, start.loss, None, str(error))
-    for _ in range(_CUTS):
-        answer = program.solve(time_limit)
-        if answer.choices is None:
-            return Solution(start.choices, start.loss, answer.bound, answer.reason or "the solver found no policy")
-        indices = prices.canonical(answer.choices[None])[0]
-        if float(prices.cost.costs(indices[None])[0]) <= limit:
-            choices = prices.cost.space.choices(indices)
-            found = Solution(choices, _loss(prices, choices), answer.bound, answer.reason)
-            # A proven optimum may still lie above the greedy answer, within the solver's tolerance.
-            better = start.loss < found.loss
-            return Solution(known, start.loss, found.bound, found.reason) if better else found
-        program.exclude(answer.choices)
-    return Solution(start.choices, start.loss, None, "policies at the very limit were not told apart")
+    program, coarse = _fitting(prices, limit)
+    if program is None:
+        return Solution(known, _loss(prices, known), None, coarse)
+    answer = program.within_limit(time_limit)
+    bound = None if coarse else answer.bound
+    reason = "; ".join(part for part in (coarse, answer.reason) if part)
+    if answer.choices is not None:
+        indices = refilled(prices, limit, prices.canonical(answer.choices[None])[0])  # coarse options leave room
+        choices = prices.cost.space.choices(indices)
+        if _loss(prices, choices) <= _loss(prices, known):  # equal but for tolerance, where it is proven
+            return Solution(choices, _loss(prices, choices), bound, reason)
+    return Solution(known, _loss(prices, known), bound, reason or ("" if answer.choices is not None else "no policy"))
+
+
+def _fitting(prices: Prices, limit: float) -> tuple[_Program | None, str]:
+    """The program with as many options as it may have, and why these are not all; None where it is always too large."""
+    reason = ""
+    for most in (None, *_COARSER):
+        try:
+            return _Program(prices, limit, most), reason and f"{reason}; solved with {most} options of each decision"
+        except _TooLargeError as error:
+            reason = reason or str(error)
+    return None, reason
 
 
 def _loss(prices: Prices, choices: dict[str, int]) -> float:
@@ -107,9 +113,11 @@ class _Answer:
 class _Program:
     """The program under construction: variables in [0, 1], of which the decisions' own are whole."""
 
-    def __init__(self, prices: Prices, limit: float) -> None:
+    def __init__(self, prices: Prices, limit: float, most: int | None = None) -> None:
         self.prices = prices
-        sizes = [len(decision.options) for decision in prices.cost.space.decisions]
+        self.options = [_thinned(len(decision.options), most) for decision in prices.cost.space.decisions]
+        sizes = [len(options) for options in self.options]
+        self.limit = limit
         self.count = 0
         self.price: list[tuple[Variables, Costs]] = []  # variables and what each costs
         self.fixed = prices.cost.fixed
@@ -121,7 +129,6 @@ class _Program:
             self._equal(own, np.ones(len(own)), 1.0)
         for term in prices.cost.terms:
             self._add(term)
-        self.limit = limit
         self._cuts: list[Variables] = []
 
     def _new(self, size: int) -> Variables:
@@ -139,7 +146,7 @@ class _Program:
         if term.table is None:
             raise _TooLargeError("a part of the cost couples more decisions than a table can hold")
         axes = [self.own[d] for d in term.scope]
-        table = np.asarray(term.table, dtype=np.float64)
+        table = np.asarray(term.table, dtype=np.float64)[np.ix_(*(self.options[d] for d in term.scope))]
         for k in range(table.ndim):
             axes[k], table = self._merged_options(axes[k], table, k)
         axes, table = _without_single(axes, table)
@@ -193,11 +200,25 @@ class _Program:
 
     def exclude(self, indices: NDArray[np.int64]) -> None:
         """Leave one policy out: it meets the limit only within the solver's tolerance."""
-        self._cuts.append(np.array([own[i] for own, i in zip(self.own, indices.tolist(), strict=True)]))
+        places = [int(np.searchsorted(options, i)) for options, i in zip(self.options, indices.tolist(), strict=True)]
+        self._cuts.append(np.array([own[place] for own, place in zip(self.own, places, strict=True)]))
+
+    def within_limit(self, time_limit: float) -> _Answer:
+        """The answer whose policy meets the limit as it is priced, not only within the solver's tolerance."""
+        for _ in range(_CUTS):
+            answer = self.solve(time_limit)
+            if answer.choices is None:
+                return answer
+            indices = self.prices.canonical(answer.choices[None])
+            if float(self.prices.cost.costs(indices)[0]) <= self.limit:
+                return answer
+            self.exclude(answer.choices)
+        return _Answer(None, None, "policies at the very limit were not told apart")
 
     def solve(self, time_limit: float) -> _Answer:
         """Solve it as it stands."""
-        losses = self.prices.curves.losses
+        whole = zip(self.prices.curves.losses, self.options, strict=True)
+        losses = [each[options] for each, options in whole]
         scale = max(1e-12, max(float(np.max(each)) for each in losses))
         goal = np.zeros(self.count)
         goal[: self.whole] = np.concatenate(losses) / scale
@@ -215,7 +236,8 @@ class _Program:
         reason = "" if result.status == 0 else f"the solver stopped: {' '.join(str(result.message).split())[:120]}"
         if result.x is None:
             return _Answer(None, known, reason)
-        return _Answer(np.array([int(np.argmax(result.x[own])) for own in self.own]), known, reason)
+        places = [int(np.argmax(result.x[own])) for own in self.own]
+        return _Answer(np.array([o[place] for o, place in zip(self.options, places, strict=True)]), known, reason)
 
     def _constraints(self) -> list[LinearConstraint]:
         equal = LinearConstraint(_matrix(self._rows, self.count), np.array(self._sums), np.array(self._sums))
@@ -227,6 +249,13 @@ class _Program:
         cuts = [LinearConstraint(_matrix([(cut, np.ones(len(cut)))], self.count), -np.inf, len(cut) - 1.0)
                 for cut in self._cuts]  # fmt: skip
         return [equal, budget, *cuts]
+
+
+def _thinned(size: int, most: int | None) -> NDArray[np.int64]:
+    """Numbers of at most so many options, evenly spread, least and last among them."""
+    if most is None or size <= most:
+        return np.arange(size)
+    return np.unique(np.linspace(0, size - 1, most).round().astype(np.int64))
 
 
 def _pair_lines(table: Costs, i: int, j: int) -> Costs:

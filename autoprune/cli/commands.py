@@ -37,6 +37,10 @@ COMMANDS = {
         _JOB + "progressive",
         "Prune a little, build, measure on the target, adjust, fine-tune; again and again until the budget is met.",
     ),
+    "sensitivity": Entry(
+        _TOOL + "sensitivity",
+        "Cut each decision alone: what the score loses, and what the device saves; a table and a picture.",
+    ),
     "profile": Entry(
         _TOOL + "profile",
         "Build a latency table for a model on a target, and say how far its predictions are from measurements.",

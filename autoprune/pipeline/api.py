@@ -6,10 +6,11 @@ A setting is said with the same name and the same values here, on the command li
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from torch import Tensor, nn
 
+from autoprune.cost.importance import ImportanceWeights
 from autoprune.errors import Stopped
 from autoprune.graph import analyse
 from autoprune.hardware import Measurement, get_target
@@ -22,7 +23,8 @@ from autoprune.pipeline.from_python import opened_job, opened_part, opened_sweep
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import check_settings
 from autoprune.pipeline.jobs.registry import compressing, job_named
-from autoprune.pipeline.jobs.settings import PROGRESSIVE
+from autoprune.pipeline.jobs.sensitivity import POINTS, SensitivitySettings, check_sensitivity, sensitivity_job
+from autoprune.pipeline.jobs.settings import PROGRESSIVE, analysis_settings
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
@@ -31,7 +33,7 @@ from autoprune.techniques.space import space_of
 if TYPE_CHECKING:
     from autoprune.hardware import LatencyTable
 
-__all__ = ["compress", "measure", "profile", "progressive", "sweep"]
+__all__ = ["compress", "measure", "profile", "progressive", "sensitivity", "sweep"]
 
 Timing = Literal["quick", "normal", "careful"]
 
@@ -83,6 +85,36 @@ def progressive(
     with opened_job(call.handed, call.settings, run, call.flags, job.check, call.shown) as (opened, task):
         result = _run(job, task, opened, call.watched(opened.experiment))
     return result if run or call.settings.get("run") else without_folder(result)
+
+
+def sensitivity(
+    model: nn.Module | str | None = None,
+    *,
+    run: str | Path | None = None,
+    points: int = POINTS,
+    importance: ImportanceWeights | tuple[float, float, float] = (1.0, 1.0, 0.0),
+    **keywords: Unpack[JobKeywords],
+) -> dict[str, Any]:
+    """What the score loses, and what the device saves, if each decision alone is cut.
+
+    What is handed over and raised is as in `compress`; of the budget only the kind counts: it says what is priced.
+
+    Args:
+        model: The trained network, or a name.
+        run: Folder that keeps the run; without it only the cache keeps the scores.
+        points: Options of each decision that are scored.
+        importance: alpha, beta and gamma of `autoprune.cost.importance.hardware_importance`.
+        **keywords: As of `compress`.
+
+    Returns:
+        What `sensitivity.json` holds (docs/sensitivity.md).
+    """
+    chosen = importance if isinstance(importance, ImportanceWeights) else ImportanceWeights(*importance)
+    wanted = SensitivitySettings(points, chosen)
+    call = Call.of(model, keywords)
+    settings = analysis_settings(call.settings)
+    with opened_job(call.handed, settings, run, call.flags, check_sensitivity, call.shown) as (opened, task):
+        return sensitivity_job(task, opened, call.watched(opened.experiment), wanted)
 
 
 def sweep(

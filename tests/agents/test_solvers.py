@@ -134,6 +134,18 @@ def test_a_program_that_is_too_large_is_answered_greedily_and_says_so(monkeypatc
     assert found.choices == greedy(prices, t.limit)
 
 
+def test_a_large_program_is_solved_with_fewer_options_and_says_so(monkeypatch):
+    t = toy(4, options=16)
+    prices = Prices(t.cost, random_curves(t.space, 2))
+    whole = milp._Program(prices, t.limit).count
+    monkeypatch.setattr(milp, "_MOST_CELLS", whole // 2)
+    monkeypatch.setattr(milp, "_COARSER", (8,))
+    found = solve(prices, t.limit)
+    assert "8 options" in found.reason and found.bound is None
+    assert t.cost.cost(found.choices) <= t.limit
+    assert optimum(prices, t.limit) - 1e-9 <= found.loss <= loss_of(prices, greedy(prices, t.limit))
+
+
 def test_no_time_leaves_a_policy_within_the_limit_and_an_honest_gap():
     t = toy(6, options=16)
     prices = Prices(t.cost, random_curves(t.space, 0))

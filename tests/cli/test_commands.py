@@ -18,6 +18,7 @@ COMMANDS = [
     "compress",
     "search",
     "progressive",
+    "sensitivity",
     "profile",
     "finetune",
     "export",

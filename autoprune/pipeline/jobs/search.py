@@ -84,8 +84,7 @@ def search(task: Task, run: RunDir, reporter: Reporter) -> Search:
         Stopped: If a time limit or a callback ends it; the best policy so far is kept.
     """
     problem = prepare(task, run, reporter)
-    with reporter.stage("search", "reading the search split"):
-        found = start_search(problem)
+    found = start_search(problem, reporter)
     before = len(run.episodes())
     try:
         play(found, reporter)

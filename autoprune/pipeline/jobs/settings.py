@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from autoprune.run.experiment import Experiment, option_group
+from collections.abc import Mapping
+from typing import Any
 
-__all__ = ["OF_PROGRESSIVE", "OF_SEARCH", "PROGRESSIVE"]
+from autoprune.run.experiment import BUDGETS, Experiment, option_group
+
+__all__ = ["OF_PROGRESSIVE", "OF_SEARCH", "OF_SENSITIVITY", "PROGRESSIVE", "SENSITIVITY", "analysis_settings"]
 
 PROGRESSIVE = "progressive"
 """The job's name; it has no agent, and its runs have this name where others name theirs."""
+
+SENSITIVITY = "sensitivity"
+"""What runs of sensitivity analyses have where others name their agent."""
 
 OF_SEARCH = tuple(name for name in Experiment.model_fields if option_group(name) != "Progressive")
 """Settings of the jobs in which an agent searches."""
@@ -26,3 +32,22 @@ _OF_AGENTS = (
 
 OF_PROGRESSIVE = tuple(name for name in Experiment.model_fields if name not in _OF_AGENTS)
 """Settings of progressive pruning, which has no agent."""
+
+_OF_TRAINING_AFTER = ("finetune", "finetune_epochs", "finetune_seeds")
+
+OF_SENSITIVITY = tuple(name for name in OF_SEARCH if name not in (*_OF_AGENTS, *_OF_TRAINING_AFTER, "time_limit"))
+"""Settings of a sensitivity analysis, which searches nothing and fine-tunes nothing."""
+
+
+def analysis_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a sensitivity analysis: no agent, and of the budget its kind alone, so that none is out of reach.
+
+    >>> analysis_settings({"model": "resnet20", "flops": "30%"})
+    {'model': 'resnet20', 'flops': '100%', 'agent': 'sensitivity'}
+    """
+    rest = {name: value for name, value in settings.items() if name not in BUDGETS}
+    given = next((name for name in BUDGETS if settings.get(name) is not None), "latency")
+    if given == "budget":
+        kind = str(settings["budget"]).replace("<=", "=").partition("=")[0]
+        return rest | {"budget": f"{kind}=100%", "agent": SENSITIVITY}
+    return rest | {"latency" if given == "accuracy_drop" else given: "100%", "agent": SENSITIVITY}

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from autoprune import agents
 from autoprune.agents import Agent, AgentState, EpisodeRecord, run_search
+from autoprune.agents.solvers.base import SolverAgent
 from autoprune.cost import FeasibleActions
 from autoprune.envs import (
+    Curves,
     PruningEnv,
     RacingMemory,
     RelativeToDense,
@@ -21,11 +23,17 @@ from autoprune.envs import (
 from autoprune.evaluation import accuracy
 from autoprune.pipeline.problem import Problem, figure
 from autoprune.pipeline.reporter import Bar, Reporter
+from autoprune.pipeline.search.single_cuts import score_single_cuts
 from autoprune.reports.tensorboard.search import SearchWriter
 from autoprune.techniques.racing import Race, shuffled
 from autoprune.techniques.scoring import Scorer
 
-__all__ = ["Search", "play", "project", "start_search", "uniform_choices"]
+__all__ = ["Search", "play", "project", "scorer_of", "start_search", "uniform_choices"]
+
+_SOLVERS = ("exact", "greedy", "netadapt")
+"""Agents whose first answers, beside the uniform policy, searches start from."""
+
+_POINTS = 4  # options of each decision that are scored alone, where there is time for it
 
 _CHECKPOINT_EVERY = 20  # episodes; those after it are replayed from their stored scores
 _RACE_ERROR = 0.01  # chance at most that a policy which belongs to the finalists is given up
@@ -52,41 +60,59 @@ class Search:
         return self.problem.task.scored_as.merit(self.score(choices))
 
 
-def start_search(problem: Problem) -> Search:
+def scorer_of(problem: Problem) -> Scorer:
+    """Scores candidates on the part of the search split that episodes have."""
+    networks = problem.stack.candidates(problem.task.model)
+    return Scorer(networks, problem.candidate_weights, problem.task.search_parts[0], problem.task.score)
+
+
+def start_search(problem: Problem, reporter: Reporter) -> Search:
     """The environment, the agent and the score on a problem, with what an earlier part of the run left.
 
     Raises:
         InputError: If the agent is unknown.
         BudgetError: If nothing meets the budget.
     """
-    experiment = problem.experiment
+    experiment, task = problem.experiment, problem.task
     kind = agents.get(experiment.agent)
-    task = problem.task
-    score, race = _scores(problem)
+    with reporter.stage("search", "reading the search split"):
+        scorer = scorer_of(problem)
+    score, race = _scores(problem, scorer)
     limit = problem.run.once("first search limit", lambda: problem.limit)
     features = amc_features(problem.analysis, problem.space)
-    env = PruningEnv(problem.space, problem.cost, limit, score, features, _reward(problem, score), task.scored_as)
+    reward, curves = _reward(problem, score), _curves(problem, kind, scorer, reporter)
+    env = PruningEnv(problem.space, problem.cost, limit, score, features, reward, task.scored_as, curves)
     agent = kind(
         env,
         episodes=experiment.episodes,
         warmup=experiment.warmup_episodes,
         seed=experiment.seed,
-        seed_policies=_solver_answers(problem, limit) if kind.uses_seed_policies else (),
+        seed_policies=_solver_answers(problem, env, reporter) if kind.uses_seed_policies else (),
         **agents.options_of(experiment.agent),
     )
     return Search(problem, agent, score, [], race)
 
 
-def _scores(problem: Problem) -> tuple[ScoreMemory, Race | None]:
+def _scores(problem: Problem, scorer: Scorer) -> tuple[ScoreMemory, Race | None]:
     """What scores policies, and the race if there is one: only of a plain accuracy is known what a part of it says."""
     task, experiment = problem.task, problem.experiment
     images, _ = task.search_parts
-    networks = problem.stack.candidates(task.model)
-    scorer = Scorer(networks, problem.candidate_weights, images, task.score)
     if experiment.fidelity != "racing" or task.evaluate is not accuracy or (mixed := shuffled(images)) is None:
         return ScoreMemory(scorer), None
     race = Race(scorer, mixed, task.right_answers, _RACE_ERROR)
     return RacingMemory(race, experiment.finalists), race
+
+
+def _curves(problem: Problem, kind: type[Agent], scorer: Scorer, reporter: Reporter) -> Curves | None:
+    """What decisions lose when they alone are cut, for an agent that computes with it or starts from solvers' answers.
+
+    Their scores are no episodes. Beside a search that only starts from them they may be a quarter as many as episodes.
+    """
+    affordable = problem.experiment.episodes // 4 // len(problem.space) if kind.uses_seed_policies else 0
+    points = _POINTS if kind.uses_curves else min(_POINTS, affordable)
+    if not points:
+        return None
+    return score_single_cuts(problem, scorer, points, reporter).curves(problem.space, problem.task.scored_as)
 
 
 def _reward(problem: Problem, score: ScoreMemory) -> Reward:
@@ -98,10 +124,18 @@ def _reward(problem: Problem, score: ScoreMemory) -> Reward:
     return RelativeToDense(spec.merit(problem.run.once("dense search score", lambda: score(dense))))
 
 
-def _solver_answers(problem: Problem, limit: float) -> list[dict[str, int]]:
-    """What the search starts from, so that it never ends below it."""
-    uniform = largest_uniform(problem.cost, limit)
-    return [] if uniform is None else [uniform]
+def _solver_answers(problem: Problem, env: PruningEnv, reporter: Reporter) -> list[dict[str, int]]:
+    """What the search starts from, so that it never ends below it: the uniform policy, then the solvers' answers."""
+
+    def solve() -> list[dict[str, int]]:
+        with reporter.stage("search", "solving for policies to start from"):
+            uniform = largest_uniform(problem.cost, env.limit)
+            found = [] if uniform is None else [uniform]
+            solvers = (agents.get(name)(env, episodes=1, seed=problem.experiment.seed) for name in _SOLVERS)
+            found += [agent.answers()[0] for agent in solvers if isinstance(agent, SolverAgent)]
+        return [dict(each) for each in {tuple(choices.items()): choices for choices in found}.values()]
+
+    return problem.run.once("solvers' answers", solve)
 
 
 def play(search: Search, reporter: Reporter) -> list[EpisodeRecord]:
@@ -131,7 +165,7 @@ def play(search: Search, reporter: Reporter) -> list[EpisodeRecord]:
         def finished(record: EpisodeRecord) -> None:
             run.append_episode(record.to_row())
             known.append(record)
-            if record.episode % _CHECKPOINT_EVERY == _CHECKPOINT_EVERY - 1:
+            if record.episode % _CHECKPOINT_EVERY == _CHECKPOINT_EVERY - 1 or not record.episode:
                 search.agent.state_dict().save(checkpoint)
             writer.episode(record.to_row(), search.agent.scalars())
             reporter.happened("episode", record.to_row())

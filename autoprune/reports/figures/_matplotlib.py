@@ -29,6 +29,7 @@ __all__ = [
     "new_figure",
     "pixels",
     "require_matplotlib",
+    "require_picture",
     "save",
     "svg_address",
 ]
@@ -139,12 +140,21 @@ def save(figure: Figure, out: str | Path) -> None:
     Raises:
         InputError: If the suffix is neither, or the file cannot be written.
     """
-    out = Path(out)
-    suffix = out.suffix.lower().lstrip(".")
-    if suffix not in ("png", "svg"):
-        raise InputError(f"cannot draw {out}: write a name that ends in .png or .svg")
+    suffix = require_picture(out)
     with replacing(out) as temporary, _any_script():
         figure.savefig(temporary, format=suffix, dpi=_DPI)
+
+
+def require_picture(out: str | Path) -> str:
+    """The form of a picture by its file's suffix: `png` or `svg`.
+
+    Raises:
+        InputError: If the suffix is neither.
+    """
+    suffix = Path(out).suffix.lower().lstrip(".")
+    if suffix not in ("png", "svg"):
+        raise InputError(f"cannot draw {out}: write a name that ends in .png or .svg")
+    return suffix
 
 
 def require_matplotlib() -> None:
