@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["WindowedLayer", "input_rows", "output_rows"]
+__all__ = ["Positions", "WindowedLayer", "drawn_positions", "every_position", "input_rows", "output_rows"]
 
 WindowedLayer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
+Positions = Callable[[int], Tensor]
+"""Which of so many output positions become rows, int64."""
 
-def input_rows(
-    layer: WindowedLayer,
-    given: Tensor,
-    most: int | None = None,
-    draw: torch.Generator | None = None,
-) -> Tensor:
+every_position: Positions = torch.arange
+"""All, in their order."""
+
+
+def drawn_positions(most: int, draw: torch.Generator) -> Positions:
+    """So many at most, drawn without replacement."""
+    return lambda count: torch.arange(count) if count <= most else torch.randperm(count, generator=draw)[:most]
+
+
+def input_rows(layer: WindowedLayer, given: Tensor, chosen: Positions = every_position) -> Tensor:
     """The windows that a layer multiplies with its weights.
 
     `torch.einsum("rgi,goi->rgo", rows, weight.reshape(groups, out / groups, -1))` is the layer's output without bias,
@@ -25,15 +33,14 @@ def input_rows(
     Args:
         layer: A linear layer or a convolution with any stride, padding, dilation and groups.
         given: Its input: (..., in) of a linear layer, (N, in, spatial...) of a convolution, or one without N.
-        most: How many rows at most, drawn without replacement; None for all, in the order of the output's positions.
-        draw: What they are drawn with.
+        chosen: Which of the output's positions; all by default.
 
     Returns:
         (rows, groups, in / groups * kernel), in the order of the weight's elements.
     """
     if isinstance(layer, nn.Linear):
         rows = given.reshape(-1, given.shape[-1])
-        return rows[_chosen(len(rows), most, draw)].unsqueeze(1)
+        return rows[chosen(len(rows)).to(rows.device)].unsqueeze(1)
     dims = layer.weight.ndim - 2
     batch = given if given.ndim == dims + 2 else given.unsqueeze(0)
     windows = _padded(layer, batch)
@@ -42,20 +49,17 @@ def input_rows(
         windows = windows.unfold(2 + axis, span, layer.stride[axis])[..., :: layer.dilation[axis]]
     positions = windows.movedim(1, 1 + dims)  # (N, out spatial..., in, kernel...), a view: nothing is copied yet
     shape = positions.shape[: 1 + dims]
-    places = torch.unravel_index(_chosen(shape.numel(), most, draw).to(given.device), shape)
+    places = torch.unravel_index(chosen(shape.numel()).to(given.device), shape)
     return positions[places].reshape(len(places[0]), layer.groups, -1)
 
 
-def output_rows(
-    layer: WindowedLayer, output: Tensor, most: int | None = None, draw: torch.Generator | None = None
-) -> Tensor:
-    """What a layer gives at the positions that `input_rows` draws with a generator in the same state.
+def output_rows(layer: WindowedLayer, output: Tensor, chosen: Positions = every_position) -> Tensor:
+    """What a layer gives at the positions of `input_rows`.
 
     Args:
         layer: The layer.
         output: What it gave: (..., out) of a linear layer, (N, out, spatial...) or without N of a convolution.
-        most: As for `input_rows`.
-        draw: As for `input_rows`.
+        chosen: As for `input_rows`.
 
     Returns:
         (rows, out).
@@ -63,13 +67,7 @@ def output_rows(
     if not isinstance(layer, nn.Linear):
         output = output.movedim(output.ndim - layer.weight.ndim + 1, -1)
     count = output.numel() // output.shape[-1]
-    return output.reshape(count, -1)[_chosen(count, most, draw)]
-
-
-def _chosen(count: int, most: int | None, draw: torch.Generator | None) -> Tensor:
-    if most is None or most >= count:
-        return torch.arange(count)
-    return torch.randperm(count, generator=draw)[:most]
+    return output.reshape(count, -1)[chosen(count).to(output.device)]
 
 
 def _padded(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, batch: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from autoprune.models.inputs.reader import AS_IT_COMES, BatchReader
 from autoprune.models.layout import computing
 from autoprune.models.modes import in_mode
 from autoprune.models.precision import device_of
-from autoprune.models.windows import WindowedLayer, input_rows, output_rows
+from autoprune.models.windows import WindowedLayer, drawn_positions, input_rows, output_rows
 
 __all__ = ["Refit"]
 
@@ -61,6 +61,7 @@ class Refit:
         ridge: float = RIDGE,
     ) -> None:
         self._rows, self.ridge = rows, ridge
+        self._positions: dict[int, Tensor] = {}
         self._given = _first_images(reader.call(model, batch) for batch in batches)
         self._outputs = self._dense_outputs(model)
 
@@ -71,7 +72,7 @@ class Refit:
 
         def look(name: str, layer: WindowedLayer, output: Tensor) -> None:
             calls[name] += 1
-            found[name] = output_rows(layer, output, self._rows, self._draw()).to("cpu", torch.float32, copy=True)
+            found[name] = output_rows(layer, output, self._chosen).to("cpu", torch.float32, copy=True)
 
         with ExitStack() as hooks:
             for name, layer in _refittable(model).items():
@@ -101,7 +102,7 @@ class Refit:
             self._run(small)
 
     def _refit(self, layer: WindowedLayer, given: Tensor, wanted: Tensor) -> None:
-        rows = input_rows(layer, given, self._rows, self._draw()).to("cpu", torch.float32)
+        rows = input_rows(layer, given, self._chosen).to("cpu", torch.float32)
         if len(rows) != len(wanted):  # a dropped block changed how many positions there are
             return
         count, groups, size = rows.shape
@@ -124,9 +125,12 @@ class Refit:
         with in_mode(model), torch.no_grad(), computing(device, False), UserCode(f"the network {path_of(model)}"):
             self._given.map(lambda tensor: tensor.to(device)).run(model)
 
-    def _draw(self) -> torch.Generator:
-        """The same positions of a layer in every network."""
-        return torch.Generator().manual_seed(0)
+    def _chosen(self, count: int) -> Tensor:
+        """The same positions of a layer in every network: drawn once, in the order in which they lie in memory."""
+        if count not in self._positions:
+            drawn = drawn_positions(self._rows, torch.Generator().manual_seed(0))
+            self._positions[count] = drawn(count).sort().values
+        return self._positions[count]
 
 
 def _ridge_solution(rows: Tensor, left: Tensor, ridge: float, size: int) -> Tensor:

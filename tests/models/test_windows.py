@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from autoprune.models.windows import input_rows
+from autoprune.models.windows import drawn_positions, input_rows, output_rows
 
 LAYERS = {
     "linear": (nn.Linear(6, 4, bias=False), (5, 3, 6)),
@@ -36,7 +36,18 @@ def test_windows_times_weights_are_the_outputs(name):
 
 def test_a_part_of_the_windows_is_drawn_without_replacement():
     layer, given = nn.Linear(1, 1), torch.arange(100.0)[:, None]
-    draw = torch.Generator().manual_seed(1)
-    rows = input_rows(layer, given, 30, draw).flatten().tolist()
+    chosen = drawn_positions(30, torch.Generator().manual_seed(1))
+    rows = input_rows(layer, given, chosen).flatten().tolist()
     assert len(rows) == 30 == len(set(rows)) and rows != sorted(rows)
-    assert input_rows(layer, given, 200, draw).shape == (100, 1, 1)
+    assert input_rows(layer, given, drawn_positions(200, torch.Generator())).shape == (100, 1, 1)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_inputs_and_outputs_are_of_the_same_positions(name):
+    layer, shape = LAYERS[name]
+    layer, given = layer.double(), torch.randn(shape, dtype=torch.float64)
+    chosen = torch.tensor([3, 0, 4])
+    rows, groups = input_rows(layer, given, lambda _: chosen), getattr(layer, "groups", 1)
+    weight = layer.weight.detach().reshape(groups, layer.weight.shape[0] // groups, -1)
+    expected = output_rows(layer, layer(given).detach(), lambda _: chosen)
+    assert torch.allclose(torch.einsum("rgi,goi->rgo", rows, weight).flatten(1), expected)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from autoprune.criteria.gatherers.base import Gatherer, layers_of, weight_name
 from autoprune.criteria.known import TensorStatistics
-from autoprune.models.windows import input_rows
+from autoprune.models.windows import drawn_positions, input_rows
 
 __all__ = ["Moments"]
 
@@ -24,7 +24,7 @@ class Moments(Gatherer):
         self._layers = layers_of(model)
         self._sums: dict[str, Tensor] = {}
         self._rows: dict[str, int] = dict.fromkeys(self._layers, 0)
-        self._draw = torch.Generator().manual_seed(0)
+        self._chosen = drawn_positions(ROWS, torch.Generator().manual_seed(0))
 
     def watch(self, hooks: ExitStack) -> None:
         """Look at the input of every layer."""
@@ -33,7 +33,7 @@ class Moments(Gatherer):
             hooks.callback(hook.remove)
 
     def _add(self, name: str, given: Tensor) -> None:
-        rows = input_rows(self._layers[name], given, ROWS, self._draw).to("cpu", torch.float64)
+        rows = input_rows(self._layers[name], given, self._chosen).to("cpu", torch.float64)
         self._sums[name] = self._sums.get(name, 0) + torch.einsum("rgi,rgj->gij", rows, rows)
         self._rows[name] += len(rows)
 
