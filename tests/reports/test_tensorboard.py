@@ -64,9 +64,11 @@ def test_every_scalar_is_written_under_the_episodes_number(tmp_path, space, rows
 
 def test_every_tag_is_defined_in_the_docs_and_every_definition_is_used(tmp_path, space, rows):
     with writer(tmp_path, space) as board:
-        board.episode(rows[0], DDPG)
+        board.episode(rows[0] | {"images": 0.25}, DDPG)
         board.hparams({"agent": "ddpg"}, {"best_accuracy": 0.9})
-    written = set(read(tmp_path).Tags()["scalars"])
+    events = read(tmp_path)
+    written = set(events.Tags()["scalars"])
+    assert scalar(events, "search/images") == {rows[0]["episode"]: 0.25}
     table = [line.split("|")[1].strip(" `") for line in DOCS.read_text().splitlines() if line.startswith("| `")]
     patterns = {tag: re.compile(re.sub(r"<\w+>", ".+", tag.replace(".", r"\."))) for tag in table}
     for tag in written:
