@@ -18,7 +18,7 @@ from autoprune.graph.coupling.unread import unread_attributes
 from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.fingerprint import fingerprint
 from autoprune.graph.proof.branches import with_blocks
-from autoprune.graph.proof.groups import Proof
+from autoprune.graph.proof.sizes import prove
 from autoprune.graph.surgery.slicer import get_attribute
 from autoprune.graph.trace.example import Example, as_example
 from autoprune.graph.trace.export import Trace, trace
@@ -102,8 +102,8 @@ def _proven(
     """The groups that fail with their reasons, and the fewest units of those that need more than one."""
     if not analysis.groups:
         return {}, {}
-    proof = Proof(model, analysis, example, grouping.walk.trace, grouping.norms())
-    return proof.run(), {name: least for name, least in proof.least.items() if least > 1}
+    proof = prove(model, analysis, example, grouping)
+    return proof.reasons, {name: least for name, least in proof.least.items() if least > 1}
 
 
 def _written(model: nn.Module, grouping: Grouping, example: Example, print_: dict[str, Any]) -> Analysis:

@@ -1,13 +1,20 @@
-"""What large networks take: memory in proportion to their widths, not to their weights."""
+"""What large networks take: memory in proportion to their widths, time in proportion to a small input."""
 
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable, Iterator
 
+import pytest
 import torch
 from torch import nn
 
-from autoprune.graph import analyse
+from autoprune.errors import UnsupportedModelError
+from autoprune.graph import Analysis, analyse
+from autoprune.graph.proof import sizes
+from autoprune.graph.trace.example import Example
+from autoprune.graph.trace.export import Trace, trace
+from tests.graph.test_patterns import CASES
 
 
 class Perceptron(nn.Module):
@@ -31,3 +38,99 @@ def test_coupling_takes_few_bytes_a_weight():
     tracemalloc.stop()
     assert sorted(group.width for group in analysis.groups) == [512, 2048, 2048, 2048, 2048]
     assert peak < 2 * weights, f"{peak / weights:.1f} bytes a weight"
+
+
+class Stages(nn.Module):
+    """Residual stages; what the second one's hidden units are scaled by is the caller's."""
+
+    def __init__(self, scale: Callable[[torch.Tensor], float]) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, 2, 1)
+        self.up = nn.ModuleList(nn.Conv2d(8, 12, 3, padding=1) for _ in range(4))
+        self.norm = nn.ModuleList(nn.BatchNorm2d(12) for _ in range(4))
+        self.down = nn.ModuleList(nn.Conv2d(12, 8, 3, padding=1) for _ in range(4))
+        self.head = nn.Linear(8, 5)
+        self.scale = scale
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for place, (up, norm, down) in enumerate(zip(self.up, self.norm, self.down, strict=True)):
+            hidden = norm(up(x)).relu()
+            x = x + down(hidden * self.scale(hidden) if place == 1 else hidden)
+        return self.head(x.mean((2, 3)))
+
+
+GUILTY = {
+    "none": lambda hidden: 1.0,
+    "at every size": lambda hidden: float(hidden.shape[1]),
+    "at full size only": lambda hidden: float(hidden.shape[1]) if hidden.shape[2] > 40 else 12.0,
+    "at a small size only": lambda hidden: float(hidden.shape[1]) if hidden.shape[2] < 40 else 12.0,
+}
+
+
+IMAGES = [name for name, case in CASES.items() if len(case.shape) == 4]
+
+
+def described(analysis: Analysis) -> object:
+    groups = [(g.name, g.width, g.kind, g.oracle, g.least, g.producers, g.consumers) for g in analysis.groups]
+    return groups, dict(analysis.frozen)
+
+
+@pytest.fixture
+def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Networks of any size are proven at smaller inputs; the heights of those inputs."""
+    used: list[int] = []
+
+    def noted(model: nn.Module, example: Example) -> Trace:
+        traced = trace(model, example)
+        used.extend(tensor.shape[-2] for tensor in example.tensors() if tensor.dim() > 3)
+        return traced
+
+    monkeypatch.setattr(sizes, "trace", noted)
+    yield used
+
+
+@pytest.mark.parametrize("name", GUILTY)
+def test_a_guilty_group_among_good_ones_is_found_at_whatever_size_it_is(
+    name: str, everything_is_large: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = torch.randn(1, 3, 160, 192)
+    plain = analyse(Stages(GUILTY[name]), x)
+    assert not everything_is_large
+    monkeypatch.setattr(sizes, "LARGE", 0)
+    assert described(analyse(Stages(GUILTY[name]), x)) == described(plain)
+    assert everything_is_large[0] == 64
+    assert ("up.1" in plain.frozen) == (name in ("at every size", "at full size only"))
+    assert {"up.0", "up.2", "up.3"} <= {group.name for group in plain.groups}
+
+
+def test_a_large_network_is_proven_at_a_small_input(
+    everything_is_large: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizes, "LARGE", 0)
+    pixels: list[int] = []
+
+    class Watched(Stages):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            pixels.append(x.shape[-1])
+            return super().forward(x)
+
+    analyse(Watched(GUILTY["none"]), torch.randn(1, 3, 160, 160), blocks=False)
+    assert pixels.count(64) > 2 * pixels.count(160)
+
+
+@pytest.mark.parametrize(
+    "name", [name if n % 8 == 0 else pytest.param(name, marks=pytest.mark.slow) for n, name in enumerate(IMAGES)]
+)
+def test_the_fast_way_gives_the_same(
+    name: str, everything_is_large: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizes, "_SIDES", (16,))
+    monkeypatch.setattr(sizes, "_STRIDE", 8)
+    x = torch.randn(*CASES[name].shape[:2], 32, 40, generator=torch.Generator().manual_seed(0))
+    try:
+        plain = analyse(CASES[name].build(), x, blocks=False)
+    except UnsupportedModelError:
+        pytest.skip("it only takes images of one size")
+    monkeypatch.setattr(sizes, "LARGE", 0)
+    assert described(analyse(CASES[name].build(), x, blocks=False)) == described(plain)

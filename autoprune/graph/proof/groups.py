@@ -17,7 +17,7 @@ from torch import nn
 from autoprune.graph.analysis import Analysis, Index
 from autoprune.graph.coupling.norms import NormLine
 from autoprune.graph.proof.draws import steady_draws
-from autoprune.graph.proof.network_copy import SEED, call, prepared
+from autoprune.graph.proof.network_copy import SEED, call, prepared, resized
 from autoprune.graph.proof.reference import Reference
 from autoprune.graph.surgery.slicer import Slicer
 from autoprune.graph.surgery.weight_sharing import Selector
@@ -81,6 +81,30 @@ class Proof:
                 names = [n for n in self._names if n not in self.reasons]
                 self._search(names, self._draw(names, False))
         return self.reasons
+
+    def run_at_another_size(self, example: Example, traced: Trace, norms: Sequence[NormLine]) -> bool:
+        """Prove every group at this size, and all of them together at the size of another example.
+
+        Returns:
+            Whether nothing failed; else nothing is proven.
+        """
+        least = dict(self.least)
+        if self.run() or self.least != least:
+            return False
+        full = resized(self._dense, example.with_batch(traced.batch if norms else 1))
+        if full is None:
+            return False
+        self._example, self._traced = full, traced
+        self._reference = Reference(traced, norms, self._tensors)
+        with quiet(), steady_draws(traced), torch.no_grad():
+            self._trust_the_trace()
+            return not self.reasons and self._try(self._names, self._wide(self._names)) is None
+
+    def _wide(self, names: Sequence[str]) -> dict[str, Index]:
+        """At least half of the units of each group: with few everywhere, the output might depend on nothing."""
+        halves = {name: max(self.least[name], (self._width[name] + 1) // 2) for name in names}
+        sizes = {n: int(self._rng.integers(half, max(half + 1, self._width[n]))) for n, half in halves.items()}
+        return {name: self._units(name, size) for name, size in sizes.items()}
 
     def _trust_the_trace(self) -> None:
         """Refuse the normalised widths where the reference does not give what the user's own forward gives."""

@@ -15,7 +15,7 @@ from autoprune.graph.trace.source_lines import raised
 from autoprune.models.copying import isolated
 from autoprune.models.state import state_kept
 
-__all__ = ["SEED", "call", "prepared"]
+__all__ = ["SEED", "call", "prepared", "resized"]
 
 SEED = 20180910
 
@@ -40,14 +40,7 @@ def prepared(model: nn.Module, sized: Example, example: Example, casts: bool) ->
         UnsupportedModelError: The model's forward fails, or returns NaN or nothing finite.
     """
     generator = torch.Generator().manual_seed(SEED)
-
-    def drawn(tensor: torch.Tensor) -> torch.Tensor:
-        if not (tensor.is_floating_point() or tensor.is_complex()):
-            return tensor
-        kind = torch.complex64 if tensor.is_complex() else torch.float32
-        return torch.randn(tensor.shape, generator=generator, dtype=kind).to(tensor.device, tensor.dtype)
-
-    random = sized.map(drawn)
+    random = _random(sized, generator)
     own = next((t.dtype for t in model.parameters() if t.is_floating_point()), torch.float32)
     exact = 1e-4 if casts else 1e-7
     loose = 1e-3 if own in (torch.float32, torch.float64) else 3e-2
@@ -73,6 +66,28 @@ def prepared(model: nn.Module, sized: Example, example: Example, casts: bool) ->
     if usable is None:
         raise UnsupportedModelError(_unusable(failure))
     return usable
+
+
+def resized(shadow: nn.Module, sized: Example) -> Example | None:
+    """A random input of another size for such a copy; None where it fails or returns what is not finite."""
+    dtype = next((t.dtype for t in shadow.parameters() if t.is_floating_point()), torch.float32)
+    random = _random(sized, torch.Generator().manual_seed(SEED)).map(lambda t: t.to(_of(dtype, t)))
+    try:
+        return random if _finite(shadow, random) is True else None
+    except Exception:  # noqa: BLE001 - the user's forward may raise anything
+        return None
+
+
+def _random(sized: Example, generator: torch.Generator) -> Example:
+    """An input like ``sized``; what is no floating-point number stays."""
+
+    def drawn(tensor: torch.Tensor) -> torch.Tensor:
+        if not (tensor.is_floating_point() or tensor.is_complex()):
+            return tensor
+        kind = torch.complex64 if tensor.is_complex() else torch.float32
+        return torch.randn(tensor.shape, generator=generator, dtype=kind).to(tensor.device, tensor.dtype)
+
+    return sized.map(drawn)
 
 
 def in_precision(model: nn.Module, dtype: torch.dtype) -> nn.Module:

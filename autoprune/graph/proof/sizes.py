@@ -1,0 +1,131 @@
+"""The proof of a large network at a small input, where the network takes one, with a check at the full size.
+
+What is coupled with what does not depend on the size of an image. Where the network runs the same operators over the
+same groups at a smaller one, every group is proven there, tens of times faster, and all of them together at full size.
+Whatever fails there is left to the whole proof at full size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from autoprune.errors import UnsupportedModelError
+from autoprune.graph.analysis import Analysis, Group
+from autoprune.graph.coupling.groups import Grouping, group_atoms
+from autoprune.graph.coupling.norms import NormLine
+from autoprune.graph.coupling.walk import Walk
+from autoprune.graph.proof.groups import Proof
+from autoprune.graph.trace.example import Example
+from autoprune.graph.trace.export import Trace, trace
+
+__all__ = ["LARGE", "prove"]
+
+LARGE = 200_000_000  # multiply-accumulates of a run, from which the tracing of another size pays
+_SIDES = (64, 128)  # pixels of the inputs that are tried
+_STRIDE = 32  # of the usual networks: a side keeps its remainder
+_WORTH = 2  # times as few pixels
+
+
+@dataclass(frozen=True, eq=False)
+class _Smaller:
+    """A smaller input and what was read off the network there."""
+
+    example: Example
+    traced: Trace
+    norms: list[NormLine]
+
+
+def prove(model: nn.Module, analysis: Analysis, example: Example, grouping: Grouping) -> Proof:
+    """The proof of every group, done.
+
+    Args:
+        model: The dense model; not changed.
+        analysis: Its groups, not yet proven.
+        example: An example input.
+        grouping: The groups as atoms, with the walk that they were found on.
+    """
+    proof = _at_a_smaller_size(model, analysis, example, grouping) if analysis.macs() >= LARGE else None
+    if proof is None:
+        proof = Proof(model, analysis, example, grouping.walk.trace, grouping.norms())
+        proof.run()
+    return proof
+
+
+def _at_a_smaller_size(model: nn.Module, analysis: Analysis, example: Example, grouping: Grouping) -> Proof | None:
+    """The proof at a smaller input; None where there is none, or something fails."""
+    small = _smaller(model, example, grouping)
+    if small is None:
+        return None
+    with suppress(UnsupportedModelError):  # what it returns there is not finite
+        proof = Proof(model, analysis, small.example, small.traced, small.norms)
+        if proof.run_at_another_size(example, grouping.walk.trace, grouping.norms()):
+            return proof
+    return None
+
+
+def _smaller(model: nn.Module, example: Example, grouping: Grouping) -> _Smaller | None:
+    """The smallest input at which the same operators run over the same groups; None where there is none."""
+    for candidate in _smaller_inputs(example):
+        try:
+            traced = trace(model, candidate)
+        except UnsupportedModelError:  # a fixed position embedding, a map that is smaller than a kernel
+            continue
+        if _operators(traced) != _operators(grouping.walk.trace):
+            continue
+        walk = Walk(traced, grouping.walk.interpretations).run()
+        found = group_atoms(walk, walk.table.solve())
+        if len(found.groups) == len(grouping.groups) and all(map(_alike, found.groups, grouping.groups)):
+            return _Smaller(candidate, traced, found.norms())
+    return None
+
+
+def _smaller_inputs(example: Example) -> Iterator[Example]:
+    """The example with smaller images, the smallest first; what is no image (fewer than four dimensions) stays.
+
+    Sides that differ go on differing, so that height and width cannot be taken for each other.
+    """
+    images = [t for t in example.tensors() if t.dim() > 3 and t.is_floating_point()]
+    sides = sorted({side for image in images for side in image.shape[-2:]})
+    for least in _SIDES:
+        sizes: dict[int, int] = {}
+        for side in sides:
+            size = least + side % _STRIDE
+            while size in sizes.values():
+                size += _STRIDE
+            sizes[side] = min(side, size)
+        if any(_pixels(image) >= _WORTH * sizes[image.shape[-2]] * sizes[image.shape[-1]] for image in images):
+            yield example.map(lambda tensor, sizes=sizes: _cropped(tensor, sizes))
+
+
+def _pixels(image: torch.Tensor) -> int:
+    return int(image.shape[-2] * image.shape[-1])
+
+
+def _cropped(tensor: torch.Tensor, sizes: dict[int, int]) -> torch.Tensor:
+    if tensor.dim() < 4 or not tensor.is_floating_point():
+        return tensor
+    height, width = (sizes[side] for side in tensor.shape[-2:])
+    return tensor[..., :height, :width].contiguous()
+
+
+def _operators(traced: Trace) -> list[str]:
+    return [str(node.target) for node in traced.graph.nodes if node.op != "placeholder"]
+
+
+def _alike(one: Group, other: Group) -> bool:
+    """Whether two groups are the same units at the same places."""
+    pairs = list(zip(one.members, other.members, strict=False))
+    return (
+        _traits(one) == _traits(other)
+        and all((a.tensor, a.dim, a.role) == (b.tensor, b.dim, b.role) for a, b in pairs)
+        and all(torch.equal(a.positions, b.positions) for a, b in pairs)
+    )
+
+
+def _traits(group: Group) -> tuple[object, ...]:
+    return group.name, group.width, group.kind, group.oracle, group.summed, len(group.members)
