@@ -61,6 +61,7 @@ class Agent(ABC):
         uses_curves: Whether it computes with the environment's `curves`: a search measures them first.
         is_baseline: Whether its one policy is what others are compared with: finalists of such a search are not
             widened, and under a tighter limit the same rule gives the next policy.
+        warm_starts: Whether it can begin with what it learned in another run (`start_from`).
         settings_class: A dataclass of what can be chosen of the agent, which its `settings` argument takes and users
             write behind an @ (`optuna@sampler=gp+slack=0.1`); None if there is nothing.
         history: Every episode played so far.
@@ -70,6 +71,7 @@ class Agent(ABC):
     uses_seed_policies: ClassVar[bool] = False
     uses_curves: ClassVar[bool] = False
     is_baseline: ClassVar[bool] = False
+    warm_starts: ClassVar[bool] = False
     settings_class: ClassVar[type[Any] | None] = None
 
     def __init__(
@@ -183,6 +185,17 @@ class Agent(ABC):
         for record in self.history:
             self.env.memory.remember(record.choices, record.value, record.share)
 
+    def start_from(self, state: AgentState) -> None:
+        """Begin with what an agent has learned in another run, of another network perhaps; before the first episode.
+
+        Args:
+            state: That agent's.
+
+        Raises:
+            InputError: If the state does not fit, or this agent learns nothing that another run could use.
+        """
+        raise InputError(f"{self.name} learns nothing that another run could start from")
+
     @abstractmethod
     def _play(self, k: int) -> None:
         """Play one whole episode of the environment."""
@@ -201,7 +214,11 @@ class Agent(ABC):
         return self.seed_policies[k] if k < len(self.seed_policies) else self._explore(k)
 
     def _explore(self, k: int) -> dict[str, int]:
-        return spend_budget(self.env.cost, self.env.limit, self._generator(k), fallback=self.env.fallback)
+        return spend_budget(self.env.cost, self._limit(k), self._generator(k), fallback=self.env.fallback)
+
+    def _limit(self, k: int) -> float:
+        """What episode `k` may cost, in the cost's unit; not less than the search's limit, which seed policies meet."""
+        return self.env.limit
 
     def _execute(self, choices: Mapping[str, int]) -> None:
         """Play one episode that asks for `choices`; the nearest feasible ones are executed."""

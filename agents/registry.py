@@ -43,25 +43,35 @@ def get(text: str) -> type[Agent]:
     return AGENTS.get(text.partition("@")[0])
 
 
-def options_of(text: str) -> dict[str, Any]:
+def options_of(text: str, *, front: bool = False) -> dict[str, Any]:
     """What an agent's class is handed of the settings that stand behind its name.
 
     Args:
         text: `NAME`, or `NAME@SETTING=VALUE+...`: `optuna@sampler=cmaes`, `ddpg@sigma=0.3+slack=0.1`.
+        front: Whether a whole front is searched, which is a setting, too.
 
     Returns:
-        `settings`, an instance of the agent's `settings_class`; empty where nothing stands there.
+        `settings`, an instance of the agent's `settings_class`; empty where nothing is set.
 
     Raises:
-        InputError: If there is no such agent, or the settings are wrong.
+        InputError: If there is no such agent, it searches no front, or the settings are wrong.
     """
-    _, at, words = text.partition("@")
-    return {"settings": _settings(get(text), text, words)} if at else {}
+    name, at, words = text.partition("@")
+    kind = get(text)
+    if front:
+        if "front" not in _known(kind):
+            raise InputError(f"--front needs an agent that searches a whole front, such as optuna or ddpg; not {name}")
+        words = "+".join(filter(None, [words, "front=yes"]))
+    return {"settings": _settings(kind, text, words)} if at or front else {}
+
+
+def _known(kind: type[Agent]) -> tuple[str, ...]:
+    return () if kind.settings_class is None else tuple(each.name for each in fields(kind.settings_class))
 
 
 def _settings(kind: type[Agent], text: str, words: str) -> Any:
     pairs = [word.partition("=") for word in words.split("+")]
-    known = () if kind.settings_class is None else tuple(each.name for each in fields(kind.settings_class))
+    known = _known(kind)
     given = {name.strip().replace("-", "_"): value.strip() for name, _, value in pairs}
     if kind.settings_class is None or not set(given) <= set(known) or not all(value for _, _, value in pairs):
         raise InputError(f"--agent {shortened(text)}: its settings are {', '.join(known) or 'none'}, each NAME=VALUE")

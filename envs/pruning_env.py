@@ -70,6 +70,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
     | 8 | cost removed so far | [-1, 1] | share of the dense cost |
     | 9 | dense cost that later decisions own | [0, 1] | share of the dense cost |
     | 10 | last executed action, as the share of units kept; 1 at the start | [0, 1] | share |
+    | 11 | with `shows_limit`: what the policy may cost | [0, 1] | share of the dense cost |
 
     Without features, columns 1 to 6 are one column, the decision's width. `removed` is negative where a narrower
     layer is slower; it is clipped at -1.
@@ -102,6 +103,8 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         features: Static features of the decisions, shape (D, k), not scaled, as from `amc_features`.
         reward: What an episode is worth.
         scored_as: What `score` is.
+        shows_limit: Whether the episode's limit is a column of the observation, for an agent that is trained on
+            several; where it is always the same, it says nothing.
         curves: What each decision loses when it alone is cut, for agents that compute policies from it; None if nothing
             was measured.
 
@@ -122,6 +125,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         reward: Reward | None = None,
         scored_as: ScoreSpec = ACCURACY,
         curves: Curves | None = None,
+        shows_limit: bool = False,
     ) -> None:
         if cost.space.decisions != space.decisions:
             raise InputError("the cost model prices another search space than the environment's")
@@ -134,12 +138,13 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         self.reward = ResourceConstrained() if reward is None else reward
         self.reward.check(cost)
         self.scored_as = scored_as
+        self.shows_limit = shows_limit
         self.curves = curves
         self.outcome: Outcome | None = None
         self._static = static_columns(space, cost, width_features(space) if features is None else features)
         self._share = 1.0
         columns = self._static.shape[1]
-        low = np.zeros(columns + 3, dtype=np.float32)
+        low = np.zeros(columns + 3 + shows_limit, dtype=np.float32)
         low[columns] = -1.0
         self.observation_space = gymnasium.spaces.Box(low, np.ones_like(low), dtype=np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), dtype=np.float32)
@@ -268,6 +273,8 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         static = self._static[step] if step < len(self.space) else np.zeros_like(self._static[0])
         dense = self.cost.dense or 1.0
         dynamic = [accounting.removed / dense, accounting.rest / dense, self._share]
+        if self.shows_limit:
+            dynamic.append(min(self.feasible.limit / dense, 1.0))
         observation = np.concatenate([static, np.asarray(dynamic, dtype=np.float32)])
         return np.asarray(observation.clip(self.observation_space.low, self.observation_space.high), dtype=np.float32)  # type: ignore[attr-defined]
 

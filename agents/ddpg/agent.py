@@ -10,8 +10,9 @@ import gymnasium
 from autoprune.agents.base import Agent
 from autoprune.agents.ddpg.amc import AMC
 from autoprune.agents.ddpg.settings import AMCSettings
+from autoprune.agents.limits import limit_of
 from autoprune.agents.state import AgentState
-from autoprune.errors import RunError
+from autoprune.errors import InputError, RunError, first_line
 
 __all__ = ["DDPGAgent"]
 
@@ -26,10 +27,14 @@ class DDPGAgent(Agent):
         seed: Of everything that is drawn, the networks' weights included.
         seed_policies: What the first episodes play.
         settings: AMC's hyper-parameters.
+
+    Raises:
+        InputError: If several budgets are to be trained and the environment does not show them.
     """
 
     name: ClassVar[str] = "ddpg"
     uses_seed_policies: ClassVar[bool] = True
+    warm_starts: ClassVar[bool] = True
     settings_class: ClassVar[type[Any] | None] = AMCSettings
 
     def __init__(
@@ -43,9 +48,12 @@ class DDPGAgent(Agent):
         settings: AMCSettings | None = None,
     ) -> None:
         super().__init__(env, episodes=episodes, warmup=warmup, seed=seed, seed_policies=seed_policies)
+        self.settings = AMCSettings() if settings is None else settings
+        if self.settings.front and not self.env.shows_limit:
+            raise InputError("an agent of several budgets has to see them: PruningEnv(shows_limit=True)")
         self.model = AMC(
             self.env,
-            AMCSettings() if settings is None else settings,
+            self.settings,
             episodes=episodes,
             warmup=self.warmup,
             prescribed=self._prescribed,
@@ -54,7 +62,25 @@ class DDPGAgent(Agent):
 
     def _play(self, k: int) -> None:
         self._sigma = self.model.sigma
+        self.model.start_within(self._limit(k))
         self.model.learn(len(self.env.space), reset_num_timesteps=False)
+
+    def _limit(self, k: int) -> float:
+        """The budget; of a front, a limit between it and the dense cost."""
+        return limit_of(k, self.env.cost, self.env.limit) if self.settings.front else self.env.limit
+
+    def start_from(self, state: AgentState) -> None:
+        """Take over the networks of a search of another network: what it learned, not what it saw.
+
+        Raises:
+            InputError: If it is no state of this agent, or its networks see other columns.
+        """
+        if state.values.get("agent") != self.name:
+            raise InputError(f"a warm start of {self.name} needs a run of it, not of {state.values.get('agent')}")
+        try:
+            self.model.adopt(state.tensors)
+        except (KeyError, RuntimeError) as error:
+            raise InputError(f"the run's networks do not fit a warm start here: {first_line(error)}") from error
 
     def scalars(self) -> dict[str, float]:
         """Noise of the episode just played, moving average of rewards, and after the warm-up the last losses."""

@@ -86,6 +86,20 @@ class AMC(DDPG):
         learning = self._episode_num - self.warmup
         return self.settings.noise(learning, self.episodes - self.warmup) if learning >= 0 else 0.0
 
+    def start_within(self, limit: float) -> None:
+        """Start the next episode anew, within a limit in the cost's unit."""
+        assert self.env is not None
+        self.env.set_options({"limit": limit})
+        self._last_obs = None  # stable-baselines3 resets the environment after an episode, with options only if asked
+
+    def adopt(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Take over the networks of a state, but neither replay nor optimisers.
+
+        Raises:
+            RuntimeError: If they are of another shape, or missing.
+        """
+        self.policy.load_state_dict(_below(tensors, "policy/"))
+
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

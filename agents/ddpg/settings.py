@@ -27,6 +27,8 @@ class AMCSettings:
             the learning episodes (the paper's 0.95 is there after 63 episodes, however many there are).
         slack: Share of the budget that the agent's own actions may leave unspent; 1 leaves them to the action mask
             alone.
+        front: Whether one agent is trained for all budgets from the search's to the dense cost: every episode has a
+            limit of its own (`autoprune.agents.limits`), which the environment has to show (`shows_limit`).
         baseline_rate: Weight of the newest reward in the moving average that is subtracted.
     """
 
@@ -41,6 +43,7 @@ class AMCSettings:
     decay: float | None = None
     slack: float = 0.05
     baseline_rate: float = 0.05
+    front: bool = False
 
     def __post_init__(self) -> None:
         rates = (self.actor_lr, self.critic_lr, self.tau, self.discount, self.baseline_rate, self.sigma)

@@ -11,9 +11,11 @@ from typing import Any, ClassVar
 import gymnasium
 import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
+from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from autoprune.agents.base import Agent, EpisodeRecord
+from autoprune.agents.limits import limit_of
 from autoprune.agents.optuna_search.journal import Journal
 from autoprune.agents.optuna_search.samplers import SAMPLERS, Executed, Plan
 from autoprune.agents.optuna_search.settings import OptunaSettings
@@ -27,9 +29,9 @@ __all__ = ["OptunaAgent"]
 class OptunaAgent(Agent):
     """Asks an Optuna sampler for a policy and plays it behind the action mask; the study holds what was executed.
 
-    Warm-up and solvers' answers are trials, too. The study lives in memory, and in a copy that `optuna-dashboard`
-    opens (`keep_files_in`). A sampler that is seeded once does not resume to the same trials, so every episode has a
-    fresh one, seeded by (seed, episode).
+    Warm-up and solvers' answers are trials, too. Of a front, a trial has two values, score and cost. The study lives in
+    memory, and in a copy that `optuna-dashboard` opens (`keep_files_in`). A sampler that is seeded once does not resume
+    to the same trials, so every episode has a fresh one, seeded by (seed, episode).
 
     Args:
         env: The environment.
@@ -73,13 +75,19 @@ class OptunaAgent(Agent):
         fixed = None if prescribed is None else self._numbers(prescribed)
         slack = self.settings.slack if prescribed is None else 1.0
         with _quiet():
-            inner = SAMPLERS[self.settings.sampler](self._plan, k)
-            self.study.sampler = Executed(inner, lambda o: self._executed(o, slack), self._distributions, fixed)
+            inner = SAMPLERS[self.settings.chosen_sampler](self._plan, k)
+            self.study.sampler = Executed(
+                inner, lambda options: self._executed(options, self._limit(k), slack), self._distributions, fixed
+            )
             self._trial = self.study.ask(self._distributions)
 
-    def _executed(self, options: Mapping[str, int], slack: float) -> dict[str, int]:
+    def _limit(self, k: int) -> float:
+        """The budget; of a front, a limit between it and the dense cost."""
+        return limit_of(k, self.env.cost, self.env.limit) if self.settings.front else self.env.limit
+
+    def _executed(self, options: Mapping[str, int], limit: float, slack: float) -> dict[str, int]:
         """Play an episode that asks for these options; the option numbers that were executed."""
-        self.env.reset()
+        self.env.reset(options={"limit": limit})
         for decision in self.env.space.decisions:
             action = action_for(decision, decision.options[options[decision.name]])
             self.env.step(self.env.spend(action, slack))
@@ -90,9 +98,13 @@ class OptunaAgent(Agent):
         for name, value in _shown(record).items():
             self._trial.set_user_attr(name, value)
         with _quiet():
-            trial = self.study.tell(self._trial, record.reward)
+            trial = self.study.tell(self._trial, self._values(record))
             if self._journal is not None:
                 self._journal.add(trial)
+
+    def _values(self, record: EpisodeRecord) -> list[float]:
+        """What the study is told of an episode, in the order of its directions."""
+        return [record.reward, record.predicted_cost] if self.settings.front else [record.reward]
 
     def _numbers(self, choices: Mapping[str, int]) -> dict[str, int]:
         return dict(zip(self.env.space.names, self.env.space.indices(choices).tolist(), strict=True))
@@ -126,15 +138,16 @@ class OptunaAgent(Agent):
             state=TrialState.COMPLETE,
             params=self._numbers(record.choices),
             distributions=self._distributions,
-            value=record.reward,
+            values=self._values(record),
             user_attrs=_shown(record),
             system_attrs=dict(noted),
         )
 
     def _new_study(self) -> None:
         self._storage = optuna.storages.InMemoryStorage()
+        directions = [StudyDirection.MAXIMIZE, *([StudyDirection.MINIMIZE] if self.settings.front else [])]
         with _quiet():
-            self.study = optuna.create_study(storage=self._storage, study_name=self.name, directions=["maximize"])
+            self.study = optuna.create_study(storage=self._storage, study_name=self.name, directions=directions)
         self._study_id = self._storage.get_study_id_from_name(self.name)
 
 

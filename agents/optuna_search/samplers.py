@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autoprune.agents.optuna_search.cma import CmaSampler
 
-__all__ = ["SAMPLERS", "Executed", "Plan"]
+__all__ = ["OF_ONE_OBJECTIVE", "SAMPLERS", "Executed", "Plan"]
 
 _MOST_PARENTS, _GENERATIONS = 20, 10
 
@@ -69,6 +69,9 @@ SAMPLERS: Mapping[str, Callable[[Plan, int], BaseSampler]] = {
 }
 """Makes the sampler of one episode, by the sampler's name. None is kept: a generator that is seeded once would not
 resume to the same trials."""
+
+OF_ONE_OBJECTIVE = ("cmaes",)
+"""Samplers that cannot weigh score against cost."""
 
 
 class Executed(BaseSampler):

@@ -135,7 +135,7 @@ def _option(name: str, panel: str | None, *, required: bool = False, silent: boo
     """
     field = Experiment.model_fields[name]
     default = field.default
-    shown = "" if required or silent or default in (None, ()) else f" [default: {default}]"
+    shown = "" if required or silent or default in (None, (), False) else f" [default: {default}]"
     plain = _plain(field.annotation)
     option = typer.Option(
         "--" + name.replace("_", "-"),
@@ -152,7 +152,7 @@ def _option_type(annotation: Any) -> Any:
     if get_origin(annotation) is tuple:
         return list[str] | None
     plain = _plain(annotation)
-    return (plain if plain in (int, float) else str) | None
+    return (plain if plain in (int, float, bool) else str) | None
 
 
 def _plain(annotation: Any) -> Any:

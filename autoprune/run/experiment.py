@@ -60,6 +60,14 @@ class Experiment(
             raise ValueError(f"accuracy_drop: should be less than 100 percentage points, not {self.accuracy_drop:g}")
         return self
 
+    @model_validator(mode="after")
+    def _front_has_a_budget(self) -> Self:
+        if self.front and self.accuracy_drop is not None:
+            raise ValueError(
+                "front: a front starts from a budget, and accuracy_drop searches for one; give one of them"
+            )
+        return self
+
     @property
     def run_dir(self) -> Path:
         """The run's folder."""

@@ -37,6 +37,8 @@ class SettingKeywords(TypedDict, total=False):
     episodes: int
     warmup: int | None
     fidelity: Literal["racing", "full"]
+    front: bool
+    warm_start: str | Path | None
     granularity: int | str | None
     criterion: str
     candidate_weights: str

@@ -60,7 +60,7 @@ class CompressJob(Job):
         try:
             return finish_search(found, reporter)
         except Stopped:
-            keep_cut(found.problem, best(found.records)[0].choices)
+            keep_cut(found.problem, best(found.within)[0].choices)
             keep_tuned(found.problem, found.score.policies)
             raise
 
@@ -144,7 +144,7 @@ def _finalists(found: Search, rejected: list[str], reporter: Reporter) -> tuple[
     """The best policies that meet the budget as measured, the uniform one among them; and that one."""
     problem = found.problem
     with reporter.stage("verify", "measuring the best policies on the target") as bar:
-        finalists = within_budget(problem, found.records, found.merit, reporter, without=rejected, progress=bar)
+        finalists = within_budget(problem, found.within, found.merit, reporter, without=rejected, progress=bar)
         uniform = uniform_within(problem, rejected, bar)
         if uniform is not None and all(uniform != c.choices for c in finalists):
             finalists.append(Candidate(uniform, found.merit(uniform), None))  # no search may end below it

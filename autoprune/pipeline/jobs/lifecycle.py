@@ -9,16 +9,18 @@ from pathlib import Path
 from autoprune import agents
 from autoprune.cost.budget import Budget
 from autoprune.criteria.registry import criterion_of
-from autoprune.errors import BudgetError, Interrupted, RunError
+from autoprune.errors import BudgetError, InputError, Interrupted, RunError
 from autoprune.foundations.files import read_json, replacing
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.finish.deliver import Result
 from autoprune.pipeline.jobs.registry import JOBS
+from autoprune.pipeline.search.play import saved_state
 from autoprune.pipeline.task import has_data_of_python
 from autoprune.reconstruction.registry import CANDIDATE_WEIGHTS
 from autoprune.run.directory import RunDir, read_settings
 from autoprune.run.experiment import Experiment
 from autoprune.run.flags import Flags
+from autoprune.run.recovery import is_run
 from autoprune.space import Policy
 from autoprune.techniques.registry import techniques_of
 from autoprune.training.optimizers import check_optimizer
@@ -43,11 +45,21 @@ def check_settings(experiment: Experiment) -> None:
         TargetError: If the target is not available on this machine.
     """
     agents.get(experiment.agent)
-    agents.options_of(experiment.agent)
+    agents.options_of(experiment.agent, front=experiment.front)
+    _check_warm_start(experiment)
     criterion_of(experiment.criterion)
     CANDIDATE_WEIGHTS.get(experiment.candidate_weights)
     techniques_of(experiment.technique_names)
     check_target(experiment)
+
+
+def _check_warm_start(experiment: Experiment) -> None:
+    if experiment.warm_start is None:
+        return
+    if not agents.get(experiment.agent).warm_starts:
+        raise InputError(f"--warm-start is for agents whose networks learn, such as ddpg; not {experiment.agent}")
+    if not is_run(experiment.run_dir):  # a run that goes on has a copy
+        saved_state(Path(experiment.warm_start))
 
 
 def check_target(experiment: Experiment) -> None:

@@ -17,7 +17,8 @@ from autoprune.pipeline.jobs.lifecycle import check_settings
 from autoprune.pipeline.jobs.settings import OF_SEARCH
 from autoprune.pipeline.problem import Problem, build_problem
 from autoprune.pipeline.reporter import Reporter, TimedReporter
-from autoprune.pipeline.search.play import Search, play, start_search
+from autoprune.pipeline.search.front import keep_front
+from autoprune.pipeline.search.play import Search, play, start_search, within
 from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
@@ -41,7 +42,7 @@ class SearchJob(Job):
         """Search, and give back the best policy's raw cut."""
         found = search(task, run, timed(run, reporter))
         policy = Policy.load(run.file("policy.json"))
-        leader = agents.best(found.records)[0]
+        leader = agents.best(found.within)[0]
         return Result(found.problem.small(leader.choices).eval(), policy, {}, run.path)
 
 
@@ -77,7 +78,7 @@ def prepare(task: Task, run: RunDir, reporter: Reporter, *, metered: bool = Fals
 
 
 def search(task: Task, run: RunDir, reporter: Reporter) -> Search:
-    """Prepare and search; leaves policy.json.
+    """Prepare and search; leaves policy.json, and front.json where a whole front was searched.
 
     Raises:
         BudgetError: If nothing meets the budget.
@@ -90,9 +91,11 @@ def search(task: Task, run: RunDir, reporter: Reporter) -> Search:
         play(found, reporter)
     except Stopped:
         if records := [EpisodeRecord.from_row(row) for row in run.episodes()]:
-            keep_cut(problem, agents.best(records)[0].choices)
+            keep_cut(problem, agents.best(within(records, found.agent.env.limit))[0].choices)
         raise
-    leader = agents.best(found.records)[0]
+    leader = agents.best(found.within)[0]
     if before < len(found.records) or not run.file("policy.json").exists():  # else the finished job's stands there
         problem.policy(leader.choices, run.experiment.agent).save(run.file("policy.json"))
+    if run.experiment.front:
+        keep_front(found)
     return found

@@ -23,6 +23,8 @@ _OF_AGENTS = (
     "episodes",
     "warmup",
     "fidelity",
+    "front",
+    "warm_start",
     "finalists",
     "accuracy_drop",
     "schedule",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from autoprune import agents
 from autoprune.agents import Agent, AgentState, EpisodeRecord, run_search
@@ -20,6 +21,7 @@ from autoprune.envs import (
     amc_features,
     largest_uniform,
 )
+from autoprune.errors import InputError
 from autoprune.evaluation import accuracy
 from autoprune.pipeline.problem import Problem, figure
 from autoprune.pipeline.reporter import Bar, Reporter
@@ -28,13 +30,14 @@ from autoprune.reports.tensorboard.search import SearchWriter
 from autoprune.techniques.racing import Race, shuffled
 from autoprune.techniques.scoring import Scorer
 
-__all__ = ["Search", "play", "project", "scorer_of", "start_search", "uniform_choices"]
+__all__ = ["Search", "play", "project", "saved_state", "scorer_of", "start_search", "uniform_choices", "within"]
 
 _SOLVERS = ("exact", "greedy", "netadapt")
 """Agents whose first answers, beside the uniform policy, searches start from."""
 
 _POINTS = 4  # options of each decision that are scored alone, where there is time for it
 
+_STATE, _WARM_START = "checkpoint/agent.safetensors", "checkpoint/warm-start.safetensors"
 _CHECKPOINT_EVERY = 20  # episodes; those after it are replayed from their stored scores
 _RACE_ERROR = 0.01  # chance at most that a policy which belongs to the finalists is given up
 
@@ -55,6 +58,11 @@ class Search:
     records: list[EpisodeRecord]
     race: Race | None = None
 
+    @property
+    def within(self) -> list[EpisodeRecord]:
+        """The finished episodes within the budget: all of them, unless a whole front is searched."""
+        return within(self.records, self.agent.env.limit)
+
     def merit(self, choices: Mapping[str, int]) -> float:
         """A policy's score, turned where less is better: the larger, the better."""
         return self.problem.task.scored_as.merit(self.score(choices))
@@ -64,6 +72,11 @@ def scorer_of(problem: Problem) -> Scorer:
     """Scores candidates on the part of the search split that episodes have."""
     networks = problem.stack.candidates(problem.task.model)
     return Scorer(networks, problem.candidate_weights, problem.task.search_parts[0], problem.task.score)
+
+
+def within(records: Sequence[EpisodeRecord], limit: float) -> list[EpisodeRecord]:
+    """Those of some episodes that cost at most the limit, in the budget's unit."""
+    return [record for record in records if record.predicted_cost <= limit]
 
 
 def start_search(problem: Problem, reporter: Reporter) -> Search:
@@ -81,23 +94,56 @@ def start_search(problem: Problem, reporter: Reporter) -> Search:
     limit = problem.run.once("first search limit", lambda: problem.limit)
     features = amc_features(problem.analysis, problem.space)
     reward, curves = _reward(problem, score), _curves(problem, kind, scorer, reporter)
-    env = PruningEnv(problem.space, problem.cost, limit, score, features, reward, task.scored_as, curves)
+    env = PruningEnv(
+        problem.space,
+        problem.cost,
+        limit,
+        score,
+        features,
+        reward,
+        task.scored_as,
+        curves,
+        shows_limit=experiment.front,
+    )
     agent = kind(
         env,
         episodes=experiment.episodes,
         warmup=experiment.warmup_episodes,
         seed=experiment.seed,
         seed_policies=_solver_answers(problem, env, reporter) if kind.uses_seed_policies else (),
-        **agents.options_of(experiment.agent),
+        **agents.options_of(experiment.agent, front=experiment.front),
     )
+    if experiment.warm_start is not None:
+        agent.start_from(_earlier_state(problem, Path(experiment.warm_start)))
     return Search(problem, agent, score, [], race)
+
+
+def _earlier_state(problem: Problem, other: Path) -> AgentState:
+    """What the agent of another run has learned; copied into this run, which does not depend on the other one then."""
+    own = problem.run.file(_WARM_START)
+    if not own.exists():
+        AgentState.load(saved_state(other)).save(own)
+    return AgentState.load(own)
+
+
+def saved_state(run: Path) -> Path:
+    """The file that holds a run's agent.
+
+    Raises:
+        InputError: If the run has none.
+    """
+    path = run / _STATE
+    if not path.is_file():
+        raise InputError(f"--warm-start {run}: there is no {_STATE}; name the folder of a run whose agent is ddpg")
+    return path
 
 
 def _scores(problem: Problem, scorer: Scorer) -> tuple[ScoreMemory, Race | None]:
     """What scores policies, and the race if there is one: only of a plain accuracy is known what a part of it says."""
     task, experiment = problem.task, problem.experiment
     images, _ = task.search_parts
-    if experiment.fidelity != "racing" or task.evaluate is not accuracy or (mixed := shuffled(images)) is None:
+    races = experiment.fidelity == "racing" and not experiment.front  # on a front the cheaper policy is often the worse
+    if not races or task.evaluate is not accuracy or (mixed := shuffled(images)) is None:
         return ScoreMemory(scorer), None
     race = Race(scorer, mixed, task.right_answers, _RACE_ERROR)
     return RacingMemory(race, experiment.finalists), race
@@ -142,7 +188,7 @@ def play(search: Search, reporter: Reporter) -> list[EpisodeRecord]:
     """Play the experiment's episodes, going on where the run stopped."""
     problem, run = search.problem, search.problem.run
     rows = [EpisodeRecord.from_row(row) for row in run.episodes()]
-    checkpoint = run.file("checkpoint/agent.safetensors")
+    checkpoint = run.file(_STATE)
     if checkpoint.exists():
         search.agent.load_state_dict(AgentState.load(checkpoint))
     search.agent.keep_files_in(run.path)
@@ -169,10 +215,12 @@ def play(search: Search, reporter: Reporter) -> list[EpisodeRecord]:
                 search.agent.state_dict().save(checkpoint)
             writer.episode(record.to_row(), search.agent.scalars())
             reporter.happened("episode", record.to_row())
-            _show(bar, known, problem)
+            _show(bar, within(known, search.agent.env.limit), len(known), problem)
 
         search.records = run_search(search.agent, total, finished, rows=rows)
-        leader = agents.best(search.records)[0]
+        if len(rows) < len(search.records):
+            search.agent.state_dict().save(checkpoint)  # of the whole search: another run may start from it
+        leader = agents.best(search.within)[0]
         writer.policy_picture(leader.choices)
         writer.hparams(
             {k: v for k, v in problem.experiment.model_dump(mode="json").items() if isinstance(v, int | float | str)},
@@ -198,10 +246,10 @@ def _spared(given_up: Sequence[float], search: Search) -> str:
     )
 
 
-def _show(bar: Bar, known: Sequence[EpisodeRecord], problem: Problem) -> None:
+def _show(bar: Bar, known: Sequence[EpisodeRecord], count: int, problem: Problem) -> None:
     leader = agents.best(known)[0]
     bar.update(
-        len(known),
+        count,
         best=problem.task.scored_as.text(leader.value),
         cost=f"{figure(leader.predicted_cost)}/{figure(problem.limit)} {problem.cost.unit}",
     )

@@ -15,7 +15,15 @@ from autoprune.reports.format import cost_name, has_prefixes
 from autoprune.run.report import episode_score
 from autoprune.run.score import ACCURACY, ScoreSpec
 
-__all__ = ["episodes_figure", "front", "front_figure", "policy_figure", "scatter_figure", "thinned"]
+__all__ = [
+    "episodes_figure",
+    "front",
+    "front_figure",
+    "policy_figure",
+    "scatter_figure",
+    "search_front_figure",
+    "thinned",
+]
 
 _MOST_POINTS = 2000  # of one picture; a page of a long search stays small
 _MOST_SHAPES = 400  # of points that an SVG holds one by one; more of them are pixels
@@ -176,6 +184,45 @@ def front_figure(
         axes.margins(0.12)
         _plain_numbers(axes.xaxis, "latency" if "ms" in label else "flops")
         legend(axes, palette, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
+    return figure
+
+
+def search_front_figure(
+    points: Sequence[tuple[float, float]],
+    dense: tuple[float, float],
+    episodes: Sequence[Mapping[str, Any]],
+    *,
+    kind: str,
+    limit: float,
+    spec: ScoreSpec = ACCURACY,
+    palette: Palette = LIGHT,
+) -> Figure:
+    """The front of a search, with all of its episodes and the dense network.
+
+    Args:
+        points: (cost, score) of the front's policies, by rising cost.
+        dense: (cost, score) of the dense network.
+        episodes: Rows of `episodes.jsonl`.
+        kind: What the budget limits.
+        limit: The budget, where the front begins.
+        spec: What networks are judged by.
+        palette: The colours.
+
+    Raises:
+        MissingExtraError: If matplotlib is not installed.
+    """
+    figure, (axes,) = new_figure(8.4, 3.8, palette)
+    known = [row for row in episodes if episode_score(row) is not None and row.get("cost") is not None]
+    _points(axes, thinned(known), "cost", "score", palette, spec)
+    costs, scores = zip(*points, strict=True)
+    at = [spec.scale * score for score in scores]
+    axes.step(costs, at, "o", where="post", linestyle="-", color=palette.chosen, markersize=5, label="front")
+    _marks(axes, [dense], "s", palette.dense, "dense", spec)
+    axes.axvline(limit, color=palette.limit, linewidth=1.2, linestyle="--", label="budget")
+    axes.set_xlabel(f"predicted {_axis(kind)}")
+    axes.set_ylabel(spec.axis, parse_math=False)
+    _plain_numbers(axes.xaxis, kind)
+    legend(axes, palette, loc="lower right", bbox_to_anchor=(1, 1), ncols=5)
     return figure
 
 

@@ -26,6 +26,7 @@ from autoprune.reports.html.rendering import NOT_MEASURED, Cell, Picture, Table,
 from autoprune.reports.html.search import search_of
 from autoprune.reports.steps import read_steps
 from autoprune.reports.tables import columns, figure_rows, mark, verdict
+from autoprune.run.front import read_front
 from autoprune.run.report import Report, dense_widths, read_episodes, read_report, read_settings_file
 from autoprune.run.score import ScoreSpec
 from autoprune.space import Policy
@@ -40,9 +41,9 @@ _SHOWN_FIRST = ("target", "agent", "seed", "episodes")
 def write_html(run: str | Path) -> Path:
     """Write `report.html` into a run's folder: one page without scripts that loads nothing from elsewhere.
 
-    It is made of `report.json`, and of `policy.json`, `episodes.jsonl` or `steps.jsonl`, `latency_table.json` and
-    `experiment.yaml` as far as they are there. Pictures need matplotlib; without it the page holds the tables and
-    says so.
+    It is made of `report.json`, and of `policy.json`, `episodes.jsonl` or `steps.jsonl`, `front.json`,
+    `latency_table.json` and `experiment.yaml` as far as they are there. Pictures need matplotlib; without it the page
+    holds the tables and says so.
 
     Returns:
         The page's file.
@@ -63,7 +64,7 @@ def write_html(run: str | Path) -> Path:
         results=_results(report),
         policy=None if policy is None else _policy(policy, dense_widths(report, policy)),
         trajectory=trajectory_of(steps, report.budget.kind, report.score_spec) if steps else None,
-        search=None if steps else search_of(read_episodes(run), report, policy),
+        search=None if steps else search_of(read_episodes(run), report, policy, read_front(run)),
         latency=_latency(report, read_json(latency_file, "latency table") if latency_file.exists() else None),
         settings=_settings(report, read_settings_file(run)),
     )

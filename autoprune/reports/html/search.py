@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autoprune.reports.figures.search import episodes_figure, scatter_figure
-from autoprune.reports.format import NONE, cost, duration
+from autoprune.reports.figures.search import episodes_figure, scatter_figure, search_front_figure
+from autoprune.reports.format import NONE, cost, duration, share
 from autoprune.reports.html.rendering import Picture, Table, picture, table
+from autoprune.run.front import Front
 from autoprune.run.report import Report, episode_score
 from autoprune.space import Policy
 
@@ -30,7 +31,8 @@ class SearchSection:
         time: How long they took.
         over_time: Score and cost, episode by episode.
         scatter: Score against cost.
-        best: The episodes with the highest rewards.
+        best: The episodes with the highest rewards, of those within the budget.
+        front: The whole front of score and cost, where one was searched, and its points.
     """
 
     episodes: int
@@ -40,15 +42,19 @@ class SearchSection:
     over_time: Picture
     scatter: Picture
     best: Table
+    front: tuple[Picture, Table] | None
 
 
-def search_of(episodes: Rows, report: Report, policy: Policy | None) -> SearchSection | None:
+def search_of(
+    episodes: Rows, report: Report, policy: Policy | None, front: Front | None = None
+) -> SearchSection | None:
     """The section, or None without episodes.
 
     Args:
         episodes: Rows of `episodes.jsonl`, each with its `cost`.
         report: The run's report.
         policy: The chosen policy, if it is there.
+        front: The whole front, if one was searched.
     """
     if not episodes:
         return None
@@ -60,7 +66,8 @@ def search_of(episodes: Rows, report: Report, policy: Policy | None) -> SearchSe
         time=duration(sum(row["seconds"] for row in episodes if row.get("seconds") is not None)),
         over_time=_over_time(episodes, report),
         scatter=_scatter(episodes, report, chosen),
-        best=_best(episodes, report, chosen),
+        best=_best([row for row in episodes if front is None or row["cost"] <= front.limit], report, chosen),
+        front=None if front is None else (_front_picture(front, episodes, report), _front_table(front, report)),
     )
 
 
@@ -109,3 +116,29 @@ def _best(episodes: Rows, report: Report, chosen: Mapping[str, int] | None) -> T
         for row in ranked[:_BEST_SHOWN]
     ]
     return table(("episode", spec.name, "predicted cost", "reward", "chosen"), rows)
+
+
+def _front_picture(front: Front, episodes: Rows, report: Report) -> Picture:
+    spec = report.score_spec
+    points = [(point.predicted_cost, point.score) for point in front.points]
+    dense = (front.dense.predicted_cost, front.dense.score)
+    return picture(
+        lambda palette: search_front_figure(
+            points, dense, episodes, kind=front.kind, limit=front.limit, spec=spec, palette=palette
+        ),
+        f"The front of the search: no other policy beats these in {spec.name} and predicted cost. "
+        f"{_titled(report)} is on the search split before fine-tuning.",
+    )
+
+
+def _front_table(front: Front, report: Report) -> Table:
+    spec, dense = report.score_spec, front.dense.predicted_cost
+    rows = [
+        (
+            point.policy or NONE,
+            (cost(point.predicted_cost, front.kind), share(point.predicted_cost, dense)),
+            spec.text(point.score),
+        )
+        for point in front.points
+    ]
+    return table(("policy", "predicted cost", spec.name), rows)

@@ -38,6 +38,15 @@ class SearchSettings(Settings):
         " finalists so far after a part of them, full takes all",
     )
 
+    front: bool = setting(
+        False,
+        "search the whole front of score and cost, from the budget to the dense network, in one study (optuna), or by"
+        " one agent that sees the budget (ddpg)",
+    )
+    warm_start: str | None = setting(
+        None, "run whose ddpg agent this one starts from: of the same family of networks, smaller perhaps"
+    )
+
     @field_validator("agent", mode="before")
     @classmethod
     def _agents_are_text(cls, value: Any) -> Any:
