@@ -66,7 +66,7 @@ def instrument(moment, margin, entries):
     def append_row(self, name, row):
         if moment.due("torn line"):
             with self.file(name).open("a") as stream:
-                stream.write(json.dumps(row)[: 10 + row.get("episode", row.get("step"))])
+                stream.write(json.dumps(row)[: 10 + row.get("episode", row.get("step", row.get("kept")))])
             os.kill(os.getpid(), moment.signal)
         append(self, name, row)
         moment(Path(name).stem.removesuffix("s"))
