@@ -126,14 +126,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[LatencyTable, list[
     return LatencyTable.load(folder / "table.json"), requests(folder)
 
 
-@pytest.mark.parametrize(("kind", "at"), [("die", 3), ("nan", -1)])
+@pytest.mark.parametrize(("kind", "at"), [("die", -3), ("nan", -1)])
 def test_a_profile_goes_on_when_the_device_is_back(
     board: Path, whole: tuple[LatencyTable, list[int]], kind: str, at: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Breaks while layers are measured, or (-1) while the networks are timed; the table ends the same."""
+    """Breaks in the last request for layers, or (-1) while the last networks are timed; the table ends the same."""
     table, took = whole
     out = board / "table.json"
-    break_at(board, kind, at if at > 0 else len(took))
+    break_at(board, kind, len(took) + 1 + at)
     assert _profile(out) == 4
     complaint = [line for line in capsys.readouterr().err.splitlines() if line.startswith("autoprune:")]
     assert any("target 'paper'" in line for line in complaint) and not out.exists()
