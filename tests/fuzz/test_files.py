@@ -260,7 +260,7 @@ def use_episodes(run):
         assert opened.episodes() == rows
     assert len(seen) == len(rows)
     records = [EpisodeRecord.from_row(row) for row in rows]
-    assert [record.to_row() for record in records] == rows
+    assert [record.to_row() for record in records] == [{k: v for k, v in row.items() if v is not None} for row in rows]
     return records
 
 
