@@ -168,9 +168,13 @@ def _is_literal(annotation: Any) -> bool:
 def _flags(onnx: bool) -> list[inspect.Parameter]:
     resume = typer.Option("--resume", help="go on with this run where it stopped, or start it", rich_help_panel="Run")
     overwrite = typer.Option("--overwrite", help="replace a run that exists", rich_help_panel="Run")
+    dry = typer.Option(
+        "--dry-run", help="try everything once, print the plan with its time, and stop", rich_help_panel="Run"
+    )
     flags = [
         _parameter("resume", Annotated[bool, resume], False),
         _parameter("overwrite", Annotated[bool, overwrite], False),
+        _parameter("dry_run", Annotated[bool, dry], False),
     ]
     if onnx:
         extra = typer.Option("--onnx", help="also write model.onnx into the run", rich_help_panel="Run")

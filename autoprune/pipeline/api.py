@@ -6,7 +6,7 @@ A setting is said with the same name and the same values here, on the command li
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from torch import Tensor, nn
 
@@ -19,12 +19,13 @@ from autoprune.hardware.timing.effort import effort_named
 from autoprune.models import uncompiled
 from autoprune.pipeline.calls import Call, JobKeywords
 from autoprune.pipeline.finish.so_far import best_so_far
-from autoprune.pipeline.from_python import opened_job, opened_part, opened_sweep, without_folder
+from autoprune.pipeline.from_python import opened_job, opened_part, opened_sweep, planned_job, without_folder
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import check_settings
 from autoprune.pipeline.jobs.registry import compressing, job_named
 from autoprune.pipeline.jobs.sensitivity import POINTS, SensitivitySettings, check_sensitivity, sensitivity_job
 from autoprune.pipeline.jobs.settings import PROGRESSIVE, analysis_settings
+from autoprune.pipeline.plan import Plan, Work
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
@@ -38,9 +39,33 @@ __all__ = ["compress", "measure", "profile", "progressive", "sensitivity", "swee
 Timing = Literal["quick", "normal", "careful"]
 
 
+@overload
 def compress(
-    model: nn.Module | str | None = None, *, run: str | Path | None = None, **keywords: Unpack[JobKeywords]
-) -> Result:
+    model: nn.Module | str | None = None,
+    *,
+    run: str | Path | None = None,
+    dry_run: Literal[False] = False,
+    **keywords: Unpack[JobKeywords],
+) -> Result: ...
+
+
+@overload
+def compress(
+    model: nn.Module | str | None = None,
+    *,
+    run: str | Path | None = None,
+    dry_run: Literal[True],
+    **keywords: Unpack[JobKeywords],
+) -> Plan: ...
+
+
+def compress(
+    model: nn.Module | str | None = None,
+    *,
+    run: str | Path | None = None,
+    dry_run: bool = False,
+    **keywords: Unpack[JobKeywords],
+) -> Result | Plan:
     """Compress a trained network until it meets a budget, as measured on the target.
 
     What is handed over, and what the names mean: `autoprune.pipeline.calls.JobKeywords`. Every setting of
@@ -54,6 +79,7 @@ def compress(
         model: The trained network, left as it is (of one that `torch.compile` wraps, the network inside); or a name as
             `--model` takes it, which goes with named data.
         run: Folder that keeps the run; if it is not given, the one that `settings` names, else a temporary one.
+        dry_run: Try everything of yours once, and give back the plan with its time; nothing is written.
         **keywords: Loaders (`train`, `search`, `test`), `example_input`, `budget` ("latency<=50%"), `loss`, `evaluate`,
             `finetune`, `callbacks`, `settings`, `resume`, `overwrite`, `talk`, and single settings.
 
@@ -67,14 +93,40 @@ def compress(
         TargetError: If the target is not available here.
     """
     call = Call.of(model, keywords)
+    if dry_run:
+        return planned_job(call.handed, call.settings, run, check_settings, call.shown, Work.COMPRESS)
     with opened_job(call.handed, call.settings, run, call.flags, check_settings, call.shown) as (opened, task):
         result = _run(compressing(opened.experiment), task, opened, call.watched(opened.experiment))
     return result if run or call.settings.get("run") else without_folder(result)
 
 
+@overload
 def progressive(
-    model: nn.Module | str | None = None, *, run: str | Path | None = None, **keywords: Unpack[JobKeywords]
-) -> Result:
+    model: nn.Module | str | None = None,
+    *,
+    run: str | Path | None = None,
+    dry_run: Literal[False] = False,
+    **keywords: Unpack[JobKeywords],
+) -> Result: ...
+
+
+@overload
+def progressive(
+    model: nn.Module | str | None = None,
+    *,
+    run: str | Path | None = None,
+    dry_run: Literal[True],
+    **keywords: Unpack[JobKeywords],
+) -> Plan: ...
+
+
+def progressive(
+    model: nn.Module | str | None = None,
+    *,
+    run: str | Path | None = None,
+    dry_run: bool = False,
+    **keywords: Unpack[JobKeywords],
+) -> Result | Plan:
     """Prune a trained network step by step, measured on the target after each, until it meets a budget.
 
     What is handed over and raised is as in `compress`; the settings are those of `autoprune progressive`. Its own are
@@ -82,6 +134,8 @@ def progressive(
     """
     call = Call.of(model, {**keywords, "agent": PROGRESSIVE})
     job = job_named(PROGRESSIVE)
+    if dry_run:
+        return planned_job(call.handed, call.settings, run, job.check, call.shown, Work.PROGRESSIVE)
     with opened_job(call.handed, call.settings, run, call.flags, job.check, call.shown) as (opened, task):
         result = _run(job, task, opened, call.watched(opened.experiment))
     return result if run or call.settings.get("run") else without_folder(result)

@@ -50,8 +50,8 @@ class JobKeywords(SettingKeywords, total=False):
         resume: Go on with the run where it stopped.
         overwrite: Replace the run.
         talk: Reporter for progress and messages.
-        callbacks: Functions of (progress, event), called at every step of the job: `autoprune.pipeline.watching`.
-            `progress.stop()` ends it in good order, as the setting `time_limit` does.
+        callbacks: Functions of (progress, event), or one, called at every step of the job
+            (`autoprune.pipeline.watching`). `progress.stop()` ends it in good order, as the setting `time_limit` does.
     """
 
     train: Iterable[Any] | None
@@ -66,7 +66,7 @@ class JobKeywords(SettingKeywords, total=False):
     resume: bool
     overwrite: bool
     talk: Reporter | None
-    callbacks: Sequence[Callback] | None
+    callbacks: Callback | Sequence[Callback] | None
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,8 @@ class Call:
             InputError: If the experiment file or the budget cannot be read.
         """
         rest = dict(keywords)
+        if callable(rest.get("callbacks")):  # one function is a list of one
+            rest["callbacks"] = (rest["callbacks"],)
         objects = {name: rest.pop(name, None) for name in ("train", "search", "test", "example_input")}
         objects |= {name: rest.pop(name, None) for name in ("loss", "evaluate", "finetune")}
         flags = Flags(rest.pop("resume", False), rest.pop("overwrite", False))

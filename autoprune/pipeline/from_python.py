@@ -22,6 +22,7 @@ from autoprune.foundations.threads import use_threads
 from autoprune.models.copying import duplicate
 from autoprune.pipeline.jobs.base import Result
 from autoprune.pipeline.jobs.lifecycle import is_finished, opened_run
+from autoprune.pipeline.plan import Plan, Work, plan_of
 from autoprune.pipeline.preflight.checks import preflight
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Loss, OwnFunctions, Task, check_task, judge, load_task, training_device
@@ -202,6 +203,26 @@ def opened_job(
         opened = stack.enter_context(opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite))
 
         yield opened, whole
+
+
+def planned_job(
+    handed: HandedOver,
+    settings: Mapping[str, Any],
+    run: str | Path | None,
+    check: Callable[[Experiment], None],
+    talk: Reporter,
+    work: Work,
+) -> Plan:
+    """What a job from Python would do, its preflight passed; nothing is written. Arguments are as of `opened_job`."""
+    wanted = handed.settings(settings)
+    if run is not None:
+        wanted["run"] = _folder(run)
+    experiment = Experiment.build(wanted)
+    check(experiment)
+    with use_threads(experiment.train_threads):
+        whole = handed.task(experiment, moved="device" in settings)
+        preflight(whole, experiment, talk)
+        return plan_of(whole, experiment, talk, work)
 
 
 @contextmanager

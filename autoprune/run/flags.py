@@ -15,8 +15,10 @@ class Flags:
         resume: Go on with a run that exists.
         overwrite: Replace a run that exists.
         onnx: Also write model.onnx into the run.
+        dry_run: Stop after the preflight and print the plan; nothing is written.
     """
 
     resume: bool
     overwrite: bool
     onnx: bool = False
+    dry_run: bool = False

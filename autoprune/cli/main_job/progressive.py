@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from autoprune.cli.main_job.whole_run import whole_runs
+from autoprune.cli.main_job.whole_run import show_plan, whole_runs
 from autoprune.cli.options import experiment_command
 from autoprune.pipeline.jobs.settings import PROGRESSIVE
 from autoprune.run.experiment import Experiment
@@ -33,13 +33,19 @@ def register(app: typer.Typer) -> None:
 
 def progressive(experiment: Experiment, flags: Flags) -> None:
     """Prune a little, build, measure on the target, adjust, fine-tune; again and again until the budget is met."""
-    whole_runs(experiment, flags, _check, _job)
+    whole_runs(experiment, flags, _check, _job, _show)
 
 
 def _check(experiment: Experiment) -> None:
     from autoprune.pipeline.jobs.registry import job_named
 
     job_named(PROGRESSIVE).check(experiment)
+
+
+def _show(task: Task, experiment: Experiment, screen: Reporter, *, onnx: bool) -> None:
+    from autoprune.pipeline.plan import Work
+
+    show_plan(task, experiment, screen, Work.PROGRESSIVE, onnx=onnx)
 
 
 def _job(task: Task, run: RunDir, reporter: Reporter) -> Result:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from autoprune.cli.main_job.whole_run import again, checked_parts
+from autoprune.cli.main_job.whole_run import again, checked_parts, show_plan
 from autoprune.cli.options import experiment_command
 from autoprune.cli.stopping import resumable
 from autoprune.errors import InputError
@@ -50,6 +50,7 @@ def _one(part: Part, flags: Flags, screen: Reporter) -> None:
     from autoprune.foundations.threads import use_threads
     from autoprune.pipeline.jobs.lifecycle import is_finished, opened_run
     from autoprune.pipeline.jobs.registry import job_named
+    from autoprune.pipeline.plan import Work
     from autoprune.pipeline.preflight.checks import preflight
     from autoprune.pipeline.task import load_task
 
@@ -59,6 +60,9 @@ def _one(part: Part, flags: Flags, screen: Reporter) -> None:
             task = load_task(experiment)
         if not is_finished(experiment, flags):
             preflight(task, experiment, screen)
+        if flags.dry_run:
+            show_plan(task, experiment, screen, Work.SEARCH)
+            return
         with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as run:
             job_named("search").run(task, run, screen)
             typer.echo(f"policy: {run.file('policy.json')}   (autoprune finetune {run.path})")

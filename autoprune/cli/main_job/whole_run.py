@@ -13,17 +13,20 @@ from autoprune.run.sweep import Part, parts_of
 
 if TYPE_CHECKING:
     from autoprune.pipeline.jobs.base import Result
+    from autoprune.pipeline.plan import Work
     from autoprune.pipeline.reporter import Reporter
     from autoprune.pipeline.task import Task
     from autoprune.run.directory import RunDir
 
-__all__ = ["again", "checked_parts", "whole_runs"]
+__all__ = ["again", "checked_parts", "show_plan", "whole_runs"]
 
 Check = Callable[[Experiment], None]
 Job = Callable[["Task", "RunDir", "Reporter"], "Result"]
 
 
-def whole_runs(experiment: Experiment, flags: Flags, check: Check, job: Job) -> None:
+def whole_runs(
+    experiment: Experiment, flags: Flags, check: Check, job: Job, show: Callable[..., None] | None = None
+) -> None:
     """Every run of a command from its settings to its report; an interruption says how to go on.
 
     Args:
@@ -31,6 +34,7 @@ def whole_runs(experiment: Experiment, flags: Flags, check: Check, job: Job) -> 
         flags: How the runs' folders are treated.
         check: Refuses, before anything is written, what is wrong in the settings alone.
         job: What finishes a network.
+        show: Prints what it would do; by default for a search with fine-tuning.
     """
     with checked_parts(experiment, flags, check) as parts:
         from autoprune.cli.screen import Screen
@@ -39,7 +43,7 @@ def whole_runs(experiment: Experiment, flags: Flags, check: Check, job: Job) -> 
         screen = watched(Screen(), experiment)
         for part in parts:
             with resumable(part.experiment.run_dir, again(flags)):
-                _one(part, flags, job, screen)
+                _one(part, flags, job, screen, show or show_plan)
 
 
 def again(flags: Flags) -> str:
@@ -59,7 +63,18 @@ def checked_parts(experiment: Experiment, flags: Flags, check: Check) -> Iterato
         yield parts
 
 
-def _one(part: Part, flags: Flags, job: Job, screen: Reporter) -> None:
+def show_plan(
+    task: Task, experiment: Experiment, screen: Reporter, work: Work | None = None, *, onnx: bool = False
+) -> None:
+    """Print what a job would do."""
+    import typer
+
+    from autoprune.pipeline.plan import Work, plan_of
+
+    typer.echo(plan_of(task, experiment, screen, work or Work.COMPRESS, onnx=onnx))
+
+
+def _one(part: Part, flags: Flags, job: Job, screen: Reporter, show: Callable[..., None]) -> None:
     from autoprune.cli.screen import print_result
     from autoprune.foundations.threads import use_threads
     from autoprune.pipeline.jobs.lifecycle import finished_result, is_finished, opened_run
@@ -74,6 +89,9 @@ def _one(part: Part, flags: Flags, job: Job, screen: Reporter) -> None:
             task = load_task(experiment)
         if not is_finished(experiment, flags):
             preflight(task, experiment, screen, ("onnx",) if flags.onnx else ())
+        if flags.dry_run:
+            show(task, experiment, screen, onnx=flags.onnx)
+            return
         with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as run:
             result = finished_result(run)
             if result is None:
