@@ -97,12 +97,20 @@ class Outcome(BaseModel):
     limit: float | None = None
     measured: float | None = None
     met: bool | None = None
+    predicted_limit: float | None = Field(
+        default=None, description="what policies might be predicted to cost in the search: on the scale of their costs"
+    )
     latency: Outcome | None = Field(default=None, description="of a bisection by accuracy: its last job's budget")
 
     @property
     def in_search(self) -> Outcome:
-        """The budget that the episodes were searched under, in the unit of their costs."""
-        return self.latency or self
+        """The budget that the episodes were searched under, its limit on the scale of their predicted costs.
+
+        A share of the dense latency is held against the dense network as the last session measured it, which may lie a
+        quarter off the table's.
+        """
+        own = self.latency or self
+        return own.model_copy(update={"limit": own.limit if own.predicted_limit is None else own.predicted_limit})
 
 
 class Report(BaseModel):

@@ -62,6 +62,7 @@ def make_report(problem: Problem, rows: Mapping[str, Compared], verdict: Verdict
             limit=verdict.limit,
             measured=verdict.measured,
             met=verdict.met,
+            predicted_limit=problem.run.recall("first search limit"),
         ),
         latency_table=None if table is None else table.error_figures(),
     )

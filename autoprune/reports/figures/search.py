@@ -93,7 +93,7 @@ def episodes_figure(
     above.set_ylabel(spec.axis, parse_math=False)
     _points(below, thinned([row for row in episodes if row.get("cost") is not None]), "episode", "cost", palette, spec)
     if limit is not None:
-        below.axhline(limit, color=palette.limit, linewidth=1.2, linestyle="--", label="limit")
+        below.axhline(limit, color=palette.limit, linewidth=1.2, linestyle="--", label="limit (predicted)")
     below.set_ylabel(f"predicted {_axis(kind)}")
     below.set_xlabel("episode")
     _plain_numbers(below.yaxis, kind)
@@ -129,7 +129,7 @@ def scatter_figure(
     known = [row for row in episodes if episode_score(row) is not None and row.get("cost") is not None]
     _points(axes, thinned(known), "cost", "score", palette, spec)
     if limit is not None:
-        axes.axvline(limit, color=palette.limit, linewidth=1.2, linestyle="--", label="limit")
+        axes.axvline(limit, color=palette.limit, linewidth=1.2, linestyle="--", label="limit (predicted)")
     marked = next((row for row in known if chosen and row.get("choices") == dict(chosen)), None)
     if marked is not None:
         axes.plot(

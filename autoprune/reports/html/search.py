@@ -87,7 +87,8 @@ def _over_time(episodes: Rows, report: Report) -> Picture:
         lambda palette: episodes_figure(
             episodes, kind=budget.kind, limit=budget.limit, spec=report.score_spec, palette=palette
         ),
-        f"{_titled(report)} on the search split before fine-tuning, and predicted cost, episode by episode.",
+        f"{_titled(report)} on the search split before fine-tuning, and predicted cost, episode by episode;"
+        " the limit is the search's own, on the same scale.",
     )
 
 
