@@ -241,6 +241,6 @@ def test_with_tied_layers_the_chosen_episode_is_marked_too(tmp_path):
 def test_pictures_of_a_search_have_the_limit_on_the_scale_of_predicted_costs():
     """The dense network was measured at 0.8 times what the table predicts: no episode was over the search's limit."""
     measured = {"kind": "latency", "requested": "50%", "limit": 0.40, "measured": 0.39, "met": True}
-    report = report_of(budget={**measured, "predicted_limit": 0.50})
+    report = Report.of(report_of(budget={**measured, "predicted_limit": 0.50}))
     assert (report.budget.limit, report.budget.in_search.limit) == (0.40, 0.50)
-    assert report_of(budget=measured).budget.in_search.limit == 0.40  # of an older run
+    assert Report.of(report_of(budget=measured)).budget.in_search.limit == 0.40  # of an older run
