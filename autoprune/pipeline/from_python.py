@@ -263,7 +263,7 @@ def opened_part(
 
 @contextmanager
 def _temporary_run() -> Iterator[Path]:
-    """A run's folder for as long as the call takes; where that ends badly, it is kept, and the error names it."""
+    """A run's folder for as long as the call takes; where that ends badly, or early, it is kept and named."""
     folder = Path(tempfile.mkdtemp(prefix="autoprune-"))
     try:
         yield folder / "run"
@@ -273,7 +273,13 @@ def _temporary_run() -> Iterator[Path]:
             raise
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    shutil.rmtree(folder, ignore_errors=True)
+    if not _was_stopped(folder / "run"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _was_stopped(run: Path) -> bool:
+    """Whether a job ended early, by its time limit or a callback: the best so far is there, and no report."""
+    return (run / "policy.json").exists() and not (run / "report.json").exists()
 
 
 def _name_kept(error: BaseException, run: Path) -> None:
@@ -291,5 +297,5 @@ def _folder(run: str | Path) -> str:
 
 
 def without_folder(result: Result) -> Result:
-    """What a job in a temporary folder gives back."""
-    return replace(result, run=None)
+    """What a job in a temporary folder gives back: that folder is gone, unless the job ended early and can go on."""
+    return replace(result, run=None) if result.finished else result

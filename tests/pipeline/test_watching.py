@@ -1,6 +1,7 @@
 """Callbacks hear of every step; they and the time limit end a job in good order, with the best so far."""
 
 import json
+import shutil
 import time
 
 import pytest
@@ -89,6 +90,19 @@ def test_a_job_that_a_callback_ends_gives_the_best_so_far_and_goes_on_as_if_it_h
     end = autoprune.compress(settings=QUICK, run="runs/r", resume=True)
     assert end.finished and end.policy.choices == whole.policy.choices
     assert all(torch.equal(a, b) for a, b in zip(end.model.parameters(), whole.model.parameters(), strict=True))
+
+
+def test_a_job_without_a_folder_that_a_callback_ends_names_where_it_can_go_on():
+    def stop(progress, event):
+        if event.kind == "episode" and event.values["episode"] == 3:
+            progress.stop()
+
+    part = autoprune.compress(settings=QUICK, callbacks=stop)
+    assert not part.finished and part.run is not None and (part.run / "policy.json").exists()
+    end = autoprune.compress(settings=QUICK, run=part.run, resume=True)
+    assert end.finished and len((part.run / "episodes.jsonl").read_text().splitlines()) == 6
+    shutil.rmtree(part.run.parent)
+    assert autoprune.compress(settings=QUICK).run is None  # a whole job leaves no folder
 
 
 def test_a_job_that_ends_in_its_fine_tuning_gives_what_was_tuned_longest(folder):
