@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from autoprune.run.experiment import Experiment
+from autoprune.run.flags import Flags
 
 __all__ = ["register"]
 
@@ -30,8 +31,9 @@ def finetune(run: Annotated[Path, typer.Argument(help="folder of a run that has 
 def _finetune(experiment: Experiment) -> None:
     from autoprune.cli.screen import Screen, print_result
     from autoprune.foundations.threads import use_threads
-    from autoprune.pipeline.jobs.lifecycle import finished_result, opened_run
+    from autoprune.pipeline.jobs.lifecycle import finished_result, is_finished, opened_run
     from autoprune.pipeline.jobs.registry import job_named
+    from autoprune.pipeline.preflight.checks import preflight
     from autoprune.pipeline.task import load_task
     from autoprune.pipeline.watching import watched
     from autoprune.reports import write_html
@@ -42,6 +44,8 @@ def _finetune(experiment: Experiment) -> None:
         screen = watched(Screen(), experiment)
         with screen.stage("load", "loading the network and its data"):
             task = load_task(experiment)
+        if not is_finished(experiment, Flags(resume=True, overwrite=False)):
+            preflight(task, experiment, screen)
         with opened_run(experiment, resume=True) as run:
             result = finished_result(run) or job.run(task, run, screen)
             if not run.file("report.html").exists():
