@@ -26,6 +26,8 @@ _NAMED: Mapping[str, Iterable[str]] = {
 }
 """Settings whose values are names that packages add to; the help lists those that are installed."""
 
+_SHORT = 4  # names that fit a metavar
+
 _PROGRESSIVE = tuple(name for name in Experiment.model_fields if option_group(name) == "Progressive")
 
 
@@ -137,12 +139,16 @@ def _option(name: str, panel: str | None, *, required: bool = False, silent: boo
     default = field.default
     shown = "" if required or silent or default in (None, (), False) else f" [default: {default}]"
     plain = _plain(field.annotation)
+    names = list(get_args(plain) if _is_literal(plain) else _NAMED.get(name, ()))
+    metavar, listed = "|".join(names) or None, ""
+    if len(names) > _SHORT:  # a long metavar leaves no room for the help beside it
+        metavar, listed = "NAME", f": {', '.join(names)}"
     option = typer.Option(
         "--" + name.replace("_", "-"),
-        help=f"{field.description}{shown}".replace("[", r"\["),
+        help=f"{field.description}{listed}{shown}".replace("[", r"\["),
         show_default=False,
         rich_help_panel=panel,
-        metavar="|".join(get_args(plain) if _is_literal(plain) else _NAMED.get(name, ())) or None,
+        metavar=metavar,
     )
     kind = _option_type(field.annotation)
     return _parameter(name, Annotated[kind, option], inspect.Parameter.empty if required else None)

@@ -116,11 +116,12 @@ def test_targets_that_cannot_are_listed_with_their_reason():
     assert list(content["targets"]) == [f"{__name__}:{name}" for name in ("Absent", "Broken", "Drifting")]
     absent, broken, timed = content["targets"].values()
     assert absent == {"available": False, "reason": "no board is plugged in"}
-    assert broken == {"available": True, "reason": "the board caught fire"}
+    named = f"target 'broken' ({__name__}:Broken), in time(): the board caught fire"
+    assert broken == {"available": True, "reason": named}
     assert timed["reason"] is None
     with pytest.raises(TargetError, match="Absent: no board is plugged in"):
         bench_subject(subject(), [Absent()], 1, Silent())
-    with pytest.raises(TargetError, match=r"Broken: the board caught fire; .*Absent: no board"):
+    with pytest.raises(TargetError, match=r"Broken: .*the board caught fire; .*Absent: no board"):
         bench_subject(subject(), [Broken(), Absent()], 1, Silent())
 
 
@@ -164,4 +165,4 @@ def test_from_python_on_onnxruntime():
     row = content["targets"]["onnxruntime"]
     assert 0 < row["ratio"]["most"] < 1
     assert row["device"]["target"] == "onnxruntime"
-    assert content["networks"]["pruned"]["accuracy"] == 0.5
+    assert content["networks"]["pruned"]["score"] == 0.5

@@ -59,7 +59,7 @@ class _naming:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if type(error) is TargetError and "target '" not in str(error):
-            raise TargetError(f"{self._what}: {error}") from error
+            raise TargetError(f"{self._what.removesuffix(',')}: {error}") from error
 
 
 class _GuardedSession:
