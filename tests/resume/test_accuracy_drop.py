@@ -123,4 +123,4 @@ def test_the_report_adds_up_the_steps_and_speaks_of_accuracies(folder, capsys):
     assert f"accuracy on the search split, requested 5, limit {limit}, measured {measured}: met" in said
     assert "--logdir runs/a)" in said and not (folder / "runs/a/tensorboard").exists()
     searched = Report.of(found).budget.in_search
-    assert searched.kind == "latency" and searched.limit == found["budget"]["latency"]["limit"]
+    assert searched.kind == "latency" and searched.limit == found["budget"]["latency"]["predicted_limit"]
