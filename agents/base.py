@@ -54,6 +54,7 @@ class Agent(ABC):
         seed: Of everything that is drawn.
         seed_policies: Choices that the first episodes play, such as the solvers' answers; part of the warm-up, which
             grows to hold them. The search then never ends below them.
+        settings: What users write behind an @, an instance of `settings_class`; its defaults if not given.
 
     Attributes:
         name: What `--agent` calls it, and the agent's name in every episode's row.
@@ -62,8 +63,8 @@ class Agent(ABC):
         is_baseline: Whether its one policy is what others are compared with: finalists of such a search are not
             widened, and under a tighter limit the same rule gives the next policy.
         warm_starts: Whether it can begin with what it learned in another run (`start_from`).
-        settings_class: A dataclass of what can be chosen of the agent, which its `settings` argument takes and users
-            write behind an @ (`optuna@sampler=gp+slack=0.1`); None if there is nothing.
+        settings_class: A dataclass of what can be chosen of the agent, which users write behind an @
+            (`optuna@sampler=gp+slack=0.1`); None if there is nothing.
         history: Every episode played so far.
     """
 
@@ -82,6 +83,7 @@ class Agent(ABC):
         warmup: int | None = None,
         seed: int = 0,
         seed_policies: Sequence[Mapping[str, int]] = (),
+        settings: Any = None,
     ) -> None:
         unwrapped = env.unwrapped
         if not isinstance(unwrapped, PruningEnv):
@@ -91,6 +93,7 @@ class Agent(ABC):
                 f"episodes must be at least 1, seed and warmup at least 0; not {episodes}, {seed}, {warmup}"
             )
         self.env = unwrapped
+        self.settings: Any = self.settings_class() if settings is None and self.settings_class else settings
         self.episodes = episodes
         self.seed = seed
         self.seed_policies = [self.env.space.complete(choices) for choices in seed_policies][:episodes]

@@ -36,6 +36,7 @@ class DDPGAgent(Agent):
     uses_seed_policies: ClassVar[bool] = True
     warm_starts: ClassVar[bool] = True
     settings_class: ClassVar[type[Any] | None] = AMCSettings
+    settings: AMCSettings
 
     def __init__(
         self,
@@ -47,8 +48,9 @@ class DDPGAgent(Agent):
         seed_policies: Sequence[Mapping[str, int]] = (),
         settings: AMCSettings | None = None,
     ) -> None:
-        super().__init__(env, episodes=episodes, warmup=warmup, seed=seed, seed_policies=seed_policies)
-        self.settings = AMCSettings() if settings is None else settings
+        super().__init__(
+            env, episodes=episodes, warmup=warmup, seed=seed, seed_policies=seed_policies, settings=settings
+        )
         if self.settings.front and not self.env.shows_limit:
             raise InputError("an agent of several budgets has to see them: PruningEnv(shows_limit=True)")
         self.model = AMC(

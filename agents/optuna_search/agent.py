@@ -45,6 +45,7 @@ class OptunaAgent(Agent):
     name: ClassVar[str] = "optuna"
     uses_seed_policies: ClassVar[bool] = True
     settings_class: ClassVar[type[Any] | None] = OptunaSettings
+    settings: OptunaSettings
 
     def __init__(
         self,
@@ -56,8 +57,9 @@ class OptunaAgent(Agent):
         seed_policies: Sequence[Mapping[str, int]] = (),
         settings: OptunaSettings | None = None,
     ) -> None:
-        super().__init__(env, episodes=episodes, warmup=warmup, seed=seed, seed_policies=seed_policies)
-        self.settings = OptunaSettings() if settings is None else settings
+        super().__init__(
+            env, episodes=episodes, warmup=warmup, seed=seed, seed_policies=seed_policies, settings=settings
+        )
         self._plan = Plan(episodes, self.warmup, lambda k: int(self._generator(k).integers(2**31)))
         self._distributions: dict[str, BaseDistribution] = {
             decision.name: IntDistribution(0, len(decision.options) - 1) for decision in self.env.space.decisions

@@ -33,6 +33,7 @@ class SolverAgent(Agent):
         warmup: How many of them count as warm-up; a solver has none, and only marks the rows.
         seed: Of the neighbours.
         seed_policies: What the first episodes play.
+        settings: What can be chosen of the solver.
     """
 
     uses_curves: ClassVar[bool] = True
@@ -45,8 +46,11 @@ class SolverAgent(Agent):
         warmup: int | None = None,
         seed: int = 0,
         seed_policies: Sequence[Mapping[str, int]] = (),
+        settings: Any = None,
     ) -> None:
-        super().__init__(env, episodes=episodes, warmup=warmup, seed=seed, seed_policies=seed_policies)
+        super().__init__(
+            env, episodes=episodes, warmup=warmup, seed=seed, seed_policies=seed_policies, settings=settings
+        )
         curves = self.env.curves
         self.prices = Prices(self.env.cost, Curves.assumed(self.env.space) if curves is None else curves)
         self._answers: list[dict[str, int]] | None = None

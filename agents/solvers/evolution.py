@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,9 +12,31 @@ from autoprune.agents.base import Agent, EpisodeRecord
 from autoprune.envs import action_for
 from autoprune.errors import InputError
 
-__all__ = ["EvolutionAgent"]
+__all__ = ["EvolutionAgent", "EvolutionSettings"]
 
 _TRIES = 20  # draws of a child that was not played yet
+
+
+@dataclass(frozen=True)
+class EvolutionSettings:
+    """What can be chosen of the evolution.
+
+    Attributes:
+        population: How many of the newest policies may have children.
+        sample: How many of them are drawn, of which the best is the parent.
+        slack: Share of the budget that a child may leave unspent; 1 leaves it to the action mask alone.
+    """
+
+    population: int = 50
+    sample: int = 12
+    slack: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.population < 1 or self.sample < 1 or not 0 <= self.slack <= 1:
+            raise InputError(
+                "population and sample must be at least 1 and slack in [0, 1], not"
+                f" {self.population}, {self.sample}, {self.slack}"
+            )
 
 
 class EvolutionAgent(Agent):
@@ -24,41 +45,11 @@ class EvolutionAgent(Agent):
     The warm-up is the first population: random policies on the budget. A child takes every decision of its parent, or
     one in three times of one of two parents at random, then about one decision is drawn anew. What it asks for is
     played behind the action mask, so every child is within the budget.
-
-    Args:
-        env: The environment.
-        episodes: How many rows it may log, warm-up included.
-        warmup: Size of the first population.
-        seed: Of everything that is drawn.
-        seed_policies: What the first episodes play.
-        population: How many of the newest policies may have children.
-        sample: How many of them are drawn, of which the best is the parent.
-        slack: Share of the budget that a child may leave unspent; 1 leaves it to the action mask alone.
-
-    Raises:
-        InputError: If the population or the sample is below 1, or `slack` is not in [0, 1].
     """
 
     name: ClassVar[str] = "evolution"
-
-    def __init__(
-        self,
-        env: gymnasium.Env[Any, Any],
-        *,
-        episodes: int,
-        warmup: int | None = None,
-        seed: int = 0,
-        seed_policies: Sequence[Mapping[str, int]] = (),
-        population: int = 50,
-        sample: int = 12,
-        slack: float = 0.05,
-    ) -> None:
-        super().__init__(env, episodes=episodes, warmup=warmup, seed=seed, seed_policies=seed_policies)
-        if population < 1 or sample < 1 or not 0 <= slack <= 1:
-            raise InputError(
-                f"population and sample must be at least 1 and slack in [0, 1], not {population}, {sample}, {slack}"
-            )
-        self.population, self.sample, self.slack = population, sample, slack
+    settings_class: ClassVar[type[Any] | None] = EvolutionSettings
+    settings: EvolutionSettings
 
     def _play(self, k: int) -> None:
         if not self.history and k >= self.warmup:
@@ -91,12 +82,12 @@ class EvolutionAgent(Agent):
 
     def _parent(self, rng: np.random.Generator) -> EpisodeRecord:
         """The best of a few of the population; of equals the newest."""
-        alive = self.history[-self.population :]
-        drawn = rng.choice(len(alive), size=min(self.sample, len(alive)), replace=False)
+        alive = self.history[-self.settings.population :]
+        drawn = rng.choice(len(alive), size=min(self.settings.sample, len(alive)), replace=False)
         return max((alive[int(i)] for i in drawn), key=lambda record: (record.reward, record.episode))
 
     def _spend(self, indices: NDArray[np.int64]) -> None:
         """Play one episode that asks for these options; options that leave too much of the budget are left out."""
         self.env.reset()
         for decision, option in zip(self.env.space.decisions, indices.tolist(), strict=True):
-            self.env.step(self.env.spend(action_for(decision, decision.options[option]), self.slack))
+            self.env.step(self.env.spend(action_for(decision, decision.options[option]), self.settings.slack))

@@ -2,51 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
-
-import gymnasium
 
 from autoprune.agents.solvers.base import SolverAgent
 from autoprune.agents.solvers.milp import Solution, solve
+from autoprune.errors import InputError
 
-__all__ = ["ExactAgent"]
+__all__ = ["ExactAgent", "ExactSettings"]
+
+
+@dataclass(frozen=True)
+class ExactSettings:
+    """What can be chosen of the exact solver.
+
+    Attributes:
+        time_limit: Seconds that it may take; then its best policy so far is played, and `ExactAgent.solution` has its
+            gap.
+    """
+
+    time_limit: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not self.time_limit > 0:
+            raise InputError(f"time_limit must be positive, not {self.time_limit}")
 
 
 class ExactAgent(SolverAgent):
     """Plays the optimum of the curves' sum under the budget (`solve` in `milp.py`), then its neighbours.
-
-    Args:
-        env: The environment.
-        episodes: How many rows it may log.
-        warmup: How many of them count as warm-up.
-        seed: Of the neighbours.
-        seed_policies: What the first episodes play.
-        time_limit: Seconds that the solver may take; then its best policy so far is played, and `solution` has its gap.
 
     Attributes:
         solution: The last answer with its bound; None before the first.
     """
 
     name: ClassVar[str] = "exact"
-
-    def __init__(
-        self,
-        env: gymnasium.Env[Any, Any],
-        *,
-        episodes: int,
-        warmup: int | None = None,
-        seed: int = 0,
-        seed_policies: Sequence[Mapping[str, int]] = (),
-        time_limit: float = 30.0,
-    ) -> None:
-        super().__init__(env, episodes=episodes, warmup=warmup, seed=seed, seed_policies=seed_policies)
-        self.time_limit = time_limit
-        self.solution: Solution | None = None
+    settings_class: ClassVar[type[Any] | None] = ExactSettings
+    settings: ExactSettings
+    solution: Solution | None = None
 
     def solve(self, limit: float) -> list[dict[str, int]]:
         """The optimum."""
-        self.solution = solve(self.prices, limit, time_limit=self.time_limit)
+        self.solution = solve(self.prices, limit, time_limit=self.settings.time_limit)
         return [self.solution.choices]
 
     def scalars(self) -> dict[str, float]:

@@ -20,8 +20,8 @@ from autoprune.graph.fingerprint import fingerprint
 from autoprune.graph.proof.branches import with_blocks
 from autoprune.graph.proof.sizes import prove
 from autoprune.graph.surgery.slicer import get_attribute
-from autoprune.graph.trace.example import Example, as_example
 from autoprune.graph.trace.export import Trace, trace
+from autoprune.models.inputs.example import Example, as_example
 from autoprune.models.lazy import require_shapes
 from autoprune.models.precision import device_of
 

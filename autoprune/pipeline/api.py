@@ -5,8 +5,9 @@ A setting is said with the same name and the same values here, on the command li
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ from autoprune.hardware import Measurement, get_target
 from autoprune.hardware import measure as measure_networks
 from autoprune.hardware.timing.effort import effort_named
 from autoprune.models import uncompiled
-from autoprune.pipeline.calls import Call, JobKeywords
+from autoprune.pipeline.calls import Call, JobKeywords, plannable
 from autoprune.pipeline.finish.so_far import best_so_far
 from autoprune.pipeline.from_python import opened_job, opened_part, opened_sweep, planned_job, without_folder
 from autoprune.pipeline.jobs.base import Job, Result
@@ -29,6 +30,7 @@ from autoprune.pipeline.plan import Plan, Work
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
+from autoprune.run.experiment import Experiment
 from autoprune.techniques.space import space_of
 
 if TYPE_CHECKING:
@@ -39,26 +41,7 @@ __all__ = ["compress", "measure", "profile", "progressive", "sensitivity", "swee
 Timing = Literal["quick", "normal", "careful"]
 
 
-@overload
-def compress(
-    model: nn.Module | str | None = None,
-    *,
-    run: str | Path | None = None,
-    dry_run: Literal[False] = False,
-    **keywords: Unpack[JobKeywords],
-) -> Result: ...
-
-
-@overload
-def compress(
-    model: nn.Module | str | None = None,
-    *,
-    run: str | Path | None = None,
-    dry_run: Literal[True],
-    **keywords: Unpack[JobKeywords],
-) -> Plan: ...
-
-
+@plannable
 def compress(
     model: nn.Module | str | None = None,
     *,
@@ -92,34 +75,10 @@ def compress(
         BudgetError: If the budget cannot be met.
         TargetError: If the target is not available here.
     """
-    call = Call.of(model, keywords)
-    if dry_run:
-        return planned_job(call.handed, call.settings, run, check_settings, call.shown, Work.COMPRESS)
-    with opened_job(call.handed, call.settings, run, call.flags, check_settings, call.shown) as (opened, task):
-        result = _run(compressing(opened.experiment), task, opened, call.watched(opened.experiment))
-    return result if run or call.settings.get("run") else without_folder(result)
+    return _whole(Call.of(model, keywords), run, compressing, Work.COMPRESS, dry_run=dry_run)
 
 
-@overload
-def progressive(
-    model: nn.Module | str | None = None,
-    *,
-    run: str | Path | None = None,
-    dry_run: Literal[False] = False,
-    **keywords: Unpack[JobKeywords],
-) -> Result: ...
-
-
-@overload
-def progressive(
-    model: nn.Module | str | None = None,
-    *,
-    run: str | Path | None = None,
-    dry_run: Literal[True],
-    **keywords: Unpack[JobKeywords],
-) -> Plan: ...
-
-
+@plannable
 def progressive(
     model: nn.Module | str | None = None,
     *,
@@ -133,11 +92,21 @@ def progressive(
     `step` ("2.5%"), `step_decay` (0.96), `step_epochs` (1) and `step_batches`. There is no agent.
     """
     call = Call.of(model, {**keywords, "agent": PROGRESSIVE})
-    job = job_named(PROGRESSIVE)
+    return _whole(call, run, lambda _: job_named(PROGRESSIVE), Work.PROGRESSIVE, dry_run=dry_run)
+
+
+def _whole(
+    call: Call, run: str | Path | None, job_of: Callable[[Experiment], Job], work: Work, *, dry_run: bool
+) -> Result | Plan:
+    """A job from its settings to its result, or its plan."""
+
+    def check(experiment: Experiment) -> None:
+        job_of(experiment).check(experiment)
+
     if dry_run:
-        return planned_job(call.handed, call.settings, run, job.check, call.shown, Work.PROGRESSIVE)
-    with opened_job(call.handed, call.settings, run, call.flags, job.check, call.shown) as (opened, task):
-        result = _run(job, task, opened, call.watched(opened.experiment))
+        return planned_job(call.handed, call.settings, run, check, call.shown, work)
+    with opened_job(call.handed, call.settings, run, call.flags, check, call.shown) as (opened, task):
+        result = _run(job_of(opened.experiment), task, opened, call.watched(opened.experiment))
     return result if run or call.settings.get("run") else without_folder(result)
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol, Unpack, cast, overload
 
 from torch import nn
 
 from autoprune.evaluation import Evaluate
 from autoprune.models import uncompiled
 from autoprune.pipeline.from_python import HandedOver, budget_setting
+from autoprune.pipeline.jobs.base import Result
+from autoprune.pipeline.plan import Plan
 from autoprune.pipeline.reporter import Reporter, Silent
 from autoprune.pipeline.task import Loss
 from autoprune.pipeline.watching import Callback, watched
@@ -20,7 +22,7 @@ from autoprune.run.flags import Flags
 from autoprune.run.keywords import SettingKeywords, merged_settings
 from autoprune.training.own_loop import FineTune
 
-__all__ = ["Call", "JobKeywords", "Settings"]
+__all__ = ["Call", "JobKeywords", "Plannable", "Settings", "plannable"]
 
 Settings = Experiment | Mapping[str, Any] | str | Path
 """An experiment, of which only what was set counts; a mapping; or an experiment file."""
@@ -67,6 +69,35 @@ class JobKeywords(SettingKeywords, total=False):
     overwrite: bool
     talk: Reporter | None
     callbacks: Callback | Sequence[Callback] | None
+
+
+class Plannable(Protocol):
+    """A job from Python that gives back its result, or with `dry_run=True` its plan."""
+
+    @overload
+    def __call__(
+        self,
+        model: nn.Module | str | None = None,
+        *,
+        run: str | Path | None = None,
+        dry_run: Literal[False] = False,
+        **keywords: Unpack[JobKeywords],
+    ) -> Result: ...
+
+    @overload
+    def __call__(
+        self,
+        model: nn.Module | str | None = None,
+        *,
+        run: str | Path | None = None,
+        dry_run: Literal[True],
+        **keywords: Unpack[JobKeywords],
+    ) -> Plan: ...
+
+
+def plannable(job: Callable[..., Result | Plan]) -> Plannable:
+    """The same function: what it gives back is known to type checkers from `dry_run`."""
+    return cast(Plannable, job)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from autoprune import agents
 from autoprune.agents import EpisodeRecord, best, default_warmup
 from autoprune.agents.ddpg.settings import AMCSettings
 from autoprune.agents.optuna_search import OptunaSettings
+from autoprune.envs import toy
 from autoprune.errors import InputError
 
 
@@ -54,12 +55,28 @@ def test_settings_stand_behind_the_name():
         ("optuna@slack=7", "slack must be in"),
         ("uniform@slack=0", "its settings are none"),
         ("ddpg@sigma=-1", "rates must be positive"),
+        ("exact@time-limit=0", "time_limit must be positive"),
+        ("evolution@population=0", "population and sample must be at least 1"),
+        ("greedy@slack=0", "its settings are none"),
     ],
 )
 def test_wrong_settings_are_refused(text, message):
     with pytest.raises(InputError, match=message) as error:
         agents.options_of(text)
     assert text in str(error.value)
+
+
+def test_settings_reach_the_agent_and_their_defaults_do_without_any():
+    for name, setting in (
+        ("ddpg@sigma=0.3", "sigma"),
+        ("exact@time-limit=7", "time_limit"),
+        ("evolution@sample=3", "sample"),
+    ):
+        kind, env = agents.get(name), toy().env()
+        own = kind(env, episodes=4, **agents.options_of(name))
+        assert getattr(own.settings, setting) == float(name.partition("=")[2])
+        assert kind(env, episodes=4).settings == kind.settings_class() != own.settings
+    assert agents.get("greedy")(toy().env(), episodes=4).settings is None
 
 
 def test_all_exports_resolve():

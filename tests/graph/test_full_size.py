@@ -12,8 +12,8 @@ from torch import nn
 from autoprune.errors import UnsupportedModelError
 from autoprune.graph import Analysis, analyse
 from autoprune.graph.proof import sizes
-from autoprune.graph.trace.example import Example
 from autoprune.graph.trace.export import Trace, trace
+from autoprune.models.inputs.example import Example
 from tests.graph.test_patterns import CASES
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from autoprune.graph.trace.example import Example
 from autoprune.graph.trace.quiet import quiet
 from autoprune.models.copying import isolated
+from autoprune.models.inputs.example import Example
 
 __all__ = ["Call", "calls_of"]
 

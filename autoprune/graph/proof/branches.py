@@ -18,9 +18,9 @@ from autoprune.graph.coupling.groups import Grouping
 from autoprune.graph.coupling.norms import NormLine
 from autoprune.graph.proof.draws import steady_draws
 from autoprune.graph.proof.groups import Proof
-from autoprune.graph.trace.example import Example
 from autoprune.graph.trace.export import Trace
 from autoprune.graph.trace.quiet import quiet
+from autoprune.models.inputs.example import Example
 
 __all__ = ["with_blocks"]
 

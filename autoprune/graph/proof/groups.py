@@ -21,10 +21,10 @@ from autoprune.graph.proof.network_copy import SEED, call, prepared, resized
 from autoprune.graph.proof.reference import Reference
 from autoprune.graph.surgery.slicer import Slicer
 from autoprune.graph.surgery.weight_sharing import Selector
-from autoprune.graph.trace.example import Example
 from autoprune.graph.trace.export import Trace
 from autoprune.graph.trace.quiet import quiet
 from autoprune.graph.trace.source_lines import exception_line, raised
+from autoprune.models.inputs.example import Example
 
 __all__ = ["Proof"]
 

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from autoprune.errors import UnsupportedModelError
-from autoprune.graph.trace.example import Example
 from autoprune.graph.trace.outputs import tensors_of
 from autoprune.graph.trace.quiet import quiet
 from autoprune.graph.trace.source_lines import raised
 from autoprune.models.copying import isolated
+from autoprune.models.inputs.example import Example
 from autoprune.models.state import state_kept
 
 __all__ = ["SEED", "call", "prepared", "resized"]

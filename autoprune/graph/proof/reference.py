@@ -19,8 +19,8 @@ from autoprune.graph.coupling.flow import Norm
 from autoprune.graph.coupling.norms import NormLine
 from autoprune.graph.coupling.rule_table import bound
 from autoprune.graph.proof.network_copy import SEED
-from autoprune.graph.trace.example import Example
 from autoprune.graph.trace.export import Trace
+from autoprune.models.inputs.example import Example
 
 __all__ = ["Reference"]
 

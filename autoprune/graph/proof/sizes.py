@@ -20,8 +20,8 @@ from autoprune.graph.coupling.groups import Grouping, group_atoms
 from autoprune.graph.coupling.norms import NormLine
 from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.proof.groups import Proof
-from autoprune.graph.trace.example import Example
 from autoprune.graph.trace.export import Trace, trace
+from autoprune.models.inputs.example import Example
 
 __all__ = ["LARGE", "prove"]
 

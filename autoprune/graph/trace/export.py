@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from torch.export.graph_signature import InputKind, OutputKind
 
-from autoprune.graph.trace.example import Example
 from autoprune.graph.trace.inlining import inline
 from autoprune.graph.trace.program import COMPARED, PREFIX, exported
 from autoprune.graph.trace.quiet import quiet
 from autoprune.graph.trace.refusal import require_python
 from autoprune.graph.trace.size_origins import Origin
+from autoprune.models.inputs.example import Example
 
 __all__ = ["Trace", "canonical_names", "trace"]
 

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from autoprune.errors import UnsupportedModelError
-from autoprune.graph.trace.example import Example
 from autoprune.graph.trace.outputs import tensors_of
 from autoprune.graph.trace.read_values import Answers, Reads
 from autoprune.graph.trace.refusal import cannot_trace, require_batch
 from autoprune.graph.trace.size_origins import SizeOrigins, recording
 from autoprune.graph.trace.source_lines import exception_line, raised
 from autoprune.models.copying import isolated
+from autoprune.models.inputs.example import Example
 
 __all__ = ["COMPARED", "PREFIX", "exported"]
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from autoprune.errors import UnsupportedModelError
-from autoprune.graph.trace.example import Example
 from autoprune.graph.trace.outputs import tensors_of
 from autoprune.graph.trace.source_lines import exception_line, user_line
+from autoprune.models.inputs.example import Example
 
 __all__ = ["cannot_trace", "require_batch", "require_python"]
 
