@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.cost.terms import CostEntry
+from autoprune.graph import Extent
 from autoprune.space import SearchSpace
 
 __all__ = ["Effect", "changed"]
@@ -26,13 +27,14 @@ class Effect:
 
     Attributes:
         scope: The decisions that change it; without effect where one of them is not in the search space.
-        share: Kept units of shape (n, len(scope)) to the share of the operator's work that is still executed, shape
-            (n,), in [0, 1], 1 where everything is kept. Give something that pickles.
+        share: Kept units of shape (n, len(scope)), and how many inputs each output is computed from at the policies'
+            widths, shape (n,), to the share of the operator's work that is still executed, shape (n,), in [0, 1], 1
+            where everything is kept. Give something that pickles.
         variant: Name of the kernel that executes it then (`2:4`, `int8`); empty for the dense one.
     """
 
     scope: tuple[str, ...]
-    share: Callable[[Kept], Shares]
+    share: Callable[[Kept, Kept], Shares]
     variant: str = ""
 
 
@@ -41,16 +43,26 @@ class _SharedPrice:
     """A price times the share that is executed; the effect's decisions are the last columns."""
 
     price: Callable[[Kept], Shares]
-    share: Callable[[Kept], Shares]
+    share: Callable[[Kept, Kept], Shares]
+    inputs: Extent
+    scope: tuple[str, ...]
     columns: int
 
     def __call__(self, kept: Kept) -> Shares:
-        return self.price(kept[:, : -self.columns]) * self.share(kept[:, -self.columns :])
+        own = kept[:, : -self.columns]
+        return self.price(own) * self.share(kept[:, -self.columns :], self.inputs.columns(own, self.scope))
 
 
-def changed(entry: CostEntry, effect: Effect | None, space: SearchSpace) -> CostEntry:
-    """A cost entry under an effect; the effect's decisions must be others than the entry's."""
+def changed(entry: CostEntry, effect: Effect | None, space: SearchSpace, inputs: Extent) -> CostEntry:
+    """A cost entry under an effect; the effect's decisions must be others than the entry's.
+
+    Args:
+        entry: The price of the operator.
+        effect: What changes it, if anything does.
+        space: The decisions.
+        inputs: How many inputs each output is computed from; of the entry's decisions.
+    """
     if effect is None or not effect.scope or not set(effect.scope) <= set(space.names):
         return entry
-    price = _SharedPrice(entry.price, effect.share, len(effect.scope))
+    price = _SharedPrice(entry.price, effect.share, inputs, entry.scope, len(effect.scope))
     return CostEntry(entry.name, entry.scope + effect.scope, price)

@@ -32,8 +32,15 @@ def macs_cost(analysis: Analysis, space: SearchSpace, effects: Mapping[str, Effe
     for op in analysis.ops:
         if op.kind in ("conv", "depthwise", "linear") and op.params:
             scope, price = product_price(mac_dimensions(op), space.names, fixed, analysis.enclosing_blocks(op.node))
-            entries.append(changed(CostEntry(op.name, scope, price), (effects or {}).get(op.node), space))
+            entry, effect = CostEntry(op.name, scope, price), (effects or {}).get(op.node)
+            entries.append(changed(entry, effect, space, _inputs(op, fixed)))
     return AdditiveCost("flops", "MACs", space, entries)
+
+
+def _inputs(op: Op, fixed: Mapping[str, int]) -> Extent:
+    """How many inputs each output is computed from, kernel positions aside."""
+    size = op.params[0][0 if op.transposed else 1]
+    return size.fixing(fixed) if isinstance(size, Extent) else Extent(size, (), size)
 
 
 def mac_dimensions(op: Op) -> list[Extent | int]:

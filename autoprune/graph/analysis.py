@@ -48,6 +48,10 @@ class Op:
         params: Shapes of the parameters and buffers that it reads, in the order of the operator's arguments
             (a convolution's weight first).
         transposed: Whether it is a transposed convolution, whose weight is (in, out / groups, kernel).
+        tensors: Names of the parameters and buffers in ``params``; a computed one has that of the first it is made of.
+        weight_dims: Which dimensions of its weight's parameter count the outputs and the inputs of a convolution or
+            linear layer: (0, 1), or (1, 0) of one that is stored the other way round. None where the weight is
+            computed, so that zeros of a parameter need not be zeros of the weight.
     """
 
     name: str
@@ -64,6 +68,8 @@ class Op:
     bias: bool = False
     params: tuple[Shape, ...] = ()
     transposed: bool = False
+    tensors: tuple[str | None, ...] = ()
+    weight_dims: tuple[int, int] | None = None
 
     def macs(self, widths: Mapping[str, int]) -> int:
         """Multiply-accumulates of a convolution or linear layer for a batch of one; 0 for all others.

@@ -16,7 +16,7 @@ from autoprune.foundations.files import shortened
 from autoprune.foundations.names import nearest_name
 from autoprune.foundations.registry import Registry
 
-__all__ = ["BLOCK", "CHANNELS", "KINDS", "STRUCTURED", "DecisionKind", "Stage", "checked_kinds", "kind_of"]
+__all__ = ["BLOCK", "CHANNELS", "KINDS", "NM", "STRUCTURED", "DecisionKind", "Stage", "checked_kinds", "kind_of"]
 
 CHANNELS = "channels"
 BLOCK = "block"
@@ -74,6 +74,10 @@ for _kind in (
     DecisionKind(BLOCK, "block", least=0, width=1, by_default=False, uniform="keep", gates=True),
 ):
     KINDS.register(_kind.name, _kind)
+
+NM = DecisionKind("nm", "number of weights of a group", technique="nm", stage=Stage.MASK)
+"""How many of M neighbouring weights stay; here, so that `--kinds nm` is known before its technique is loaded."""
+KINDS.register(NM.name, NM)
 
 
 def kind_of(name: str) -> DecisionKind:

@@ -6,9 +6,10 @@ The life of a technique in a run:
    techniques of a run make one search space; options are always kept units, ascending, and the last is whole.
 2. `fit` learns once, from the trained dense network and calibration data, whatever it needs to carry decisions out.
 3. For every policy, the techniques are applied in the order of their stages, each to the network that the one before
-   gave. `record` first completes what a policy says of a technique (which units are kept, a payload), so that `apply`
-   needs nothing but the dense weights: a policy's file rebuilds the network. Searches go through `candidates`, which
-   the first technique may answer faster than by `apply`.
+   gave. `record` first completes what a policy says of a technique (which units are kept, a payload) from what `fit`
+   learned, which `follow` carries over to narrower layers. Then `apply` needs nothing but the dense weights: a policy's
+   file rebuilds the network. Searches go through `candidates`, which the first technique may answer faster than by
+   `apply`.
 4. `constraint` says what fine-tuning must keep, and `effects` what cost models should know.
 5. `deploy` makes the finished network ready to hand over.
 
@@ -19,12 +20,12 @@ A technique is one file: a `DecisionKind` for each kind of its decisions, and a 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel
-from torch import nn
+from torch import Tensor, nn
 
 from autoprune.cost.effects import Effect
 from autoprune.criteria.base import Criterion
@@ -36,9 +37,12 @@ from autoprune.models.inputs.reader import AS_IT_COMES, BatchReader
 from autoprune.space import Decision, DecisionKind, SpaceConstraints, Stage, TechniquePart
 from autoprune.training.constraint import TrainingConstraint
 
-__all__ = ["Calibration", "Candidates", "Effect", "Offer", "OptionGrid", "Technique"]
+__all__ = ["Calibration", "Candidates", "Effect", "Offer", "OptionGrid", "Slices", "Technique"]
 
 Fitted = TypeVar("Fitted")
+
+Slices = Mapping[str, Sequence[tuple[int, Tensor]]]
+"""Name of a tensor -> [(dimension, positions)] of the dense one that a cut has left."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,17 @@ class Technique(ABC, Generic[Fitted]):
     def record(self, part: TechniquePart, fitted: Fitted | None) -> TechniquePart:
         """The part with all that `apply` needs: `kept`, `payload`; default as it is."""
         return part
+
+    def follow(self, fitted: Fitted, slices: Slices) -> Fitted:
+        """What was learned of the dense network, for one that techniques of earlier stages have cut; default as it is.
+
+        `record` is handed the answer. A technique that keeps something for each weight slices it here.
+
+        Args:
+            fitted: What `fit` gave.
+            slices: Tensor name -> [(dimension, kept positions)]; tensors that are whole are missing.
+        """
+        return fitted
 
     def check(self, analysis: Analysis, part: TechniquePart) -> None:
         """Refuse a part that was made for another model, or is damaged; default nothing.

@@ -46,8 +46,7 @@ class Stack:
     def policy(self, choices: Mapping[str, int], **fields: Any) -> Policy:
         """A policy that can be applied to the dense weights without this stack."""
         bare = self.space.policy(choices, **fields)
-        known = {technique.name: technique for technique in self.techniques}
-        parts = [known[part.technique].record(part, self.fitted.get(part.technique)) for part in self._active(bare)]
+        parts = [part for _, part in self.recorded({part.technique: part for part in self._active(bare)})]
         own = {part.technique: part for part in parts}.get(STRUCTURED)
         further = tuple(part for part in parts if part.technique != STRUCTURED)
         return bare.model_copy(update={"kept": None if own is None else own.kept, "further": further})
@@ -76,8 +75,9 @@ class Stack:
     def slices(self, choices: Mapping[str, int]) -> dict[str, list[tuple[int, Tensor]]]:
         """Tensor name -> [(dimension, kept positions)] of the network that `apply` gives."""
         part = {t.name: part for t, part in self._recorded(choices)}.get(STRUCTURED)
-        if part is None:
-            return {}
+        return {} if part is None else self._slices(part)
+
+    def _slices(self, part: TechniquePart) -> dict[str, list[tuple[int, Tensor]]]:
         kept = part.kept or {name: list(range(units)) for name, units in part.choices.items()}
         return index_map(self.analysis, kept)
 
@@ -97,9 +97,26 @@ class Stack:
         return [part for part in policy.parts if part.technique in names]
 
     def _recorded(self, choices: Mapping[str, int]) -> list[tuple[Technique[Any], TechniquePart]]:
-        parts = self.bare(choices)
-        steps = [(t, parts[t.name]) for t in self.techniques if t.name in parts]
-        return [(technique, technique.record(part, self.fitted.get(technique.name))) for technique, part in steps]
+        return self.recorded(self.bare(choices))
+
+    def recorded(self, parts: Mapping[str, TechniquePart]) -> list[tuple[Technique[Any], TechniquePart]]:
+        """What each technique is to do, with all that `apply` needs, in the order of their stages.
+
+        Args:
+            parts: By technique, not yet recorded.
+        """
+        steps: list[tuple[Technique[Any], TechniquePart]] = []
+        slices: Mapping[str, Sequence[tuple[int, Tensor]]] = {}
+        for technique in self.techniques:
+            if technique.name not in parts:
+                continue
+            fitted = self.fitted.get(technique.name)
+            if fitted is not None and slices:
+                fitted = technique.follow(fitted, slices)
+            steps.append((technique, technique.record(parts[technique.name], fitted)))
+            if technique.name == STRUCTURED and technique is not self.techniques[-1]:
+                slices = self._slices(steps[-1][1])
+        return steps
 
 
 class StackCandidates:
@@ -113,12 +130,12 @@ class StackCandidates:
     def select(self, choices: Mapping[str, int]) -> nn.Module:
         """The network that keeps so much of every decision."""
         stack, parts = self._stack, self._stack.bare(choices)
-        first, *others = stack.techniques
+        first = stack.techniques[0]
         network = self._first.select(parts[first.name]) if first.name in parts else self._model
-        for technique in others:
-            if technique.name in parts:
-                part = technique.record(parts[technique.name], stack.fitted.get(technique.name))
-                network = technique.apply(network, stack.analysis, part)
+        if len(stack.techniques) > 1:
+            for technique, part in stack.recorded(parts):
+                if technique is not first:
+                    network = technique.apply(network, stack.analysis, part)
         return network
 
     def slices(self, choices: Mapping[str, int]) -> dict[str, list[tuple[int, Tensor]]]:

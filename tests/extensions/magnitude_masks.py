@@ -25,7 +25,7 @@ class Settings(BaseModel):
 class KeptShare:
     levels: int
 
-    def __call__(self, kept):
+    def __call__(self, kept, inputs):
         return kept[:, 0] / self.levels
 
 

@@ -9,6 +9,7 @@ from autoprune.graph.analysis import Extent, Op, Shape
 from autoprune.graph.coupling.atoms import Atoms
 from autoprune.graph.coupling.flow import Flow, OpRecord, holder
 from autoprune.graph.coupling.groups import Grouping
+from autoprune.graph.coupling.weights import weight_dims
 from autoprune.graph.trace.source_lines import where
 
 __all__ = ["Extents"]
@@ -87,6 +88,8 @@ class Extents:
             inputs=tuple(map(self.shape, record.inputs)),
             output=self.shape(record.output),
             params=tuple(map(self.shape, record.params)),
+            tensors=tuple(flow.tensor for flow in record.params),
+            weight_dims=weight_dims(record, self._grouping.walk.trace.tensors),
             **settings,
         )
 

@@ -9,6 +9,7 @@ from pydantic import field_validator
 from autoprune.run.settings.base import Settings, setting, valid
 from autoprune.space import STRUCTURED, SpaceConstraints, checked_kinds
 from autoprune.space.constraints import parsed_caps, parsed_granularity
+from autoprune.space.kinds import kind_of
 
 __all__ = ["SpaceSettings"]
 
@@ -27,8 +28,8 @@ class SpaceSettings(Settings):
     )
     techniques: str = setting(
         STRUCTURED,
-        "what is done to the network, in the order of their stages: structured (narrower layers, dropped branches), or"
-        " package.module:Class; several with commas",
+        "what is done to the network, in the order of their stages: structured (narrower layers, dropped branches), nm"
+        " (N:M sparsity), or package.module:Class; several with commas",
     )
     criterion: str = setting("l1", "what ranks units, so which are kept at a given width; see docs/criteria.md")
     candidate_weights: str = setting(
@@ -42,8 +43,8 @@ class SpaceSettings(Settings):
     skip: tuple[str, ...] = setting((), "layers that stay as they are: names or patterns (layer1.*); may be repeated")
     kinds: tuple[str, ...] = setting(
         (),
-        "what may be decided on: channels, heads, head_size, ffn, embedding (default: all of these), and block, which"
-        " drops residual branches; several with commas",
+        "what may be decided on: channels, heads, head_size, ffn, embedding (default: all of these), block, which"
+        " drops residual branches, and nm (N:M sparsity; also chosen by --techniques); several with commas",
     )
     cap: tuple[str, ...] = setting(
         (),
@@ -88,5 +89,11 @@ class SpaceSettings(Settings):
 
     @property
     def technique_names(self) -> tuple[str, ...]:
-        """The techniques of the run, with their settings."""
-        return tuple(name.strip() for name in self.techniques.split(",") if name.strip())
+        """The techniques of the run, with their settings: those named, and what the named kinds of decisions need."""
+        named = tuple(name.strip() for name in self.techniques.split(",") if name.strip())
+        needed = {kind_of(kind).technique: None for kind in self.kinds}
+        if named == (STRUCTURED,) and needed and STRUCTURED not in needed:
+            return tuple(needed)
+        known = {name.partition("@")[0] for name in named}
+        ours = not any(":" in name for name in known)  # what kinds a class of elsewhere has is not known here
+        return (*named, *(name for name in needed if ours and name not in known))
