@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from autoprune.cost import AdditiveCost
+from autoprune.cost import CostModel
 
 __all__ = ["limit_of"]
 
 
-def limit_of(k: int, cost: AdditiveCost, limit: float) -> float:
+def limit_of(k: int, cost: CostModel, limit: float) -> float:
     """What episode `k` may cost: evenly spread between the budget and the dense cost, however many episodes there are.
 
     The episodes follow van der Corput's sequence (0, 1/2, 1/4, 3/4, 1/8, ...), so that a search that is stopped has

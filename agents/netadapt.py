@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.cost.budget import CostModel
+from autoprune.cost.base import CostModel
 from autoprune.errors import InputError
 
 __all__ = ["LEAST_REDUCTION", "Proposal", "proposals", "reduction_share"]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.cost import AdditiveCost
+from autoprune.cost import CostModel
+from autoprune.cost.terms import owned_by
 from autoprune.errors import InputError
 from autoprune.space import SearchSpace
 
@@ -78,16 +79,16 @@ def _dense(extent: Any) -> float:
     return float(getattr(extent, "dense", extent))
 
 
-def static_columns(space: SearchSpace, cost: AdditiveCost, features: NDArray[np.float64]) -> NDArray[np.float32]:
+def static_columns(space: SearchSpace, cost: CostModel, features: NDArray[np.float64]) -> NDArray[np.float32]:
     """The columns of the observation that do not change during an episode.
 
     Args:
         space: The decisions.
-        cost: Prices them; a decision's column is the dense cost of the entries that it owns.
+        cost: Prices them; a decision's column is the dense cost of the entries that it owns, a column for each part.
         features: One row a decision, shape (D, k), in any unit.
 
     Returns:
-        Index, features, own cost: shape (D, k + 2), each column min-max scaled over the decisions to [0, 1]; a
+        Index, features, own costs: shape (D, k + 1 + parts), each column min-max scaled over the decisions to [0, 1]; a
         column without spread is 0.
 
     Raises:
@@ -96,6 +97,6 @@ def static_columns(space: SearchSpace, cost: AdditiveCost, features: NDArray[np.
     features = np.asarray(features, dtype=np.float64)
     if features.ndim != 2 or len(features) != len(space) or not np.all(np.isfinite(features)):
         raise InputError(f"features must be finite, of shape ({len(space)}, k), not {features.shape}")
-    columns = np.column_stack([np.arange(len(space)), features, cost.owned])
+    columns = np.column_stack([np.arange(len(space)), features, *map(owned_by, cost.parts)])
     low, spread = columns.min(axis=0), np.ptp(columns, axis=0)
     return np.asarray((columns - low) / np.where(spread > 0, spread, 1.0), dtype=np.float32)

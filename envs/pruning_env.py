@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.cost import AdditiveCost, FeasibleActions
+from autoprune.cost import CostModel, FeasibleActions
 from autoprune.envs.curves import Curves
 from autoprune.envs.memory import Score, ScoreMemory
 from autoprune.envs.observation import static_columns, width_features
@@ -72,15 +72,16 @@ class PruningEnv(gymnasium.Env[Array, Array]):
     | 10 | last executed action, as the share of units kept; 1 at the start | [0, 1] | share |
     | 11 | with `shows_limit`: what the policy may cost | [0, 1] | share of the dense cost |
 
-    Without features, columns 1 to 6 are one column, the decision's width. `removed` is negative where a narrower
+    Without features, columns 1 to 6 are one column, the decision's width. Under several budgets at once (`JointCost`)
+    columns 7, and 8 with 9, are there once for each. `removed` is negative where a narrower
     layer is slower; it is clipped at -1.
 
     ## Info
     After `reset` and every step: `choices` (kept units so far, by decision) and `accounting` (`removed`, `kept`,
     `current`, `rest` in the cost's unit; their sum is the dense cost at every step, and `rest` is 0 at the last
-    decision). After a step also `decision`, `kept` (units) and `executed_action` (the action that asks for exactly
-    what was executed: this belongs into a replay buffer). After the last step also `accuracy` (of another score
-    `score`), `cost`, `reward`.
+    decision; of several budgets, those of the first). After a step also `decision`, `kept` (units) and
+    `executed_action` (the action that asks for exactly what was executed: this belongs into a replay buffer). After
+    the last step also `accuracy` (of another score `score`), `cost`, `reward`.
 
     ## Reward
     0 before the end; then `reward(merit, cost)`, by default `-error = accuracy - 1`. The merit of a score that is to be
@@ -118,7 +119,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
     def __init__(
         self,
         space: SearchSpace,
-        cost: AdditiveCost,
+        cost: CostModel,
         limit: float,
         score: Score,
         features: NDArray[np.float64] | None = None,
@@ -143,9 +144,10 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         self.outcome: Outcome | None = None
         self._static = static_columns(space, cost, width_features(space) if features is None else features)
         self._share = 1.0
-        columns = self._static.shape[1]
-        low = np.zeros(columns + 3 + shows_limit, dtype=np.float32)
-        low[columns] = -1.0
+        self._dense = [float(part.costs(space.indices({})[None])[0]) or 1.0 for part in cost.parts]
+        columns, parts = self._static.shape[1], len(cost.parts)
+        low = np.zeros(columns + 2 * parts + 1 + shows_limit, dtype=np.float32)
+        low[columns : columns + 2 * parts : 2] = -1.0
         self.observation_space = gymnasium.spaces.Box(low, np.ones_like(low), dtype=np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), dtype=np.float32)
 
@@ -269,12 +271,14 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         return {"choices": self._choices(), "accounting": {name: getattr(accounting, name) for name in names}}
 
     def _observe(self) -> Array:
-        accounting, step = self.feasible.accounting, self.feasible.step
+        step = self.feasible.step
         static = self._static[step] if step < len(self.space) else np.zeros_like(self._static[0])
-        dense = self.cost.dense or 1.0
-        dynamic = [accounting.removed / dense, accounting.rest / dense, self._share]
+        dynamic: list[float] = []
+        for each, dense in zip(self.feasible.accountings, self._dense, strict=True):
+            dynamic += [each.removed / dense, each.rest / dense]
+        dynamic.append(self._share)
         if self.shows_limit:
-            dynamic.append(min(self.feasible.limit / dense, 1.0))
+            dynamic.append(min(self.feasible.limit / (self.cost.dense or 1.0), 1.0))
         observation = np.concatenate([static, np.asarray(dynamic, dtype=np.float32)])
         return np.asarray(observation.clip(self.observation_space.low, self.observation_space.high), dtype=np.float32)  # type: ignore[attr-defined]
 

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from autoprune.cost import AdditiveCost
+from autoprune.cost import CostModel
 from autoprune.errors import InputError
 
 __all__ = ["AccuracyGuaranteed", "RelativeToDense", "ResourceConstrained", "Reward"]
@@ -25,7 +25,7 @@ class Reward(ABC):
             cost: What the policy costs, in the cost model's unit.
         """
 
-    def check(self, cost: AdditiveCost) -> None:  # noqa: B027  # most rewards accept any cost model
+    def check(self, cost: CostModel) -> None:  # noqa: B027  # most rewards accept any cost model
         """Refuse a cost model that this reward cannot be computed from.
 
         Raises:
@@ -77,7 +77,7 @@ class AccuracyGuaranteed(Reward):
         """`(accuracy - 1) * log(scale * cost)`."""
         return (merit - 1.0) * math.log(self.scale * cost)
 
-    def check(self, cost: AdditiveCost) -> None:
+    def check(self, cost: CostModel) -> None:
         """Refuse a cost whose logarithm is not positive everywhere.
 
         Raises:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.cost import AdditiveCost
+from autoprune.cost import CostModel
 from autoprune.errors import BudgetError
 from autoprune.space import SearchSpace
 
@@ -24,7 +24,7 @@ _LADDER = np.concatenate([[0.0], np.geomspace(1 / 64, 64, 97)])  # exponents, fr
 
 
 def spend_budget(
-    cost: AdditiveCost, limit: float, rng: np.random.Generator, *, fallback: Mapping[str, int] | None = None
+    cost: CostModel, limit: float, rng: np.random.Generator, *, fallback: Mapping[str, int] | None = None
 ) -> dict[str, int]:
     """A random policy within the limit that cannot grow any more.
 
@@ -62,7 +62,7 @@ def spend_budget(
     return space.choices(top_up(cost, limit, indices, rng))
 
 
-def top_up(cost: AdditiveCost, limit: float, indices: Indices, rng: np.random.Generator) -> Indices:
+def top_up(cost: CostModel, limit: float, indices: Indices, rng: np.random.Generator) -> Indices:
     """Raise decisions by one option each, in random order, until no raise stays within the limit.
 
     Widths first: a dropped block comes back only if all that is left has its full width, or nothing else fits.
@@ -89,7 +89,7 @@ def top_up(cost: AdditiveCost, limit: float, indices: Indices, rng: np.random.Ge
 
 
 def _raised(
-    cost: AdditiveCost, limit: float, indices: Indices, among: NDArray[np.bool_], rng: np.random.Generator
+    cost: CostModel, limit: float, indices: Indices, among: NDArray[np.bool_], rng: np.random.Generator
 ) -> Indices | None:
     """One decision of some raised by one option; None if none can be."""
     sizes = np.array([len(decision.options) for decision in cost.space.decisions])
@@ -106,7 +106,7 @@ def _alive(space: SearchSpace, indices: Indices) -> NDArray[np.bool_]:
     return np.array([decision.matters(taken) for decision in space.decisions], dtype=np.bool_)
 
 
-def largest_uniform(cost: AdditiveCost, limit: float) -> dict[str, int] | None:
+def largest_uniform(cost: CostModel, limit: float) -> dict[str, int] | None:
     """The uniform policy with the largest ratio that meets the limit, all blocks kept; None if no ratio does.
 
     All ratios are tried, since a smaller ratio need not be cheaper: on hardware, 63 channels are slower than 64.
@@ -132,7 +132,7 @@ def _edges(space: SearchSpace, decision: int) -> NDArray[np.float64]:
     return edges
 
 
-def _scale(cost: AdditiveCost, limit: float, shares: NDArray[np.float64]) -> Indices | None:
+def _scale(cost: CostModel, limit: float, shares: NDArray[np.float64]) -> Indices | None:
     """The largest policy `shares ** exponent` within the limit, rounded to options; None if there is none.
 
     An exponent keeps shares inside (0, 1], where a factor would pile them up at 1. Two rounds over a ladder of
@@ -152,10 +152,8 @@ def _scale(cost: AdditiveCost, limit: float, shares: NDArray[np.float64]) -> Ind
     return found
 
 
-def _feasible(cost: AdditiveCost, limit: float) -> dict[str, int]:
+def _feasible(cost: CostModel, limit: float) -> dict[str, int]:
     least, choices = cost.least()
     if not least <= limit:
-        raise BudgetError(
-            f"the budget of {limit:.4g} {cost.unit} cannot be met: the least reachable is {least:.4g}", least
-        )
+        raise BudgetError(cost.refusal(limit), least)
     return choices

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.cost import AdditiveCost
+from autoprune.cost import CostModel
 from autoprune.envs.curves import Curves
 from autoprune.errors import BudgetError
 
@@ -26,7 +26,7 @@ class Prices:
         curves: Predicts losses of score.
     """
 
-    cost: AdditiveCost
+    cost: CostModel
     curves: Curves
 
     def canonical(self, rows: Indices) -> Indices:
@@ -87,14 +87,13 @@ def narrowed(prices: Prices, limit: float, indices: Indices) -> Indices:
     cost = prices.cost
     while (now := _one(cost, indices)) > limit:
         rows = prices.single_changes(indices, wider=False)
-        saved = now - cost.costs(rows)
+        # Of steps that save more than is needed, only what is needed counts.
+        saved = float(cost.excess(indices[None], limit)[0]) - cost.excess(rows, limit)
         lost = prices.curves.of(rows) - float(prices.curves.of(indices[None])[0])
         useful = np.flatnonzero(saved > 1e-12 * max(now, cost.dense))
         if not len(useful):
             return _cheapest(cost, limit)
-        # Of steps that save more than is needed, only what is needed counts.
-        per_saved = lost[useful] / np.minimum(saved[useful], now - limit)
-        indices = rows[useful[int(np.argmin(per_saved))]]
+        indices = rows[useful[int(np.argmin(lost[useful] / saved[useful]))]]
     return indices
 
 
@@ -109,11 +108,10 @@ def refilled(prices: Prices, limit: float, indices: Indices) -> Indices:
     cost = prices.cost
     while True:
         rows = prices.single_changes(indices, wider=True)
-        costs = cost.costs(rows)
-        fits = np.flatnonzero(costs <= limit)
+        fits = np.flatnonzero(cost.costs(rows) <= limit)
         if not len(fits):
             return indices
-        added = costs[fits] - _one(cost, indices)
+        added = cost.spent(rows[fits]) - float(cost.spent(indices[None])[0])
         regained = float(prices.curves.of(indices[None])[0]) - prices.curves.of(rows[fits])
         per_added = regained / np.maximum(added, 1e-12 * cost.dense)
         best = int(np.argmax(per_added))
@@ -133,14 +131,12 @@ def _steps(most: int, unit: int) -> list[int]:
     return [step for step in (*near, *far) if step < most] + ([most] if most else [])
 
 
-def _one(cost: AdditiveCost, indices: Indices) -> float:
+def _one(cost: CostModel, indices: Indices) -> float:
     return float(cost.costs(indices[None])[0])
 
 
-def _cheapest(cost: AdditiveCost, limit: float) -> Indices:
+def _cheapest(cost: CostModel, limit: float) -> Indices:
     least, choices = cost.least()
     if not least <= limit:
-        raise BudgetError(
-            f"the budget of {limit:.4g} {cost.unit} cannot be met: the least reachable is {least:.4g}", least
-        )
+        raise BudgetError(cost.refusal(limit), least)
     return cost.space.indices(choices)

@@ -9,7 +9,7 @@ and so do pairs of options, which keeps wide terms small: a concat's price depen
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +110,14 @@ class _Answer:
     reason: str
 
 
+@dataclass
+class _Price:
+    """One part of the cost in the program's variables: what is fixed, and variables with what each costs."""
+
+    fixed: float
+    variable: list[tuple[Variables, Costs]] = field(default_factory=list)
+
+
 class _Program:
     """The program under construction: variables in [0, 1], of which the decisions' own are whole."""
 
@@ -119,16 +127,17 @@ class _Program:
         sizes = [len(options) for options in self.options]
         self.limit = limit
         self.count = 0
-        self.price: list[tuple[Variables, Costs]] = []  # variables and what each costs
-        self.fixed = prices.cost.fixed
+        self._prices: list[_Price] = []
         self._rows: list[tuple[Variables, Costs]] = []
         self._sums: list[float] = []
         self.own = [self._new(size) for size in sizes]
         self.whole = self.count
         for own in self.own:
             self._equal(own, np.ones(len(own)), 1.0)
-        for term in prices.cost.terms:
-            self._add(term)
+        for part in prices.cost.parts:
+            self._prices.append(_Price(part.fixed))
+            for term in part.terms:
+                self._add(term, self._prices[-1])
         self._cuts: list[Variables] = []
 
     def _new(self, size: int) -> Variables:
@@ -141,7 +150,7 @@ class _Program:
         self._rows.append((variables, factors))
         self._sums.append(total)
 
-    def _add(self, term: Term) -> None:
+    def _add(self, term: Term, price: _Price) -> None:
         """The term's cost, in as few variables as say the same."""
         if term.table is None:
             raise _TooLargeError("a part of the cost couples more decisions than a table can hold")
@@ -153,13 +162,13 @@ class _Program:
         while table.ndim > 2 and table.size > _DIRECT:
             axes, table = self._merged_pair(axes, table)
         if table.ndim == 0:
-            self.fixed += float(table)
+            price.fixed += float(table)
         elif (apart := _apart(table)) is not None:
             for axis, values in zip(axes, apart, strict=True):
-                self.price.append((axis, values))
+                price.variable.append((axis, values))
         else:
             cells = self._cells(axes, table.shape)
-            self.price.append((cells.ravel(), table.ravel()))
+            price.variable.append((cells.ravel(), table.ravel()))
 
     def _merged_options(self, axis: Variables, table: Costs, k: int) -> tuple[Variables, Costs]:
         """One indicator for all options of an axis that are priced alike, whatever the others are."""
@@ -241,14 +250,18 @@ class _Program:
 
     def _constraints(self) -> list[LinearConstraint]:
         equal = LinearConstraint(_matrix(self._rows, self.count), np.array(self._sums), np.array(self._sums))
-        unit = max(abs(self.limit), 1e-300)
-        row = np.zeros(self.count)
-        for variables, values in self.price:
-            np.add.at(row, variables, values / unit)
-        budget = LinearConstraint(row[None], -np.inf, (self.limit - self.fixed) / unit)
+        budgets = [self._budget(price) for price in self._prices]
         cuts = [LinearConstraint(_matrix([(cut, np.ones(len(cut)))], self.count), -np.inf, len(cut) - 1.0)
                 for cut in self._cuts]  # fmt: skip
-        return [equal, budget, *cuts]
+        return [equal, *budgets, *cuts]
+
+    def _budget(self, price: _Price) -> LinearConstraint:
+        """What one part of the cost may come to, in shares of the limit."""
+        unit = max(abs(self.limit), 1e-300)
+        row = np.zeros(self.count)
+        for variables, values in price.variable:
+            np.add.at(row, variables, values / unit)
+        return LinearConstraint(row[None], -np.inf, (self.limit - price.fixed) / unit)
 
 
 def _thinned(size: int, most: int | None) -> NDArray[np.int64]:

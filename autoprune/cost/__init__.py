@@ -5,8 +5,20 @@
 
 from autoprune.cost.action_mask import Accounting, FeasibleActions
 from autoprune.cost.additive import AdditiveCost, Step
+from autoprune.cost.base import CostModel
+from autoprune.cost.joint import JointCost, Limited
 from autoprune.cost.terms import CostEntry
 
-__all__ = ["Accounting", "AdditiveCost", "CostEntry", "FeasibleActions", "Step", "Wall"]
+__all__ = [
+    "Accounting",
+    "AdditiveCost",
+    "CostEntry",
+    "CostModel",
+    "FeasibleActions",
+    "JointCost",
+    "Limited",
+    "Step",
+    "Wall",
+]
 
 Wall = FeasibleActions

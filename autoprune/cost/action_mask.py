@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.cost.additive import AdditiveCost
-from autoprune.cost.completion import Completions
+from autoprune.cost.base import CostModel
+from autoprune.cost.terms import owned_by
 from autoprune.errors import BudgetError, InputError
 
 __all__ = ["Accounting", "FeasibleActions"]
@@ -58,11 +58,12 @@ class FeasibleActions:
         BudgetError: If no policy meets the limit; names the least reachable cost.
     """
 
-    def __init__(self, cost: AdditiveCost, limit: float) -> None:
+    def __init__(self, cost: CostModel, limit: float) -> None:
         if not len(cost.space):
             raise InputError("nothing in this model can be pruned; `autoprune inspect` says why")
         self.cost = cost
-        self._completions = Completions(cost)
+        self._completions = cost.finishing()
+        self._owned = np.stack([owned_by(part) for part in cost.parts])
         self._start = self._completions.best(np.empty(0, dtype=np.int64))
         self.reset(limit)
 
@@ -79,17 +80,13 @@ class FeasibleActions:
             self._set_limit(float(limit))
         self._taken: list[int] = []
         self._witness = self._start
-        self._paid = np.zeros(len(self.cost.space))
+        self._paid = np.zeros_like(self._owned)
         self._outlook: _Outlook | None = None
 
     def _set_limit(self, limit: float) -> None:
-        least, dense, unit = float(self.cost.costs(self._start[None])[0]), self.cost.dense, self.cost.unit
+        least, dense = float(self.cost.costs(self._start[None])[0]), self.cost.dense
         if not least <= limit:
-            raise BudgetError(
-                f"the budget of {_figure(limit)} {unit} cannot be met: the least reachable is"
-                f" {_figure(least)} {unit} ({least / dense:.1%} of dense)",
-                least,
-            )
+            raise BudgetError(self.cost.refusal(limit), least)
         self.limit = limit
         # Sums taken in another order differ in the last digits: what lies this close is priced again, exactly.
         self._border = 1e-11 * max(abs(limit), dense) if np.isfinite(limit) else 0.0
@@ -151,7 +148,8 @@ class FeasibleActions:
         self._outlook = None
         self._taken.append(int(option))
         row = np.asarray(self._taken, dtype=np.int64)[None]
-        self._paid[d] = sum(float(t.at(row, self.cost.space)[0]) for t in self.cost.terms if t.scope[-1] == d)
+        for number, part in enumerate(self.cost.parts):
+            self._paid[number, d] = sum(float(t.at(row, part.space)[0]) for t in part.terms if t.scope[-1] == d)
 
     def _completed(self, option: int, policies: NDArray[np.int64] | None) -> NDArray[np.int64]:
         """The cheapest known full policy that takes an option of the current decision."""
@@ -161,14 +159,18 @@ class FeasibleActions:
 
     @property
     def accounting(self) -> Accounting:
-        """The dense cost, split by what the decisions taken have done to it."""
-        d, owned = self.step, self.cost.owned
-        kept = self.cost.fixed + float(self._paid[:d].sum())
-        removed = float(owned[:d].sum() - self._paid[:d].sum())
+        """The dense cost, split by what the decisions taken have done to it; of several parts, the first's."""
+        return self.accountings[0]
+
+    @property
+    def accountings(self) -> tuple[Accounting, ...]:
+        """The same of every part of the cost (`CostModel.parts`)."""
+        return tuple(self._accounting(number) for number in range(len(self.cost.parts)))
+
+    def _accounting(self, number: int) -> Accounting:
+        d, owned, paid = self.step, self._owned[number], self._paid[number]
+        kept = self.cost.parts[number].fixed + float(paid[:d].sum())
+        removed = float(owned[:d].sum() - paid[:d].sum())
         current = float(owned[d]) if d < len(owned) else 0.0
         rest = float(owned[d + 1 :].sum())
         return Accounting(removed, kept, current, rest)
-
-
-def _figure(value: float) -> str:
-    return f"{value:.4g}" if value < 1e4 else f"{value:,.0f}"

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from autoprune.cost.base import CostModel, Finishing
 from autoprune.cost.completion import Completions
-from autoprune.cost.terms import CostEntry, Costs, Term, Widths
+from autoprune.cost.terms import CostEntry, Costs, SumOfTerms, Term, Widths
 from autoprune.errors import InputError
 from autoprune.space import SearchSpace
 
@@ -55,8 +56,8 @@ class _LookUp:
         return float(self._item(place))
 
 
-class AdditiveCost:
-    """A cost model that is a sum of entries; implements `autoprune.cost.budget.CostModel`.
+class AdditiveCost(CostModel):
+    """A cost model that is a sum of entries.
 
     Entries are tabulated over the options once, so that pricing is indexing.
 
@@ -126,10 +127,6 @@ class AdditiveCost:
             total += term.at(indices, self.space)
         return total
 
-    def cost(self, choices: Mapping[str, int]) -> float:
-        """Cost of one policy in `unit`; decisions that are not named are dense."""
-        return float(self.costs(self.space.indices(choices)[None])[0])
-
     def reprice(self, indices: Sequence[int], total: float, changes: Mapping[int, int]) -> float:
         """Cost of a policy of known cost after a few decisions have changed; microseconds a changed decision.
 
@@ -186,21 +183,27 @@ class AdditiveCost:
             name: Step(change(d, indices[d] - 1), change(d, indices[d] + 1)) for d, name in enumerate(self.space.names)
         }
 
-    @cached_property
-    def dense(self) -> float:
-        """Cost of the network with nothing pruned."""
-        return self.cost({})
+    @property
+    def parts(self) -> tuple[SumOfTerms, ...]:
+        """The cost itself."""
+        return (self,)
 
-    @cached_property
-    def owned(self) -> Costs:
-        """Dense cost by owner, shape (decisions,): an entry belongs to the last decision that it depends on."""
-        owned = np.zeros(len(self.space))
-        dense = self.space.indices({})[None]
-        for term in self.terms:
-            owned[term.scope[-1]] += term.at(dense, self.space)[0]
-        return owned
+    def finishing(self) -> Finishing:
+        """The cheapest completions of policies begun."""
+        return Completions(self)
 
-    def least(self) -> tuple[float, dict[str, int]]:
-        """The least cost that the search space reaches, and choices that reach it."""
-        indices = Completions(self).best(np.empty(0, dtype=np.int64))
-        return float(self.costs(indices[None])[0]), self.space.choices(indices)
+    def refusal(self, limit: float) -> str:
+        """Names the least reachable cost."""
+        least = self.least()[0]
+        return (
+            f"the budget of {_figure(limit)} {self.unit} cannot be met: the least reachable is"
+            f" {_figure(least)} {self.unit} ({least / self.dense:.1%} of dense)"
+        )
+
+    def spent(self, indices: Widths) -> Costs:
+        """The costs."""
+        return self.costs(indices)
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4g}" if value < 1e4 else f"{value:,.0f}"

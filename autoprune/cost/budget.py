@@ -1,41 +1,16 @@
-"""What a network may cost: a budget as the user asks for it, and the contract of whatever prices a policy."""
+"""What a network may cost: a budget as the user asks for it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autoprune.cost.metrics import METRICS, metric_of
 from autoprune.errors import InputError
-from autoprune.space.search_space import SearchSpace
 
-__all__ = ["Budget", "CostModel"]
-
-
-class CostModel(Protocol):
-    """Prices policies of one search space; additive over entries, so that one decision re-prices quickly."""
-
-    kind: str
-    unit: str
-    space: SearchSpace
-
-    @property
-    def dense(self) -> float:
-        """Cost of the network with nothing pruned."""
-
-    def cost(self, choices: Mapping[str, int]) -> float:
-        """Cost of one policy; decisions that are not named are dense."""
-
-    def costs(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Costs of many policies, given as option numbers of shape (policies, decisions)."""
-
-    def least(self) -> tuple[float, dict[str, int]]:
-        """The least cost that the search space reaches, and choices that reach it."""
+__all__ = ["Budget"]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ not the cheapest.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from math import prod
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from autoprune.cost.terms import SumOfTerms, Term
 
-__all__ = ["Completions"]
+__all__ = ["Completions", "descend"]
 
 Indices = NDArray[np.int64]
 Costs = NDArray[np.float64]
@@ -103,10 +104,24 @@ class Completions:
         """The cheapest known full policy that starts with `prefix`, as option numbers of shape (decisions,)."""
         if not self.exact:
             return np.asarray(self._finish(prefix[None], known, -np.inf)[0][0])
-        full = list(prefix)
-        for d in range(len(prefix), len(self.sizes)):
-            full.append(int(np.argmin(self._line(d, np.asarray(full, dtype=np.int64)))))
-        return np.asarray(full, dtype=np.int64)
+        return np.asarray(self.finished(prefix[None])[0])
+
+    def finished(self, prefixes: Indices) -> Indices:
+        """The cheapest completion of each of several prefixes of one length; only where exact.
+
+        Args:
+            prefixes: Shape (n, t).
+
+        Returns:
+            Shape (n, decisions).
+        """
+        n, t = prefixes.shape
+        full = np.hstack([prefixes, np.zeros((n, len(self.sizes) - t), dtype=np.int64)])
+        for d in range(t, len(self.sizes)):
+            bucket = self._buckets[d]
+            assert bucket.table is not None  # elimination succeeded
+            full[:, d] = bucket.table[tuple(full[:, s] for s in bucket.scope[:-1])].argmin(axis=-1)
+        return full
 
     def _finish(self, prefixes: Indices, known: Indices | None, limit: float) -> tuple[Indices, Costs]:
         """The best of the known's own tail and the cheapest policy's, and of descent where both exceed the limit.
@@ -135,31 +150,39 @@ class Completions:
         return policies, costs
 
     def _descend(self, starts: Indices, first: int, limit: float) -> tuple[Indices, Costs]:
-        """Coordinate descent over the decisions from `first` on, of many policies at once.
+        return descend(self.cost.costs, self.sizes, starts, first, limit)
 
-        Each goes on until no single change makes it cheaper, or a round has brought it within the limit.
 
-        Args:
-            starts: Shape (n, decisions).
-            first: Decisions before this one stay.
-            limit: In the cost's unit.
+def descend(
+    price: Callable[[Indices], Costs], sizes: Sequence[int], starts: Indices, first: int, limit: float
+) -> tuple[Indices, Costs]:
+    """Coordinate descent over the decisions from `first` on, of many policies at once.
 
-        Returns:
-            Policies of shape (n, decisions) and their costs, shape (n,).
-        """
-        policies, values = starts.copy(), self.cost.costs(starts)
-        active = np.arange(len(starts))
-        while len(active):
-            before = values[active]
-            for d in range(first, len(self.sizes)):
-                trials = np.repeat(policies[active], self.sizes[d], axis=0)
-                trials[:, d] = np.tile(np.arange(self.sizes[d]), len(active))
-                prices = self.cost.costs(trials).reshape(len(active), self.sizes[d])
-                better = prices.min(axis=1) < values[active]
-                policies[active[better], d] = prices.argmin(axis=1)[better]
-                values[active[better]] = prices.min(axis=1)[better]
-            active = active[(values[active] < before) & (values[active] > limit)]
-        return policies, values
+    Each goes on until no single change makes it cheaper, or a round has brought it within the limit.
+
+    Args:
+        price: Prices option numbers of shape (policies, decisions).
+        sizes: How many options each decision has.
+        starts: Shape (n, decisions).
+        first: Decisions before this one stay.
+        limit: In the cost's unit.
+
+    Returns:
+        Policies of shape (n, decisions) and their costs, shape (n,).
+    """
+    policies, values = starts.copy(), price(starts)
+    active = np.arange(len(starts))
+    while len(active):
+        before = values[active]
+        for d in range(first, len(sizes)):
+            trials = np.repeat(policies[active], sizes[d], axis=0)
+            trials[:, d] = np.tile(np.arange(sizes[d]), len(active))
+            prices = price(trials).reshape(len(active), sizes[d])
+            better = prices.min(axis=1) < values[active]
+            policies[active[better], d] = prices.argmin(axis=1)[better]
+            values[active[better]] = prices.min(axis=1)[better]
+        active = active[(values[active] < before) & (values[active] > limit)]
+    return policies, values
 
 
 def _spread(term: Term, scope: tuple[int, ...]) -> Costs:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from autoprune.space import SearchSpace
 
-__all__ = ["CostEntry", "Costs", "SumOfTerms", "Term", "Widths"]
+__all__ = ["CostEntry", "Costs", "SumOfTerms", "Term", "Widths", "owned_by"]
 
 Widths = NDArray[np.int64]
 Costs = NDArray[np.float64]
@@ -59,17 +59,28 @@ class Term:
 
 
 class SumOfTerms(Protocol):
-    """A cost that is a fixed part and a sum of terms, in one unit.
+    """A cost that is a fixed part and a sum of terms, in one unit."""
 
-    Attributes:
-        space: The decisions that the terms' scopes count.
-        fixed: What no decision changes.
-        terms: The parts that depend on decisions.
-    """
+    @property
+    def space(self) -> SearchSpace:
+        """The decisions that the terms' scopes count."""
 
-    space: SearchSpace
-    fixed: float
-    terms: tuple[Term, ...]
+    @property
+    def fixed(self) -> float:
+        """What no decision changes."""
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The parts that depend on decisions."""
 
     def costs(self, indices: Widths) -> Costs:
         """Costs of option numbers of shape (policies, decisions), shape (policies,)."""
+
+
+def owned_by(cost: SumOfTerms) -> Costs:
+    """Dense cost by owner, shape (decisions,): a term belongs to the last decision that it depends on."""
+    owned = np.zeros(len(cost.space))
+    dense = cost.space.indices({})[None]
+    for term in cost.terms:
+        owned[term.scope[-1]] += term.at(dense, cost.space)[0]
+    return owned
