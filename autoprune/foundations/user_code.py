@@ -149,11 +149,12 @@ class UserBatches:
             batch = next(remaining, _END)
         if batch is _END:
             return None, True
-        if not self._can_be_read_again():
+        if not self.can_be_read_again:
             self._ahead = batch, remaining
         return batch, False
 
-    def _can_be_read_again(self) -> bool:
+    @property
+    def can_be_read_again(self) -> bool:
         """Whether a new iteration is sure to be one: a loader without a length may read from a stream."""
         try:
             return len(self) >= 0

@@ -26,7 +26,7 @@ from autoprune.pipeline.jobs.lifecycle import check_settings
 from autoprune.pipeline.jobs.registry import compressing, job_named
 from autoprune.pipeline.jobs.sensitivity import POINTS, SensitivitySettings, check_sensitivity, sensitivity_job
 from autoprune.pipeline.jobs.settings import PROGRESSIVE, analysis_settings
-from autoprune.pipeline.plan import Plan, Work
+from autoprune.pipeline.plan.base import Plan, Work
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir

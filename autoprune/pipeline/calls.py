@@ -13,7 +13,7 @@ from autoprune.evaluation import Evaluate
 from autoprune.models import uncompiled
 from autoprune.pipeline.from_python import HandedOver, budget_setting
 from autoprune.pipeline.jobs.base import Result
-from autoprune.pipeline.plan import Plan
+from autoprune.pipeline.plan.base import Plan
 from autoprune.pipeline.reporter import Reporter, Silent
 from autoprune.pipeline.task import Loss
 from autoprune.pipeline.watching import Callback, watched

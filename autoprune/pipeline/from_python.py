@@ -22,7 +22,8 @@ from autoprune.foundations.threads import use_threads
 from autoprune.models.copying import duplicate
 from autoprune.pipeline.jobs.base import Result
 from autoprune.pipeline.jobs.lifecycle import is_finished, opened_run
-from autoprune.pipeline.plan import Plan, Work, plan_of
+from autoprune.pipeline.plan.base import Plan, Work
+from autoprune.pipeline.plan.job import plan_of
 from autoprune.pipeline.preflight.checks import preflight
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Loss, OwnFunctions, Task, check_task, judge, load_task, training_device

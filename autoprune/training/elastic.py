@@ -17,7 +17,7 @@ from autoprune.models.outputs import output_of
 from autoprune.models.own_loss import own_loss
 from autoprune.training.losses import Loss, cross_entropy, distillation
 
-__all__ = ["AllWidths", "SandwichLoss"]
+__all__ = ["AllWidths", "Kept", "SandwichLoss"]
 
 Kept = Callable[[Mapping[str, int]], Mapping[str, Sequence[int]]]
 """Units by decision -> indices of the kept units by coupled group; narrower widths keep a part of wider ones' units."""

@@ -142,3 +142,30 @@ def test_the_time_for_timing_is_announced_and_bounds_a_profile(autoprune, slow, 
     assert table.complete and table.estimated > 2 * (len(table.entries) - table.estimated)
     refused = autoprune(*command("d.json", "--timing", "fast"))
     assert refused.code == 2 and refused.lines == 1 and "careful" in refused.error
+
+
+BROKEN = """
+
+def diverged():
+    broken = network()
+    with torch.no_grad():
+        broken.fc.weight[0, 0] = float("nan")
+    return broken
+
+
+class Mute(Formula):
+    def time(self, payloads, protocol, progress=None):
+        return None
+"""
+
+
+def test_what_cannot_be_profiled_is_said_before_the_first_layer(autoprune, slow, monkeypatch):
+    (slow / "broken_nets.py").write_text(JOB.read_text() + BROKEN)
+    monkeypatch.syspath_prepend(slow)
+    for change, code, said in (
+        (("nets:network", "broken_nets:diverged"), 2, "fc.weight has NaN values"),
+        (("nets:Slow", "broken_nets:Mute"), 4, "returned None, while trying the target"),
+    ):
+        outcome = autoprune(*(change[1] if word == change[0] else word for word in command()))
+        assert (outcome.code, outcome.lines) == (code, 1) and said in outcome.error, outcome.err
+        assert "measuring layers" not in outcome.err and not list(slow.glob("table.json*"))

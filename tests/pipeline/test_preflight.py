@@ -2,6 +2,7 @@
 
 import random
 import re
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -58,6 +59,30 @@ class Norm(nn.Module):
         return self.head(self.norm(self.two(self.one(x.flatten(1)).relu())).relu())
 
 
+class Floats(nn.Module):
+    """Takes pixels as whole numbers, too, as many networks do."""
+
+    def forward(self, x):
+        return x.float()
+
+
+class Seen(nn.Module):
+    """Remembers how many images it was given in evaluation mode, and takes no fewer than `least`."""
+
+    counts: ClassVar[list[int]] = []  # of all copies
+
+    def __init__(self, least=1):
+        super().__init__()
+        self.least = least
+
+    def forward(self, x):
+        if not self.training:
+            Seen.counts.append(len(x))
+            if 1 < len(x) < self.least:
+                raise ValueError("too few")
+        return x
+
+
 def first_is(value):
     def change(labels):
         labels[3] = value
@@ -91,6 +116,11 @@ BROKEN = {
     "labels of floats in test": (lambda: {"test": with_labels(lambda labels: labels.float())}, "torch.float32"),
     "colour in test": (lambda: {"test": of_shape(3, 8, 8)}, r"on a test batch of shape \[4, 3, 8, 8\]"),
     "doubles in test": (lambda: {"test": of_shape(1, 8, 8, dtype=torch.float64)}, "of float64"),
+    "whole numbers in test": (
+        lambda: {"model": nn.Sequential(Floats(), *net()), "test": of_shape(1, 8, 8, dtype=torch.uint8)},
+        r"the first test batch has inputs of shape \[4, 1, 8, 8\] of uint8, and the example.*\[1, 1, 8, 8\] of float32",
+    ),
+    "rows in search": (lambda: {"search": of_shape(64)}, r"the first search batch has inputs of shape \[4, 64\]"),
     "NaN images in test": (lambda: {"test": nan_images()}, "test batch has images with values that are not finite"),
     "a last batch of one": (
         lambda: {"model": Norm(), "train": DataLoader(images(33), 16)},
@@ -145,6 +175,16 @@ def test_nothing_that_is_handed_over_is_changed():
     assert random.getstate() == states[2] and (np.random.get_state()[1] == states[3]).all()  # noqa: NPY002
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items()) and model.training
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("least", "whole"), [(1, False), (40, True)])
+def test_a_large_batch_is_tried_on_few_images_unless_the_network_needs_more(least, whole):
+    model = nn.Sequential(Seen(least), *net())
+    loaders = [DataLoader(images(96), 48) for _ in range(3)]
+    task = Task("seen", model, from_loaders(*loaders), True)
+    Seen.counts.clear()
+    preflight(task, Experiment.build({"target": f"{user.__name__}:Odd", "flops": "50%"}), Reporter())
+    assert (max(Seen.counts) == 48) == whole
 
 
 class Stream(IterableDataset):

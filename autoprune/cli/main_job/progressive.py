@@ -43,7 +43,7 @@ def _check(experiment: Experiment) -> None:
 
 
 def _show(task: Task, experiment: Experiment, screen: Reporter, *, onnx: bool) -> None:
-    from autoprune.pipeline.plan import Work
+    from autoprune.pipeline.plan.base import Work
 
     show_plan(task, experiment, screen, Work.PROGRESSIVE, onnx=onnx)
 

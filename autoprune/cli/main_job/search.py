@@ -50,7 +50,7 @@ def _one(part: Part, flags: Flags, screen: Reporter) -> None:
     from autoprune.foundations.threads import use_threads
     from autoprune.pipeline.jobs.lifecycle import is_finished, opened_run
     from autoprune.pipeline.jobs.registry import job_named
-    from autoprune.pipeline.plan import Work
+    from autoprune.pipeline.plan.base import Work
     from autoprune.pipeline.preflight.checks import preflight
     from autoprune.pipeline.task import load_task
 

@@ -13,7 +13,7 @@ from autoprune.run.sweep import Part, parts_of
 
 if TYPE_CHECKING:
     from autoprune.pipeline.jobs.base import Result
-    from autoprune.pipeline.plan import Work
+    from autoprune.pipeline.plan.base import Work
     from autoprune.pipeline.reporter import Reporter
     from autoprune.pipeline.task import Task
     from autoprune.run.directory import RunDir
@@ -69,7 +69,8 @@ def show_plan(
     """Print what a job would do."""
     import typer
 
-    from autoprune.pipeline.plan import Work, plan_of
+    from autoprune.pipeline.plan.base import Work
+    from autoprune.pipeline.plan.job import plan_of
 
     typer.echo(plan_of(task, experiment, screen, work or Work.COMPRESS, onnx=onnx))
 

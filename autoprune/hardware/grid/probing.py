@@ -25,7 +25,7 @@ from autoprune.hardware.contract.protocol import Protocol
 from autoprune.hardware.contract.target import Target, names_multiple
 from autoprune.hardware.tables.entries import Entry, call_overhead, measure_layers
 
-__all__ = ["Probe", "cache_folder", "probe", "remember"]
+__all__ = ["Probe", "cache_folder", "known", "probe", "remember"]
 
 PROBE_SCHEMA = "autoprune.probe/1"
 _KEY = "granule"  # of the channel multiple, in the file
@@ -99,6 +99,15 @@ def probe(target: Target) -> Probe:
     if path.name not in _answers:
         _answers[path.name] = _stored(target, device, path)
     return _answers[path.name]
+
+
+def known(target: Target) -> Probe | None:
+    """What `probe` would answer without measuring; None if it would have to measure."""
+    if _named_by_user(type(target)) or target.available() is not None:
+        return probe(target)
+    device = _device(target)
+    path = _path(device)
+    return _answers.get(path.name) or _read(path, device)
 
 
 def remember(target: Target, answer: Probe) -> None:

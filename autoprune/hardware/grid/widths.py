@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from autoprune.errors import InputError
 from autoprune.hardware.contract.target import Target
-from autoprune.hardware.grid.probing import probe
+from autoprune.hardware.grid.probing import known, probe
 
 __all__ = ["MOST_OPTIONS", "Grid", "unit_step", "width_options"]
 
@@ -50,8 +50,17 @@ class Grid(NamedTuple):
             return cls(granularity, granularity)
         if target is None:
             return cls(1, 1)
-        found = probe(target).channel_multiple
-        return cls(found, min(found, target.channel_multiple))
+        return cls._suiting(target, probe(target).channel_multiple)
+
+    @classmethod
+    def expected(cls, target: Target) -> Grid:
+        """The grid that `of` would give, without measuring: of a machine that was not probed yet, the class's own."""
+        found = known(target)
+        return cls._suiting(target, target.channel_multiple if found is None else found.channel_multiple)
+
+    @classmethod
+    def _suiting(cls, target: Target, multiple: int) -> Grid:
+        return cls(multiple, min(multiple, target.channel_multiple))
 
     @classmethod
     def from_json(cls, value: object) -> Grid:

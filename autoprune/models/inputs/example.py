@@ -56,6 +56,11 @@ class Example:
         mine = self.copied()
         return model(*mine.args, **mine.kwargs)
 
+    def first(self, count: int) -> Example:
+        """The example with its first samples alone; tensors of another first dimension stay."""
+        batch = self.batch
+        return self.map(lambda tensor: tensor[:count] if tensor.dim() and tensor.shape[0] == batch else tensor)
+
     def with_batch(self, size: int) -> Example:
         """The example with ``size`` copies of its first sample; tensors of another first dimension stay."""
         tensors = [t for t in self.tensors() if t.dim() > 0]

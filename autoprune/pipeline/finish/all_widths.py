@@ -4,22 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from autoprune.graph import Analysis
 from autoprune.models import read_weights, save_weights
 from autoprune.models.copying import duplicate
 from autoprune.pipeline.finish.trainings import resume_training, run_training
 from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.reporter import Reporter
+from autoprune.space import SearchSpace
 from autoprune.training import Trainer
-from autoprune.training.elastic import AllWidths, SandwichLoss
+from autoprune.training.elastic import AllWidths, Kept, SandwichLoss
 from autoprune.training.epochs import InEpochs
 
-__all__ = ["train_all_widths"]
+__all__ = ["network_of_all_widths", "train_all_widths"]
 
 _NARROWEST = 0.25
 """Share of its units that every decision keeps at least in the training, as in US-Nets."""
 _FIRST_EPOCH = 7_000_003  # other orders and augmentations than those of the dense training and of fine-tuning
+
+
+def network_of_all_widths(model: nn.Module, analysis: Analysis, space: SearchSpace, kept: Kept) -> AllWidths:
+    """What is trained: a network that is run at several widths in every step.
+
+    Args:
+        model: Trained in place.
+        analysis: Its groups.
+        space: Its decisions.
+        kept: Which units stay at which widths.
+    """
+    options = {d.name: [o for o in d.options if o >= _NARROWEST * d.width] or [d.options[-1]] for d in space.decisions}
+    return AllWidths(model, analysis, kept, options)
 
 
 def train_all_widths(problem: Problem, reporter: Reporter) -> Mapping[str, Tensor]:
@@ -37,11 +52,8 @@ def train_all_widths(problem: Problem, reporter: Reporter) -> Mapping[str, Tenso
     if path.exists():
         unfinished.unlink(missing_ok=True)  # a kill may have come between the two
         return read_weights(path)
-    options = {
-        d.name: [o for o in d.options if o >= _NARROWEST * d.width] or [d.options[-1]] for d in problem.space.decisions
-    }
     copy = duplicate(task.model)
-    network = AllWidths(copy, problem.analysis, problem.kept, options)
+    network = network_of_all_widths(copy, problem.analysis, problem.space, problem.kept)
     settings = problem.recipe.plain(problem.experiment.elastic_epochs, problem.experiment.seed)
     batches = InEpochs(task.data.train, first=_FIRST_EPOCH)
     trainer = Trainer(network, batches, settings, loss=SandwichLoss(task.loss), reader=task.reader)

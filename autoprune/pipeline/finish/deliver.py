@@ -21,7 +21,7 @@ from autoprune.run.report import Report
 from autoprune.run.stopwatch import rounded_seconds
 from autoprune.space import Policy
 
-__all__ = ["VERIFICATIONS", "Finished", "Result", "budget_missed", "deliver", "final_epochs", "final_seeds", "verify"]
+__all__ = ["VERIFICATIONS", "Finished", "Result", "budget_missed", "deliver", "verify"]
 
 VERIFICATIONS = 3
 """Finished networks that may miss the budget before a job gives up."""
@@ -68,18 +68,6 @@ class Finished:
     uniform_networks: Sequence[nn.Module]
     timings: Mapping[str, Timing]
     verdict: Verdict
-
-
-def final_epochs(problem: Problem) -> int:
-    """Epochs of the last fine-tuning: what was asked for, else half of the data's own for a dense network."""
-    epochs = problem.experiment.finetune_epochs
-    return max(1, problem.task.data.dense_epochs // 2) if epochs is None else epochs
-
-
-def final_seeds(problem: Problem, epochs: int) -> range:
-    """Seeds of the last fine-tuning; one where nothing is trained."""
-    experiment = problem.experiment
-    return range(experiment.seed, experiment.seed + (experiment.finetune_seeds if epochs else 1))
 
 
 def verify(

@@ -6,7 +6,7 @@ from torch import nn
 
 from autoprune.models import load_weights, save_weights
 from autoprune.models.copying import duplicate
-from autoprune.pipeline.finish.deliver import final_epochs
+from autoprune.pipeline.finish.lengths import final_epochs
 from autoprune.pipeline.finish.trainings import resume_training, run_training
 from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.reporter import Reporter
@@ -31,7 +31,7 @@ def slimmed(problem: Problem, reporter: Reporter) -> nn.Module:
         load_weights(copy, path)
         return copy
     seed = run.experiment.seed
-    settings = problem.recipe.slimming(max(1, final_epochs(problem)), seed)
+    settings = problem.recipe.slimming(max(1, final_epochs(run.experiment, task.data)), seed)
     batches = InEpochs(task.data.train, first=(seed + 1) * 100_003 + _EPOCHS_APART)
     trainer = Trainer(copy, batches, settings, loss=task.loss, reader=task.reader)
     what = "training a copy for the scales that rank its units"

@@ -13,6 +13,7 @@ from autoprune.foundations.user_code import UserCode, path_of
 from autoprune.models import computing, device_of, in_mode, output_of
 from autoprune.models.outputs import moved
 from autoprune.pipeline.finish.fine_tuning import fine_tune
+from autoprune.pipeline.finish.lengths import rounds_of
 from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.search.finalists import Candidate
@@ -34,25 +35,25 @@ def tournament(
     Returns:
         The winner, and the pairs (merit before, the finalist's after the first short fine-tuning) of all candidates.
     """
-    short = max(1, round(epochs / 10))
     left, seed = list(candidates), problem.experiment.seed
     pairs: list[tuple[float, float]] = []
-    while len(left) > 1 and epochs > 0:
+    for turn in rounds_of(len(left), epochs):
         scored = []
         for number, candidate in enumerate(left, start=1):
             what = f"fine-tuning finalist {number} of {len(left)}, epochs"
 
-            def play(c: Candidate = candidate, what: str = what, length: int = short) -> float:
+            def play(c: Candidate = candidate, what: str = what, length: int = turn.epochs) -> float:
                 tuned = fine_tune(problem, c.choices, length, seed, reporter, what)
                 with reporter.stage("finetune", f"after {what}: comparing"):
                     return finalist_score(problem, tuned, batches)
 
-            scored.append((problem.run.once(f"finalist {policy_key(candidate.choices)} {short}", play), candidate))
+            scored.append(
+                (problem.run.once(f"finalist {policy_key(candidate.choices)} {turn.epochs}", play), candidate)
+            )
         if not pairs:
             pairs = [(candidate.merit, after) for after, candidate in scored]
         scored.sort(key=lambda pair: -pair[0])
-        left = [candidate for _, candidate in scored[: max(1, len(scored) // 2)]]
-        short = min(epochs, 2 * short)
+        left = [candidate for _, candidate in scored[: turn.kept]]
     return left[0], pairs
 
 

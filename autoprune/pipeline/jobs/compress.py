@@ -15,11 +15,10 @@ from autoprune.pipeline.finish.deliver import (
     Finished,
     budget_missed,
     deliver,
-    final_epochs,
-    final_seeds,
     verify,
 )
 from autoprune.pipeline.finish.fine_tuning import fine_tune
+from autoprune.pipeline.finish.lengths import final_epochs, final_seeds
 from autoprune.pipeline.finish.so_far import keep_cut, keep_tuned
 from autoprune.pipeline.finish.tournament import tournament
 from autoprune.pipeline.jobs.base import Job, Result
@@ -124,11 +123,11 @@ def _margin_after(missed: Finished) -> float:
 def _attempt(found: Search, rejected: list[str], number: int, reporter: Reporter) -> _Attempt:
     """Finalists within the budget, the best of them fine-tuned and timed beside the uniform baseline."""
     problem = found.problem
-    epochs = final_epochs(problem)
+    epochs = final_epochs(problem.experiment, problem.task.data)
     finalists, uniform = _finalists(found, rejected, reporter)
     _, fresh = problem.task.search_parts
     winner, pairs = tournament(problem, finalists, fresh, epochs, reporter)
-    seeds = final_seeds(problem, epochs)
+    seeds = final_seeds(problem.experiment, epochs)
     networks = [fine_tune(problem, winner.choices, epochs, s, reporter, f"fine-tuning, seed {s}") for s in seeds]
     same = uniform == winner.choices
     baseline: list[nn.Module] = networks if same else []

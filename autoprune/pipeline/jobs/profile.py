@@ -11,6 +11,7 @@ from autoprune.hardware.grid.probing import probe
 from autoprune.hardware.tables.device_table import check_fingerprint
 from autoprune.pipeline import allowance
 from autoprune.pipeline.device import target_of
+from autoprune.pipeline.preflight.checks import OF_PROFILE, preflight
 from autoprune.pipeline.pricing import profiled
 from autoprune.pipeline.problem import space_for
 from autoprune.pipeline.reporter import Reporter
@@ -40,6 +41,7 @@ def profile_job(experiment: Experiment, out: Path, reporter: Reporter) -> Latenc
     target = _checked_target(experiment, out, reporter)
     with reporter.stage("load", "loading the network and its data"):
         task = load_task(experiment)
+    preflight(task, experiment, reporter, checks=OF_PROFILE)
     with reporter.stage("analyse", f"analysing {task.name}"):
         analysis = analyse(task.model, task.example, blocks=experiment.constraints.gates)
     part = unfinished(out)

@@ -16,7 +16,7 @@ from autoprune.models import device_of, in_mode, output_of
 from autoprune.models.inputs.example import Example, as_example
 from autoprune.models.outputs import moved
 from autoprune.pipeline.preflight.base import Check, Subject
-from autoprune.pipeline.preflight.reading import SPLITS, randomness_kept
+from autoprune.pipeline.preflight.reading import FEW, SPLITS, randomness_kept
 
 __all__ = ["Forward", "Labels", "SmallestBatch"]
 
@@ -27,18 +27,42 @@ class Forward(Check):
     what = "the network on a batch of each split"
 
     def run(self, subject: Subject) -> None:
-        """Run the copy in evaluation mode."""
+        """Run the copy in evaluation mode, on a few images of a large batch: the score sees them all."""
+        example = as_example(subject.task.example)
         for part in SPLITS:
             batch = moved(subject.batches[part], device_of(subject.model))
             inputs = subject.task.reader.call(subject.model, batch)
             for each in inputs.tensors():
                 _refuse_no_numbers(part, each)
-            found = " and ".join(
-                f"{list(each.shape)} of {str(each.dtype).removeprefix('torch.')}" for each in inputs.tensors()
-            )
-            boundary = UserCode(f"the network {path_of(subject.task.model)}, on a {part} batch of shape {found},")
-            with in_mode(subject.model), torch.no_grad(), randomness_kept(), boundary:
+            _refuse_another_form(part, inputs, example)
+            few = inputs.first(FEW)
+            if few.batch < inputs.batch and _fault(subject.model, few, train=False) is None:
+                continue
+            unlike = "" if _sizes(inputs) == _sizes(example) else f", where the example has {_words(example)}"
+            what = f"the network {path_of(subject.task.model)}, on a {part} batch of shape {_words(inputs)}{unlike},"
+            with in_mode(subject.model), torch.no_grad(), randomness_kept(), UserCode(what):
                 output_of(inputs.run(subject.model))
+
+
+def _refuse_another_form(part: str, inputs: Example, example: Example) -> None:
+    """Inputs of another rank, or whole numbers in place of fractions, are of another kind than those of training.
+
+    Sizes may differ: texts have their own length, and many networks take images of any size.
+    """
+    for own, other in zip(inputs.tensors(), example.tensors(), strict=False):
+        if own.ndim != other.ndim or own.is_floating_point() != other.is_floating_point():
+            raise InputError(
+                f"the first {part} batch has inputs of shape {_words(inputs)}, and the example, the first of the train"
+                f" split unless one was given, {_words(example)}; all splits must be of one kind"
+            )
+
+
+def _sizes(inputs: Example) -> list[torch.Size]:
+    return [tensor.shape[1:] for tensor in inputs.tensors()]
+
+
+def _words(inputs: Example) -> str:
+    return " and ".join(f"{list(each.shape)} of {str(each.dtype).removeprefix('torch.')}" for each in inputs.tensors())
 
 
 def _refuse_no_numbers(part: str, inputs: Tensor) -> None:
@@ -97,16 +121,16 @@ class SmallestBatch(Check):
             return
         batch = moved(subject.batches["train"], device_of(subject.model))
         inputs = subject.task.reader.call(subject.model, batch)
-        error = _fault(subject.model, inputs.with_batch(1))
-        if error is not None and _fault(subject.model, inputs.with_batch(2)) is None:
+        error = _fault(subject.model, inputs.with_batch(1), train=True)
+        if error is not None and _fault(subject.model, inputs.with_batch(2), train=True) is None:
             raise InputError(
                 "the last batch of the train loader holds one image, which the network cannot be trained on"
                 f" ({first_line(error)}); give drop_last=True, or another batch size"
             ) from error
 
 
-def _fault(model: nn.Module, inputs: Example) -> Exception | None:
-    with in_mode(model, train=True), torch.no_grad(), randomness_kept():
+def _fault(model: nn.Module, inputs: Example, *, train: bool) -> Exception | None:
+    with in_mode(model, train=train), torch.no_grad(), randomness_kept():
         try:
             inputs.run(model)
         except Exception as error:  # noqa: BLE001 - a user's forward may raise anything

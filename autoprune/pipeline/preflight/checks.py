@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from autoprune.foundations.user_code import during
 from autoprune.pipeline.preflight.base import Check, Subject
 from autoprune.pipeline.preflight.batches import Forward, Labels, SmallestBatch
@@ -13,7 +15,7 @@ from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.experiment import Experiment
 
-__all__ = ["CHECKS", "preflight"]
+__all__ = ["CHECKS", "OF_PROFILE", "preflight"]
 
 CHECKS: tuple[type[Check], ...] = (
     FiniteWeights,
@@ -28,7 +30,17 @@ CHECKS: tuple[type[Check], ...] = (
 )
 
 
-def preflight(task: Task, experiment: Experiment, reporter: Reporter, forms: tuple[str, ...] = ()) -> None:
+OF_PROFILE: tuple[type[Check], ...] = (FiniteWeights, Timing)
+"""Those that concern a profile, which scores and trains nothing."""
+
+
+def preflight(
+    task: Task,
+    experiment: Experiment,
+    reporter: Reporter,
+    forms: tuple[str, ...] = (),
+    checks: Sequence[type[Check]] = CHECKS,
+) -> None:
     """Try everything of the user's once, before anything is written or takes long.
 
     Args:
@@ -36,13 +48,14 @@ def preflight(task: Task, experiment: Experiment, reporter: Reporter, forms: tup
         experiment: The settings.
         reporter: Shows the stage.
         forms: Formats that the small network will be exported in.
+        checks: Which of them the job wants.
 
     Raises:
         InputError: If something of the user's fails; its last line, and what to do.
         TargetError: If the target does.
     """
     subject = Subject(task, experiment, forms)
-    wanted = [kind() for kind in CHECKS if kind().concerns(subject)]
+    wanted = [kind() for kind in checks if kind().concerns(subject)]
     with reporter.stage("preflight", "trying everything once", len(wanted)) as bar:
         for done, check in enumerate(wanted):
             bar(done, len(wanted), check.what)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from autoprune.errors import InputError
 from autoprune.evaluation import accuracy
+from autoprune.foundations.examples import labels_in
 from autoprune.foundations.user_code import UserCode, path_of
 from autoprune.models import device_of, in_mode, output_of
 from autoprune.models.layout import arranged, chosen_layout, in_layout
-from autoprune.models.outputs import in_float32, moved
+from autoprune.models.outputs import in_float32, moved, with_changed_tensors
 from autoprune.models.own_loss import own_loss
 from autoprune.models.precision import autocast
 from autoprune.pipeline.preflight.base import Check, Subject
-from autoprune.pipeline.preflight.reading import randomness_kept
+from autoprune.pipeline.preflight.reading import FEW, randomness_kept
 from autoprune.training.losses import cross_entropy
 
 __all__ = ["LossWithGradient", "Score"]
@@ -25,16 +28,28 @@ class Score(Check):
     what = "the score"
 
     def run(self, subject: Subject) -> None:
-        """On one batch; where that fails, which may be for its images, on the whole split as the job will."""
+        """On little; where that fails, which may be for its images, on the whole split as the job will."""
         for part in ("search", "test"):
             with randomness_kept(getattr(subject.task.data, part)):
                 try:
-                    subject.task.score(subject.model, [subject.batches[part]])
+                    subject.task.score(subject.model, [self._few(subject, part)])
                 except InputError:
-                    if subject.task.evaluate is accuracy:
-                        raise
-                    whole = subject.task.search_parts[0] if part == "search" else subject.task.data.test
-                    subject.task.score(subject.model, whole)
+                    subject.task.score(subject.model, self._more(subject, part))
+
+    def _few(self, subject: Subject, part: str) -> Any:
+        """The first batch; for the accuracy, which asks nothing of the others, a few of its images."""
+        batch = subject.batches[part]
+        if subject.task.evaluate is not accuracy:
+            return batch
+        labels = labels_in(batch)
+        images = 0 if labels is None else len(labels)
+        return with_changed_tensors(batch, lambda each: each[:FEW] if each.ndim and len(each) == images else each)
+
+    def _more(self, subject: Subject, part: str) -> Any:
+        """The whole first batch for the accuracy, the whole split for a score of the user's own."""
+        if subject.task.evaluate is accuracy:
+            return [subject.batches[part]]
+        return subject.task.search_parts[0] if part == "search" else subject.task.data.test
 
 
 class LossWithGradient(Check):

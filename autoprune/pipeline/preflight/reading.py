@@ -15,9 +15,12 @@ from autoprune.errors import InputError
 from autoprune.foundations.seeding import seeded
 from autoprune.foundations.user_code import UserBatches, during
 
-__all__ = ["SPLITS", "first_batches", "randomness_kept"]
+__all__ = ["FEW", "SPLITS", "first_batches", "randomness_kept"]
 
 SPLITS = ("train", "search", "test")
+
+FEW = 16
+"""Images of a large batch on which a network is tried."""
 
 
 def first_batches(data: DataSet) -> dict[str, Any]:

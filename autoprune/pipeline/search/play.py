@@ -30,7 +30,17 @@ from autoprune.reports.tensorboard.search import SearchWriter
 from autoprune.techniques.racing import Race, shuffled
 from autoprune.techniques.scoring import Scorer
 
-__all__ = ["Search", "play", "project", "saved_state", "scorer_of", "start_search", "uniform_choices", "within"]
+__all__ = [
+    "Search",
+    "play",
+    "points_of_curves",
+    "project",
+    "saved_state",
+    "scorer_of",
+    "start_search",
+    "uniform_choices",
+    "within",
+]
 
 _SOLVERS = ("exact", "greedy", "netadapt")
 """Agents whose first answers, beside the uniform policy, searches start from."""
@@ -149,13 +159,26 @@ def _scores(problem: Problem, scorer: Scorer) -> tuple[ScoreMemory, Race | None]
     return RacingMemory(race, experiment.finalists), race
 
 
+def points_of_curves(kind: type[Agent], episodes: int, decisions: int) -> int:
+    """Options of each decision that are scored alone before a search; 0 for none.
+
+    Beside a search that only starts from solvers' answers there may be a quarter as many scores as episodes.
+
+    Args:
+        kind: The agent's class.
+        episodes: That it may log.
+        decisions: Of the search space.
+    """
+    affordable = episodes // 4 // decisions if kind.uses_seed_policies else 0
+    return _POINTS if kind.uses_curves else min(_POINTS, affordable)
+
+
 def _curves(problem: Problem, kind: type[Agent], scorer: Scorer, reporter: Reporter) -> Curves | None:
     """What decisions lose when they alone are cut, for an agent that computes with it or starts from solvers' answers.
 
-    Their scores are no episodes. Beside a search that only starts from them they may be a quarter as many as episodes.
+    Their scores are no episodes.
     """
-    affordable = problem.experiment.episodes // 4 // len(problem.space) if kind.uses_seed_policies else 0
-    points = _POINTS if kind.uses_curves else min(_POINTS, affordable)
+    points = points_of_curves(kind, problem.experiment.episodes, len(problem.space))
     if not points:
         return None
     return score_single_cuts(problem, scorer, points, reporter).curves(problem.space, problem.task.scored_as)

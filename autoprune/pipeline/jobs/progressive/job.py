@@ -20,11 +20,10 @@ from autoprune.pipeline.finish.deliver import (
     Finished,
     budget_missed,
     deliver,
-    final_epochs,
-    final_seeds,
     verify,
 )
 from autoprune.pipeline.finish.fine_tuning import fine_tune
+from autoprune.pipeline.finish.lengths import final_epochs, final_seeds
 from autoprune.pipeline.finish.so_far import keep_network
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import check_target
@@ -106,8 +105,8 @@ def _finish(search: ProgressiveSearch, attempt: int) -> tuple[Finished, tuple[in
         The finished networks; epochs of the last fine-tuning, and of all fine-tunings.
     """
     problem, reporter, at = search.problem, search.reporter, search.at
-    epochs = final_epochs(problem)
-    seeds = final_seeds(problem, epochs)
+    epochs = final_epochs(problem.experiment, problem.task.data)
+    seeds = final_seeds(problem.experiment, epochs)
     networks = [
         fine_tune(problem, at.choices, epochs, s, reporter, f"fine-tuning, seed {s}", start=at.network) for s in seeds
     ]
