@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-__all__ = ["Masks", "Together", "TrainingConstraint"]
+__all__ = ["Masks", "SteppingConstraint", "Together", "TrainingConstraint"]
 
 
 class TrainingConstraint(Protocol):
@@ -27,6 +28,32 @@ class TrainingConstraint(Protocol):
             model: The network in training.
             optimizer: Its optimiser; `optimizer.state[parameter]` may be empty before the first step.
         """
+
+
+class SteppingConstraint(ABC):
+    """A constraint that also takes part in the step itself, and may remember something from step to step.
+
+    `Trainer` calls `before_step` between the backward pass and the optimiser's step, keeps `state_dict` in its
+    own state, and calls `average` in place of `project` for averaged weights, which no step has made.
+    """
+
+    @abstractmethod
+    def before_step(self, model: nn.Module) -> None:
+        """Change the gradients, and if need be the weights, that the optimiser is about to use."""
+
+    @abstractmethod
+    def project(self, model: nn.Module, optimizer: Optimizer) -> None:
+        """See `TrainingConstraint.project`."""
+
+    def average(self, model: nn.Module) -> None:  # noqa: B027 - not every constraint keeps anything of weights
+        """Put averaged weights where they must be."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the next step depends on beside the network's weights; default nothing."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027 - not every constraint remembers
+        """Take up what `state_dict` gave."""
 
 
 class Masks:

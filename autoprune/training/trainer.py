@@ -18,7 +18,7 @@ from autoprune.models.layout import chosen_layout, in_layout
 from autoprune.models.modes import in_mode
 from autoprune.models.outputs import moved
 from autoprune.models.precision import device_of
-from autoprune.training.constraint import TrainingConstraint
+from autoprune.training.constraint import SteppingConstraint, TrainingConstraint
 from autoprune.training.ingredients.average import WeightAverage
 from autoprune.training.ingredients.features import FeatureDistillation
 from autoprune.training.ingredients.mixup import Mixup
@@ -143,6 +143,8 @@ class Trainer:
             state["average"] = self.average.state_dict()
         if len(self.adapters):
             state["adapters"] = self.adapters.state_dict()
+        if isinstance(self.constraint, SteppingConstraint):
+            state["constraint"] = self.constraint.state_dict()
         copied: dict[str, Any] = _copied(state)
         return copied
 
@@ -160,6 +162,8 @@ class Trainer:
                 self.adapters.load_state_dict(copied["adapters"])
             if self.average is not None:
                 self.average.load_state_dict(copied["average"])
+            if isinstance(self.constraint, SteppingConstraint):
+                self.constraint.load_state_dict(copied["constraint"])
             self.epoch = int(copied["epoch"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(f"the training state does not fit this model: {first_line(error)}") from error
@@ -204,6 +208,8 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             with self._network:
                 loss.backward()  # type: ignore[no-untyped-call]
+            if isinstance(self.constraint, SteppingConstraint):
+                self.constraint.before_step(self.model)
             if self.settings.clip is not None:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
             with self._steps_by:
@@ -220,7 +226,9 @@ class Trainer:
     def _take(self, average: WeightAverage) -> None:
         """Give the model the average of its weights; what the constraint allows need not hold of an average."""
         average.write_to(self.model)
-        if self.constraint is not None:  # by an optimiser that remembers nothing: the momentum is of other weights
+        if isinstance(self.constraint, SteppingConstraint):
+            self.constraint.average(self.model)
+        elif self.constraint is not None:  # by an optimiser that remembers nothing: the momentum is of other weights
             self.constraint.project(self.model, torch.optim.SGD(self.model.parameters(), lr=0.0))
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from autoprune.criteria.base import Criterion
 from autoprune.criteria.known import Statistics, TensorStatistics
 from autoprune.errors import InputError
-from autoprune.masks.base import Pattern, planes_shape
+from autoprune.masks.assigned import Assigned
+from autoprune.masks.base import Pattern
 from autoprune.techniques.sparsity.tensors import Weight
 
 __all__ = ["RankedWeights", "Saliencies", "pattern_mask", "saliencies_of"]
@@ -45,11 +46,8 @@ def pattern_mask(weight: Weight, saliency: Tensor, pattern: Pattern) -> Tensor |
         saliency: Of its elements; shaped as it, narrower than the dense one where widths were cut.
         pattern: What is wanted.
     """
-    planes = weight.planes.of(saliency)
-    if pattern.why_not(planes_shape(planes)) is not None:
-        return None
-    mask = pattern.mask(planes)
-    return None if bool(mask.all()) else weight.planes.back(mask, saliency)
+    mask = Assigned(weight.planes, pattern).mask(saliency)
+    return None if bool(mask.all()) else mask
 
 
 def saliencies_of(model: nn.Module, names: Iterable[str], criterion: Criterion, known: Statistics) -> Saliencies:
