@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -43,14 +43,26 @@ def input_rows(layer: WindowedLayer, given: Tensor, chosen: Positions = every_po
         return rows[chosen(len(rows)).to(rows.device)].unsqueeze(1)
     dims = layer.weight.ndim - 2
     batch = given if given.ndim == dims + 2 else given.unsqueeze(0)
-    windows = _padded(layer, batch)
+    padded = _padded(layer, batch).contiguous()
+    windows = padded
     for axis in range(dims):
         span = layer.dilation[axis] * (layer.kernel_size[axis] - 1) + 1
         windows = windows.unfold(2 + axis, span, layer.stride[axis])[..., :: layer.dilation[axis]]
     positions = windows.movedim(1, 1 + dims)  # (N, out spatial..., in, kernel...), a view: nothing is copied yet
-    shape = positions.shape[: 1 + dims]
+    shape, strides = positions.shape[: 1 + dims], positions.stride()
     places = torch.unravel_index(chosen(shape.numel()).to(given.device), shape)
-    return positions[places].reshape(len(places[0]), layer.groups, -1)
+    starts = torch.stack([place * stride for place, stride in zip(places, strides, strict=False)]).sum(0)
+    window = _offsets(positions.shape[1 + dims :], strides[1 + dims :], given.device)
+    # Elements by their number take half the time of an index of places into the view of many dimensions.
+    return padded.view(-1).take(starts[:, None] + window).view(len(starts), layer.groups, -1)
+
+
+def _offsets(shape: Sequence[int], strides: Sequence[int], device: torch.device) -> Tensor:
+    """How far the elements of a strided tensor lie behind its first one, in their order, int64."""
+    found = torch.zeros(1, dtype=torch.int64, device=device)
+    for size, stride in zip(shape, strides, strict=True):
+        found = (found[:, None] + torch.arange(size, device=device) * stride).flatten()
+    return found
 
 
 def output_rows(layer: WindowedLayer, output: Tensor, chosen: Positions = every_position) -> Tensor:

@@ -51,3 +51,10 @@ def test_inputs_and_outputs_are_of_the_same_positions(name):
     weight = layer.weight.detach().reshape(groups, layer.weight.shape[0] // groups, -1)
     expected = output_rows(layer, layer(given).detach(), lambda _: chosen)
     assert torch.allclose(torch.einsum("rgi,goi->rgo", rows, weight).flatten(1), expected)
+
+
+def test_windows_do_not_depend_on_how_the_inputs_lie_in_memory():
+    layer, shape = LAYERS["strided and dilated"]
+    given = torch.randn(shape)
+    lying = given.contiguous(memory_format=torch.channels_last), given.mT.contiguous().mT
+    assert all(torch.equal(input_rows(layer, each), input_rows(layer, given)) for each in lying)

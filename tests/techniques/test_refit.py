@@ -73,6 +73,27 @@ def test_the_reader_is_the_least_squares_solution(name):
     assert max(float(g.abs().max()) for g in gradients) < 1e-4
 
 
+def test_sums_in_blocks_of_single_precision_give_what_double_precision_gives():
+    """On 4000 rows whose mean is 20 times their spread, against the ridge solution computed at once in float64."""
+    reader = nn.Linear(30, 5)
+    model = Pair(nn.Linear(20, 30), reader).eval()
+    with torch.no_grad():
+        model.first.bias.fill_(20.0)
+    batches = [(torch.randn(256, 16, 20), torch.zeros(256, dtype=torch.int64))]
+    kept = [unit for unit in range(30) if unit % 3]
+    small = refitted(model, batches, {"first": kept}, rows=10**6, ridge=1e-3)
+    with torch.no_grad():
+        whole = model.first(batches[0][0]).relu().flatten(0, 1)
+        wanted, own = reader(whole).double(), reader.weight[:, kept].double()
+        rows = torch.cat([whole[:, kept].double(), torch.ones(len(whole), 1, dtype=torch.float64)], dim=1)
+        pull = 1e-3 * rows[:, :-1].square().mean() * torch.eye(len(kept) + 1).double()
+        pull[-1, -1] = 1e-9
+        left = wanted - rows[:, :-1] @ own.T - reader.bias
+        change = torch.linalg.solve(rows.T @ rows / len(rows) + pull, rows.T @ left / len(rows)).T
+        assert float(change.abs().max()) > 0.1
+        assert torch.allclose(small.second.weight.double() - own, change[:, :-1], atol=1e-3 * float(change.abs().max()))
+
+
 def test_a_depthwise_layer_and_the_one_behind_it_are_refitted_from_what_the_cut_network_gives():
     model = nn.Sequential(
         nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 6, 3, groups=6), nn.BatchNorm2d(6), nn.Conv2d(6, 4, 1), nn.Flatten()
