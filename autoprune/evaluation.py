@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from autoprune.errors import InputError
 from autoprune.foundations.examples import labels_in
-from autoprune.foundations.user_code import UserCode, as_given, path_of, wrong_form
+from autoprune.foundations.user_code import UserBatches, UserCode, as_given, path_of, wrong_form
 from autoprune.models.inputs.reader import AS_IT_COMES, BatchReader
 from autoprune.models.layout import computing
 from autoprune.models.modes import in_mode
@@ -74,7 +74,7 @@ def right_answers(
                 )
             _refuse_labels_beyond(labels, scores)
             if not bool(torch.isfinite(scores).all()):  # of a candidate that overflows, unless the images are the cause
-                _refuse_images_that_are_none(inputs.tensors())
+                _refuse_images_that_are_none(inputs.tensors(), batches)
             right.append(scores.argmax(1) == labels)
     if not sum(map(len, right)):
         raise InputError("there are no images to score the model on; the loader is empty, or was used up")
@@ -88,9 +88,10 @@ def _refuse_labels_beyond(labels: Tensor, scores: Tensor) -> None:
         raise InputError(f"a label is {int(wrong[0])} but the model has only {scores.shape[1]} outputs")
 
 
-def _refuse_images_that_are_none(inputs: Iterable[Tensor]) -> None:
+def _refuse_images_that_are_none(inputs: Iterable[Tensor], batches: Iterable[Any]) -> None:
     if not all(bool(torch.isfinite(each).all()) for each in inputs if each.is_floating_point()):
-        raise InputError("a batch has images with values that are not finite (NaN or infinity)")
+        which = f"a batch of {batches.what}" if isinstance(batches, UserBatches) else "a batch"
+        raise InputError(f"{which} has images with values that are not finite (NaN or infinity)")
 
 
 def scored(evaluate: Evaluate, model: nn.Module, batches: Iterable[Any]) -> float:

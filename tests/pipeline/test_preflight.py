@@ -105,6 +105,10 @@ def nan_images():
 BROKEN = {
     "NaN weights": (lambda: {"model": with_nan_in("2.weight")}, r"2\.weight has NaN values"),
     "another loss": (lambda: {"loss": nn.CrossEntropyLoss()}, "the loss torch.nn.modules.loss:CrossEntropyLoss raised"),
+    "a loop that takes the network alone": (
+        lambda: {"finetune": lambda model: model},
+        r"finetune \S+ is called with \(model, constraint, epochs\) and does not take them",
+    ),
     "an infinite loss": (lambda: {"loss": lambda out, _: out.sum() / 0}, "loss of the first training batch is"),
     "a score of nothing": (lambda: {"evaluate": lambda model, batches: None}, "returned None"),
     "no test batches": (lambda: {"test": []}, "the test loader gives no batches"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from autoprune.errors import InputError
 from autoprune.evaluation import accuracy
 from autoprune.foundations.user_code import UserCode, path_of
 from autoprune.models import computing, device_of, in_mode, output_of
@@ -22,6 +25,8 @@ from autoprune.training import cross_entropy, distillation
 
 __all__ = ["finalist_score", "tournament"]
 
+_WORST = -sys.float_info.max  # of a network whose outputs are not finite: it is out, and a file can hold the number
+
 
 def tournament(
     problem: Problem, candidates: Sequence[Candidate], batches: Sequence[Any], epochs: int, reporter: Reporter
@@ -31,6 +36,9 @@ def tournament(
     The score before fine-tuning ranks policies of the same cost only roughly (amc.md: 0.33 within the better half),
     so the last word has a short fine-tuning, compared on images that no episode was scored on, by what fine-tuning
     minimises: the accuracy on 2,000 images has a standard error of half a point, more than what finalists differ by.
+
+    Raises:
+        InputError: If no finalist has finite outputs.
 
     Returns:
         The winner, and the pairs (merit before, the finalist's after the first short fine-tuning) of all candidates.
@@ -53,6 +61,11 @@ def tournament(
         if not pairs:
             pairs = [(candidate.merit, after) for after, candidate in scored]
         scored.sort(key=lambda pair: -pair[0])
+        if scored[0][0] == _WORST:
+            raise InputError(
+                f"no finalist of the network {path_of(problem.task.model)} gives finite outputs once it is fine-tuned"
+                f" ({turn.epochs} epochs); lower the learning rate (--lr), or look for what overflows in the network"
+            )
         left = [candidate for _, candidate in scored[: turn.kept]]
     return left[0], pairs
 
@@ -60,8 +73,8 @@ def tournament(
 def finalist_score(problem: Problem, tuned: nn.Module, batches: Iterable[Any]) -> float:
     """How a finalist compares on held-out batches; higher is better.
 
-    Minus fine-tuning's own objective, label smoothing aside; a task of its own score or loss is judged by that score's
-    merit.
+    Minus fine-tuning's own objective, label smoothing aside; where that is not finite, the least number there is. A
+    task of its own score or loss is judged by that score's merit.
     """
     task = problem.task
     if task.loss is not None or task.evaluate is not accuracy:
@@ -78,4 +91,4 @@ def finalist_score(problem: Problem, tuned: nn.Module, batches: Iterable[Any]) -
             soft = distillation(own, teacher, settings.temperature)
             total += inputs.batch * float((1 - settings.distil_weight) * hard + settings.distil_weight * soft)
             count += inputs.batch
-    return -total / max(1, count)
+    return -total / max(1, count) if math.isfinite(total) else _WORST

@@ -17,6 +17,7 @@ from autoprune.cost.params import params_cost
 from autoprune.criteria.registry import criterion_of
 from autoprune.envs import PruningEnv, amc_features, largest_uniform
 from autoprune.errors import InputError
+from autoprune.evaluation import accuracy
 from autoprune.foundations.seeding import seeded
 from autoprune.foundations.user_code import UserBatches
 from autoprune.graph import Analysis
@@ -127,7 +128,7 @@ class Clock:
         scorer.network(self.choices)  # the first one warms up
         given = _seconds_of(lambda: scorer.network(self.choices))
         network = scorer.network(self.choices)
-        return given + _scored(partial(self.task.score, network), part[0], part, len(part))
+        return given + self._scored(partial(self.task.score, network), part[0], part, len(part))
 
     @cached_property
     def _weights(self) -> CandidateWeights:
@@ -139,7 +140,21 @@ class Clock:
     def tested(self, model: nn.Module) -> float:
         """Seconds of a network's score on the test split, from its first batch."""
         test = self.task.data.test
-        return _scored(partial(reported_score, self.task, model), self.batches["test"], test, count_batches(test))
+        score = partial(reported_score, self.task, model)
+        return self._scored(score, self.batches["test"], test, count_batches(test))
+
+    def _scored(self, score: Callable[[Iterable[Any]], float], first: Any, batches: Iterable[Any], count: int) -> float:
+        """Seconds of a score, from its first batch; of all, where one is too few for it.
+
+        What a score of the user's own takes whatever it is given is told by the first batch three times over.
+        """
+        try:
+            one = _seconds_of(lambda: score([first]))
+        except InputError:
+            return _seconds_of(lambda: score(batches))
+        if count == 1 or self.task.evaluate is accuracy:
+            return count * one
+        return one + (count - 1) * max(0.0, _seconds_of(lambda: score([first] * 3)) - one) / 2
 
     @cached_property
     def episode(self) -> float:
@@ -179,24 +194,7 @@ def _near_budget(experiment: Experiment, analysis: Analysis, space: SearchSpace)
     return largest_uniform(cost, budget.limit(cost.dense)) or half
 
 
-def _scored(score: Callable[[Iterable[Any]], float], first: Any, batches: Iterable[Any], count: int) -> float:
-    """Seconds of a score, from its first batch alone and three times over; of all, where one is too few for it."""
-    try:
-        one = _later_seconds_of(lambda: score([first]))
-    except InputError:
-        return _seconds_of(lambda: score(batches))
-    if count == 1:
-        return one
-    return one + (count - 1) * max(0.0, _seconds_of(lambda: score([first] * 3)) - one) / 2
-
-
 def _seconds_of(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
-
-
-def _later_seconds_of(call: Callable[[], object]) -> float:
-    """The second time: the first one warms up."""
-    call()
-    return _seconds_of(call)

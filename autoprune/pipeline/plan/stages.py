@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from autoprune import agents
@@ -81,12 +81,12 @@ class _Stages:
         clock, task, experiment = self.clock, self.clock.task, self.clock.experiment
         if not task.trained:
             epochs = experiment.train_epochs or task.data.dense_epochs
-            yield self._training("training of the dense network", epochs, clock.dense_step)
+            yield self._training("training of the dense network", epochs, lambda: clock.dense_step)
         elif experiment.slim:
             epochs = max(1, final_epochs(experiment, task.data))
-            yield self._training("training for the scales that rank units", epochs, clock.dense_step)
+            yield self._training("training for the scales that rank units", epochs, lambda: clock.dense_step)
         if experiment.candidate_weights == Elastic.name:
-            yield self._training("training of all widths", experiment.elastic_epochs, clock.elastic_step)
+            yield self._training("training of all widths", experiment.elastic_epochs, lambda: clock.elastic_step)
 
     def search(self) -> Iterator[PlannedStage]:
         """Single cuts and episodes; steps of progressive pruning."""
@@ -113,7 +113,7 @@ class _Stages:
         finalists = 0 if self.work is Work.PROGRESSIVE else experiment.finalists + 1
         epochs = epochs_of_compress(finalists, last, seeds)
         compared = sum(each.finalists for each in rounds_of(finalists, last)) * clock.candidate
-        tuning = self._training("fine-tuning", epochs, clock.tuning_step)
+        tuning = self._training("fine-tuning", epochs, lambda: clock.tuning_step)
         yield replace(tuning, seconds=tuning.seconds + compared)
         seconds = clock.tested(clock.task.model) + (1 + 2 * seeds) * clock.tested(clock.small)
         yield PlannedStage("test", seconds, f"{2 + 2 * seeds} networks, one batch of each kind timed")
@@ -128,9 +128,11 @@ class _Stages:
         source = f"networks at {self.times.network:.2f} s"
         return PlannedStage("verification on the target", seconds, f"{source}, bounded by {self._bound}")
 
-    def _training(self, name: str, epochs: int, step: float) -> PlannedStage:
-        seconds = epochs * self.clock.steps * step if epochs else 0.0
-        return PlannedStage(name, seconds, f"{epochs} epochs of {self.clock.steps} steps, one timed at {step:.3f} s")
+    def _training(self, name: str, epochs: int, timed: Callable[[], float]) -> PlannedStage:
+        if not epochs:
+            return PlannedStage(name, 0.0, "no epochs")
+        step, steps = timed(), self.clock.steps
+        return PlannedStage(name, epochs * steps * step, f"{epochs} epochs of {steps} steps, one timed at {step:.3f} s")
 
     def _steps(self) -> PlannedStage:
         """Steps until the budget's share is reached, each with a proposal for every decision and a short training."""

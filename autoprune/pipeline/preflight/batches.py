@@ -31,9 +31,12 @@ class Forward(Check):
         example = as_example(subject.task.example)
         for part in SPLITS:
             batch = moved(subject.batches[part], device_of(subject.model))
-            inputs = subject.task.reader.call(subject.model, batch)
+            try:
+                inputs = subject.task.reader.call(subject.model, batch)
+            except InputError as error:
+                raise InputError(f"the first {part} batch: {error}") from error
             for each in inputs.tensors():
-                _refuse_no_numbers(part, each)
+                _refuse_no_numbers(f"the first {part} batch", each)
             _refuse_another_form(part, inputs, example)
             few = inputs.first(FEW)
             if few.batch < inputs.batch and _fault(subject.model, few, train=False) is None:
@@ -65,11 +68,11 @@ def _words(inputs: Example) -> str:
     return " and ".join(f"{list(each.shape)} of {str(each.dtype).removeprefix('torch.')}" for each in inputs.tensors())
 
 
-def _refuse_no_numbers(part: str, inputs: Tensor) -> None:
+def _refuse_no_numbers(which: str, inputs: Tensor) -> None:
     if not inputs.numel():
-        raise InputError(f"the first {part} batch is empty: its shape is {list(inputs.shape)}")
+        raise InputError(f"{which} is empty: its shape is {list(inputs.shape)}")
     if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
-        raise InputError(f"the first {part} batch has images with values that are not finite (NaN or infinity)")
+        raise InputError(f"{which} has images with values that are not finite (NaN or infinity)")
 
 
 class Labels(Check):
@@ -82,13 +85,16 @@ class Labels(Check):
         return subject.task.evaluate is accuracy
 
     def run(self, subject: Subject) -> None:
-        """All labels of the search split, which is in memory, and those of the first test batch."""
+        """All labels and images of the search split, which is in memory, and the labels of the first test batch."""
         with in_mode(subject.model), torch.no_grad(), randomness_kept():
             home = device_of(subject.model)
             example = as_example(subject.task.example).map(lambda tensor: tensor.to(home))
             with UserCode(f"the network {path_of(subject.task.model)}"):
                 outputs = output_of(example.run(subject.model)).shape[1]
         search, others = subject.task.search_parts
+        for batch in (*search, *others):
+            for each in subject.task.reader.call(subject.model, batch).tensors():
+                _refuse_no_numbers("a search batch", each)
         for part, batch in [*(("search", each) for each in (*search, *others)), ("test", subject.batches["test"])]:
             _refuse_labels_beyond(part, batch, outputs)
 

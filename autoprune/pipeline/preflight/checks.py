@@ -8,7 +8,7 @@ from autoprune.foundations.user_code import during
 from autoprune.pipeline.preflight.base import Check, Subject
 from autoprune.pipeline.preflight.batches import Forward, Labels, SmallestBatch
 from autoprune.pipeline.preflight.deployment import Export, Timing
-from autoprune.pipeline.preflight.functions import LossWithGradient, Score
+from autoprune.pipeline.preflight.functions import LossWithGradient, OwnLoop, OwnOptimizer, Score
 from autoprune.pipeline.preflight.storage import SpaceOnDisk
 from autoprune.pipeline.preflight.weights import FiniteWeights
 from autoprune.pipeline.reporter import Reporter
@@ -25,6 +25,8 @@ CHECKS: tuple[type[Check], ...] = (
     SmallestBatch,
     Score,
     LossWithGradient,
+    OwnOptimizer,
+    OwnLoop,
     Timing,
     Export,
 )

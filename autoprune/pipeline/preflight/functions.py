@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from autoprune.errors import InputError
 from autoprune.evaluation import accuracy
 from autoprune.foundations.examples import labels_in
+from autoprune.foundations.references import is_reference
 from autoprune.foundations.user_code import UserCode, path_of
 from autoprune.models import device_of, in_mode, output_of
+from autoprune.models.copying import isolated
 from autoprune.models.layout import arranged, chosen_layout, in_layout
 from autoprune.models.outputs import in_float32, moved, with_changed_tensors
 from autoprune.models.own_loss import own_loss
 from autoprune.models.precision import autocast
 from autoprune.pipeline.preflight.base import Check, Subject
 from autoprune.pipeline.preflight.reading import FEW, randomness_kept
+from autoprune.training import Trainer
 from autoprune.training.losses import cross_entropy
+from autoprune.training.recipe import Recipe
 
-__all__ = ["LossWithGradient", "Score"]
+__all__ = ["LossWithGradient", "OwnLoop", "OwnOptimizer", "Score"]
 
 
 class Score(Check):
@@ -52,6 +58,48 @@ class Score(Check):
         return subject.task.search_parts[0] if part == "search" else subject.task.data.test
 
 
+class OwnOptimizer(Check):
+    """The user's optimiser can be made, and takes a step."""
+
+    what = "the optimizer"
+
+    def concerns(self, subject: Subject) -> bool:
+        """Only one of the user's own."""
+        own = subject.experiment.optimizer is not None and is_reference(subject.experiment.optimizer)
+        return own and subject.trains
+
+    def run(self, subject: Subject) -> None:
+        """Train a copy for one step."""
+        task = subject.task
+        settings = Recipe.chosen(subject.experiment, attention=False).plain(1, subject.experiment.seed)
+        with randomness_kept():
+            batches = [subject.batches["train"]]
+            Trainer(isolated(task.model), batches, settings, loss=task.loss, reader=task.reader).run(1)
+
+
+class OwnLoop(Check):
+    """The user's training loop takes what it will be given; whether it trains is seen after the search only."""
+
+    what = "the form of the training loop"
+
+    def concerns(self, subject: Subject) -> bool:
+        """Only where one will be called."""
+        return subject.task.finetune is not None and subject.experiment.finetune_epochs != 0
+
+    def run(self, subject: Subject) -> None:
+        """Compare its parameters; a function that does not tell them is called when it is its turn."""
+        loop = subject.task.finetune
+        assert loop is not None  # `concerns` was asked
+        try:
+            inspect.signature(loop).bind(subject.model, None, 1)
+        except ValueError:
+            return
+        except TypeError as error:
+            raise InputError(
+                f"finetune {path_of(loop)} is called with (model, constraint, epochs) and does not take them: {error}"
+            ) from error
+
+
 class LossWithGradient(Check):
     """The loss of a training batch is a finite number, and its backward pass reaches the weights."""
 
@@ -75,7 +123,23 @@ class LossWithGradient(Check):
             else:
                 loss = own_loss(subject.task.loss, in_float32(output), batch)
             if not bool(torch.isfinite(loss)):
-                raise InputError(f"the loss of the first training batch is {float(loss.detach())}, before any training")
+                whose = "is finite" if _finite(output) else "has values that are NaN or infinite"
+                raise InputError(
+                    f"the loss of the first training batch is {float(loss.detach())}, before any training; the output"
+                    f" of the network {whose}"
+                )
             with network:
                 loss.backward()  # type: ignore[no-untyped-call]
         model.zero_grad(set_to_none=True)
+
+
+def _finite(output: Any) -> bool:
+    """Whether every tensor of an output is finite."""
+    found: list[bool] = []
+
+    def seen(tensor: Tensor) -> Tensor:
+        found.append(bool(torch.isfinite(tensor).all()))
+        return tensor
+
+    with_changed_tensors(output, seen)
+    return all(found)
