@@ -20,6 +20,7 @@ from autoprune.agents.optuna_search.journal import Journal
 from autoprune.agents.optuna_search.samplers import SAMPLERS, Executed, Plan
 from autoprune.agents.optuna_search.settings import OptunaSettings
 from autoprune.agents.state import AgentState
+from autoprune.cost import JointCost
 from autoprune.envs import action_for
 from autoprune.errors import RunError
 
@@ -29,7 +30,8 @@ __all__ = ["OptunaAgent"]
 class OptunaAgent(Agent):
     """Asks an Optuna sampler for a policy and plays it behind the action mask; the study holds what was executed.
 
-    Warm-up and solvers' answers are trials, too. Of a front, a trial has two values, score and cost. The study lives in
+    Warm-up and solvers' answers are trials, too. Of a front, a trial has two values, score and cost;
+    under several budgets, a constraint for each. The study lives in
     memory, and in a copy that `optuna-dashboard` opens (`keep_files_in`). A sampler that is seeded once does not resume
     to the same trials, so every episode has a fresh one, seeded by (seed, episode).
 
@@ -99,6 +101,8 @@ class OptunaAgent(Agent):
     def _learn(self, record: EpisodeRecord) -> None:
         for name, value in _shown(record).items():
             self._trial.set_user_attr(name, value)
+        for name, value in self._constraints(record).items():
+            self._trial.set_constraint(name, value)
         with _quiet():
             trial = self.study.tell(self._trial, self._values(record))
             if self._journal is not None:
@@ -107,6 +111,17 @@ class OptunaAgent(Agent):
     def _values(self, record: EpisodeRecord) -> list[float]:
         """What the study is told of an episode, in the order of its directions."""
         return [record.reward, record.predicted_cost] if self.settings.front else [record.reward]
+
+    def _constraints(self, record: EpisodeRecord) -> dict[str, float]:
+        """What the executed policy takes of each of several budgets, less 1; at most 0 where it is met.
+
+        One budget needs none, since the action mask lets no trial exceed it; of several it says which one binds.
+        """
+        cost = self.env.cost
+        if not isinstance(cost, JointCost):
+            return {}
+        row = self.env.space.indices(record.choices)[None]
+        return {each.name: float(each.shares(row)[0]) - 1.0 for each in cost.limits}
 
     def _numbers(self, choices: Mapping[str, int]) -> dict[str, int]:
         return dict(zip(self.env.space.names, self.env.space.indices(choices).tolist(), strict=True))

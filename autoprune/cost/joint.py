@@ -13,6 +13,7 @@ from autoprune.cost.base import CostModel, Finishing
 from autoprune.cost.joint_completion import JointCompletions
 from autoprune.cost.terms import Costs, SumOfTerms, Term, Widths
 from autoprune.errors import InputError
+from autoprune.run.report import SEVERAL
 from autoprune.space import SearchSpace
 
 __all__ = ["JointCost", "Limited"]
@@ -97,7 +98,7 @@ class JointCost(CostModel):
         InputError: If there are fewer, or they price different search spaces.
     """
 
-    kind = "budgets"
+    kind = SEVERAL
     unit = "of the tightest budget"
 
     def __init__(self, limits: Sequence[Limited]) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from autoprune.evaluation import Evaluate
 from autoprune.models import uncompiled
-from autoprune.pipeline.from_python import HandedOver, budget_setting
+from autoprune.pipeline.from_python import HandedOver, budget_settings
 from autoprune.pipeline.jobs.base import Result
 from autoprune.pipeline.plan.base import Plan
 from autoprune.pipeline.reporter import Reporter, Silent
@@ -148,6 +148,5 @@ def _settings(rest: dict[str, Any]) -> dict[str, Any]:
     """Keywords that are settings, over the settings that `settings` holds."""
     settings, budget = rest.pop("settings", None), rest.pop("budget", None)
     if budget is not None:
-        kind, amount = budget_setting(budget)
-        rest[kind] = amount
+        rest |= budget_settings(budget)
     return merged_settings(settings, rest)

@@ -33,7 +33,7 @@ from autoprune.run.flags import Flags
 from autoprune.run.sweep import Part, parts_of, sub_experiments
 from autoprune.training.own_loop import FineTune
 
-__all__ = ["HandedOver", "budget_setting", "opened_job", "without_folder"]
+__all__ = ["HandedOver", "budget_settings", "opened_job", "without_folder"]
 
 _EPOCHS = 10  # of the final fine-tuning on loaders, which have no number of their own
 
@@ -138,31 +138,41 @@ def _name_of(function: Callable[..., Any]) -> str:
     return f"{type(function).__module__}:{type(function).__qualname__}()"  # an object, which no command can make
 
 
-def budget_setting(text: str | Sequence[str]) -> tuple[str, str]:
-    """The setting that holds a budget, and its amount; of several budgets of one kind their amounts.
+def budget_settings(text: str | Sequence[str]) -> dict[str, str]:
+    """The settings that hold budgets, from how Python programs write them; of several of one kind their amounts.
 
-    >>> budget_setting("latency<=50%"), budget_setting("accuracy_drop<=0.5%")
-    (('latency', '50%'), ('accuracy_drop', '0.5'))
-    >>> budget_setting(["latency<=30%", "latency<=50%"])
-    ('latency', '30%,50%')
+    >>> budget_settings("latency<=50%,params<=40%"), budget_settings("accuracy_drop<=0.5%")
+    ({'latency': '50%', 'params': '40%'}, {'accuracy_drop': '0.5'})
+    >>> budget_settings(["latency<=30%", "latency<=50%", "latency@torch<=60%"])
+    {'latency': '30%,50%', 'budget': 'latency@torch=60%'}
+
+    Raises:
+        InputError: If one of them cannot be read.
     """
-    if isinstance(text, list | tuple) and text:
-        each = [budget_setting(budget) for budget in text]
-        if len({name for name, _ in each}) > 1 or (each[0][0] in ("budget", "accuracy_drop") and len(each) > 1):
-            raise InputError(
-                f"budget is {list(text)}; several budgets are shares or amounts of one kind: latency, flops,"
-                " params or energy"
-            )
-        return each[0][0], ",".join(amount for _, amount in each)
+    if not isinstance(text, str) and not (isinstance(text, list | tuple) and text):
+        raise InputError(f"budget is {text!r}; write its kind and amount as a text, such as 'latency<=50%'")
+    amounts: dict[str, list[str]] = {}
+    for each in [text] if isinstance(text, str) else text:
+        for kind, amount in _budgets_of(each):
+            amounts.setdefault(kind, []).append(amount)
+    own = {kind: ",".join(each) for kind, each in amounts.items() if kind in BUDGETS}
+    further = ",".join(f"{kind}={','.join(each)}" for kind, each in amounts.items() if kind not in BUDGETS)
+    return own | ({"budget": further} if further else {})
+
+
+def _budgets_of(text: object) -> Iterator[tuple[str, str]]:
+    """Kind and amount of every budget in one text; all but a drop of the score are tried."""
     if not isinstance(text, str):
         raise InputError(f"budget is {text!r}; write its kind and amount as a text, such as 'latency<=50%'")
-    kind, _, amount = text.partition("<=")
-    if kind.strip() == "accuracy_drop":
-        return "accuracy_drop", amount.strip().removesuffix("%")
-    budget = Budget.from_text(text)
-    if budget.kind in BUDGETS:
-        return budget.kind, budget.requested
-    return "budget", f"{budget.kind}={budget.requested}"
+    kind = ""
+    for part in text.split(","):
+        name, sign, amount = part.partition("<=")
+        kind, amount = (name.strip(), amount.strip()) if sign else (kind, part.strip())
+        if kind == "accuracy_drop":
+            yield kind, amount.removesuffix("%")
+        else:
+            budget = Budget.from_text(f"{kind}<={amount}" if kind else part)
+            yield budget.name, budget.requested
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +51,7 @@ class Pricing:
         coarser: The table of a coarser grid, whose measurements need not be taken again.
         reporter: Shows progress and sentences.
         table: The latency table; None until a metric asks for it.
+        budget: Name of the budget that is on a further target; empty on the run's own.
     """
 
     task: Task
@@ -62,6 +63,11 @@ class Pricing:
     coarser: LatencyTable | None
     reporter: Reporter
     table: LatencyTable | None = None
+    budget: str = ""
+
+    def on(self, target: Target, budget: str) -> Pricing:
+        """The same on a further target, whose table has a file of its own."""
+        return replace(self, target=target, coarser=None, table=None, budget=budget)
 
     @cached_property
     def stack(self) -> Stack:
@@ -112,13 +118,15 @@ class Pricing:
         """
         from autoprune.hardware import LatencyTable
 
-        path, space = profile_path(self.run, self.granularity), self.space
+        path, space = profile_path(self.run, self.granularity, self.budget), self.space
         known = LatencyTable.load(path) if path.exists() else self.coarser
         self._require_same_device(known)
         same = known is not None and (known.space.decisions, known.space.ties) == (space.decisions, space.ties)
         if path.exists() and known is not None and same and known.complete:
             return known
         experiment, seconds = self.run.experiment, allowance.of_profile(self.run)
+        if self.budget:  # a device table is of one device, the run's own
+            experiment = experiment.replace(table=None)
         self.say(allowance.announced(experiment, seconds))
         with self.reporter.stage("profile", f"measuring layers on {self.target.name}") as progress:
             table = profiled(self.task, experiment, self.target, self.analysis, space, path, known, progress, seconds)
@@ -177,18 +185,18 @@ def _from_json(content: dict[str, Any]) -> MeteredEnergy:
     return MeteredEnergy(content["source"], pairs("runs"), pairs("held_out"))
 
 
-def prices(context: Pricing, kind: str) -> dict[str, AdditiveCost]:
-    """Cost models by kind: what every run is priced by, then the budget's own.
+def prices(context: Pricing, kinds: Sequence[str]) -> dict[str, AdditiveCost]:
+    """Cost models by kind: what every run is priced by, then the budgets' own.
 
     Args:
         context: What metrics are handed.
-        kind: What the budget is on.
+        kinds: What budgets are on.
     """
-    chosen = metric_of(kind).price(context, budgeted=True)
+    chosen = {kind: metric_of(kind).price(context, budgeted=True) for kind in kinds}
     always = [name for name in METRICS if METRICS.get(name).always]
     return {
-        name: chosen if name == kind else metric_of(name).price(context, budgeted=False)
-        for name in dict.fromkeys([*always, kind])
+        name: chosen[name] if name in chosen else metric_of(name).price(context, budgeted=False)
+        for name in dict.fromkeys([*always, *kinds])
     }
 
 
@@ -233,6 +241,7 @@ def profiled(
     )
 
 
-def profile_path(run: RunDir, granularity: Grid) -> Path:
-    """Where the table of a grid of widths lies, finished or not."""
-    return run.file(f"checkpoint/profile-{granularity}.json")
+def profile_path(run: RunDir, granularity: Grid, budget: str = "") -> Path:
+    """Where the table of a grid of widths lies, finished or not; that of a budget on a further target apart."""
+    apart = "".join(c if c.isalnum() or c in "._-" else "-" for c in budget)
+    return run.file(f"checkpoint/profile-{granularity}{apart and '-'}{apart}.json")

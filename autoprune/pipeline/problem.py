@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from autoprune.cost import AdditiveCost
-from autoprune.cost.budget import Budget
+from autoprune.cost import AdditiveCost, CostModel
+from autoprune.cost.budget import Budget, parsed_budgets
 from autoprune.cost.energy import EnergyCost, require_energy
 from autoprune.cost.metrics import Metric, metric_of
 from autoprune.criteria.ranking import Ranking
@@ -23,7 +23,7 @@ from autoprune.hardware.grid.widths import Grid
 from autoprune.models import device_of, in_mode
 from autoprune.models.copying import isolated
 from autoprune.models.inputs.example import as_example, described
-from autoprune.pipeline.device import target_of
+from autoprune.pipeline.device import further_target, target_of
 from autoprune.pipeline.pricing import Pricing, prices
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.state import Margins, SearchState
@@ -42,9 +42,24 @@ from autoprune.training.recipe import Recipe
 if TYPE_CHECKING:
     from autoprune.hardware import LatencyTable
 
-__all__ = ["Problem", "build_problem", "figure", "space_for"]
+__all__ = ["Elsewhere", "Problem", "build_problem", "figure", "name_in_files", "space_for"]
 
 _HOPELESS = 4.0  # a finer grid of widths is not worth another profile if the least reachable is so far above the limit
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A further target, on which a budget of its own has to be met.
+
+    Attributes:
+        budget: On what is timed there.
+        target: Where.
+        table: Its latency table.
+    """
+
+    budget: Budget
+    target: Target
+    table: LatencyTable | None
 
 
 @dataclass(frozen=True)
@@ -53,12 +68,13 @@ class Problem:
 
     Attributes:
         run: Where everything that is decided is kept; it names the experiment's settings.
-        metric: Of the budget's kind.
-        table: The latency table; None where the budget needs none.
+        budgets: What the network may cost; all of them have to be met.
+        table: The latency table; None where no budget needs one.
         stack: The techniques that carry policies out; fitted once the dense network is trained.
         state: What is learned on the way; shared by all problems that `ranked_by` makes of this one.
         weights: What candidates and fine-tuned networks start from; fitted once the dense network is trained.
         metered: Whether the device's counter of energy is read in every session, whatever the budget is on.
+        elsewhere: The further targets that budgets name.
     """
 
     task: Task
@@ -67,13 +83,13 @@ class Problem:
     analysis: Analysis
     space: SearchSpace
     stack: Stack
-    budget: Budget
-    metric: Metric
+    budgets: tuple[Budget, ...]
     table: LatencyTable | None
     state: SearchState
     margins: Margins = field(default_factory=Margins)
     weights: CandidateWeights | None = None
     metered: bool = False
+    elsewhere: tuple[Elsewhere, ...] = ()
 
     @property
     def experiment(self) -> Experiment:
@@ -82,13 +98,42 @@ class Problem:
 
     @property
     def limit(self) -> float:
-        """What a policy may be predicted to cost, in the budget's unit."""
+        """What a policy may be predicted to cost, in the unit of `cost`."""
         return self.state.limit
 
     @property
-    def cost(self) -> AdditiveCost:
-        """The cost model of the budget."""
-        return self.state.costs[self.budget.kind]
+    def cost(self) -> CostModel:
+        """What policies are searched by: the budget's cost; of several budgets, the share that the tightest takes."""
+        return self.state.cost
+
+    @property
+    def budget(self) -> Budget:
+        """The first budget."""
+        return self.budgets[0]
+
+    @property
+    def metric(self) -> Metric:
+        """Of the first budget's kind."""
+        return self.budget.metric
+
+    @property
+    def wanted(self) -> str:
+        """All budgets, for people."""
+        return ", ".join(map(str, self.budgets))
+
+    @property
+    def timed(self) -> Budget | None:
+        """The budget on what is timed on the run's own target; None if there is none."""
+        return next((each for each in self.budgets if each.metric.timed and not each.target), None)
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether a budget is on what is timed, here or on a further target."""
+        return any(each.metric.timed for each in self.budgets)
+
+    def price_of(self, budget: Budget) -> AdditiveCost:
+        """The cost model of one budget, in its own unit."""
+        return self.state.costs[budget.name]
 
     @property
     def energy(self) -> EnergyCost:
@@ -149,7 +194,7 @@ class Problem:
         return self.stack.policy(
             full,
             criterion=self.experiment.criterion,
-            budget={"kind": self.budget.kind, "requested": self.budget.requested},
+            budget=self._asked,
             predicted=self.predict(full),
             agent=agent,
             seed=self.experiment.seed,
@@ -157,7 +202,14 @@ class Problem:
 
     def predict(self, choices: Mapping[str, int]) -> dict[str, float]:
         """What a policy is predicted to cost, by the names that policy files use; each in its metric's unit."""
-        return {metric_of(kind).name_in_files: cost.cost(choices) for kind, cost in self.state.costs.items()}
+        return {name_in_files(name): cost.cost(choices) for name, cost in self.state.costs.items()}
+
+    @property
+    def _asked(self) -> dict[str, Any]:
+        """The budget as policy files name it."""
+        first = {"kind": self.budget.name, "requested": self.budget.requested}
+        further = [{"kind": each.name, "requested": each.requested} for each in self.budgets[1:]]
+        return first | ({"further": further} if further else {})
 
     def small(self, choices: Mapping[str, int]) -> nn.Module:
         """What a policy makes of the dense network, not trained."""
@@ -169,13 +221,13 @@ class Problem:
         self.candidate_weights.prepare(small, self.stack.slices(choices))
         return small
 
-    def tighten(self, limit: float) -> None:
-        """Lower the search limit.
+    def tighten(self, factors: Mapping[str, float]) -> None:
+        """Lower the search limits of some budgets, each to a share of what it was.
 
         Raises:
-            BudgetError: If nothing in the space is predicted to meet it.
+            BudgetError: If nothing in the space is predicted to meet them.
         """
-        self.state.tighten(self.budget.kind, limit)
+        self.state.tighten(factors)
 
 
 def build_problem(task: Task, run: RunDir, reporter: Reporter) -> Problem:
@@ -204,8 +256,9 @@ def build_problem(task: Task, run: RunDir, reporter: Reporter) -> Problem:
             break
     assert problem is not None  # there is always a grid
     with reporter.stage("analyse", "finding the least that can be reached"):
-        ladder = _ladder(problem)
-    reporter.say(ladder)
+        ladders = [_ladder(problem, budget) for budget in problem.budgets]
+    for ladder in ladders:
+        reporter.say(ladder)
     _refuse_out_of_reach(problem)
     run.remember("granularity", list(granularity))
     public = run.file("latency_table.json")
@@ -229,13 +282,19 @@ def _grids(run: RunDir, target: Target) -> list[Grid]:
 
 def _priced(context: Pricing) -> Problem:
     """The problem on one grid of widths."""
-    budget, margins = Budget.parse(*context.run.experiment.requested_budget), Margins()
-    metric = metric_of(budget.kind)
-    costs = prices(context, budget.kind)
-    limit = metric.planned(budget.limit(costs[budget.kind].dense), costs[budget.kind])
-    state = SearchState(costs, limit, margins.finalist)
+    experiment, margins = context.run.experiment, Margins()
+    budgets = parsed_budgets(experiment.requested_budgets)
+    costs = prices(context, [each.kind for each in budgets if not each.target])
+    elsewhere = []
+    for each in budgets:
+        if each.target:
+            device = context.on(further_target(experiment, each.target), each.name)
+            costs[each.name] = device.latency()
+            elsewhere.append(Elsewhere(each, device.target, device.table))
+    limits = {each.name: each.metric.planned(each.limit(costs[each.name].dense), costs[each.name]) for each in budgets}
+    state = SearchState(costs, limits, margins.finalist)
     pieces = (context.task, context.run, context.target, context.analysis, context.space, context.stack)
-    return Problem(*pieces, budget, metric, context.table, state, margins)
+    return Problem(*pieces, budgets, context.table, state, margins, elsewhere=tuple(elsewhere))
 
 
 def _require_training_forward(task: Task, stack: Stack) -> None:
@@ -286,27 +345,43 @@ def _space(analysis: Analysis, task: Task, experiment: Experiment, target: Targe
     return replace(space, model={**space.model, "arguments": task.arguments, "example": described(task.example)})
 
 
-def _ladder(problem: Problem) -> str:
-    """What is reachable, said before any search."""
-    cost, limit = problem.cost, problem.limit
+def _ladder(problem: Problem, budget: Budget) -> str:
+    """What is reachable of one budget, said before any search."""
+    cost, limit = problem.price_of(budget), problem.state.limits[budget.name]
     least, _ = cost.least()
     half = cost.cost({d.name: d.nearest(d.width / 2) for d in problem.space.decisions})
     return (
-        f"{problem.budget.kind} in {cost.unit}: dense {figure(cost.dense)}, half of every width {figure(half)}"
+        f"{budget.name} in {cost.unit}: dense {figure(cost.dense)}, half of every width {figure(half)}"
         f" ({half / cost.dense:.0%}), least reachable {figure(least)} ({least / cost.dense:.0%}); limit {figure(limit)}"
     )
 
 
 def _refuse_out_of_reach(problem: Problem) -> None:
-    cost, limit = problem.cost, problem.limit
+    for budget in problem.budgets:
+        _refuse_alone(problem, budget)
+    least, _ = problem.cost.least()
+    if least > problem.limit:
+        raise BudgetError(
+            f"{problem.cost.refusal(problem.limit)}; raise one of the budgets, or skip fewer layers", least
+        )
+
+
+def _refuse_alone(problem: Problem, budget: Budget) -> None:
+    cost, limit = problem.price_of(budget), problem.state.limits[budget.name]
     least, _ = cost.least()
     if least > limit:
         raise BudgetError(
-            f"the budget {problem.budget} ({figure(limit)} {cost.unit}) cannot be met: the least reachable is"
+            f"the budget {budget} ({figure(limit)} {cost.unit}) cannot be met: the least reachable is"
             f" {figure(least)} {cost.unit}, {least / cost.dense:.1%} of the dense network; raise the budget,"
             " or skip fewer layers",
             least,
         )
+
+
+def name_in_files(name: str) -> str:
+    """What policy files call a cost: `latency_ms`, `latency_ms@openvino`."""
+    kind, at, target = name.partition("@")
+    return f"{metric_of(kind).name_in_files}{at}{target}"
 
 
 def figure(value: float) -> str:

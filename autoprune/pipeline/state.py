@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from autoprune.cost import AdditiveCost, FeasibleActions
+from autoprune.cost import AdditiveCost, CostModel, FeasibleActions, JointCost, Limited
 from autoprune.cost.budget import Budget
 from autoprune.cost.metrics import Timing
 
@@ -37,38 +38,68 @@ class SearchState:
     """The part of a problem that changes while it is worked on.
 
     Attributes:
-        costs: Cost models by kind.
-        limit: What a policy may be predicted to cost, in the budget's unit; tightened when measurements exceed it.
+        costs: Cost models, by the names of budgets and the kinds that every run is priced by.
+        limits: What a policy may be predicted to cost, by the names of the budgets, each in its unit; tightened when
+            measurements exceed it.
         margin: Share of the budget that a finalist may take as measured; less where a later session took longer.
         timed: Every policy that was timed on the way, by key.
+        elsewhere: The same on further targets, by budget and key.
         sessions: Timing sessions so far, those read back from the run included.
         seconds: That these took, each when it was first run.
     """
 
     costs: dict[str, AdditiveCost]
-    limit: float
+    limits: dict[str, float]
     margin: float
     timed: dict[str, Timing] = field(default_factory=dict)
+    elsewhere: dict[tuple[str, str], Timing] = field(default_factory=dict)
     sessions: int = 0
     seconds: float = 0.0
+    _joint: JointCost | None = None
 
-    def tighten(self, kind: str, limit: float) -> None:
-        """Lower the search limit of a kind of cost.
+    @property
+    def cost(self) -> CostModel:
+        """What policies are searched by: the budget's cost; of several budgets the share that the tightest takes."""
+        if len(self.limits) == 1:
+            return self.costs[next(iter(self.limits))]
+        if self._joint is None:
+            self._joint = self._joined(self.limits)
+        return self._joint
+
+    @property
+    def limit(self) -> float:
+        """What a policy may be predicted to cost, in the unit of `cost`; of several budgets, 1."""
+        return next(iter(self.limits.values())) if len(self.limits) == 1 else 1.0
+
+    def within(self, factors: Mapping[str, float]) -> tuple[CostModel, float]:
+        """What policies are priced by, and their limit, if some budgets' limits are changed by factors."""
+        limits = {name: limit * factors.get(name, 1.0) for name, limit in self.limits.items()}
+        if len(limits) == 1:
+            return self.cost, next(iter(limits.values()))
+        return self._joined(limits), 1.0
+
+    def tighten(self, factors: Mapping[str, float]) -> None:
+        """Lower the search limits of some budgets, each to a share of what it was.
 
         Raises:
-            BudgetError: If nothing in the space is predicted to meet it.
+            BudgetError: If nothing in the space is predicted to meet them.
         """
-        FeasibleActions(self.costs[kind], limit)  # refuses an impossible one
-        self.limit = limit
+        FeasibleActions(*self.within(factors))  # refuses an impossible one
+        self.limits |= {name: self.limits[name] * factor for name, factor in factors.items()}
+        self._joint = None
 
-    def reprice(self, cost: AdditiveCost, budget: Budget) -> None:
+    def reprice(self, cost: AdditiveCost, budget: Budget | None, name: str) -> None:
         """Take a cost model with a better correction; a budget that is a share of the dense cost moves with it."""
-        if cost.kind == budget.kind and budget.relative:
-            self.limit *= cost.dense / self.costs[cost.kind].dense
-        self.costs[cost.kind] = cost
+        if budget is not None and budget.relative:
+            self.limits[name] *= cost.dense / self.costs[name].dense
+        self.costs[name] = cost
+        self._joint = None
 
     def add_session(self, timings: dict[str, Timing], seconds: float) -> None:
         """Take in what a timing session measured, by policy key, and how long it took."""
         self.sessions += 1
         self.seconds += seconds
         self.timed.update(timings)
+
+    def _joined(self, limits: Mapping[str, float]) -> JointCost:
+        return JointCost([Limited(name, self.costs[name], limit) for name, limit in limits.items()])

@@ -10,7 +10,7 @@ from autoprune.errors import InputError, RunError
 from autoprune.reports.figures import search as pictures
 from autoprune.reports.figures._matplotlib import require_matplotlib, save
 from autoprune.reports.format import NONE, TIMES, count, duration, milliseconds
-from autoprune.reports.tables import mark
+from autoprune.reports.tables import mark, verdict
 from autoprune.run.report import Report, read_report
 
 if TYPE_CHECKING:
@@ -101,14 +101,15 @@ def _expanded(run: Path) -> list[Path]:
 
 def _facts(report: Report, shared: str | None) -> dict[str, str]:
     """A run's column: label -> text; `shared` is the score of all runs, None where they have several."""
-    budget, dense, small, spec = report.budget, report.dense, report.finetuned, report.score_spec
+    dense, small, spec = report.dense, report.finetuned, report.score_spec
+    met, _ = verdict(report)
     named = "" if shared else f"{spec.name} "
     worse = None if report.gain is None else -spec.merit(report.gain)
     latency = small.latency_ms if small.latency_ms is not None else report.pruned.latency_ms
     return {
         "agent": report.agent or NONE,
-        "budget": f"{budget.kind} {budget.requested or NONE}",
-        "budget met": {True: "yes", False: "NO", None: NONE}[budget.met],
+        "budget": ", ".join(f"{budget.name} {budget.requested or NONE}" for budget in report.outcomes),
+        "budget met": {True: "yes", False: "NO", None: NONE}[met],
         f"{shared or 'score'}, dense": named + spec.text(dense.mean),
         f"{shared or 'score'}, fine-tuned": named + spec.with_spread(small.mean, small.spread),
         "drop, points" if shared == "accuracy" else "drop": spec.change(worse).removeprefix("+"),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from autoprune.cost.metrics import METRICS, metric_of
 from autoprune.foundations.numbers import MINUS, NONE, count, milliseconds, percent, points
+from autoprune.run.report import SEVERAL
 from autoprune.run.score import ACCURACY, ScoreSpec
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 _ACCURACY_DROP = "accuracy_drop"  # no metric: what a bisection by accuracy limits, a fraction
+_LABELS = {SEVERAL: "share of the tightest budget"}  # no metric either
 
 
 def share(value: float | None, whole: float | None) -> str:
@@ -56,7 +58,7 @@ def cost_name(kind: str, spec: ScoreSpec = ACCURACY) -> str:
     """What a budget of a kind limits, with its unit: `latency in ms`; the kind itself if it is not installed here."""
     if kind == _ACCURACY_DROP:
         return f"{spec.name} on the search split"
-    return metric_of(kind).label if kind in METRICS else kind
+    return metric_of(kind).label if kind in METRICS else _LABELS.get(kind, kind)
 
 
 def has_prefixes(kind: str) -> bool:

@@ -17,7 +17,7 @@ from autoprune.reports.format import (
     percent,
     share,
 )
-from autoprune.run.report import Figures, Report
+from autoprune.run.report import Figures, Outcome, Report
 from autoprune.run.score import ScoreSpec
 
 if TYPE_CHECKING:
@@ -104,31 +104,35 @@ def unstable(report: Report) -> str | None:
     )
 
 
-def _of_unstable(report: Report, kind: str) -> str:
+def _of_unstable(report: Report, name: str) -> str:
     """Behind a sentence that says what a timing that was not stable measured."""
-    is_timed = kind == LATENCY and mark(report.dense, report.finetuned)
+    is_timed = name == LATENCY and mark(report.dense, report.finetuned)
     return f" ({UNSTABLE} the timing was not stable)" if is_timed else ""
 
 
 def verdict(report: Report) -> tuple[bool | None, str]:
     """Whether the budget was met (None: not measured), and the sentence that says so with its figures."""
-    budget = report.budget
+    sentences = [_verdict(report, outcome) for outcome in report.outcomes]
+    met = [outcome.met for outcome in report.outcomes]
+    return (False if False in met else None if None in met else True), "; ".join(sentences)
+
+
+def _verdict(report: Report, budget: Outcome) -> str:
     requested = f" ({budget.requested})" if budget.requested else ""
     if budget.met is None:
-        return None, f"Budget {budget.kind}{requested}: not measured"
+        return f"Budget {budget.name}{requested}: not measured"
     words = "Budget met" if budget.met else "Budget not met"
     spec = report.score_spec
     measured = cost(budget.measured, budget.kind, spec)
+    where = f" on {budget.target}" if budget.target else ""
     return (
-        budget.met,
-        f"{words}: {measured} against a limit of {cost(budget.limit, budget.kind, spec)}{requested}{_over(report)}"
-        f"{_of_unstable(report, budget.kind)}",
+        f"{words}: {measured}{where} against a limit of {cost(budget.limit, budget.kind, spec)}{requested}"
+        f"{_over(budget)}{_of_unstable(report, budget.name)}"
     )
 
 
-def _over(report: Report) -> str:
+def _over(budget: Outcome) -> str:
     """How far a budget was missed; rounded figures alone could look the same."""
-    budget = report.budget
     if budget.met is not False or budget.measured is None or not budget.limit:
         return ""
     return f", {percent(budget.measured / budget.limit - 1, 1)} over"
@@ -144,13 +148,15 @@ def summary_lines(report: Mapping[str, Any]) -> list[str]:
         InputError: If the report holds values of the wrong kind.
     """
     content = Report.of(report)
-    budget, spec, lines = content.budget, content.score_spec, []
-    met = {True: "met", False: "NOT met", None: "not measured"}[budget.met]
-    lines.append(
-        f"budget: {cost_name(budget.kind, spec)}, requested {budget.requested or NONE}, limit "
-        f"{cost(budget.limit, budget.kind, spec)}, measured {cost(budget.measured, budget.kind, spec)}:"
-        f" {met}{_over(content)}{_of_unstable(content, budget.kind)}"
-    )
+    spec, lines = content.score_spec, []
+    for budget in content.outcomes:
+        met = {True: "met", False: "NOT met", None: "not measured"}[budget.met]
+        where = f" on {budget.target}" if budget.target else ""
+        lines.append(
+            f"budget: {cost_name(budget.kind, spec)}{where}, requested {budget.requested or NONE}, limit "
+            f"{cost(budget.limit, budget.kind, spec)}, measured {cost(budget.measured, budget.kind, spec)}:"
+            f" {met}{_over(budget)}{_of_unstable(content, budget.name)}"
+        )
     if content.speedup is not None:
         where = f" on {content.target}" if isinstance(content.target, str) else ""
         sure = mark(content.dense, content.finetuned)
@@ -172,7 +178,7 @@ def _energy(report: Report) -> str | None:
     """Energy of one call, if a sensor measured it or the budget limits it; otherwise a modelled figure is not shown."""
     dense, small = report.dense, report.finetuned
     measured = (small.energy_label or "").startswith("measured")
-    if small.energy_mj is None or not (measured or is_metered(report.budget.kind)):
+    if small.energy_mj is None or not (measured or any(is_metered(budget.kind) for budget in report.outcomes)):
         return None
     was = f", dense {cost(dense.energy_mj, 'energy')}" if dense.energy_mj is not None else ""
     return f"energy of one call: {cost(small.energy_mj, 'energy')}{was}, {small.energy_label}"

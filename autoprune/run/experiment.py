@@ -76,10 +76,10 @@ class Experiment(
 
     def default_name(self) -> str:
         """Name of a run that was given none: model, data, budget and agent."""
-        kind, amount = self.requested_budget
+        budgets = [f"{kind}{amount}" for kind, amount in self.requested_budgets]
         if self.accuracy_drop is not None:
-            kind, amount = "accuracy-drop", f"{self.accuracy_drop:g}"
-        parts = (self.model.replace(":", "."), self.data.replace(":", "-"), f"{kind}{amount}", self.agent)
+            budgets = [f"accuracy-drop{self.accuracy_drop:g}"]
+        parts = (self.model.replace(":", "."), self.data.replace(":", "-"), *budgets, self.agent)
         return "-".join("".join(c if c.isalnum() or c in "._-" else "_" for c in part) for part in parts)
 
     def replace(self, **changes: Any) -> Experiment:

@@ -18,6 +18,7 @@ from autoprune.space import Policy, first_fault
 
 __all__ = [
     "REPORT_SCHEMA",
+    "SEVERAL",
     "Figures",
     "Outcome",
     "Report",
@@ -28,6 +29,9 @@ __all__ = [
     "read_report",
     "read_settings_file",
 ]
+
+SEVERAL = "budgets"
+"""The kind of what episodes cost under several budgets: the share of its limit that the tightest takes."""
 
 REPORT_SCHEMA: Literal["autoprune.report/1"] = "autoprune.report/1"
 
@@ -100,7 +104,13 @@ class Outcome(BaseModel):
     predicted_limit: float | None = Field(
         default=None, description="what policies might be predicted to cost in the search: on the scale of their costs"
     )
+    target: str | None = Field(default=None, description="where it was measured, if not on the run's own target")
     latency: Outcome | None = Field(default=None, description="of a bisection by accuracy: its last job's budget")
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others of a run."""
+        return f"{self.kind}@{self.target}" if self.target else self.kind
 
     @property
     def in_search(self) -> Outcome:
@@ -139,6 +149,7 @@ class Report(BaseModel):
     finetuned: Figures = Figures()
     baselines: dict[str, Figures] = Field(default_factory=dict)
     budget: Outcome = Outcome()
+    budgets: list[Outcome] = Field(default_factory=list, description="all budgets, where there are several")
     latency_table: Any = Field(default=None, description="errors of the latency table's predictions")
     agent: str | None = None
     episodes: int | None = None
@@ -181,6 +192,16 @@ class Report(BaseModel):
     def score_spec(self) -> ScoreSpec:
         """What networks are judged by."""
         return ScoreSpec.of_fields(self.score_name, self.direction, self.score_format)
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """Every budget."""
+        return self.budgets or [self.budget]
+
+    @property
+    def searched(self) -> Outcome:
+        """The budget on the scale of the episodes' predicted costs; of several, the share that the tightest takes."""
+        return Outcome(kind=SEVERAL, limit=1.0) if self.budgets else self.budget.in_search
 
     @property
     def networks(self) -> list[tuple[str, Figures]]:

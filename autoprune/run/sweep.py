@@ -77,15 +77,15 @@ def sub_experiments(experiment: Experiment) -> list[Experiment]:
     >>> [str(e.run_dir) for e in sub_experiments(Experiment(agent="ddpg,optuna", run="a"))]
     ['runs/a/ddpg', 'runs/a/optuna']
     """
-    _, amounts = experiment.requested_budget
-    agents, limits = _split(experiment.agent), _split(amounts)
+    amounts = [_split(amount) for _, amount in experiment.requested_budgets]
+    agents, limits = _split(experiment.agent), list(itertools.product(*amounts))
     if len(agents) == len(limits) == 1:
         return [experiment]
     parts = []
-    for agent, amount in itertools.product(agents, limits):
-        who = agent.replace("@", "-").replace("=", "-")
-        name = who if len(limits) == 1 else f"{who}-{amount.replace('%', '')}"
-        budget = experiment.with_amount(amount) if experiment.accuracy_drop is None else {}
+    for agent, chosen in itertools.product(agents, limits):
+        varied = [amount for amount, choice in zip(chosen, amounts, strict=True) if len(choice) > 1]
+        name = "-".join([agent.replace("@", "-").replace("=", "-"), *(amount.replace("%", "") for amount in varied)])
+        budget = experiment.with_amounts(chosen) if experiment.accuracy_drop is None else {}
         parts.append(experiment.replace(agent=agent, run=str(experiment.run_dir / name), **budget))
     return parts
 
@@ -126,7 +126,8 @@ def _refuse_another_sweep(folder: Path, experiment: Experiment, *, further: bool
         return
     left_out = {each.run_dir.name for each in sub_experiments(before)}
     left_out -= {each.run_dir.name for each in sub_experiments(experiment)}
-    if left_out or before.requested_budget[0] != experiment.requested_budget[0]:
+    kinds = [[kind for kind, _ in each.requested_budgets] for each in (before, experiment)]
+    if left_out or kinds[0] != kinds[1]:
         raise RunError(
             f"{folder} holds {', '.join(sorted(left_out)) or 'runs of another budget'}, too; a sweep that goes on may"
             " get further agents and amounts, and lose none"

@@ -12,7 +12,8 @@ from optuna.storages.journal import JournalFileBackend
 from autoprune import agents
 from autoprune.agents import best, run_search
 from autoprune.agents.optuna_search import SAMPLERS, OptunaAgent, OptunaSettings
-from autoprune.envs import toy
+from autoprune.cost import JointCost, Limited
+from autoprune.envs import PruningEnv, toy
 from autoprune.errors import InputError
 
 
@@ -50,6 +51,29 @@ def test_every_sampler_plays_repeats_and_resumes(sampler):
     assert [r.choices for r in resumed] == [r.choices for r in whole]
     assert content(second.study)[:8] == content(first.study)
     assert len({tuple(r.choices.values()) for r in whole[4:]}) > 1
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_under_several_budgets_the_study_knows_what_each_trial_takes_of_them(sampler, tmp_path):
+    t = toy(3)
+    limits = [Limited("flops<=50%", t.cost, t.limit), Limited("flops<=90%", t.cost, 0.9 * t.cost.dense)]
+    cost = JointCost(limits)
+
+    def fresh():
+        env = PruningEnv(t.space, cost, 1.0, t.score)
+        return OptunaAgent(env, episodes=9, warmup=3, settings=OptunaSettings(sampler))
+
+    first, second, whole = fresh(), fresh(), fresh()
+    first.keep_files_in(tmp_path)
+    records = run_search(first, 6, lambda _: None)
+    for trial, record in zip(first.study.trials, records, strict=True):
+        shares = {each.name: each.cost.cost(record.choices) / each.limit for each in limits}
+        assert trial.constraints == pytest.approx({name: share - 1 for name, share in shares.items()})
+        assert max(trial.constraints.values()) <= 0
+    assert [trial.constraints for trial in opened(tmp_path).trials] == [t.constraints for t in first.study.trials]
+    second.load_state_dict(first.state_dict())
+    after = run_search(second, 9, lambda _: None, rows=records)
+    assert [r.choices for r in after] == [r.choices for r in run_search(whole, 9, lambda _: None)]
 
 
 def test_optuna_says_nothing_and_its_settings_stay(caplog, capfd):

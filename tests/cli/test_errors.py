@@ -57,7 +57,7 @@ def refused(autoprune, folder):
         (["--target", "tests.support.tiny_job:Formular"], ["tests.support.tiny_job:Formular", "cannot be imported"]),
         (["--flops", "50 bananas"], ["cannot read the flops budget '50 bananas'"]),
         (["--flops", "0%"], ["above 0 and at most 100%"]),
-        (["--latency", "50%"], ["one budget at a time"]),
+        (["--budget", "flops=50%"], ["there are two budgets of flops"]),
         (["--episodes", "0"], ["episodes"]),
         (["--warmup", "20"], ["warmup (20) must not exceed episodes (6)"]),
         (["--skip", "conv9"], ["conv9"]),

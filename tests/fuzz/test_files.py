@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save
 
 import autoprune
 from autoprune.agents import AgentState, EpisodeRecord
-from autoprune.cost.budget import Budget
+from autoprune.cost.budget import parsed_budgets
 from autoprune.errors import AutopruneError, MissingExtraError
 from autoprune.hardware import LatencyTable
 from autoprune.models import save_weights
@@ -141,7 +141,7 @@ def use_experiment(path, overrides=None):
     assert Experiment.build(experiment.model_dump()) == experiment
     json.dumps(experiment.model_dump(mode="json"), allow_nan=False)
     assert 0 <= experiment.warmup_episodes <= experiment.episodes
-    Budget.parse(*experiment.requested_budget)
+    parsed_budgets(experiment.requested_budgets)
     assert "\0" not in str(experiment.run_dir)
     return experiment
 

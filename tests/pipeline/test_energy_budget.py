@@ -1,7 +1,6 @@
 """A budget on energy: kept as the sensor says where there is one, kept by the model and labelled so where not."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from autoprune.graph import analyse
 from autoprune.reports.tables import summary_lines
 from tests.support.listener import Heard
 from tests.support.targets.metered_target import energy_by_formula
+from tests.support.verdicts import missed
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
 
@@ -103,7 +103,7 @@ def test_a_network_that_missed_does_not_come_back_as_the_uniform_baseline(traine
     def misses_once(problem, choices, *more):
         timings, verdict = real(problem, choices, *more)
         timed.append(dict(choices))
-        return timings, replace(verdict, measured=1.002 * verdict.limit) if len(timed) == 1 else verdict
+        return timings, missed(verdict, 1.002) if len(timed) == 1 else verdict
 
     monkeypatch.setattr(jobs, "verify", misses_once)
     monkeypatch.setattr(jobs, "tournament", lambda problem, finalists, *_: (finalists[-1], []))  # the last is uniform

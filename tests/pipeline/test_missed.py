@@ -1,13 +1,12 @@
 """A finished network misses its budget: another policy is chosen; when none is left, what was measured is told."""
 
-from dataclasses import replace
-
 import pytest
 
 import autoprune
 from autoprune.errors import BudgetError
 from autoprune.pipeline.jobs import compress as jobs
 from tests.support.listener import Heard
+from tests.support.verdicts import missed
 
 
 @pytest.fixture
@@ -31,9 +30,9 @@ def misses(monkeypatch):
         real, timed = jobs.verify, []
 
         def verify(problem, choices, *more):
-            timings, verdict = real(problem, choices, *more)
+            timings, verdicts = real(problem, choices, *more)
             timed.append(dict(choices))
-            return timings, replace(verdict, measured=1.05 * verdict.limit) if len(timed) <= number else verdict
+            return timings, missed(verdicts, 1.05) if len(timed) <= number else verdicts
 
         monkeypatch.setattr(jobs, "verify", verify)
         return timed
@@ -106,7 +105,7 @@ def test_after_a_miss_finalists_must_leave_as_much_as_the_last_session_took_long
     def within_budget(problem, *arguments, **more):
         asked.append(problem.state.margin)
         found = real(problem, *arguments, **more)
-        assert all(candidate.timing.over <= problem.state.margin for candidate in found)
+        assert all(max(candidate.shares.values()) <= problem.state.margin for candidate in found)
         return found
 
     monkeypatch.setattr(jobs, "within_budget", within_budget)

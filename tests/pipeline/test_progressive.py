@@ -16,6 +16,7 @@ from autoprune.graph import analyse, cut
 from autoprune.models import read_weights
 from autoprune.pipeline.jobs.progressive.current import expand_to_dense
 from tests.support.listener import Heard
+from tests.support.verdicts import missed
 
 # Milliseconds by a formula: calling so small a network takes a real runtime nine tenths of the time.
 STILL = {"step": "25%", "finetune_epochs": 1, "target": "tests.support.tiny_job:Formula"}
@@ -159,7 +160,7 @@ def test_a_finished_network_that_misses_the_budget_is_pruned_further(trained, lo
 
     def missed_once(problem, choices, network, uniform, attempt, reporter):
         timings, verdict = real(problem, choices, network, uniform, attempt, reporter)
-        return timings, replace(verdict, measured=1.05 * verdict.limit) if attempt == 0 else verdict
+        return timings, missed(verdict, 1.05) if attempt == 0 else verdict
 
     monkeypatch.setattr(job, "verify", missed_once)
     talk = Heard()

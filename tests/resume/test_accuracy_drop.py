@@ -54,7 +54,7 @@ def test_a_drop_that_no_faster_network_keeps_to_is_refused(folder, capsys, monke
 
 def test_it_is_a_budget_of_its_own(folder, capsys):
     assert run([*JOB, "--accuracy-drop", "0.5", "--latency", "50%", "--run", "c"]) == 2
-    assert "one budget at a time" in capsys.readouterr().err
+    assert "goes with no other: not with latency" in capsys.readouterr().err
     assert not (folder / "runs").exists()
 
 

@@ -186,3 +186,30 @@ class Elsewhere(Formula):
 
     def sensors(self):
         return Target.sensors(self)
+
+
+class Backwards(Formula):
+    """Another device, on which a layer takes as long as it has outputs, however large the image is."""
+
+    name = "backwards"
+
+    def pack(self, model, example):
+        total = 0.003
+
+        def add(module, inputs, output):
+            nonlocal total
+            total += self._layer_ms(_layer_of(module, inputs[0], output))
+
+        hooks = [m.register_forward_hook(add) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        with torch.no_grad():
+            model.eval()(example)
+        for hook in hooks:
+            hook.remove()
+        return json.dumps({"ms": total}).encode()
+
+    def pack_layer(self, layer, copies):
+        return json.dumps({"ms": 0.003 + copies * self._layer_ms(layer)}).encode()
+
+    @staticmethod
+    def _layer_ms(layer):
+        return 2e-4 + (5e-4 * layer.outputs if layer.kind in ("conv", "linear") else 0.0)

@@ -9,13 +9,16 @@ from typing import Any
 
 from torch import nn
 
+from autoprune.cost.budget import Budget
 from autoprune.cost.metrics import Session, Timing, Verdict
 from autoprune.errors import BudgetError
 from autoprune.foundations.files import write_json
 from autoprune.models import save_weights
 from autoprune.pipeline.finish.report import Compared, make_report
-from autoprune.pipeline.problem import Problem, figure
+from autoprune.pipeline.finish.verdicts import Verdicts
+from autoprune.pipeline.problem import Problem, figure, name_in_files
 from autoprune.pipeline.reporter import Reporter
+from autoprune.pipeline.search.elsewhere import verdict_elsewhere
 from autoprune.pipeline.search.sessions import policy_key, time_finished
 from autoprune.run.report import Report
 from autoprune.run.stopwatch import rounded_seconds
@@ -58,7 +61,7 @@ class Finished:
         uniform: The uniform baseline's policy; None if no uniform policy meets the budget.
         uniform_networks: The same of it; those of the policy where both are one.
         timings: Of `dense`, `pruned`, `finetuned`, and `uniform` where it is another policy.
-        verdict: The delivered network held against the budget.
+        verdict: The delivered network held against every budget.
     """
 
     problem: Problem
@@ -67,7 +70,7 @@ class Finished:
     uniform: dict[str, int] | None
     uniform_networks: Sequence[nn.Module]
     timings: Mapping[str, Timing]
-    verdict: Verdict
+    verdict: Verdicts
 
 
 def verify(
@@ -77,7 +80,7 @@ def verify(
     uniform: Sequence[nn.Module],
     attempt: int,
     reporter: Reporter,
-) -> tuple[dict[str, Timing], Verdict]:
+) -> tuple[dict[str, Timing], Verdicts]:
     """Time dense, raw cut, finished network and baseline in one session; read back if this run did so before.
 
     Args:
@@ -89,7 +92,7 @@ def verify(
         reporter: Shows progress and sentences.
 
     Returns:
-        The timings by network, and the finished network held against the budget.
+        The timings by network, and the finished network held against every budget.
     """
 
     def session() -> dict[str, Any]:
@@ -97,39 +100,49 @@ def verify(
         networks |= dict(zip(("uniform",), uniform, strict=False))
         return {name: asdict(timing) for name, timing in time_finished(problem, networks, bar).items()}
 
-    def counted() -> float:
+    def counted(budget: Budget) -> float:
+        cost = problem.price_of(budget)
         with reporter.stage("verify", "counting what the finished network costs"):
             if problem.stack.effects:  # work that is skipped cannot be seen in a network's shapes
-                return problem.cost.cost(choices)
-            return problem.metric.count(network, problem.task.example, problem.cost, problem.task.target_batch)
+                return cost.cost(choices)
+            return budget.metric.count(network, problem.task.example, cost, problem.task.target_batch)
 
+    def judged(budget: Budget) -> Verdict:
+        seen = Session(
+            timings["finetuned"],
+            problem.price_of(budget),
+            problem.state.limits[budget.name],
+            budget.limit,
+            lambda: counted(budget),
+            final=True,
+            say=reporter.say,
+        )
+        return budget.metric.judge(seen)
+
+    verdicts: dict[str, Verdict] = {}
     with reporter.stage("verify", "verifying on the target") as bar:
         key = f"final timing {policy_key(choices)} {attempt}"
         timings = {name: Timing(**content) for name, content in problem.run.once(key, session).items()}
-    seen = Session(
-        timings["finetuned"],
-        problem.cost,
-        problem.limit,
-        problem.budget.limit,
-        counted,
-        final=True,
-        say=reporter.say,
-    )
-    return timings, problem.metric.judge(seen)
+        for other in problem.elsewhere:
+            known = f"{policy_key(choices)} {attempt}"
+            verdicts[other.budget.name] = verdict_elsewhere(problem, other, network, known, bar)
+    verdicts |= {each.name: judged(each) for each in problem.budgets if each.name not in verdicts}
+    return timings, Verdicts(tuple((each, verdicts[each.name]) for each in problem.budgets))
 
 
-def budget_missed(problem: Problem, networks: int, verdict: Verdict) -> BudgetError:
+def budget_missed(problem: Problem, networks: int, verdicts: Verdicts) -> BudgetError:
     """What is said when no finished network met the budget, though each of their policies had.
 
     Args:
         problem: What was searched.
         networks: How many missed it.
-        verdict: On the last of them.
+        verdicts: On the last of them.
     """
+    budget, verdict = verdicts.worst
     which = "by the fine-tuned network" if networks == 1 else f"by {networks} fine-tuned networks in turn, the last"
     return BudgetError(
-        f"the budget {problem.budget} was missed as measured {which} at"
-        f" {figure(verdict.measured)} of {figure(verdict.limit)} {problem.cost.unit}; raise the budget",
+        f"the budget {budget} was missed as measured {which} at"
+        f" {figure(verdict.measured)} of {figure(verdict.limit)} {problem.price_of(budget).unit}; raise the budget",
         verdict.measured,
     )
 
@@ -173,10 +186,11 @@ def _compared(finished: Finished, raw: nn.Module) -> dict[str, Compared]:
 
 def _measured(finished: Finished, report: Report) -> dict[str, float]:
     """What a policy file says that its finished network does: what was measured or counted, nothing modelled."""
-    figures, verdict = report.finetuned, finished.verdict
+    figures = report.finetuned
     known = {name: getattr(figures, name) for name in ("accuracy", "score", "latency_ms", "flops", "params")}
     if str(figures.energy_label).startswith("measured"):
         known["energy_mj"] = figures.energy_mj
-    if verdict.how != "modelled":
-        known.setdefault(finished.problem.metric.name_in_files, verdict.measured)
+    for budget, verdict in finished.verdict.of:
+        if verdict.how != "modelled":
+            known.setdefault(name_in_files(budget.name), verdict.measured)
     return {name: value for name, value in known.items() if value is not None}

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from autoprune.cost.budget import Budget
 from autoprune.cost.metrics import Timing, Verdict
 from autoprune.models.sizes import parameter_count
 from autoprune.pipeline.finish.fine_tuning import reported_score
+from autoprune.pipeline.finish.verdicts import Verdicts
 from autoprune.pipeline.problem import Problem
 from autoprune.run.report import REPORT_SCHEMA, Figures, Outcome, Report
 
@@ -31,16 +33,17 @@ class Compared:
     timing: Timing
 
 
-def make_report(problem: Problem, rows: Mapping[str, Compared], verdict: Verdict) -> Report:
+def make_report(problem: Problem, rows: Mapping[str, Compared], verdicts: Verdicts) -> Report:
     """Everything that came out; scores every network on the test split.
 
     Args:
         problem: What was searched.
         rows: `dense`, `pruned`, `finetuned`, and baselines by name.
-        verdict: The delivered network held against the budget.
+        verdicts: The delivered network held against every budget.
     """
     figures = {name: _figures(problem, row) for name, row in rows.items()}
-    task, budget, table = problem.task, problem.budget, problem.table
+    task, table = problem.task, problem.table
+    outcomes = [_outcome(problem, *each) for each in verdicts.of]
     report = Report(
         schema=REPORT_SCHEMA,
         model=task.name,
@@ -56,17 +59,25 @@ def make_report(problem: Problem, rows: Mapping[str, Compared], verdict: Verdict
         pruned=figures.pop("pruned"),
         finetuned=figures.pop("finetuned"),
         baselines=figures,
-        budget=Outcome(
-            kind=budget.kind,
-            requested=budget.requested,
-            limit=verdict.limit,
-            measured=verdict.measured,
-            met=verdict.met,
-            predicted_limit=problem.run.recall("first search limit"),
-        ),
+        budget=outcomes[0],
         latency_table=None if table is None else table.error_figures(),
     )
-    return report.model_copy(update=task.scored_as.fields)
+    several = {"budgets": outcomes} if len(outcomes) > 1 else {}
+    return report.model_copy(update={**task.scored_as.fields, **several})
+
+
+def _outcome(problem: Problem, budget: Budget, verdict: Verdict) -> Outcome:
+    """One budget and what came of it."""
+    several = len(problem.budgets) > 1
+    outcome = Outcome(
+        kind=budget.kind,
+        requested=budget.requested,
+        limit=verdict.limit,
+        measured=verdict.measured,
+        met=verdict.met,
+        predicted_limit=None if several else problem.run.recall("first search limit"),
+    )
+    return outcome.model_copy(update={"target": budget.target} if budget.target else {})
 
 
 def _figures(problem: Problem, row: Compared) -> Figures:

@@ -94,14 +94,15 @@ def finish_search(found: Search, reporter: Reporter) -> Result:
         if verdict.met:
             return _deliver(found, attempt, reporter)
         rejected.append(policy_key(missed.choices))
-        limit = problem.limit * problem.margins.retry * verdict.limit / verdict.measured
-        if number + 1 == VERIFICATIONS or limit < problem.cost.least()[0]:
+        factors = {name: problem.margins.retry / over for name, over in verdict.missed.items()}
+        cost, limit = problem.state.within(factors)
+        if number + 1 == VERIFICATIONS or limit < cost.least()[0]:
             break
         reporter.say(
             f"the fine-tuned network takes {verdict.over:.1%} of the budget as measured;"
             " the limit is tightened and another policy chosen"
         )
-        problem.tighten(limit)
+        problem.tighten(factors)
         problem.state.margin = _margin_after(missed)
     raise budget_missed(problem, len(rejected), verdict)
 
@@ -114,9 +115,10 @@ def _margin_after(missed: Finished) -> float:
     problem = missed.problem
     state, margins = problem.state, problem.margins
     before = state.timed.get(policy_key(missed.choices))
-    if not problem.metric.timed or before is None:
+    over = None if problem.timed is None else missed.verdict.missed.get(problem.timed.name)
+    if over is None or before is None:
         return state.margin
-    longer = missed.verdict.over / max(before.over, 1e-9)
+    longer = over / max(before.over, 1e-9)
     return min(state.margin, max(margins.least, margins.finalist / max(longer, 1.0)))
 
 
@@ -146,7 +148,7 @@ def _finalists(found: Search, rejected: list[str], reporter: Reporter) -> tuple[
         finalists = within_budget(problem, found.within, found.merit, reporter, without=rejected, progress=bar)
         uniform = uniform_within(problem, rejected, bar)
         if uniform is not None and all(uniform != c.choices for c in finalists):
-            finalists.append(Candidate(uniform, found.merit(uniform), None))  # no search may end below it
+            finalists.append(Candidate(uniform, found.merit(uniform)))  # no search may end below it
             finalists.sort(key=lambda candidate: -candidate.merit)  # without fine-tuning the first one wins
     reporter.say(f"{len(finalists)} finalists meet the budget on {problem.target.name}")
     return finalists, uniform
@@ -167,8 +169,8 @@ def _deliver(found: Search, attempt: _Attempt, reporter: Reporter) -> Result:
     others = [candidate for candidate in attempt.finalists if candidate.choices != finished.choices]
     for place, candidate in enumerate(others):
         measured = {f"search_{spec.key}": spec.merit(candidate.merit)}
-        if candidate.timing is not None:
-            measured["latency_ms"] = candidate.timing.ms
+        if (timing := problem.state.timed.get(policy_key(candidate.choices))) is not None:
+            measured["latency_ms"] = timing.ms
         other = problem.policy(candidate.choices, agent).model_copy(update={"measured": measured})
         other.save(problem.run.file(f"policies/{place}-{policy_key(candidate.choices)}.json"))
     return deliver(

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from autoprune import agents
-from autoprune.cost.budget import Budget
+from autoprune.cost.budget import parsed_budgets
 from autoprune.criteria.registry import criterion_of
 from autoprune.errors import BudgetError, InputError, Interrupted, RunError
 from autoprune.foundations.files import read_json, replacing
-from autoprune.pipeline.device import target_of
+from autoprune.pipeline.device import further_target, target_of
 from autoprune.pipeline.finish.deliver import Result
 from autoprune.pipeline.jobs.registry import JOBS
 from autoprune.pipeline.search.play import saved_state
@@ -71,8 +71,11 @@ def check_target(experiment: Experiment) -> None:
     """
     if experiment.optimizer is not None:
         check_optimizer(experiment.optimizer)
-    Budget.parse(*experiment.requested_budget)
+    budgets = parsed_budgets(experiment.requested_budgets)
     target_of(experiment).require()
+    for budget in budgets:
+        if budget.target:
+            further_target(experiment, budget.target).require()
 
 
 @contextmanager

@@ -90,7 +90,7 @@ def sensitivity_job(
 
 def _content(problem: Problem, cuts: SingleCuts, weights: ImportanceWeights) -> dict[str, Any]:
     """What sensitivity.json holds."""
-    spec, cost = problem.task.scored_as, problem.cost
+    spec, cost = problem.task.scored_as, problem.price_of(problem.budget)
     rows = _rows(problem, cuts)
     importance = hardware_importance(
         [row["step"]["loss_per_unit"] for row in rows],
@@ -116,7 +116,10 @@ def _content(problem: Problem, cuts: SingleCuts, weights: ImportanceWeights) -> 
 def _rows(problem: Problem, cuts: SingleCuts) -> list[dict[str, Any]]:
     """A row for every decision, in forward order."""
     curves = cuts.curves(problem.space, problem.task.scored_as)
-    steps = {kind: cost.marginal({}) for kind, cost in (("cost", problem.cost), ("energy", problem.energy))}
+    steps = {
+        kind: cost.marginal({})
+        for kind, cost in (("cost", problem.price_of(problem.budget)), ("energy", problem.energy))
+    }
     rows = []
     for decision, losses in zip(problem.space.decisions, curves.losses, strict=True):
         down = {kind: marginal[decision.name].down for kind, marginal in steps.items()}
@@ -134,7 +137,7 @@ def _rows(problem: Problem, cuts: SingleCuts) -> list[dict[str, Any]]:
 
 
 def _point(problem: Problem, decision: Decision, kept: int, score: float) -> dict[str, Any]:
-    return {"kept": kept, "score": score, "cost": problem.cost.cost({decision.name: kept})}
+    return {"kept": kept, "score": score, "cost": problem.price_of(problem.budget).cost({decision.name: kept})}
 
 
 def _step(decision: Decision, losses: Sequence[float], down: Mapping[str, float | None]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from autoprune import agents
 from autoprune.cost import AdditiveCost
-from autoprune.cost.budget import Budget
+from autoprune.cost.budget import Budget, parsed_budgets
 from autoprune.cost.macs import macs_cost
 from autoprune.cost.params import params_cost
 from autoprune.criteria.registry import criterion_of
@@ -182,16 +182,18 @@ def counted_cost(budget: Budget, analysis: Analysis, space: SearchSpace) -> Addi
 
 
 def _near_budget(experiment: Experiment, analysis: Analysis, space: SearchSpace) -> dict[str, int]:
-    """The uniform policy at the budget; where that is of no count, at its share of the multiply-accumulates."""
+    """The uniform policy at the budgets; where one is of no count, at its share of the multiply-accumulates."""
     half = {decision.name: decision.nearest(decision.width / 2) for decision in space.decisions}
     if experiment.accuracy_drop is not None:
         return half
-    budget = Budget.parse(*experiment.requested_budget)
-    counted = counted_cost(budget, analysis, space)
-    if counted is None and not budget.relative:
-        return half
-    cost = counted or macs_cost(analysis, space)
-    return largest_uniform(cost, budget.limit(cost.dense)) or half
+    macs = macs_cost(analysis, space)
+    found = []
+    for budget in parsed_budgets(experiment.requested_budgets):
+        counted = counted_cost(budget, analysis, space)
+        cost = counted or macs
+        known = counted is not None or budget.relative
+        found.append(largest_uniform(cost, budget.limit(cost.dense)) if known else None)
+    return min((each or half for each in found), key=macs.cost)
 
 
 def _seconds_of(call: Callable[[], object]) -> float:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from autoprune.cost.budget import Budget
-from autoprune.cost.metrics import metric_of
+from autoprune.cost.budget import Budget, parsed_budgets
 from autoprune.graph import analyse
 from autoprune.hardware.grid.widths import Grid
 from autoprune.pipeline.allowance import effort_of
@@ -59,7 +58,11 @@ def _budget(clock: Clock, times: TargetTimes | None) -> str:
     experiment = clock.experiment
     if experiment.accuracy_drop is not None:
         return f"a loss of at most {experiment.accuracy_drop:g}; the fastest network that keeps it is searched for"
-    budget = Budget.parse(*experiment.requested_budget)
+    budgets = parsed_budgets(experiment.requested_budgets)
+    return "; ".join(_one_budget(clock, budget, times) for budget in budgets)
+
+
+def _one_budget(clock: Clock, budget: Budget, times: TargetTimes | None) -> str:
     cost = counted_cost(budget, clock.analysis, clock.space)
     if cost is not None:
         least = cost.least()[0]
@@ -67,12 +70,12 @@ def _budget(clock: Clock, times: TargetTimes | None) -> str:
             f"{budget}: at most {figure(budget.limit(cost.dense))} of {figure(cost.dense)} {cost.unit}; the least"
             f" reachable is {figure(least)} ({least / cost.dense:.0%})"
         )
-    if not metric_of(budget.kind).timed or times is None:
+    if not budget.metric.timed or budget.target or times is None:
         return f"{budget}; its range is known once it is priced"
     ms = times.dense.ms
     return (
         f"{budget}: at most {figure(budget.limit(ms))} of {figure(ms)} ms, measured just now on"
-        f" {experiment.target}; the least reachable is known after the profile"
+        f" {clock.experiment.target}; the least reachable is known after the profile"
     )
 
 
@@ -81,6 +84,6 @@ def _written(experiment: Experiment, work: Work, *, onnx: bool) -> tuple[str, ..
     files = ["experiment.yaml", rows, "tensorboard/", "checkpoint/", "policy.json"]
     if work is not Work.SEARCH:
         files += ["pruned.safetensors", "finetuned.safetensors", "report.json", "report.html"]
-    if metric_of(Budget.parse(*experiment.requested_budget).kind).timed:
+    if any(each.metric.timed and not each.target for each in parsed_budgets(experiment.requested_budgets)):
         files.append("latency_table.json")
     return (*files, *(["model.onnx"] if onnx else []))

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 
 from autoprune import agents
 from autoprune.agents.netadapt import reduction_share
-from autoprune.cost.budget import Budget
-from autoprune.cost.metrics import metric_of
+from autoprune.cost.budget import parsed_budgets
 from autoprune.hardware.timing.effort import Effort
 from autoprune.pipeline.allowance import effort_of
 from autoprune.pipeline.finish.lengths import epochs_of_compress, final_epochs, rounds_of
@@ -59,7 +58,8 @@ class _Stages:
     @property
     def _timed(self) -> bool:
         experiment = self.clock.experiment
-        return experiment.accuracy_drop is not None or metric_of(Budget.parse(*experiment.requested_budget).kind).timed
+        timed = any(each.metric.timed for each in parsed_budgets(experiment.requested_budgets))
+        return experiment.accuracy_drop is not None or timed
 
     @property
     def _bound(self) -> str:
@@ -137,7 +137,7 @@ class _Stages:
     def _steps(self) -> PlannedStage:
         """Steps until the budget's share is reached, each with a proposal for every decision and a short training."""
         clock, experiment = self.clock, self.clock.experiment
-        budget = Budget.parse(*experiment.requested_budget)
+        (budget,) = parsed_budgets(experiment.requested_budgets)
         if not budget.relative:
             return PlannedStage("steps", math.inf, "how many depends on the dense network's cost")
         first, left, count = float(experiment.step.removesuffix("%")) / 100, 1 - budget.amount, 0

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from autoprune import agents
 from autoprune.agents import EpisodeRecord, best
-from autoprune.cost.metrics import Timing
 from autoprune.envs import largest_uniform, top_up
 from autoprune.errors import BudgetError
 from autoprune.foundations.progress import Progress, no_progress
 from autoprune.pipeline.problem import Problem, figure
 from autoprune.pipeline.reporter import Reporter
+from autoprune.pipeline.search.elsewhere import measured_shares
 from autoprune.pipeline.search.play import project, uniform_choices
-from autoprune.pipeline.search.sessions import least_timed, policy_key, time_for_more, time_policies
+from autoprune.pipeline.search.sessions import least_timed, policy_key, time_for_more
 
 __all__ = ["Candidate", "Merit", "uniform_within", "within_budget"]
 
@@ -29,11 +29,17 @@ _ROUNDS = 6  # times that the limit is tightened before the budget is given up
 
 @dataclass(frozen=True)
 class Candidate:
-    """A policy in the running: its merit before fine-tuning, and its timing where the budget needs one."""
+    """A policy in the running.
+
+    Attributes:
+        choices: Kept units by decision.
+        merit: Before fine-tuning.
+        shares: What it takes of every budget on what is timed, as measured; empty where nothing was.
+    """
 
     choices: dict[str, int]
     merit: float
-    timing: Timing | None
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
 def within_budget(
@@ -47,7 +53,7 @@ def within_budget(
 ) -> list[Candidate]:
     """The best policies by merit that meet the budget as measured, best first.
 
-    Only a budget on what is timed needs measuring. Policies are timed in the order of their merits until
+    Only budgets on what is timed need measuring. Policies are timed in the order of their merits until
     enough have met it. If none does, the limit is tightened by the measured error and the best policies are narrowed
     until they fit the new limit.
 
@@ -67,24 +73,20 @@ def within_budget(
     ranked = [(c, s) for c, s in pool if policy_key(c) not in without]
     for turn in range(_ROUNDS):
         predicted = [(c, s) for c, s in ranked if problem.cost.cost(c) <= problem.limit]
-        passed, timings = _first_that_pass(problem, predicted, wanted, progress)
+        passed, shares = _first_that_pass(problem, predicted, wanted, progress)
         if passed:
             return widen_all(problem, passed, merit, reporter, without, progress)
-        if timings or turn:  # else the limit was tightened before, and nothing has been tried behind it yet
-            over = sorted(t.over for t in timings)[len(timings) // 2] if timings else 1.0
-            limit = _tightened(problem, over)
-            reporter.say(
-                f"none of {len(timings)} finalists meets the budget as measured (median {over:.1%} of it);"
-                f" limit tightened from {figure(problem.limit)} to {figure(limit)} {problem.cost.unit}"
-            )
-            if limit < problem.cost.least()[0]:
+        if shares or turn:  # else the limit was tightened before, and nothing has been tried behind it yet
+            factors = _tightening(problem, shares)
+            reporter.say(_tightened(problem, shares, factors))
+            if _out_of_reach(problem, factors):
                 break
-            problem.tighten(limit)
+            problem.tighten(factors)
         moved = project_all(problem, [c for c, _ in (ranked or pool)[: 4 * wanted]])
         ranked = sorted(((c, merit(c)) for c in moved if policy_key(c) not in without), key=lambda pair: -pair[1])
     least = least_timed(problem)
     raise BudgetError(
-        f"the budget {problem.budget} could not be met as measured on {problem.target.name}; the least measured is"
+        f"the budget {problem.wanted} could not be met as measured on {problem.target.name}; the least measured is"
         f" {figure(least) if least is not None else 'unknown'} ms. Raise the budget, or lower --granularity",
         least,
     )
@@ -102,11 +104,42 @@ def project_all(problem: Problem, policies: Sequence[dict[str, int]]) -> list[di
     return list({policy_key(c): c for c in (project(problem, c) for c in policies)}.values())
 
 
-def _tightened(problem: Problem, over: float) -> float:
-    """The limit less the measured error; the least that can be reached is tried before a noisy session ends the job."""
-    limit = problem.limit * min(0.99, problem.state.margin / max(over, 1e-9))
-    least = problem.cost.least()[0]
-    return max(limit, least) if problem.limit > 1.001 * least else limit
+def _tightening(problem: Problem, shares: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """What the limits are changed by: those less the measured error that are exceeded, of several at least one.
+
+    The least that can be reached is tried before a noisy session ends the job.
+    """
+    timed = [each for each in problem.budgets if each.metric.timed] or problem.budgets
+    medians = {each.name: _median(shares, each.name) for each in timed}
+    missed = [name for name, over in medians.items() if over > problem.state.margin]
+    chosen = missed or [max(medians, key=lambda name: medians[name])]
+    factors = {name: min(0.99, problem.state.margin / max(medians[name], 1e-9)) for name in chosen}
+    least = problem.cost.least()[0] / problem.limit
+    return {name: max(factor, least) if least < 1 / 1.001 else factor for name, factor in factors.items()}
+
+
+def _median(shares: Sequence[Mapping[str, float]], name: str) -> float:
+    found = sorted(each[name] for each in shares)
+    return found[len(found) // 2] if found else 1.0
+
+
+def _tightened(problem: Problem, shares: Sequence[Mapping[str, float]], factors: Mapping[str, float]) -> str:
+    """What is said of it."""
+    medians = ", ".join(f"median {_median(shares, name):.1%} of it" for name in factors)
+    changes = []
+    for name, factor in factors.items():
+        before, unit = problem.state.limits[name], problem.state.costs[name].unit
+        what = f"{name} " if len(problem.budgets) > 1 else ""
+        changes.append(f"{what}from {figure(before)} to {figure(before * factor)} {unit}")
+    return (
+        f"none of {len(shares)} finalists meets the budget as measured ({medians});"
+        f" limit tightened {' and '.join(changes)}"
+    )
+
+
+def _out_of_reach(problem: Problem, factors: Mapping[str, float]) -> bool:
+    cost, limit = problem.state.within(factors)
+    return limit < cost.least()[0]
 
 
 def _unlike_first(ranked: list[tuple[dict[str, int], float]]) -> list[tuple[dict[str, int], float]]:
@@ -125,26 +158,30 @@ def _unlike_first(ranked: list[tuple[dict[str, int], float]]) -> list[tuple[dict
 
 def _first_that_pass(
     problem: Problem, ranked: Sequence[tuple[dict[str, int], float]], wanted: int, progress: Progress
-) -> tuple[list[Candidate], list[Timing]]:
-    """Up to `wanted` candidates within the budget, timing the best-scored first, and all timings taken.
+) -> tuple[list[Candidate], list[dict[str, float]]]:
+    """Up to `wanted` candidates within the budgets, timing the best-scored first, and all shares measured.
 
     Batch by batch; the first batch of which none passes is the last, and the one with which the time is over.
     """
-    if not problem.metric.timed:
-        return [Candidate(c, s, None) for c, s in ranked[:wanted]], []  # counts are exact
+    if not problem.is_timed:
+        return [Candidate(c, s) for c, s in ranked[:wanted]], []  # counts are exact
     passed: list[Candidate] = []
-    timings = []
+    shares = []
     size = max(_BATCH, wanted)
     for start in range(0, min(len(ranked), 4 * size), size):
         batch = ranked[start : start + size]
         if passed and not time_for_more(problem):
             break
-        timed = time_policies(problem, [c for c, _ in batch], progress)
-        timings += timed
-        passed += [Candidate(c, s, t) for (c, s), t in zip(batch, timed, strict=True) if t.over <= problem.state.margin]
+        measured = measured_shares(problem, [c for c, _ in batch], progress)
+        shares += measured
+        passed += [
+            Candidate(c, s, each)
+            for (c, s), each in zip(batch, measured, strict=True)
+            if max(each.values()) <= problem.state.margin
+        ]
         if len(passed) >= wanted or not passed:
             break  # where none of a batch passes, the predictions are too low for the others as well
-    return passed[:wanted], timings
+    return passed[:wanted], shares
 
 
 def widen_all(
@@ -171,7 +208,7 @@ def widen_all(
         wider = [c for c in grown.values() if c is not None and policy_key(c) not in tried]
         if not wider:
             continue
-        if problem.metric.timed and not time_for_more(problem):
+        if problem.is_timed and not time_for_more(problem):
             break
         tried |= {policy_key(choices) for choices in wider}
         fits, _ = _first_that_pass(problem, [(choices, merit(choices)) for choices in wider], len(wider), progress)
@@ -193,16 +230,16 @@ def widen_all(
 
 def widen(problem: Problem, candidate: Candidate, attempt: int) -> dict[str, int] | None:
     """The candidate widened in random order up to what its own measurement says the limit is; None if it is full."""
-    predicted, margins = problem.cost.cost(candidate.choices), problem.margins
-    over = candidate.timing.over if candidate.timing is not None else predicted / problem.limit
-    if over >= problem.state.margin / margins.finalist * (1 - margins.room):
+    margins, state = problem.margins, problem.state
+    predicted = {name: state.costs[name].cost(candidate.choices) / limit for name, limit in state.limits.items()}
+    if max({**predicted, **candidate.shares}.values()) >= state.margin / margins.finalist * (1 - margins.room):
         return None
-    margin = (
-        problem.state.margin * margins.finalist**attempt if candidate.timing is not None else 1.0
-    )  # counts are exact
+    margin = state.margin * margins.finalist**attempt
+    # Counts are exact; what is timed may be predicted to cost as much more as it measured less.
+    factors = {name: margin * predicted[name] / share for name, share in candidate.shares.items()}
     indices = problem.space.indices(candidate.choices)
     draw = np.random.default_rng((int(policy_key(candidate.choices), 16), attempt))
-    wider = problem.space.choices(top_up(problem.cost, margin * predicted / over, indices, draw))
+    wider = problem.space.choices(top_up(*state.within(factors), indices, draw))
     return wider if wider != candidate.choices else None
 
 
@@ -221,7 +258,7 @@ def uniform_within(
         choices = largest_uniform(problem.cost, limit)
         if choices is None:
             return None
-        over = time_policies(problem, [choices], progress)[0].over if problem.metric.timed else 0.0
+        over = max(measured_shares(problem, [choices], progress)[0].values(), default=0.0)
         if over <= problem.state.margin and policy_key(choices) not in without:
             return choices
         limit = min(

@@ -22,7 +22,7 @@ def keep_front(found: Search) -> None:
     dense = problem.space.complete({})
     score = problem.run.once("dense search score", lambda: found.score(dense))
     Front(
-        kind=problem.budget.kind,
+        kind=problem.cost.kind,
         unit=problem.cost.unit,
         limit=found.agent.env.limit,
         score_name=spec.name,

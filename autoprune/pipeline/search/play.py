@@ -227,7 +227,7 @@ def play(search: Search, reporter: Reporter) -> list[EpisodeRecord]:
         first_episode=len(rows),
         earlier=[row.to_row() for row in rows],
     )
-    what = f"search with {search.agent.name}, {problem.budget}"
+    what = f"search with {search.agent.name}, {problem.wanted}"
     with writer, reporter.stage("search", what, total, len(rows)) as bar:
         known = list(rows)
 

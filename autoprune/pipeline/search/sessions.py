@@ -22,7 +22,7 @@ from autoprune.hardware.timing.measure import uncertainty
 from autoprune.pipeline import allowance
 from autoprune.pipeline.problem import Problem
 
-__all__ = ["least_timed", "policy_key", "time_finished", "time_for_more", "time_policies", "timing_of"]
+__all__ = ["least_timed", "policy_key", "session_plan", "time_finished", "time_for_more", "time_policies", "timing_of"]
 
 _METER = 1.0  # seconds for each network under the counter of energy, where there is one and somebody asks
 
@@ -97,7 +97,7 @@ def time_finished(
         progress: Called with (networks, all, what is done with them).
     """
     names, start = list(networks), time.monotonic()
-    plan = _plan(problem, final=True, metered=True)
+    plan = session_plan(problem, final=True, metered=True)
     judged = [names.index("finetuned")] if "finetuned" in names else []
     undecided = partial(_undecided, problem, judged, 1.0)
     example = problem.task.timed_example
@@ -109,12 +109,12 @@ def time_finished(
     return {name: timing_of(m, dense, limit) for name, m in measured.items()}
 
 
-def _plan(problem: Problem, *, final: bool, metered: bool) -> TimingPlan:
+def session_plan(problem: Problem, *, final: bool, metered: bool) -> TimingPlan:
     """How whole networks are compared now; in several passes where the budget hangs on what they take."""
     effort, state = allowance.effort_of(problem.experiment), problem.state
     seconds = allowance.of_session(problem.run, state.seconds, final=final)
     plan = effort.plan(seconds, final=final)
-    plan = plan if problem.metric.timed else TimingPlan(plan.protocol, seconds=seconds)
+    plan = plan if problem.is_timed else TimingPlan(plan.protocol, seconds=seconds)
     return plan.metered(_METER) if metered else plan
 
 
@@ -130,7 +130,7 @@ def _undecided(problem: Problem, judged: Sequence[int], margin: float, measured:
     limit = _limit_in_session(problem, measured[0])
     if limit is None:
         return None
-    of_limit = uncertainty(measured[0]) if problem.budget.relative else 0.0
+    of_limit = uncertainty(measured[0]) if problem.timed is not None and problem.timed.relative else 0.0
     near = [
         share
         for place in judged
@@ -141,14 +141,14 @@ def _undecided(problem: Problem, judged: Sequence[int], margin: float, measured:
 
 def _limit_in_session(problem: Problem, dense: Measurement) -> float | None:
     """The budget in milliseconds: a share is a share of the dense network as timed in the same session."""
-    return problem.budget.limit(dense.ms) if problem.metric.timed else None
+    return None if problem.timed is None else problem.timed.limit(dense.ms)
 
 
 def _session(problem: Problem, policies: Sequence[Mapping[str, int]], progress: Progress) -> dict[str, Any]:
     """Time whole networks, then those of their layers that were only estimated so far; as JSON values."""
     start = time.monotonic()
     networks = [problem.task.model, *(problem.small(c) for c in policies)]
-    plan = _plan(problem, final=False, metered=problem.metric.metered or problem.metered)
+    plan = session_plan(problem, final=False, metered=problem.metered or any(b.metric.metered for b in problem.budgets))
     undecided = partial(_undecided, problem, range(1, len(networks)), problem.state.margin)
     example = problem.task.timed_example
     dense, *measured = measure(networks, example, problem.target, plan, progress=progress, undecided=undecided)
@@ -184,4 +184,5 @@ def _learn(problem: Problem, policies: Sequence[Mapping[str, int]], session: Map
     taken = [Measurement.from_json(each) for each in session["taken"]]
     problem.table.refit(list(zip([problem.space.dense, *policies], taken, strict=True)))
     problem.table.save(problem.run.file("latency_table.json"))
-    problem.state.reprice(problem.table.cost(), problem.budget)
+    cost = problem.table.cost()
+    problem.state.reprice(cost, problem.timed, cost.kind)

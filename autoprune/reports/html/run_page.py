@@ -34,7 +34,18 @@ from autoprune.space import Policy
 __all__ = ["write_html"]
 
 # Keys of the report that the page shows elsewhere than in the list "Run".
-_SHOWN_APART = {"schema", "dense", "pruned", "finetuned", "baselines", "budget", "latency_table", "chosen", "seconds"}
+_SHOWN_APART = {
+    "schema",
+    "dense",
+    "pruned",
+    "finetuned",
+    "baselines",
+    "budget",
+    "budgets",
+    "latency_table",
+    "chosen",
+    "seconds",
+}
 _SHOWN_FIRST = ("target", "agent", "seed", "episodes")
 
 
@@ -168,13 +179,14 @@ def _results(report: Report) -> _Results:
     rows = [
         (Cell(name, style="chosen") if name == "fine-tuned" else name, *cells) for name, cells in figure_rows(report)
     ]
-    budget, spec = report.budget, report.score_spec
-    lines = [
-        ("requested", f"{budget.kind} \N{LESS-THAN OR EQUAL TO} {budget.requested}" if budget.requested else NONE),
-        ("limit", cost(budget.limit, budget.kind, spec)),
-        ("measured", cost(budget.measured, budget.kind, spec)),
-        ("met", NONE if budget.met is None else plain(budget.met)),
-    ]
+    spec, lines = report.score_spec, []
+    for budget in report.outcomes:
+        lines += [
+            ("requested", f"{budget.name} \N{LESS-THAN OR EQUAL TO} {budget.requested}" if budget.requested else NONE),
+            ("limit", cost(budget.limit, budget.kind, spec)),
+            ("measured", cost(budget.measured, budget.kind, spec)),
+            ("met", NONE if budget.met is None else plain(budget.met)),
+        ]
     networks = table(("network", *columns(report)), rows)
     about = _about(spec)
     return _Results(networks, about, len(report.finetuned.seeds), table(("budget", "value"), lines))

@@ -82,7 +82,7 @@ def _chosen(report: Report, policy: Policy | None) -> Mapping[str, int] | None:
 
 
 def _over_time(episodes: Rows, report: Report) -> Picture:
-    budget = report.budget.in_search
+    budget = report.searched
     return picture(
         lambda palette: episodes_figure(
             episodes, kind=budget.kind, limit=budget.limit, spec=report.score_spec, palette=palette
@@ -93,7 +93,7 @@ def _over_time(episodes: Rows, report: Report) -> Picture:
 
 
 def _scatter(episodes: Rows, report: Report, chosen: Mapping[str, int] | None) -> Picture:
-    budget = report.budget.in_search
+    budget = report.searched
     return picture(
         lambda palette: scatter_figure(
             episodes, kind=budget.kind, limit=budget.limit, chosen=chosen, spec=report.score_spec, palette=palette
@@ -104,7 +104,7 @@ def _scatter(episodes: Rows, report: Report, chosen: Mapping[str, int] | None) -
 
 
 def _best(episodes: Rows, report: Report, chosen: Mapping[str, int] | None) -> Table:
-    kind, spec = report.budget.in_search.kind, report.score_spec
+    kind, spec = report.searched.kind, report.score_spec
     ranked = sorted((row for row in episodes if row.get("reward") is not None), key=lambda row: -row["reward"])
     rows = [
         (

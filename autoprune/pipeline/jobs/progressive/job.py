@@ -57,6 +57,8 @@ class ProgressiveJob(Job):
             raise InputError(
                 f"progressive pruning takes widths and branches only, not --techniques {experiment.techniques}"
             )
+        if len(experiment.requested_budgets) > 1:
+            raise InputError("progressive pruning goes to one budget; for several use autoprune compress")
         criterion_of(experiment.criterion)
         check_target(experiment)
 

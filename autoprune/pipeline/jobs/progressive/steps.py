@@ -272,7 +272,7 @@ class ProgressiveSearch:
         problem = self.problem
         seen = Session(
             timing,
-            problem.cost,
+            problem.price_of(problem.budget),
             problem.limit,
             problem.budget.limit,
             lambda: problem.cost.cost(choices),
