@@ -18,6 +18,7 @@ from autoprune.graph.coupling.unread import unread_attributes
 from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.fingerprint import fingerprint
 from autoprune.graph.proof.branches import with_blocks
+from autoprune.graph.proof.network_copy import Shadows
 from autoprune.graph.proof.sizes import prove
 from autoprune.graph.surgery.slicer import get_attribute
 from autoprune.graph.trace.export import Trace, trace
@@ -81,28 +82,29 @@ def _dtypes(example: Example) -> tuple[str, ...]:
 
 def _analyse(model: nn.Module, example: Example, print_: dict[str, Any], validate: bool, blocks: bool) -> Analysis:
     traced = trace(model, example)
+    shadows = Shadows(model, example, traced) if validate else None
     interpretations = first_interpretations(traced)
     while True:
         walk = Walk(traced, interpretations).run()
         grouping = group_atoms(walk, walk.table.solve())
         analysis = _written(model, grouping, example, print_)
-        failures, least = _proven(model, analysis, example, grouping) if validate else ({}, {})
+        failures, least = _proven(model, analysis, example, grouping, shadows)
         again = grouping.next_interpretations(set(failures))
         if (failures or least) and not again:
             grouping = grouping.refuse(failures, least)
             analysis = _written(model, grouping, example, print_)
         if not again:
-            return with_blocks(model, analysis, example, grouping, validate) if blocks else analysis
+            return with_blocks(model, analysis, example, grouping, shadows) if blocks else analysis
         interpretations = {**interpretations, **again}
 
 
 def _proven(
-    model: nn.Module, analysis: Analysis, example: Example, grouping: Grouping
+    model: nn.Module, analysis: Analysis, example: Example, grouping: Grouping, shadows: Shadows | None
 ) -> tuple[dict[str, str], dict[str, int]]:
     """The groups that fail with their reasons, and the fewest units of those that need more than one."""
-    if not analysis.groups:
+    if not analysis.groups or shadows is None:
         return {}, {}
-    proof = prove(model, analysis, example, grouping)
+    proof = prove(model, analysis, example, grouping, shadows)
     return proof.reasons, {name: least for name, least in proof.least.items() if least > 1}
 
 

@@ -18,6 +18,7 @@ from autoprune.graph.coupling.groups import Grouping
 from autoprune.graph.coupling.norms import NormLine
 from autoprune.graph.proof.draws import steady_draws
 from autoprune.graph.proof.groups import Proof
+from autoprune.graph.proof.network_copy import SEED, Shadow, Shadows
 from autoprune.graph.trace.export import Trace
 from autoprune.graph.trace.quiet import quiet
 from autoprune.models.inputs.example import Example
@@ -25,7 +26,9 @@ from autoprune.models.inputs.example import Example
 __all__ = ["with_blocks"]
 
 
-def with_blocks(model: nn.Module, analysis: Analysis, example: Example, grouping: Grouping, validate: bool) -> Analysis:
+def with_blocks(
+    model: nn.Module, analysis: Analysis, example: Example, grouping: Grouping, shadows: Shadows | None
+) -> Analysis:
     """The analysis with its blocks, each taken out in the first way that is right.
 
     Args:
@@ -33,7 +36,7 @@ def with_blocks(model: nn.Module, analysis: Analysis, example: Example, grouping
         analysis: Its groups, proven.
         example: An example input.
         grouping: The groups as atoms, with the walk that they were found on.
-        validate: Whether the blocks are proven; else the first way is believed.
+        shadows: Copies of the model to prove the blocks on; None where the first way is believed.
     """
     traced, norms = grouping.walk.trace, grouping.norms()
     names = [group.name for group in analysis.groups]
@@ -43,7 +46,9 @@ def with_blocks(model: nn.Module, analysis: Analysis, example: Example, grouping
     while True:
         blocks = tuple(found[0] for found in ways)
         analysis = replace(analysis, blocks=_without_refused(blocks), undroppable=refused)
-        failures = _BlockProof(model, analysis, example, traced, norms).run() if validate and blocks else {}
+        failures = {}
+        if shadows is not None and blocks:
+            failures = _BlockProof(shadows(bool(norms)), analysis, traced, norms).run()
         if not failures:
             return analysis
         for found in ways:
@@ -63,23 +68,21 @@ def _without_refused(blocks: Sequence[Block]) -> tuple[Block, ...]:
 class _BlockProof(Proof):
     """Drops every block, then all, then half of them together with random widths."""
 
-    def __init__(
-        self, model: nn.Module, analysis: Analysis, example: Example, traced: Trace, norms: Sequence[NormLine]
-    ) -> None:
-        super().__init__(model, analysis, example, traced, norms)
+    def __init__(self, shadow: Shadow, analysis: Analysis, traced: Trace, norms: Sequence[NormLine]) -> None:
+        super().__init__(shadow, analysis, traced, norms)
         self._groups = self._names
         self._names = [block.name for block in analysis.blocks]
         self._narrow: dict[str, Index] = {}
 
     def run(self) -> dict[str, str]:
         """Prove every block alone, then with others, then at random widths; name those that fail."""
+        rng = np.random.default_rng(SEED)
         with quiet(), steady_draws(self._traced), torch.no_grad():
             for name in self._names:  # one by one: a forward may take another path once two are gone
                 self._search([name], self._dropped([name]))
-            for share in (1.0, 0.5, 0.5):
-                left = [name for name in self._names if name not in self.reasons]
-                names = [name for name in left if self._rng.random() < share]
-                self._narrow = {} if share == 1 else self._draw(self._groups, False)
+            for at, share in enumerate((1.0, 0.5, 0.5)):
+                names = [name for name in self._left() if rng.random() < share]
+                self._narrow = {} if share == 1 else self._draw(self._groups, f"blocks {at}", self._random)
                 self._search(names, self._dropped(names))
         return self.reasons
 
@@ -90,3 +93,7 @@ class _BlockProof(Proof):
     def _try(self, names: Sequence[str], policy: Mapping[str, Index]) -> str | None:
         """As for groups, at the widths of this round."""
         return super()._try([*names, *self._narrow], {**policy, **self._narrow})
+
+    def _passes(self, names: Sequence[str], policy: Mapping[str, Index]) -> bool:
+        """A block that is gone cannot be seen."""
+        return self._try(names, policy) is None

@@ -6,39 +6,39 @@ be dead in the user's weights, or a BatchNorm that maps 0 to 0, cannot hide a mi
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
-from torch import nn
 
 from autoprune.graph.analysis import Analysis, Index
 from autoprune.graph.coupling.norms import NormLine
 from autoprune.graph.proof.draws import steady_draws
-from autoprune.graph.proof.network_copy import SEED, call, prepared, resized
-from autoprune.graph.proof.reference import Reference
-from autoprune.graph.surgery.slicer import Slicer
-from autoprune.graph.surgery.weight_sharing import Selector
+from autoprune.graph.proof.network_copy import SEED, Shadow
+from autoprune.graph.proof.runs import Runs
 from autoprune.graph.trace.export import Trace
 from autoprune.graph.trace.quiet import quiet
-from autoprune.graph.trace.source_lines import exception_line, raised
-from autoprune.models.inputs.example import Example
 
 __all__ = ["Proof"]
 
-_TOGETHER = 4  # groups tried in one run; a set that fails is halved
+Rng = np.random.Generator
+
+_TOGETHER = 4  # groups tried in one run where it is not known which of them show; a set that fails is halved
 _TWO = 2  # the fewest units that have a deviation
+_ALONE = 3  # tries of a group that did not show in the others
+_UNIONS = 3  # tries of all groups at once
 
 
 class Proof:
     """Tries the groups of one analysis.
 
     Args:
-        model: The dense model; not changed.
+        shadow: A copy of the dense model; put back after every try.
         analysis: Its groups, not yet proven.
-        example: An example input.
         traced: The trace that the analysis was read off.
         norms: Its operators that normalise over groups' units.
 
@@ -47,42 +47,34 @@ class Proof:
         least: Group name -> fewest units that it may keep: 2 where one alone fails and more are right.
     """
 
-    def __init__(
-        self, model: nn.Module, analysis: Analysis, example: Example, traced: Trace, norms: Sequence[NormLine]
-    ) -> None:
+    def __init__(self, shadow: Shadow, analysis: Analysis, traced: Trace, norms: Sequence[NormLine]) -> None:
         self.reasons: dict[str, str] = {}
         self.least = {group.name: group.least for group in analysis.groups}
         self._alone: list[str] = []  # those refused that fail without any other
-        self._traced = traced
         self._names = [group.name for group in analysis.groups]
-        self._rng = np.random.default_rng(SEED)
         self._width = {group.name: group.width for group in analysis.groups}
-        self._slicer = Slicer(analysis)
-        self._dense, self._example, self._tolerance = prepared(
-            model, example.with_batch(traced.batch if norms else 1), example, traced.casts
-        )
-        self._selector = Selector(self._dense, analysis)
-        self._tensors = {**dict(self._dense.named_parameters()), **dict(self._dense.named_buffers())}
         self._normalised = {group.name for group in analysis.groups if group.oracle == "normalised"}
-        self._reference = Reference(traced, norms, self._tensors)
+        self._runs = Runs(shadow, analysis, traced, norms)
+        self._shown: set[str] = set()
+        self._traced = traced
 
     def run(self) -> dict[str, str]:
         """Prove every group at its least and at a random width, then all together; name those that fail."""
         with quiet(), steady_draws(self._traced), torch.no_grad():
             self._trust_the_trace()
-            for narrowest in (True, False):
-                parts = math.ceil(len(self._names) / _TOGETHER)
-                for start in range(parts):  # strided, as neighbours are the likeliest to hide each other
-                    names = [n for n in self._names[start::parts] if n not in self.reasons]
-                    self._search(names, self._draw(names, narrowest))
-                if narrowest:
-                    self._allow_two()
-            for _ in range(3):
-                names = [n for n in self._names if n not in self.reasons]
-                self._search(names, self._draw(names, False))
+            normalised = [name for name in self._names if name in self._normalised]
+            # down to one unit, a width that is normalised over passes nothing on: the others would not be seen
+            for names in ([name for name in self._names if name not in self._normalised], normalised):
+                self._prove_each(self._draw(names, "least", self._narrowest))
+            self._allow_two()
+            self._shown.clear()  # at one unit hardly anything can be mistaken
+            done = self._prove_each(self._draw(self._left(), "random", self._random))
+            for at in range(_UNIONS - done):
+                self._search(self._left(), self._draw(self._left(), f"union {at}", self._random))
+            self._prove_hidden()
         return self.reasons
 
-    def run_at_another_size(self, example: Example, traced: Trace, norms: Sequence[NormLine]) -> bool:
+    def run_at_another_size(self, full: Shadow, traced: Trace, norms: Sequence[NormLine]) -> bool:
         """Prove every group at this size, and all of them together at the size of another example.
 
         Returns:
@@ -91,47 +83,40 @@ class Proof:
         least = dict(self.least)
         if self.run() or self.least != least:
             return False
-        full = resized(self._dense, example.with_batch(traced.batch if norms else 1))
-        if full is None:
-            return False
-        self._example, self._traced = full, traced
-        self._reference = Reference(traced, norms, self._tensors)
+        self._runs.resize(full, traced, norms)
         with quiet(), steady_draws(traced), torch.no_grad():
             self._trust_the_trace()
-            return not self.reasons and self._try(self._names, self._wide(self._names)) is None
+            wide = self._draw(self._names, "wide", self._at_least_half)
+            return not self.reasons and self._try(self._names, wide) is None
 
-    def _wide(self, names: Sequence[str]) -> dict[str, Index]:
-        """At least half of the units of each group: with few everywhere, the output might depend on nothing."""
-        halves = {name: max(self.least[name], (self._width[name] + 1) // 2) for name in names}
-        sizes = {n: int(self._rng.integers(half, max(half + 1, self._width[n]))) for n, half in halves.items()}
-        return {name: self._units(name, size) for name, size in sizes.items()}
+    def _left(self) -> list[str]:
+        return [name for name in self._names if name not in self.reasons]
 
     def _trust_the_trace(self) -> None:
         """Refuse the normalised widths where the reference does not give what the user's own forward gives."""
-        if not self._normalised:
-            return
-        torch.manual_seed(SEED)
-        try:
-            got = self._reference.run(self._example, {})
-        except Exception as error:  # noqa: BLE001 - traced for one precision and run in another
-            why = f"its norms cannot be run over some units only: {exception_line(error)}"
-        else:
-            why = self._difference(got, call(self._dense, self._example)) or ""
-            why = why and "its norms cannot be checked: the traced graph differs from the model's forward"
+        why = self._runs.distrust() if self._normalised else ""
         if why:
             self.reasons.update(dict.fromkeys(self._normalised, why))
             self._names = [name for name in self._names if name not in self._normalised]
 
-    def _draw(self, names: Sequence[str], narrowest: bool) -> dict[str, Index]:
-        """Random units for each group: as few as may be, or a random number."""
-        return {name: self._units(name, self._size(name, narrowest)) for name in names}
+    def _draw(self, names: Sequence[str], purpose: str, size: Callable[[str, Rng], int]) -> dict[str, Index]:
+        """Random units for each group, the same ones whichever others are drawn for."""
+        drawn = {}
+        for name in names:
+            rng = np.random.default_rng([SEED, zlib.crc32(purpose.encode()), zlib.crc32(name.encode())])
+            drawn[name] = np.sort(rng.permutation(self._width[name])[: size(name, rng)])
+        return drawn
 
-    def _size(self, name: str, narrowest: bool) -> int:
-        least = self.least[name]
-        return least if narrowest else int(self._rng.integers(least, self._width[name]))
+    def _narrowest(self, name: str, rng: Rng) -> int:
+        return self.least[name]
 
-    def _units(self, name: str, size: int) -> Index:
-        return np.sort(self._rng.permutation(self._width[name])[:size])
+    def _random(self, name: str, rng: Rng) -> int:
+        return int(rng.integers(self.least[name], self._width[name]))
+
+    def _at_least_half(self, name: str, rng: Rng) -> int:
+        """Half of the units or more: with few everywhere, the output might depend on nothing."""
+        half = max(self.least[name], (self._width[name] + 1) // 2)
+        return int(rng.integers(half, max(half + 1, self._width[name])))
 
     def _allow_two(self) -> None:
         """Take back the refusal of groups that only fail at one unit: one alone has no deviation, two have.
@@ -140,13 +125,46 @@ class Proof:
         """
         for name in [name for name in self._alone if self._width[name] > _TWO]:
             sizes = sorted({_TWO, _TWO + 1, self._width[name] - 1} - {self._width[name]})
-            if all(self._try([name], {name: self._units(name, size)}) is None for size in sizes):
+            if all(self._try([name], self._draw([name], f"{size}", partial(_fixed, size))) is None for size in sizes):
                 del self.reasons[name]
                 self.least[name] = _TWO
 
+    def _prove_each(self, policy: Mapping[str, Index]) -> bool:
+        """Prove each group in a run in which it shows, or in one with a few others.
+
+        Returns:
+            Whether all of them were right in one run.
+        """
+        names = [name for name in policy if name not in self.reasons]
+        left, whole = self._prove_together(names, policy)
+        parts = math.ceil(len(left) / _TOGETHER)
+        for start in range(parts):  # strided, as neighbours are the likeliest to hide each other
+            self._search(left[start::parts], policy)
+        return whole
+
+    def _prove_hidden(self) -> None:
+        """Try those that showed in no run so far (all of a unit's activations may be 0) alone, at several widths."""
+        for name, at in itertools.product(self._left(), range(_ALONE)):
+            if self._runs.sees and name not in self._shown and name not in self.reasons:
+                self._search([name], self._draw([name], f"alone {at}", self._at_least_half))
+
+    def _prove_together(self, names: list[str], policy: Mapping[str, Index]) -> tuple[list[str], bool]:
+        """The groups that are still to be proven after runs of many at once, and whether the first run was right.
+
+        A set that fails is halved; in one that does not, those are proven that show in the output.
+        """
+        if len(names) <= _TOGETHER or not self._runs.sees:
+            return names, False
+        seen = self._runs.seen({name: policy[name] for name in names})
+        if seen is None:
+            return [name for half in (names[::2], names[1::2]) for name in self._prove_together(half, policy)[0]], False
+        self._shown |= seen
+        rest = [name for name in names if name not in seen]
+        return (self._prove_together(rest, policy)[0] if seen else rest), True
+
     def _search(self, names: Sequence[str], policy: Mapping[str, Index]) -> None:
         """Find what fails among ``names``: single groups by halving; if only the union fails, who completes it."""
-        if not names or self._try(names, policy) is None:
+        if not names or self._passes(names, policy):
             return
         if len(names) == 1:
             self.reasons[names[0]] = str(self._try(names, policy))
@@ -162,6 +180,14 @@ class Proof:
             rest = [name for name in rest if name not in self.reasons]
         self._search(rest, policy)
 
+    def _passes(self, names: Sequence[str], policy: Mapping[str, Index]) -> bool:
+        """Whether the run is right; notes who shows in it, as long as that is not known of all of them."""
+        if not self._runs.sees or self._shown.issuperset(names):
+            return self._try(names, policy) is None
+        seen = self._runs.seen({name: policy[name] for name in names})
+        self._shown |= seen or set()
+        return seen is not None
+
     def _blame(self, names: Sequence[str], policy: Mapping[str, Index]) -> None:
         """Refuse the last group of the shortest failing prefix."""
         good, bad = 0, len(names)
@@ -176,61 +202,8 @@ class Proof:
 
     def _try(self, names: Sequence[str], policy: Mapping[str, Index]) -> str | None:
         """None when the cut network equals the silenced one; else what went wrong."""
-        kept = {name: policy[name] for name in names}
-        with self._silenced(kept):
-            wanted = self._wanted(kept)
-        try:
-            got = call(self._selector.select({k: v.tolist() for k, v in kept.items()}), self._example)
-        except Exception as error:  # noqa: BLE001 - the user's forward may raise anything on a cut network
-            return f"its forward fails once cut: {raised(error)}"
-        return self._difference(got, wanted)
-
-    def _wanted(self, kept: Mapping[str, Index]) -> list[torch.Tensor]:
-        """The dense network's outputs, its readers being silenced; norms over a width see what is kept of it."""
-        if self._normalised.isdisjoint(kept):
-            return call(self._dense, self._example)
-        torch.manual_seed(SEED)
-        return self._reference.run(self._example, kept)
-
-    def _difference(self, got: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> str | None:
-        if len(got) != len(wanted):
-            return "the cut network returns another number of tensors"
-        for one, other in zip(got, wanted, strict=True):
-            if one.shape != other.shape:
-                return f"the cut network returns {list(one.shape)} in place of {list(other.shape)}"
-            if not _finite_alike(one, other):
-                return "the cut network's output is not finite (one unit alone has no deviation)"
-            if not _close(one, other, self._tolerance):
-                return "the cut network differs from the one with those units silenced"
-        return None
-
-    @contextmanager
-    def _silenced(self, kept: Mapping[str, Index]) -> Iterator[None]:
-        """The dense network with the dropped units' readers at 0, put back afterwards."""
-        touched = {name for name, _, _ in self._slicer.silenced(kept)}
-        saved = {name: self._tensors[name].clone() for name in touched}
-        for name, dim, positions in self._slicer.silenced(kept):
-            self._tensors[name].index_fill_(dim, torch.from_numpy(positions).to(self._tensors[name].device), 0)
-        try:
-            yield
-        finally:
-            for name, tensor in saved.items():
-                self._tensors[name].copy_(tensor)
+        return self._runs.wrong({name: policy[name] for name in names})
 
 
-def _finite_alike(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether the first is finite wherever the second is."""
-    return bool((one.isfinite() | ~other.isfinite()).all())
-
-
-def _close(one: torch.Tensor, other: torch.Tensor, tolerance: float) -> bool:
-    if not (one.is_floating_point() or one.is_complex()):
-        return torch.equal(one, other)
-    finite = other.isfinite()
-    if not torch.equal(one[~finite], other[~finite]):  # masked with -inf, both of them or none
-        return False
-    one, other = one[finite], other[finite]
-    if not other.numel():
-        return True
-    scale = float(other.abs().max()) or 1.0
-    return bool(((one - other).abs() <= tolerance * scale).all())
+def _fixed(size: int, name: str, rng: Rng) -> int:
+    return size

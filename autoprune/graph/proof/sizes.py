@@ -8,7 +8,6 @@ Whatever fails there is left to the whole proof at full size.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +19,7 @@ from autoprune.graph.coupling.groups import Grouping, group_atoms
 from autoprune.graph.coupling.norms import NormLine
 from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.proof.groups import Proof
+from autoprune.graph.proof.network_copy import Shadow, Shadows
 from autoprune.graph.trace.export import Trace, trace
 from autoprune.models.inputs.example import Example
 
@@ -35,12 +35,12 @@ _WORTH = 2  # times as few pixels
 class _Smaller:
     """A smaller input and what was read off the network there."""
 
-    example: Example
+    shadow: Shadow
     traced: Trace
     norms: list[NormLine]
 
 
-def prove(model: nn.Module, analysis: Analysis, example: Example, grouping: Grouping) -> Proof:
+def prove(model: nn.Module, analysis: Analysis, example: Example, grouping: Grouping, shadows: Shadows) -> Proof:
     """The proof of every group, done.
 
     Args:
@@ -48,39 +48,38 @@ def prove(model: nn.Module, analysis: Analysis, example: Example, grouping: Grou
         analysis: Its groups, not yet proven.
         example: An example input.
         grouping: The groups as atoms, with the walk that they were found on.
+        shadows: Copies of the model.
     """
-    proof = _at_a_smaller_size(model, analysis, example, grouping) if analysis.macs() >= LARGE else None
-    if proof is None:
-        proof = Proof(model, analysis, example, grouping.walk.trace, grouping.norms())
-        proof.run()
+    traced, norms = grouping.walk.trace, grouping.norms()
+    full = shadows(bool(norms))
+    if analysis.macs() >= LARGE:
+        small = _smaller(model, example, grouping, full)
+        if small is not None:
+            proof = Proof(small.shadow, analysis, small.traced, small.norms)
+            if proof.run_at_another_size(full, traced, norms):
+                return proof
+    proof = Proof(full, analysis, traced, norms)
+    proof.run()
     return proof
 
 
-def _at_a_smaller_size(model: nn.Module, analysis: Analysis, example: Example, grouping: Grouping) -> Proof | None:
-    """The proof at a smaller input; None where there is none, or something fails."""
-    small = _smaller(model, example, grouping)
-    if small is None:
-        return None
-    with suppress(UnsupportedModelError):  # what it returns there is not finite
-        proof = Proof(model, analysis, small.example, small.traced, small.norms)
-        if proof.run_at_another_size(example, grouping.walk.trace, grouping.norms()):
-            return proof
-    return None
-
-
-def _smaller(model: nn.Module, example: Example, grouping: Grouping) -> _Smaller | None:
+def _smaller(model: nn.Module, example: Example, grouping: Grouping, full: Shadow) -> _Smaller | None:
     """The smallest input at which the same operators run over the same groups; None where there is none."""
     for candidate in _smaller_inputs(example):
+        if full.resized(candidate) is None:  # a fixed position embedding, a map that is smaller than a kernel
+            continue
         try:
             traced = trace(model, candidate)
-        except UnsupportedModelError:  # a fixed position embedding, a map that is smaller than a kernel
+        except UnsupportedModelError:
             continue
         if _operators(traced) != _operators(grouping.walk.trace):
             continue
         walk = Walk(traced, grouping.walk.interpretations).run()
         found = group_atoms(walk, walk.table.solve())
         if len(found.groups) == len(grouping.groups) and all(map(_alike, found.groups, grouping.groups)):
-            return _Smaller(candidate, traced, found.norms())
+            norms = found.norms()
+            shadow = full.resized(candidate.with_batch(traced.batch if norms else 1))
+            return None if shadow is None else _Smaller(shadow, traced, norms)
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,15 +48,19 @@ class Selector:
     Args:
         model: The dense model; not changed.
         analysis: What ``analyse`` returned for it.
+        read_only: Names of parameters that nobody writes to as long as the selector is used: these are not copied,
+            and a selected network holds the model's own where they stay whole.
 
     Raises:
         PolicyMismatchError: The analysis was made for another model.
     """
 
-    def __init__(self, model: nn.Module, analysis: Analysis) -> None:
+    def __init__(self, model: nn.Module, analysis: Analysis, read_only: Collection[str] = ()) -> None:
         require_same(model, analysis)
         self._slicer = Slicer(analysis)
-        self._shell = isolated(model)
+        self._read_only = frozenset(read_only)
+        own = dict(model.named_parameters())
+        self._shell = isolated(model, {id(own[name]): own[name] for name in self._read_only})
         self._keepers = keepers(self._shell)
         self._multihead = multihead(self._shell.modules())
         self._stage = Stage(self._shell, analysis.blocks, self._slicer.widths({}))
@@ -126,7 +130,8 @@ class Selector:
                 ]
             else:
                 found = [(dim, places[group, device]) for dim, group in plain if group in kept]
-            tensor.put(take(tensor.dense, found))
+            whole = not found and tensor.name in self._read_only
+            tensor.put(tensor.dense if whole else take(tensor.dense, found))
 
 
 def _tensors(shell: nn.Module) -> list[_Tensor]:
