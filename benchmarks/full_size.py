@@ -36,10 +36,28 @@ def _yolo(name: str) -> tuple[nn.Module, torch.Tensor]:
     return model, torch.randn(1, 3, 640, 640)
 
 
+def _llama(layers: int, width: int) -> tuple[nn.Module, torch.Tensor]:
+    """A language model of Llama's form, with groups of four queries for each key."""
+    transformers = importlib.import_module("transformers")
+    config = transformers.LlamaConfig(
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 64,
+        num_key_value_heads=width // 256,
+        vocab_size=32_000,
+        tie_word_embeddings=True,
+        use_cache=False,
+    )
+    return transformers.LlamaForCausalLM(config), torch.randint(32_000, (1, 64))
+
+
 NETWORKS: dict[str, Callable[[], tuple[nn.Module, torch.Tensor]]] = {
     "resnet50": lambda: _timm("resnet50"),
     "vit_base_patch16_224": lambda: _timm("vit_base_patch16_224"),
     "yolov8s": lambda: _yolo("yolov8s"),
+    "llama_300m": lambda: _llama(16, 1024),
+    "llama_1b": lambda: _llama(16, 2048),
 }
 
 

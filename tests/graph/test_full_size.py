@@ -11,10 +11,11 @@ from torch import nn
 
 from autoprune.errors import UnsupportedModelError
 from autoprune.graph import Analysis, analyse
-from autoprune.graph.proof import sizes
+from autoprune.graph.proof import sizes, smaller_inputs
 from autoprune.graph.trace.export import Trace, trace
 from autoprune.models.inputs.example import Example
 from tests.graph.test_patterns import CASES
+from tests.support.nets.whole_models import MODELS
 
 
 class Perceptron(nn.Module):
@@ -71,7 +72,7 @@ GUILTY = {
 IMAGES = [name for name, case in CASES.items() if len(case.shape) == 4]
 
 
-def described(analysis: Analysis) -> object:
+def described(analysis: Analysis) -> tuple[object, ...]:
     groups = [(g.name, g.width, g.kind, g.oracle, g.least, g.producers, g.consumers) for g in analysis.groups]
     return groups, dict(analysis.frozen)
 
@@ -125,8 +126,8 @@ def test_a_large_network_is_proven_at_a_small_input(
 def test_the_fast_way_gives_the_same(
     name: str, everything_is_large: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sizes, "_SIDES", (16,))
-    monkeypatch.setattr(sizes, "_STRIDE", 8)
+    monkeypatch.setattr(smaller_inputs, "_SIDES", (16,))
+    monkeypatch.setattr(smaller_inputs, "_STRIDE", 8)
     x = torch.randn(*CASES[name].shape[:2], 32, 40, generator=torch.Generator().manual_seed(0))
     try:
         plain = analyse(CASES[name].build(), x, blocks=False)
@@ -134,3 +135,23 @@ def test_the_fast_way_gives_the_same(
         pytest.skip("it only takes images of one size")
     monkeypatch.setattr(sizes, "LARGE", 0)
     assert described(analyse(CASES[name].build(), x, blocks=False)) == described(plain)
+
+
+@pytest.mark.parametrize("name", ["BERT", "GPT-2", "Llama"])
+def test_text_networks_are_proven_on_short_texts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same verdicts; the mask, which is as long as the text, is cut off with it."""
+    entry = MODELS[name]
+    ids = torch.randperm(60, generator=torch.Generator().manual_seed(0))[:30].reshape(1, 30) + 3
+    example = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    plain = described(analyse(entry.build(), example, blocks=False))
+    shapes: list[tuple[int, ...]] = []
+
+    def noted(model: nn.Module, given: Example) -> Trace:
+        shapes.extend(tuple(tensor.shape) for tensor in given.tensors())
+        return trace(model, given)
+
+    monkeypatch.setattr(sizes, "trace", noted)
+    monkeypatch.setattr(sizes, "LARGE", 0)
+    assert described(analyse(entry.build(), example, blocks=False)) == plain
+    assert shapes == [(1, 13), (1, 13)]
+    assert plain[0]

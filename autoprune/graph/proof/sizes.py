@@ -1,13 +1,12 @@
 """The proof of a large network at a small input, where the network takes one, with a check at the full size.
 
-What is coupled with what does not depend on the size of an image. Where the network runs the same operators over the
-same groups at a smaller one, every group is proven there, tens of times faster, and all of them together at full size.
-Whatever fails there is left to the whole proof at full size.
+What is coupled with what does not depend on the size of an image or the length of a text. Where the network runs the
+same operators over the same groups at a smaller one, every group is proven there, tens of times faster, and all of them
+together at full size. Whatever fails there is left to the whole proof at full size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -20,15 +19,13 @@ from autoprune.graph.coupling.norms import NormLine
 from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.proof.groups import Proof
 from autoprune.graph.proof.network_copy import Shadow, Shadows
+from autoprune.graph.proof.smaller_inputs import smaller_inputs
 from autoprune.graph.trace.export import Trace, trace
 from autoprune.models.inputs.example import Example
 
 __all__ = ["LARGE", "prove"]
 
 LARGE = 200_000_000  # multiply-accumulates of a run, from which the tracing of another size pays
-_SIDES = (64, 128)  # pixels of the inputs that are tried
-_STRIDE = 32  # of the usual networks: a side keeps its remainder
-_WORTH = 2  # times as few pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +62,7 @@ def prove(model: nn.Module, analysis: Analysis, example: Example, grouping: Grou
 
 def _smaller(model: nn.Module, example: Example, grouping: Grouping, full: Shadow) -> _Smaller | None:
     """The smallest input at which the same operators run over the same groups; None where there is none."""
-    for candidate in _smaller_inputs(example):
+    for candidate in smaller_inputs(example):
         if full.resized(candidate) is None:  # a fixed position embedding, a map that is smaller than a kernel
             continue
         try:
@@ -81,35 +78,6 @@ def _smaller(model: nn.Module, example: Example, grouping: Grouping, full: Shado
             shadow = full.resized(candidate.with_batch(traced.batch if norms else 1))
             return None if shadow is None else _Smaller(shadow, traced, norms)
     return None
-
-
-def _smaller_inputs(example: Example) -> Iterator[Example]:
-    """The example with smaller images, the smallest first; what is no image (fewer than four dimensions) stays.
-
-    Sides that differ go on differing, so that height and width cannot be taken for each other.
-    """
-    images = [t for t in example.tensors() if t.dim() > 3 and t.is_floating_point()]
-    sides = sorted({side for image in images for side in image.shape[-2:]})
-    for least in _SIDES:
-        sizes: dict[int, int] = {}
-        for side in sides:
-            size = least + side % _STRIDE
-            while size in sizes.values():
-                size += _STRIDE
-            sizes[side] = min(side, size)
-        if any(_pixels(image) >= _WORTH * sizes[image.shape[-2]] * sizes[image.shape[-1]] for image in images):
-            yield example.map(lambda tensor, sizes=sizes: _cropped(tensor, sizes))
-
-
-def _pixels(image: torch.Tensor) -> int:
-    return int(image.shape[-2] * image.shape[-1])
-
-
-def _cropped(tensor: torch.Tensor, sizes: dict[int, int]) -> torch.Tensor:
-    if tensor.dim() < 4 or not tensor.is_floating_point():
-        return tensor
-    height, width = (sizes[side] for side in tensor.shape[-2:])
-    return tensor[..., :height, :width].contiguous()
 
 
 def _operators(traced: Trace) -> list[str]:
