@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from torch import Tensor, nn
 
@@ -20,7 +20,14 @@ from autoprune.hardware.timing.effort import effort_named
 from autoprune.models import uncompiled
 from autoprune.pipeline.calls import Call, JobKeywords, plannable
 from autoprune.pipeline.finish.so_far import best_so_far
-from autoprune.pipeline.from_python import opened_job, opened_part, opened_sweep, planned_job, without_folder
+from autoprune.pipeline.from_python import (
+    opened_job,
+    opened_part,
+    opened_sweep,
+    planned_job,
+    planned_part,
+    without_folder,
+)
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import check_settings
 from autoprune.pipeline.jobs.registry import compressing, job_named
@@ -140,9 +147,33 @@ def sensitivity(
         return sensitivity_job(task, opened, call.watched(opened.experiment), wanted)
 
 
+@overload
 def sweep(
-    model: nn.Module | str | None = None, *, run: str | Path, **keywords: Unpack[JobKeywords]
-) -> dict[str, Result]:
+    model: nn.Module | str | None = None,
+    *,
+    run: str | Path,
+    dry_run: Literal[False] = False,
+    **keywords: Unpack[JobKeywords],
+) -> dict[str, Result]: ...
+
+
+@overload
+def sweep(
+    model: nn.Module | str | None = None,
+    *,
+    run: str | Path,
+    dry_run: Literal[True],
+    **keywords: Unpack[JobKeywords],
+) -> dict[str, Plan]: ...
+
+
+def sweep(
+    model: nn.Module | str | None = None,
+    *,
+    run: str | Path,
+    dry_run: bool = False,
+    **keywords: Unpack[JobKeywords],
+) -> dict[str, Result] | dict[str, Plan]:
     """Compress one network under several agents or budgets: `agent=["ddpg", "random"]`, `latency=["30%", "50%"]`.
 
     As on the command line they may also be one text with commas.
@@ -153,13 +184,19 @@ def sweep(
     Returns:
         Name of the run's folder (`ddpg`, or `ddpg-30` where there are several budgets) -> its result. Where
         `time_limit` or a callback ended the sweep, the last one is not finished, and those after it are not there.
+        With `dry_run` their plans; nothing is written.
     """
     call = Call.of(model, keywords)
+    moved = "device" in call.settings
     results: dict[str, Result] = {}
     with opened_sweep(call.handed, call.settings, run, call.flags, check_settings) as parts:
+        if dry_run:
+            return {
+                part.experiment.run_dir.name: planned_part(call.handed, part, call.shown, moved=moved) for part in parts
+            }
         watcher = call.watched(parts[0].experiment)
         for part in parts:
-            with opened_part(call.handed, part, call.flags, call.shown, moved="device" in call.settings) as (
+            with opened_part(call.handed, part, call.flags, call.shown, moved=moved) as (
                 opened,
                 task,
             ):

@@ -230,8 +230,17 @@ def planned_job(
         wanted["run"] = _folder(run)
     experiment = Experiment.build(wanted)
     check(experiment)
+    return _planned(handed, experiment, talk, work, moved="device" in settings)
+
+
+def planned_part(handed: HandedOver, part: Part, talk: Reporter, *, moved: bool) -> Plan:
+    """What one run of a sweep would do; see `HandedOver.task` for `moved`."""
+    return _planned(handed, part.experiment, talk, Work.COMPRESS, moved=moved)
+
+
+def _planned(handed: HandedOver, experiment: Experiment, talk: Reporter, work: Work, *, moved: bool) -> Plan:
     with use_threads(experiment.train_threads):
-        whole = handed.task(experiment, moved="device" in settings)
+        whole = handed.task(experiment, moved=moved)
         preflight(whole, experiment, talk)
         return plan_of(whole, experiment, talk, work)
 

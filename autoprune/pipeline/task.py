@@ -294,7 +294,7 @@ def check_task(task: Task) -> None:
         raise
     except (Exception, SystemExit) as error:  # a user's forward may raise anything
         raise UnsupportedModelError(
-            f"the model {task.name} cannot take images of shape {list(task.data.shape)}: {one_line(error, 200)}"
+            f"the model {task.name} cannot take its example, {as_example(task.example).words}: {one_line(error, 200)}"
         ) from error
     if task.evaluate is not accuracy:
         return

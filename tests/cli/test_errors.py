@@ -41,7 +41,7 @@ def refused(autoprune, folder):
         (["--model", "nowhere:net"], ["there is no module nowhere"]),
         (
             ["--model", "tests.support.tiny_job:blind"],
-            ["tests.support.tiny_job:blind cannot take images of shape [1, 8, 8]"],
+            ["tests.support.tiny_job:blind cannot take its example, [1, 1, 8, 8] of float32"],
         ),
         (["--model", "tests.support.tiny_job:narrow"], ["outputs of shape [1, 2]", "has 4 classes"]),
         (["--model", "tests.support.tiny_job:images"], ["tests.support.tiny_job:images", "raised TypeError"]),

@@ -88,6 +88,13 @@ def test_a_bisection_by_accuracy_is_planned_as_its_five_jobs(trained, loaders):
     assert stage(five, "test").seconds > 2 * stage(one, "test").seconds
 
 
+def test_a_sweep_has_a_plan_a_run_and_writes_nothing(trained, loaders, tmp_path):
+    settings = {**SETTINGS, "agent": "random,uniform"}
+    plans = autoprune.sweep(trained, **loaders, **settings, run=tmp_path / "sweep", dry_run=True)
+    assert list(plans) == ["random", "uniform"] and not list(tmp_path.iterdir())
+    assert "6 episodes" in str(plans["random"]) and "1 episodes" in str(plans["uniform"])
+
+
 def test_progressive_says_how_many_steps(trained, loaders):
     settings = {
         "budget": "flops<=50%",

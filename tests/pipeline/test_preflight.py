@@ -83,6 +83,27 @@ class Seen(nn.Module):
         return x
 
 
+def zeroes(model, batches):
+    with torch.no_grad():
+        next(model.parameters()).zero_()
+    return 0.5
+
+
+def in_training_mode(model, batches):
+    model.train()
+    with torch.no_grad():
+        for pixels, _ in batches:
+            model(pixels)
+    return 0.5
+
+
+def late_nan():
+    pixels, labels = images(48).tensors
+    pixels = pixels.clone()
+    pixels[40] = float("nan")
+    return TensorDataset(pixels, labels)
+
+
 def first_is(value):
     def change(labels):
         labels[3] = value
@@ -108,6 +129,16 @@ BROKEN = {
     "a loop that takes the network alone": (
         lambda: {"finetune": lambda model: model},
         r"finetune \S+ is called with \(model, constraint, epochs\) and does not take them",
+    ),
+    "a score that prunes": (lambda: {"evaluate": zeroes}, r"evaluate \S+zeroes changes the network .* 0\.weight first"),
+    "a score in training mode": (
+        lambda: {"model": Norm(), "evaluate": in_training_mode},
+        r"in_training_mode changes the network that it scores, norm\.running_mean first",
+    ),
+    "a late test image of NaN": (lambda: {"test": DataLoader(late_nan(), 8)}, "a test batch has images with values"),
+    "a late item of train that fails": (
+        lambda: {"train": DataLoader(user.Late(user.stumbles, 20), 16)},
+        "the train loader .* raised LookupError",
     ),
     "an infinite loss": (lambda: {"loss": lambda out, _: out.sum() / 0}, "loss of the first training batch is"),
     "a score of nothing": (lambda: {"evaluate": lambda model, batches: None}, "returned None"),

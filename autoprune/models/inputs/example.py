@@ -56,6 +56,13 @@ class Example:
         mine = self.copied()
         return model(*mine.args, **mine.kwargs)
 
+    @property
+    def words(self) -> str:
+        """For people: `[1, 3, 32, 32] of float32`, several joined by "and"."""
+        return " and ".join(
+            f"{list(each.shape)} of {str(each.dtype).removeprefix('torch.')}" for each in self.tensors()
+        )
+
     def first(self, count: int) -> Example:
         """The example with its first samples alone; tensors of another first dimension stay."""
         batch = self.batch

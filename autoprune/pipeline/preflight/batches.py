@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sized
 from typing import Any
 
@@ -11,14 +12,16 @@ from torch import Tensor, nn
 from autoprune.errors import InputError, first_line
 from autoprune.evaluation import accuracy
 from autoprune.foundations.examples import input_tensors, labels_in
-from autoprune.foundations.user_code import UserCode, path_of
+from autoprune.foundations.user_code import UserBatches, UserCode, path_of
 from autoprune.models import device_of, in_mode, output_of
 from autoprune.models.inputs.example import Example, as_example
 from autoprune.models.outputs import moved
 from autoprune.pipeline.preflight.base import Check, Subject
 from autoprune.pipeline.preflight.reading import FEW, SPLITS, randomness_kept
 
-__all__ = ["Forward", "Labels", "SmallestBatch"]
+__all__ = ["Forward", "FurtherBatches", "Labels", "SmallestBatch"]
+
+_READING = 0.5  # seconds in which a split is read on
 
 
 class Forward(Check):
@@ -41,8 +44,8 @@ class Forward(Check):
             few = inputs.first(FEW)
             if few.batch < inputs.batch and _fault(subject.model, few, train=False) is None:
                 continue
-            unlike = "" if _sizes(inputs) == _sizes(example) else f", where the example has {_words(example)}"
-            what = f"the network {path_of(subject.task.model)}, on a {part} batch of shape {_words(inputs)}{unlike},"
+            unlike = "" if _sizes(inputs) == _sizes(example) else f", where the example has {example.words}"
+            what = f"the network {path_of(subject.task.model)}, on a {part} batch of shape {inputs.words}{unlike},"
             with in_mode(subject.model), torch.no_grad(), randomness_kept(), UserCode(what):
                 output_of(inputs.run(subject.model))
 
@@ -55,17 +58,13 @@ def _refuse_another_form(part: str, inputs: Example, example: Example) -> None:
     for own, other in zip(inputs.tensors(), example.tensors(), strict=False):
         if own.ndim != other.ndim or own.is_floating_point() != other.is_floating_point():
             raise InputError(
-                f"the first {part} batch has inputs of shape {_words(inputs)}, and the example, the first of the train"
-                f" split unless one was given, {_words(example)}; all splits must be of one kind"
+                f"the first {part} batch has inputs of shape {inputs.words}, and the example, the first of the train"
+                f" split unless one was given, {example.words}; all splits must be of one kind"
             )
 
 
 def _sizes(inputs: Example) -> list[torch.Size]:
     return [tensor.shape[1:] for tensor in inputs.tensors()]
-
-
-def _words(inputs: Example) -> str:
-    return " and ".join(f"{list(each.shape)} of {str(each.dtype).removeprefix('torch.')}" for each in inputs.tensors())
 
 
 def _refuse_no_numbers(which: str, inputs: Tensor) -> None:
@@ -97,6 +96,27 @@ class Labels(Check):
                 _refuse_no_numbers("a search batch", each)
         for part, batch in [*(("search", each) for each in (*search, *others)), ("test", subject.batches["test"])]:
             _refuse_labels_beyond(part, batch, outputs)
+
+
+class FurtherBatches(Check):
+    """What comes behind the first batches of the train and the test split can be read, as far as a moment allows."""
+
+    what = "further batches"
+
+    def run(self, subject: Subject) -> None:
+        """Read on for half a second each; a stream would be used up by it, and the search split is in memory."""
+        reads = subject.task.reader
+        for part in ("train", "test"):
+            batches = getattr(subject.task.data, part)
+            if isinstance(batches, UserBatches) and not batches.can_be_read_again:
+                continue
+            end = time.monotonic() + _READING
+            with randomness_kept(batches):
+                for batch in batches:
+                    for each in reads.call(subject.model, batch).tensors():
+                        _refuse_no_numbers(f"a {part} batch", each)
+                    if time.monotonic() > end:
+                        break
 
 
 def _refuse_labels_beyond(part: str, batch: Any, outputs: int) -> None:

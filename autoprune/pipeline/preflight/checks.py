@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from autoprune.foundations.user_code import during
 from autoprune.pipeline.preflight.base import Check, Subject
-from autoprune.pipeline.preflight.batches import Forward, Labels, SmallestBatch
+from autoprune.pipeline.preflight.batches import Forward, FurtherBatches, Labels, SmallestBatch
 from autoprune.pipeline.preflight.deployment import Export, Timing
 from autoprune.pipeline.preflight.functions import LossWithGradient, OwnLoop, OwnOptimizer, Score
 from autoprune.pipeline.preflight.storage import SpaceOnDisk
@@ -22,6 +22,7 @@ CHECKS: tuple[type[Check], ...] = (
     SpaceOnDisk,
     Forward,
     Labels,
+    FurtherBatches,
     SmallestBatch,
     Score,
     LossWithGradient,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from autoprune.errors import InputError
 from autoprune.evaluation import accuracy
@@ -35,12 +37,19 @@ class Score(Check):
 
     def run(self, subject: Subject) -> None:
         """On little; where that fails, which may be for its images, on the whole split as the job will."""
+        before = {name: tensor.clone() for name, tensor in _kept(subject.model)}
         for part in ("search", "test"):
             with randomness_kept(getattr(subject.task.data, part)):
                 try:
                     subject.task.score(subject.model, [self._few(subject, part)])
                 except InputError:
                     subject.task.score(subject.model, self._more(subject, part))
+        changed = [name for name, tensor in _kept(subject.model) if not torch.equal(tensor, before[name])]
+        if changed:
+            raise InputError(
+                f"evaluate {path_of(subject.task.evaluate)} changes the network that it scores, {changed[0]} first; it"
+                " must leave weights and BatchNorm's statistics as they are (model.eval(), or a copy)"
+            )
 
     def _few(self, subject: Subject, part: str) -> Any:
         """The first batch; for the accuracy, which asks nothing of the others, a few of its images."""
@@ -131,6 +140,14 @@ class LossWithGradient(Check):
             with network:
                 loss.backward()  # type: ignore[no-untyped-call]
         model.zero_grad(set_to_none=True)
+
+
+def _kept(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """What a score must leave alone: parameters, and what BatchNorms know; a network may count its calls."""
+    yield from model.named_parameters()
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm):
+            yield from ((f"{name}.{each}", buffer) for each, buffer in module.named_buffers())
 
 
 def _finite(output: Any) -> bool:
