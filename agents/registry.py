@@ -24,6 +24,7 @@ AGENTS: Registry[type[Agent]] = Registry(
         "evolution": "autoprune.agents.solvers.evolution:EvolutionAgent",
         "exact": "autoprune.agents.solvers.exact:ExactAgent",
         "greedy": "autoprune.agents.solvers.greedy:GreedyAgent",
+        "importance": "autoprune.agents.optuna_search.importance:ImportanceAgent",
         "netadapt": "autoprune.agents.solvers.netadapt:NetAdaptAgent",
         "optuna": "autoprune.agents.optuna_search.agent:OptunaAgent",
         "random": "autoprune.agents.random_search:RandomAgent",

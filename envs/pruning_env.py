@@ -108,6 +108,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
             several; where it is always the same, it says nothing.
         curves: What each decision loses when it alone is cut, for agents that compute policies from it; None if nothing
             was measured.
+        energy: What policies take of it beside the budget, for agents that weigh it; None if nothing is known.
 
     Raises:
         BudgetError: If no policy meets the limit.
@@ -127,6 +128,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         scored_as: ScoreSpec = ACCURACY,
         curves: Curves | None = None,
         shows_limit: bool = False,
+        energy: CostModel | None = None,
     ) -> None:
         if cost.space.decisions != space.decisions:
             raise InputError("the cost model prices another search space than the environment's")
@@ -141,6 +143,7 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         self.scored_as = scored_as
         self.shows_limit = shows_limit
         self.curves = curves
+        self.energy = energy
         self.outcome: Outcome | None = None
         self._static = static_columns(space, cost, width_features(space) if features is None else features)
         self._share = 1.0

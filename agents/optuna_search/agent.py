@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +15,7 @@ from optuna.trial import TrialState, create_trial
 from autoprune.agents.base import Agent, EpisodeRecord
 from autoprune.agents.limits import limit_of
 from autoprune.agents.optuna_search.journal import Journal
+from autoprune.agents.optuna_search.quiet import quiet
 from autoprune.agents.optuna_search.samplers import SAMPLERS, Executed, Plan
 from autoprune.agents.optuna_search.settings import OptunaSettings
 from autoprune.agents.state import AgentState
@@ -71,14 +70,14 @@ class OptunaAgent(Agent):
 
     def keep_files_in(self, folder: Path) -> None:
         """Copy the study into `folder`, all trials so far now and every further one when it is finished."""
-        with _quiet():
+        with quiet():
             self._journal = Journal(folder, self.study)
 
     def _play(self, k: int) -> None:
         prescribed = self._prescribed(k)
         fixed = None if prescribed is None else self._numbers(prescribed)
         slack = self.settings.slack if prescribed is None else 1.0
-        with _quiet():
+        with quiet():
             inner = SAMPLERS[self.settings.chosen_sampler](self._plan, k)
             self.study.sampler = Executed(
                 inner, lambda options: self._executed(options, self._limit(k), slack), self._distributions, fixed
@@ -103,7 +102,7 @@ class OptunaAgent(Agent):
             self._trial.set_user_attr(name, value)
         for name, value in self._constraints(record).items():
             self._trial.set_constraint(name, value)
-        with _quiet():
+        with quiet():
             trial = self.study.tell(self._trial, self._values(record))
             if self._journal is not None:
                 self._journal.add(trial)
@@ -144,7 +143,7 @@ class OptunaAgent(Agent):
         if not isinstance(kept, dict) or len(kept.get("trials", ())) != len(self.history):
             raise RunError("the saved state does not fit this agent: it has no note of every trial")
         self._new_study()
-        with _quiet():
+        with quiet():
             for record, noted in zip(self.history, kept["trials"], strict=True):
                 self.study.add_trial(self._trial_of(record, noted))
         for name, value in kept["study"].items():
@@ -163,7 +162,7 @@ class OptunaAgent(Agent):
     def _new_study(self) -> None:
         self._storage = optuna.storages.InMemoryStorage()
         directions = [StudyDirection.MAXIMIZE, *([StudyDirection.MINIMIZE] if self.settings.front else [])]
-        with _quiet():
+        with quiet():
             self.study = optuna.create_study(storage=self._storage, study_name=self.name, directions=directions)
         self._study_id = self._storage.get_study_id_from_name(self.name)
 
@@ -172,16 +171,3 @@ def _shown(record: EpisodeRecord) -> dict[str, Any]:
     """What a dashboard shows of an episode beside its parameters and its reward."""
     scored = "score" if record.accuracy is None else "accuracy"
     return {scored: record.value, "predicted_cost": record.predicted_cost, "warmup": record.warmup}
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Optuna's log and its notes on experimental parts in here, and put everything back."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(level)

@@ -11,7 +11,7 @@ from autoprune.cost import CostModel
 from autoprune.envs.curves import Curves
 from autoprune.errors import BudgetError
 
-__all__ = ["Prices", "greedy", "narrowed", "refilled"]
+__all__ = ["Prices", "cheapest", "greedy", "narrowed", "refilled"]
 
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -92,7 +92,7 @@ def narrowed(prices: Prices, limit: float, indices: Indices) -> Indices:
         lost = prices.curves.of(rows) - float(prices.curves.of(indices[None])[0])
         useful = np.flatnonzero(saved > 1e-12 * max(now, cost.dense))
         if not len(useful):
-            return _cheapest(cost, limit)
+            return cheapest(cost, limit)
         indices = rows[useful[int(np.argmin(lost[useful] / saved[useful]))]]
     return indices
 
@@ -135,7 +135,12 @@ def _one(cost: CostModel, indices: Indices) -> float:
     return float(cost.costs(indices[None])[0])
 
 
-def _cheapest(cost: CostModel, limit: float) -> Indices:
+def cheapest(cost: CostModel, limit: float) -> Indices:
+    """The cheapest policy, where steps do not reach the limit.
+
+    Raises:
+        BudgetError: If no policy meets the limit.
+    """
     least, choices = cost.least()
     if not least <= limit:
         raise BudgetError(cost.refusal(limit), least)

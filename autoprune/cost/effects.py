@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.cost.terms import CostEntry
-from autoprune.graph import Extent
 from autoprune.space import SearchSpace
+
+if TYPE_CHECKING:
+    from autoprune.graph import Extent
 
 __all__ = ["Effect", "changed"]
 

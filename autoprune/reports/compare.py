@@ -16,7 +16,7 @@ from autoprune.run.report import Report, read_report
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["compare", "pareto_picture"]
+__all__ = ["compare", "pareto_picture", "read_runs"]
 
 
 def compare(runs: Sequence[str | Path]) -> Table:
@@ -77,26 +77,42 @@ def pareto_picture(runs: Sequence[str | Path], out: str | Path) -> None:
     save(pictures.front_figure(list(reports), drawn, spec), out)
 
 
-def _read(runs: Sequence[str | Path]) -> dict[str, Report]:
-    """Reports by the shortest names that differ: the folder's, the parent's too, or the whole path."""
+def read_runs(runs: Sequence[str | Path]) -> dict[Path, Report]:
+    """Reports by the run's folder; a folder that is no run means all finished runs in it.
+
+    Raises:
+        RunError: If one of them is no run or has no report.
+        InputError: If a report is damaged, or no run is named.
+    """
     folders = [folder for run in runs for folder in _expanded(Path(run))]
     if not folders:
         raise InputError("name at least one run to compare")
-    names = [folder.resolve().name for folder in folders]
+    return {folder: read_report(folder) for folder in dict.fromkeys(folders)}
+
+
+def _read(runs: Sequence[str | Path]) -> dict[str, Report]:
+    """Reports by the shortest names that differ: the folder's, the parent's too, or the whole path."""
+    reports = read_runs(runs)
+    names = [folder.resolve().name for folder in reports]
     if len(set(names)) < len(names):
-        names = [f"{folder.resolve().parent.name}/{folder.resolve().name}" for folder in folders]
+        names = [f"{folder.resolve().parent.name}/{folder.resolve().name}" for folder in reports]
     if len(set(names)) < len(names):
-        names = [str(folder) for folder in folders]
-    return {name: read_report(folder) for name, folder in zip(names, folders, strict=True)}
+        names = [str(folder) for folder in reports]
+    return dict(zip(names, reports.values(), strict=True))
 
 
 def _expanded(run: Path) -> list[Path]:
-    """The run itself, or the finished sub-runs in it if it is not a run itself."""
+    """The run itself, or the finished runs anywhere below it if it is not a run itself."""
     if not run.is_dir():
         raise RunError(f"there is no run at {run}")
-    if any((run / name).exists() for name in ("report.json", "experiment.yaml")):
-        return [run]
-    return sorted(path.parent for path in run.glob("*/report.json")) or [run]
+    return _below(run) or [run]
+
+
+def _below(folder: Path) -> list[Path]:
+    if any((folder / name).exists() for name in ("report.json", "experiment.yaml")):
+        return [folder]
+    inner = sorted(path for path in folder.iterdir() if path.is_dir())
+    return [run for path in inner for run in _below(path) if (run / "report.json").exists()]
 
 
 def _facts(report: Report, shared: str | None) -> dict[str, str]:

@@ -114,6 +114,7 @@ def start_search(problem: Problem, reporter: Reporter) -> Search:
         task.scored_as,
         curves,
         shows_limit=experiment.front,
+        energy=problem.energy,
     )
     agent = kind(
         env,

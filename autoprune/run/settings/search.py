@@ -23,8 +23,8 @@ class SearchSettings(Settings):
 
     agent: str = setting(
         "ddpg",
-        "who searches: ddpg, optuna, evolution, exact, greedy, netadapt, random, uniform; settings behind an @"
-        " (optuna@sampler=cmaes); several with commas",
+        "who searches: ddpg, optuna, evolution, exact, greedy, importance, netadapt, random, uniform; settings behind"
+        " an @ (optuna@sampler=cmaes); several with commas",
     )
     episodes: int = setting(
         300, "episodes that the agent may log: warm-up and repeated policies included", ge=1, le=10**6
