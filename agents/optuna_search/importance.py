@@ -45,7 +45,7 @@ class ImportanceAgent(Agent):
         episodes: How many rows it may log.
         warmup: How many of them count as warm-up.
         seed: Of the weights that are drawn.
-        seed_policies: Not used.
+        seed_policies: What the first episodes play, without weights.
         settings: None.
     """
 
@@ -62,36 +62,46 @@ class ImportanceAgent(Agent):
         seed_policies: Sequence[Mapping[str, int]] = (),
         settings: Any = None,
     ) -> None:
-        super().__init__(env, episodes=episodes, warmup=warmup, seed=seed, settings=settings)
+        super().__init__(
+            env, episodes=episodes, warmup=warmup, seed=seed, seed_policies=seed_policies, settings=settings
+        )
         curves = self.env.curves
         self.prices = Prices(self.env.cost, Curves.assumed(self.env.space) if curves is None else curves)
-        self.weights: list[ImportanceWeights] = []
+        self.weights: list[ImportanceWeights | None] = []
 
     @property
     def best_weights(self) -> ImportanceWeights:
-        """The weights of the best episode; of equal ones the first.
+        """The weights of the best episode that had some; of equal ones the first.
 
         Raises:
-            ValueError: Before the first episode.
+            ValueError: Before the first of them.
         """
-        number = max(range(self.played), key=lambda k: (self.history[k].reward, -k))
-        return self.weights[number]
+        tried = [(record.reward, -k, w) for k, (w, record) in enumerate(self._tried())]
+        return max(tried, key=lambda each: each[:2])[2]
+
+    def _tried(self) -> list[tuple[ImportanceWeights, EpisodeRecord]]:
+        """Weights and what came of them."""
+        return [(w, record) for w, record in zip(self.weights, self.history, strict=True) if w is not None]
 
     def _play(self, k: int) -> None:
-        self._now = self._drawn(k)
+        number = k - len(self.seed_policies)
+        self._now = self._drawn(k, number) if number >= 0 else None
+        if self._now is None:
+            self._execute(self.seed_policies[k])
+            return
         limit = self.env.limit if np.isfinite(self.env.limit) else self._drawn_limit(k)
         self._execute(least_important(self.prices, self.env.energy, self._now, limit))
 
     def _learn(self, record: EpisodeRecord) -> None:
         self.weights.append(self._now)
 
-    def _drawn(self, k: int) -> ImportanceWeights:
-        if k < len(_FIRST):
-            return self._usable(*_FIRST[k])
+    def _drawn(self, k: int, number: int) -> ImportanceWeights:
+        if number < len(_FIRST):
+            return self._usable(*_FIRST[number])
         with quiet():
             sampler = TPESampler(seed=int(self._generator(k).integers(2**31)), n_startup_trials=1, multivariate=True)
             study = optuna.create_study(direction="maximize", sampler=sampler)
-            for weights, record in zip(self.weights, self.history, strict=True):
+            for weights, record in self._tried():
                 params = {name: getattr(weights, name) for name in _NAMES}
                 study.add_trial(create_trial(params=params, distributions=dict(_RANGE), value=record.reward))
             asked = study.ask(dict(_RANGE)).params
@@ -107,13 +117,15 @@ class ImportanceAgent(Agent):
         return max(least, float(self._generator(k).uniform(least, max(least, dense))))
 
     def scalars(self) -> dict[str, float]:
-        """The weights of the episode just played."""
-        return {name: getattr(self.weights[-1], name) for name in _NAMES} if self.weights else {}
+        """The weights of the episode just played, if it had some."""
+        last = self.weights[-1] if self.weights else None
+        return {} if last is None else {name: getattr(last, name) for name in _NAMES}
 
     def state_dict(self) -> AgentState:
         """The history, and the weights of every episode."""
         state = super().state_dict()
-        return AgentState(state.tensors, state.values | {"weights": [[w.alpha, w.beta, w.gamma] for w in self.weights]})
+        weights = [None if each is None else [each.alpha, each.beta, each.gamma] for each in self.weights]
+        return AgentState(state.tensors, state.values | {"weights": weights})
 
     def load_state_dict(self, state: AgentState) -> None:
         """Go on where `state` was taken.
@@ -125,4 +137,4 @@ class ImportanceAgent(Agent):
         kept = state.values.get("weights")
         if not isinstance(kept, list) or len(kept) != len(self.history):
             raise RunError("the saved state does not fit this agent: it has no weights of every episode")
-        self.weights = [ImportanceWeights(*map(float, each)) for each in kept]
+        self.weights = [None if each is None else ImportanceWeights(*map(float, each)) for each in kept]
