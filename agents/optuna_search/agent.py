@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.study import StudyDirection
@@ -18,6 +19,7 @@ from autoprune.agents.optuna_search.journal import Journal
 from autoprune.agents.optuna_search.quiet import quiet
 from autoprune.agents.optuna_search.samplers import SAMPLERS, Executed, Plan
 from autoprune.agents.optuna_search.settings import OptunaSettings
+from autoprune.agents.solvers.neighbours import Neighbours
 from autoprune.agents.state import AgentState
 from autoprune.cost import JointCost
 from autoprune.envs import action_for
@@ -66,6 +68,7 @@ class OptunaAgent(Agent):
             decision.name: IntDistribution(0, len(decision.options) - 1) for decision in self.env.space.decisions
         }
         self._journal: Journal | None = None
+        self._neighbours = Neighbours(self.env)
         self._new_study()
 
     def keep_files_in(self, folder: Path) -> None:
@@ -80,9 +83,20 @@ class OptunaAgent(Agent):
         with quiet():
             inner = SAMPLERS[self.settings.chosen_sampler](self._plan, k)
             self.study.sampler = Executed(
-                inner, lambda options: self._executed(options, self._limit(k), slack), self._distributions, fixed
+                inner,
+                lambda options: self._executed(options, self._limit(k), slack),
+                self._distributions,
+                fixed,
+                lambda executed: self._instead(executed, k),
             )
             self._trial = self.study.ask(self._distributions)
+
+    def _instead(self, executed: Mapping[str, int], k: int) -> dict[str, int] | None:
+        """A neighbour of the best policies, where a sampler has asked for what was played: that teaches nothing."""
+        played = any(self._numbers(record.choices) == executed for record in self.history)
+        if k < self.warmup or self.settings.front or not np.isfinite(self.env.limit) or not played:
+            return None
+        return self._numbers(self._neighbours.draw(self.history, self._generator(k)))
 
     def _limit(self, k: int) -> float:
         """The budget; of a front, a limit between it and the dense cost."""

@@ -9,15 +9,11 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 
-from autoprune.agents.base import Agent, best
-from autoprune.agents.solvers.greedy_steps import Prices, narrowed, refilled
+from autoprune.agents.base import Agent
+from autoprune.agents.solvers.neighbours import Neighbours
 from autoprune.agents.state import AgentState
-from autoprune.envs import Curves
 
 __all__ = ["SolverAgent"]
-
-_TRIES = 20  # draws of a neighbour that was not played yet, before a repeated one is played after all
-_PARENTS = 3  # neighbours are drawn of so many of the best policies
 
 
 class SolverAgent(Agent):
@@ -51,8 +47,8 @@ class SolverAgent(Agent):
         super().__init__(
             env, episodes=episodes, warmup=warmup, seed=seed, seed_policies=seed_policies, settings=settings
         )
-        curves = self.env.curves
-        self.prices = Prices(self.env.cost, Curves.assumed(self.env.space) if curves is None else curves)
+        self._neighbours = Neighbours(self.env)
+        self.prices = self._neighbours.prices
         self._answers: list[dict[str, int]] | None = None
 
     @abstractmethod
@@ -70,7 +66,9 @@ class SolverAgent(Agent):
             self._execute(self.solve(self._drawn_limit(k))[0])
         else:
             answers, number = self.answers(), k - len(self.seed_policies)
-            self._execute(answers[number] if number < len(answers) else self._neighbour(k))
+            self._execute(
+                answers[number] if number < len(answers) else self._neighbours.draw(self.history, self._generator(k))
+            )
 
     def answers(self) -> list[dict[str, int]]:
         """Its policies within the environment's budget, computed once."""
@@ -81,32 +79,6 @@ class SolverAgent(Agent):
     def _drawn_limit(self, k: int) -> float:
         least, dense = self.env.cost.cost(self.env.fallback), self.env.cost.dense
         return max(least, float(self._generator(k).uniform(least, max(least, dense))))
-
-    def _neighbour(self, k: int) -> dict[str, int]:
-        """A policy near one of the best: two decisions changed at random, then narrowed or widened to the limit."""
-        rng = self._generator(k)
-        parents = best(self.history, _PARENTS)
-        played = {tuple(record.choices.values()) for record in self.history}
-        choices: dict[str, int] = {}
-        for _ in range(_TRIES):
-            parent = parents[int(rng.integers(len(parents)))]
-            choices = self._changed(parent.choices, rng)
-            if tuple(choices.values()) not in played:
-                break
-        return choices
-
-    def _changed(self, choices: Mapping[str, int], rng: np.random.Generator) -> dict[str, int]:
-        space = self.env.space
-        indices = space.indices(choices)
-        for d in rng.choice(len(space), size=min(2, len(space)), replace=False):
-            step = int(rng.geometric(0.5)) * (1 if rng.random() < 0.5 else -1)
-            indices[d] = np.clip(indices[d] + step, 0, len(space.decisions[d].options) - 1)
-        doubts = np.exp(rng.normal(0.0, 0.5, size=len(space)))  # curves are of single cuts: not to be taken literally
-        curves = Curves(tuple(losses * doubt for losses, doubt in zip(self.prices.curves.losses, doubts, strict=True)))
-        prices = Prices(self.env.cost, curves)
-        start = space.indices(space.choices(indices))
-        limit = self.env.limit
-        return space.choices(refilled(prices, limit, narrowed(prices, limit, start)))
 
     def state_dict(self) -> AgentState:
         """The history, and the answers, which need not be computed again."""

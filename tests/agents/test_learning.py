@@ -46,3 +46,10 @@ def test_random_spends_the_budget_and_beats_uniform_in_the_end():
     records = search("random", t, 100)
     assert np.median([record.predicted_cost for record in records]) > 0.9 * t.limit
     assert best(records)[0].accuracy > t.score(largest_uniform(t.cost, t.limit))
+
+
+def test_optuna_seldom_plays_again_what_was_played():
+    """A sampler settles on few policies; neighbours of the best ones are played in place of its repetitions."""
+    records = search("optuna", toy(6, options=4, seed=3), 60, warmup=10, seed=0)
+    learned = [tuple(record.choices.values()) for record in records[10:]]
+    assert len(set(learned)) >= 45
