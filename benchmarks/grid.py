@@ -9,7 +9,9 @@ recipe on the same part of the training images, and are measured on the target b
 
 Arms: the agents of autoprune on the target's own grid of widths, with their defaults; `uniform-grid` (one ratio, the
 target's grid), `uniform` (one ratio, any width), and Torch-Pruning's global pruning, whose ratio is bisected until its
-measured latency meets the budget (`torch-pruning-l1`, `torch-pruning-taylor`; `pip install torch-pruning`).
+measured latency meets the budget (`torch-pruning-l1`, `torch-pruning-taylor`; `pip install torch-pruning`), and NVIDIA
+ModelOpt's FastNAS (`fastnas`; `pip install nvidia-modelopt torchprofile==0.0.4`), whose share of multiply-accumulates is bisected alike; its
+widths are multiples of four, its score is accuracy on the search split.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ from autoprune.training.recipe import Recipe
 
 SHIPPED = Path(autoprune.__file__).parent / "models" / "weights" / "resnet20_fashion_mnist.safetensors"
 BISECTIONS = 7
+FASTNAS_MULTIPLE = 4
 
 
 @dataclass(frozen=True)
@@ -122,18 +125,19 @@ def searched(cell: Cell, setting: Setting, data: DataSet) -> dict[str, Any]:
     }
 
 
-def torch_pruning(cell: Cell, setting: Setting, data: DataSet) -> dict[str, Any]:
-    """Torch-Pruning's global pruning at the largest network that meets the budget as measured."""
+def by_peer(cell: Cell, setting: Setting, data: DataSet) -> dict[str, Any]:
+    """Another project's pruning, at the largest network that meets the budget as measured."""
     dense, (low, high) = dense_network(), (0.0, 0.95)
     best: tuple[nn.Module, float] | None = None
-    for _ in range(BISECTIONS):
-        ratio = (low + high) / 2
-        small = _pruned_by_peer(cell.arm, copy.deepcopy(dense), ratio, data)
-        share = _share(dense, small, data, setting)
-        if share <= cell.budget / 100:
-            best, high = (small, share), ratio
-        else:
-            low = ratio
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(BISECTIONS):
+            ratio = (low + high) / 2
+            small = PEERS[cell.arm](cell.arm, ratio, data, Path(folder))
+            share = _share(dense, small, data, setting)
+            if share <= cell.budget / 100:
+                best, high = (small, share), ratio
+            else:
+                low = ratio
     if best is None:
         raise SystemExit(f"{cell.name}: no ratio meets the budget")
     small, share = best
@@ -143,8 +147,9 @@ def torch_pruning(cell: Cell, setting: Setting, data: DataSet) -> dict[str, Any]
     return {"test": accuracy(small, data.test, bf16=False), "share": share, "macs": macs}
 
 
-def _pruned_by_peer(arm: str, model: nn.Module, ratio: float, data: DataSet) -> nn.Module:
-    peer = importlib.import_module("torch_pruning")
+def _torch_pruning(arm: str, ratio: float, data: DataSet, folder: Path) -> nn.Module:
+    """Global pruning; `ratio` is the share of channels that go."""
+    peer, model = importlib.import_module("torch_pruning"), dense_network()
     importance = peer.importance.GroupTaylorImportance() if arm.endswith("taylor") else None
     pruner = peer.pruner.MetaPruner(
         model,
@@ -163,6 +168,34 @@ def _pruned_by_peer(arm: str, model: nn.Module, ratio: float, data: DataSet) -> 
     return model.eval()
 
 
+def _fastnas(arm: str, ratio: float, data: DataSet, folder: Path) -> nn.Module:
+    """FastNAS; `ratio` is the share of multiply-accumulates that go. Its sensitivity map is made once, in `folder`."""
+    peer = importlib.import_module("modelopt.torch.prune")
+    rules = importlib.import_module("modelopt.torch.prune.fastnas").FastNASConfig().model_dump()
+    for kind in ("nn.Conv2d", "nn.BatchNorm2d"):  # by default every width is a multiple of 32: no choice in this network
+        for rule in rules[kind].values():
+            rule["channel_divisor" if "Conv" in kind else "feature_divisor"] = FASTNAS_MULTIPLE
+    small, _ = peer.prune(
+        dense_network(),
+        mode=[("fastnas", rules)],
+        constraints={"flops": f"{100 * (1 - ratio):.2f}%"},
+        dummy_input=data.example,
+        config={
+            "data_loader": data.calibration,
+            "score_func": lambda model: accuracy(model, data.search, bf16=False),
+            "checkpoint": str(folder / "sensitivity.pth"),
+        },
+    )
+    return small.eval()
+
+
+PEERS: dict[str, Callable[[str, float, DataSet, Path], nn.Module]] = {
+    "torch-pruning-l1": _torch_pruning,
+    "torch-pruning-taylor": _torch_pruning,
+    "fastnas": _fastnas,
+}
+
+
 def _share(dense: nn.Module, small: nn.Module, data: DataSet, setting: Setting) -> float:
     whole, own = measure([dense, small], data.example, get_target(setting.target), TimingPlan(passes=2))
     return float(own.ms / whole.ms)
@@ -170,7 +203,7 @@ def _share(dense: nn.Module, small: nn.Module, data: DataSet, setting: Setting) 
 
 def arm_of(name: str) -> Callable[[Cell, Setting, DataSet], dict[str, Any]]:
     """What runs a cell."""
-    return torch_pruning if name.startswith("torch-pruning") else searched
+    return by_peer if name in PEERS else searched
 
 
 def run(cells: list[Cell], setting: Setting, folder: Path) -> None:
