@@ -43,6 +43,7 @@ from autoprune.models import build
 from autoprune.models.weights import load_weights
 from autoprune.run.settings import RecipeSettings
 from autoprune.training import Trainer
+from autoprune.training.epochs import InEpochs
 from autoprune.training.recipe import Recipe
 
 SHIPPED = Path(autoprune.__file__).parent / "models" / "weights" / "resnet20_fashion_mnist.safetensors"
@@ -142,7 +143,8 @@ def by_peer(cell: Cell, setting: Setting, data: DataSet) -> dict[str, Any]:
         raise SystemExit(f"{cell.name}: no ratio meets the budget")
     small, share = best
     recipe = Recipe.chosen(RecipeSettings(), attention=False).finetune(setting.epochs, cell.seed)
-    Trainer(small, data.train, recipe, teacher=dense).run()
+    batches = InEpochs(data.train, first=(cell.seed + 1) * 100_003)  # as a job of autoprune takes them
+    Trainer(small, batches, recipe, teacher=dense).run()
     macs = autoprune.flops(small, data.example) / autoprune.flops(dense, data.example)
     return {"test": accuracy(small, data.test, bf16=False), "share": share, "macs": macs}
 
