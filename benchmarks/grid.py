@@ -9,15 +9,14 @@ recipe on the same part of the training images, and are measured on the target b
 
 Arms: the agents of autoprune on the target's own grid of widths, with their defaults; `uniform-grid` (one ratio, the
 target's grid), `uniform` (one ratio, any width), and Torch-Pruning's global pruning, whose ratio is bisected until its
-measured latency meets the budget (`torch-pruning-l1`, `torch-pruning-taylor`; `pip install torch-pruning`), and NVIDIA
-ModelOpt's FastNAS (`fastnas`; `pip install nvidia-modelopt torchprofile==0.0.4`), whose share of multiply-accumulates is bisected alike; its
-widths are multiples of four, its score is accuracy on the search split.
+measured latency meets the budget (`torch-pruning-l1`, `torch-pruning-taylor`; `pip install torch-pruning`). NVIDIA
+ModelOpt's FastNAS is bisected alike by its share of multiply-accumulates (`fastnas`; `pip install nvidia-modelopt
+torchprofile==0.0.4`); its widths are multiples of four, and its score is accuracy on the search split.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import importlib
 import json
 import math
@@ -174,7 +173,7 @@ def _fastnas(arm: str, ratio: float, data: DataSet, folder: Path) -> nn.Module:
     """FastNAS; `ratio` is the share of multiply-accumulates that go. Its sensitivity map is made once, in `folder`."""
     peer = importlib.import_module("modelopt.torch.prune")
     rules = importlib.import_module("modelopt.torch.prune.fastnas").FastNASConfig().model_dump()
-    for kind in ("nn.Conv2d", "nn.BatchNorm2d"):  # by default every width is a multiple of 32: no choice in this network
+    for kind in ("nn.Conv2d", "nn.BatchNorm2d"):  # the default, multiples of 32, leaves this network no choice
         for rule in rules[kind].values():
             rule["channel_divisor" if "Conv" in kind else "feature_divisor"] = FASTNAS_MULTIPLE
     small, _ = peer.prune(
