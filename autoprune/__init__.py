@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from autoprune.hardware.contract.target import Target
     from autoprune.hardware.tables.latency_table import LatencyTable
     from autoprune.models.sizes import parameter_count as params
-    from autoprune.pipeline.api import compress, measure, profile, progressive, sensitivity, sweep
+    from autoprune.pipeline.api import compress, measure, profile, progressive, sensitivity, sparsify, sweep
     from autoprune.pipeline.bench.compare import bench
     from autoprune.pipeline.load import load
     from autoprune.pipeline.load import multiply_accumulates as flops
@@ -60,6 +60,7 @@ __all__ = [
     "progressive",
     "search_space",
     "sensitivity",
+    "sparsify",
     "sweep",
 ]
 
@@ -88,6 +89,7 @@ _HOMES = {
     "profile": "autoprune.pipeline.api",
     "progressive": "autoprune.pipeline.api",
     "sensitivity": "autoprune.pipeline.api",
+    "sparsify": "autoprune.pipeline.api",
     "sweep": "autoprune.pipeline.api",
     "search_space": "autoprune.techniques.space",
 }

@@ -37,6 +37,10 @@ COMMANDS = {
         _JOB + "progressive",
         "Prune a little, build, measure on the target, adjust, fine-tune; again and again until the budget is met.",
     ),
+    "sparsify": Entry(
+        _JOB + "sparsify",
+        "Set weights to zero by a pattern (N:M, blocks, single ones), train with the mask, and say what it brings.",
+    ),
     "sensitivity": Entry(
         _TOOL + "sensitivity",
         "Cut each decision alone: what the score loses, and what the device saves; a table and a picture.",

@@ -28,7 +28,8 @@ _NAMED: Mapping[str, Iterable[str]] = {
 
 _SHORT = 4  # names that fit a metavar
 
-_PROGRESSIVE = tuple(name for name in Experiment.model_fields if option_group(name) == "Progressive")
+_OF_ONE_COMMAND = tuple(name for name in Experiment.model_fields if option_group(name) in ("Progressive", "Sparsity"))
+"""Settings of progressive pruning and of sparsify, which mean nothing to other commands."""
 
 
 ExperimentFile = Annotated[
@@ -40,7 +41,7 @@ def experiment_command(
     call: Callable[[Experiment, Flags], None],
     *,
     onnx: bool = False,
-    without: Collection[str] = _PROGRESSIVE,
+    without: Collection[str] = _OF_ONE_COMMAND,
     fixed: Mapping[str, Any] | None = None,
 ) -> Callable[..., None]:
     """A typer command whose options are the experiment's settings, each block under a heading of its own.

@@ -47,9 +47,16 @@ class Screen(Reporter):
 
 def print_report(report: Mapping[str, Any]) -> None:
     """The table of a report and the sentences under it."""
+    from autoprune.reports.sparsity import is_sparsity, sparsity_layers, sparsity_lines, sparsity_table
     from autoprune.reports.tables import summary_lines, summary_table
 
     console = Console(highlight=False, soft_wrap=True)
+    if is_sparsity(report):
+        console.print(sparsity_layers(report))
+        console.print(sparsity_table(report))
+        for line in sparsity_lines(report):
+            console.print(line, markup=False)
+        return
     console.print(summary_table(report))
     for line in summary_lines(report):
         console.print(line, markup=False)

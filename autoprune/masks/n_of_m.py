@@ -35,7 +35,7 @@ class NofM(Pattern):
     def __post_init__(self) -> None:
         if not 1 <= self.n <= self.m:
             raise InputError(
-                f"the pattern {self.n}:{self.m} keeps {self.n} of {self.m} weights; write 1 to {self.m} of M"
+                f"the pattern {self.n}:{self.m} keeps {self.n} of {self.m} weights; write 1 to {self.m} of {self.m}"
             )
         if not 2 <= self.m <= LARGEST_GROUP:
             raise InputError(f"the pattern {self.n}:{self.m} needs groups of 2 to {LARGEST_GROUP} weights")

@@ -32,7 +32,9 @@ from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import check_settings
 from autoprune.pipeline.jobs.registry import compressing, job_named
 from autoprune.pipeline.jobs.sensitivity import POINTS, SensitivitySettings, check_sensitivity, sensitivity_job
-from autoprune.pipeline.jobs.settings import PROGRESSIVE, analysis_settings
+from autoprune.pipeline.jobs.settings import PROGRESSIVE, SPARSIFY, analysis_settings
+from autoprune.pipeline.jobs.sparsify.alone import masked_alone
+from autoprune.pipeline.jobs.sparsify.chosen import sparsify_settings
 from autoprune.pipeline.plan.base import Plan, Work
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
@@ -43,7 +45,7 @@ from autoprune.techniques.space import space_of
 if TYPE_CHECKING:
     from autoprune.hardware import LatencyTable
 
-__all__ = ["compress", "measure", "profile", "progressive", "sensitivity", "sweep"]
+__all__ = ["compress", "measure", "profile", "progressive", "sensitivity", "sparsify", "sweep"]
 
 Timing = Literal["quick", "normal", "careful"]
 
@@ -114,6 +116,34 @@ def _whole(
         return planned_job(call.handed, call.settings, run, check, call.shown, work)
     with opened_job(call.handed, call.settings, run, call.flags, check, call.shown) as (opened, task):
         result = _run(job_of(opened.experiment), task, opened, call.watched(opened.experiment))
+    return result if run or call.settings.get("run") else without_folder(result)
+
+
+def sparsify(
+    model: nn.Module | str | None = None, *, run: str | Path | None = None, **keywords: Unpack[JobKeywords]
+) -> Result:
+    """Set weights of a trained network to zero by a pattern, and train it to do without them.
+
+    What is handed over and raised is as in `compress`; there is neither budget nor agent. With one-shot and a criterion
+    that needs no data the loaders may be left out: only `example_input` is needed then, and nothing is scored or timed.
+
+    Args:
+        model: The trained network, left as it is; or a name.
+        run: Folder that keeps the run; if it is not given, a temporary one.
+        **keywords: As of `compress`. `pattern` is `2:4` (the default) and any N:M, `2:4-both`, `4x4:0.5`,
+            `unstructured:0.9` or `unstructured:0.9-global`; `recipe` is `one-shot` (the default), `asp`, `gradual`,
+            `sr-ste` or `regularised` (docs/sparsity.md); `criterion` may be `sparsegpt`, too.
+
+    Returns:
+        The network with its zeros, a policy that holds the masks, and a report.
+    """
+    call = Call.of(model, {"pattern": "2:4", "recipe": "one-shot", **keywords})
+    if isinstance(call.handed.model, nn.Module) and call.handed.train is None and "data" not in keywords:
+        return masked_alone(call.handed.model, call.handed.example_input, sparsify_settings(call.settings))
+    settings = sparsify_settings(call.settings)
+    job = job_named(SPARSIFY)
+    with opened_job(call.handed, settings, run, call.flags, job.check, call.shown) as (opened, task):
+        result = _run(job, task, opened, call.watched(opened.experiment))
     return result if run or call.settings.get("run") else without_folder(result)
 
 

@@ -22,6 +22,7 @@ from autoprune.run.settings import (
     ScoreSettings,
     SearchSettings,
     SpaceSettings,
+    SparsitySettings,
     TargetSettings,
     TrainingPlan,
 )
@@ -41,6 +42,7 @@ class Experiment(
     RunSettings,
     RecipeSettings,
     TrainingPlan,
+    SparsitySettings,
     ProgressiveSettings,
     SpaceSettings,
     SearchSettings,

@@ -52,6 +52,9 @@ class SettingKeywords(TypedDict, total=False):
     step_decay: float
     step_epochs: int
     step_batches: int | None
+    pattern: str
+    sparse_recipe: Literal["one-shot", "asp", "gradual", "sr-ste", "regularised"]
+    weight_update: Literal["none", "sparsegpt"]
     train_epochs: int | None
     finetune_epochs: int | None
     schedule: Literal["one-shot", "iterative", "cubic"]

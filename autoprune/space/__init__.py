@@ -6,7 +6,7 @@ order; a `Policy` is a choice for every decision; `SpaceConstraints` are what a 
 
 from autoprune.space.constraints import SpaceConstraints
 from autoprune.space.decision import Decision
-from autoprune.space.kinds import BLOCK, CHANNELS, KINDS, NM, STRUCTURED, DecisionKind, Stage, checked_kinds
+from autoprune.space.kinds import BLOCK, CHANNELS, KINDS, NM, STRUCTURED, ZEROS, DecisionKind, Stage, checked_kinds
 from autoprune.space.policy import MANY_SCHEMA, POLICY_SCHEMA, Policy, TechniquePart, first_fault
 from autoprune.space.search_space import SearchSpace
 
@@ -18,6 +18,7 @@ __all__ = [
     "NM",
     "POLICY_SCHEMA",
     "STRUCTURED",
+    "ZEROS",
     "Decision",
     "DecisionKind",
     "Policy",

@@ -16,7 +16,18 @@ from autoprune.foundations.files import shortened
 from autoprune.foundations.names import nearest_name
 from autoprune.foundations.registry import Registry
 
-__all__ = ["BLOCK", "CHANNELS", "KINDS", "NM", "STRUCTURED", "DecisionKind", "Stage", "checked_kinds", "kind_of"]
+__all__ = [
+    "BLOCK",
+    "CHANNELS",
+    "KINDS",
+    "NM",
+    "STRUCTURED",
+    "ZEROS",
+    "DecisionKind",
+    "Stage",
+    "checked_kinds",
+    "kind_of",
+]
 
 CHANNELS = "channels"
 BLOCK = "block"
@@ -77,7 +88,12 @@ for _kind in (
 
 NM = DecisionKind("nm", "number of weights of a group", technique="nm", stage=Stage.MASK)
 """How many of M neighbouring weights stay; here, so that `--kinds nm` is known before its technique is loaded."""
-KINDS.register(NM.name, NM)
+ZEROS = DecisionKind(
+    "zeros", "thousandths of a tensor's weights", by_default=False, technique="zeros", stage=Stage.MASK
+)
+"""How many thousandths of a tensor's weights stay."""
+for _kind in (NM, ZEROS):
+    KINDS.register(_kind.name, _kind)
 
 
 def kind_of(name: str) -> DecisionKind:

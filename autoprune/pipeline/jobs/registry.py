@@ -15,6 +15,7 @@ JOBS: Registry[type[Job]] = Registry(
         "compress": "autoprune.pipeline.jobs.compress:CompressJob",
         "accuracy-drop": "autoprune.pipeline.jobs.accuracy_drop:AccuracyDropJob",
         "progressive": "autoprune.pipeline.jobs.progressive.job:ProgressiveJob",
+        "sparsify": "autoprune.pipeline.jobs.sparsify.job:SparsifyJob",
     },
     "autoprune.jobs",
 )

@@ -7,7 +7,17 @@ from typing import Any
 
 from autoprune.run.experiment import BUDGETS, Experiment, option_group
 
-__all__ = ["OF_PROGRESSIVE", "OF_SEARCH", "OF_SENSITIVITY", "PROGRESSIVE", "SENSITIVITY", "analysis_settings"]
+__all__ = [
+    "OF_PROGRESSIVE",
+    "OF_SEARCH",
+    "OF_SENSITIVITY",
+    "OF_SPARSIFY",
+    "OF_SPARSITY",
+    "PROGRESSIVE",
+    "SENSITIVITY",
+    "SPARSIFY",
+    "analysis_settings",
+]
 
 PROGRESSIVE = "progressive"
 """The job's name; it has no agent, and its runs have this name where others name theirs."""
@@ -15,7 +25,7 @@ PROGRESSIVE = "progressive"
 SENSITIVITY = "sensitivity"
 """What runs of sensitivity analyses have where others name their agent."""
 
-OF_SEARCH = tuple(name for name in Experiment.model_fields if option_group(name) != "Progressive")
+OF_SEARCH = tuple(name for name in Experiment.model_fields if option_group(name) not in ("Progressive", "Sparsity"))
 """Settings of the jobs in which an agent searches."""
 
 _OF_AGENTS = (
@@ -32,8 +42,35 @@ _OF_AGENTS = (
     "slim",
 )
 
-OF_PROGRESSIVE = tuple(name for name in Experiment.model_fields if name not in _OF_AGENTS)
+OF_PROGRESSIVE = tuple(
+    name for name in Experiment.model_fields if name not in _OF_AGENTS and option_group(name) != "Sparsity"
+)
 """Settings of progressive pruning, which has no agent."""
+
+OF_SPARSITY = tuple(name for name in Experiment.model_fields if option_group(name) == "Sparsity")
+"""Settings that only sparsification has."""
+
+SPARSIFY = "sparsify"
+"""What runs of sparsification have where others name their agent."""
+
+_OF_COSTS = (
+    "granularity",
+    "techniques",
+    "kinds",
+    "tie",
+    "candidate_weights",
+    "elastic_epochs",
+    "table",
+    "finetune_seeds",
+)
+
+OF_SPARSIFY = tuple(
+    name
+    for name in Experiment.model_fields
+    if name not in (*_OF_AGENTS, *_OF_COSTS, *BUDGETS, "recipe") or name == "schedule_steps"
+    if option_group(name) != "Progressive"
+)
+"""Settings of sparsification, which has neither agent nor budget; `recipe` has another meaning there."""
 
 _OF_TRAINING_AFTER = ("finetune", "finetune_epochs", "finetune_seeds")
 

@@ -10,7 +10,7 @@ from autoprune.run.settings.search import SearchSettings, default_warmup
 from autoprune.run.settings.space import SpaceSettings
 from autoprune.run.settings.target import TargetSettings
 from autoprune.run.settings.task import ModelSettings, ScoreSettings
-from autoprune.run.settings.training import ProgressiveSettings, RecipeSettings, TrainingPlan
+from autoprune.run.settings.training import ProgressiveSettings, RecipeSettings, SparsitySettings, TrainingPlan
 
 __all__ = [
     "BLOCKS",
@@ -24,6 +24,7 @@ __all__ = [
     "SearchSettings",
     "Settings",
     "SpaceSettings",
+    "SparsitySettings",
     "TargetSettings",
     "TrainingPlan",
     "default_warmup",
@@ -38,6 +39,7 @@ BLOCKS: tuple[type[Settings], ...] = (
     SearchSettings,
     SpaceSettings,
     ProgressiveSettings,
+    SparsitySettings,
     TrainingPlan,
     RecipeSettings,
     RunSettings,

@@ -8,7 +8,7 @@ from pydantic import field_validator
 
 from autoprune.run.settings.base import Settings, setting
 
-__all__ = ["ProgressiveSettings", "RecipeSettings", "TrainingPlan"]
+__all__ = ["ProgressiveSettings", "RecipeSettings", "SparsitySettings", "TrainingPlan"]
 
 
 class ProgressiveSettings(Settings):
@@ -40,6 +40,32 @@ class ProgressiveSettings(Settings):
     def step_share(self) -> float:
         """What the first step of progressive pruning takes off, as a share of the dense cost, in (0, 0.5]."""
         return float(self.step.removesuffix("%")) / 100
+
+
+class SparsitySettings(Settings):
+    """Which weights become zero, and how the network learns to do without them."""
+
+    panel = "Sparsity"
+
+    pattern: str = setting(
+        "2:4",
+        "which weights may stay together: N:M along the inputs, 2:4-both, 4x4:0.5 (blocks, half of them zero),"
+        " unstructured:0.9, unstructured:0.9-global",
+    )
+    sparse_recipe: Literal["one-shot", "asp", "gradual", "sr-ste", "regularised"] = setting(
+        "one-shot",
+        "one-shot, no training; asp, mask once and train with the mask fixed; gradual, more zeros in each of"
+        " --schedule-steps fine-tunings; sr-ste, the mask decided anew in every step; regularised, first a pull on the"
+        " weights that will go, then asp",
+    )
+    weight_update: Literal["none", "sparsegpt"] = setting(
+        "none", "sparsegpt: masks chosen column by column, and the weights that stay make up for the others"
+    )
+
+    @field_validator("pattern")
+    @classmethod
+    def _pattern_is_text(cls, value: str) -> str:
+        return value.strip().lower()
 
 
 class TrainingPlan(Settings):

@@ -17,6 +17,8 @@ def with_kept(model: nn.Module, analysis: Analysis, policy: Policy, criterion: s
     """The same policy with the indices of the kept units filled in, by a criterion on the dense weights."""
     if policy.kept is not None:
         return policy
+    if not policy.units:  # nothing to rank, and the criterion may want data that nobody has here
+        return policy.model_copy(update={"kept": {}})
     kept = ranking(model, analysis, criterion).kept(policy.units)
     return policy.model_copy(update={"kept": kept, "criterion": criterion})
 

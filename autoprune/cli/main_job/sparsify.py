@@ -1,0 +1,84 @@
+"""`autoprune sparsify`: zeros by a pattern, a training that keeps them, and what they bring."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autoprune.cli.options import ExperimentFile, resolve, settings_command
+from autoprune.pipeline.jobs.settings import OF_SPARSIFY, SPARSIFY
+from autoprune.run.experiment import Experiment, option_group
+from autoprune.run.flags import Flags
+
+if TYPE_CHECKING:
+    from autoprune.pipeline.jobs.base import Result
+    from autoprune.pipeline.reporter import Reporter
+    from autoprune.pipeline.task import Task
+    from autoprune.run.directory import RunDir
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    example = (
+        "Example: autoprune sparsify --model resnet20 --data fashion-mnist --pattern 2:4 --recipe asp --run sparse"
+    )
+    names = [name for name in OF_SPARSIFY if name != "sparse_recipe"]  # --recipe says it
+    panels = {name: option_group(name) for name in names}
+    app.command("sparsify", epilog=example)(settings_command(sparsify, names, panels=panels))
+
+
+def sparsify(
+    *,
+    experiment_file: ExperimentFile = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="one-shot|asp|gradual|sr-ste|regularised",
+            help=f"{Experiment.model_fields['sparse_recipe'].description} \\[default: one-shot]",
+            rich_help_panel="Sparsity",
+        ),
+    ] = None,
+    settings: dict[str, Any],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on with this run where it stopped, or start it", rich_help_panel="Run")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="replace a run that exists", rich_help_panel="Run")
+    ] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="also write model.onnx into the run", rich_help_panel="Run")] = (
+        False
+    ),
+) -> None:
+    """Set weights to zero by a pattern (N:M, blocks, single ones), train with the mask, and say what it brings.
+
+    Zeros alone make nothing smaller or faster: the report has zeros, parameters, bytes on disk and measured latency as
+    four figures.
+    """
+    from autoprune.cli.main_job.whole_run import whole_runs
+    from autoprune.pipeline.jobs.sparsify.chosen import sparsify_settings
+
+    asked = settings if recipe is None else settings | {"recipe": recipe}
+    if experiment_file is None and not resume:
+        given = Experiment.build(sparsify_settings(asked))
+    else:
+        stored = resolve(
+            experiment_file, {k: v for k, v in asked.items() if k in ("run", "model", "data")}, resume=resume
+        )
+        own = stored.model_dump(exclude_unset=True, exclude={"recipe", "techniques", "kinds"})
+        given = Experiment.build(sparsify_settings(own | asked))
+    whole_runs(given, Flags(resume, overwrite, onnx=onnx), _check, _job)
+
+
+def _check(experiment: Experiment) -> None:
+    from autoprune.pipeline.jobs.registry import job_named
+
+    job_named(SPARSIFY).check(experiment)
+
+
+def _job(task: Task, run: RunDir, reporter: Reporter) -> Result:
+    from autoprune.pipeline.jobs.registry import job_named
+
+    return job_named(SPARSIFY).run(task, run, reporter)

@@ -1,0 +1,158 @@
+"""The report of a sparsification: zeros, parameters removed, bytes on disk and measured latency are four figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.cost.metrics import Timing
+from autoprune.models.copying import duplicate
+from autoprune.models.sizes import parameter_count
+from autoprune.pipeline.finish.fine_tuning import reported_score
+from autoprune.pipeline.jobs.settings import SPARSIFY
+from autoprune.pipeline.jobs.sparsify.recipes import Pruned, Work, with_masks
+from autoprune.reconstruction.batch_norm import reestimate_batch_norm
+from autoprune.run.report import REPORT_SCHEMA, Figures, Report
+from autoprune.run.stopwatch import rounded_seconds
+from autoprune.techniques.sparsity.tensors import weights_of
+
+__all__ = ["Networks", "damages", "sparse_report", "zero_count"]
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """The networks that are compared.
+
+    Attributes:
+        dense: The trained network.
+        masked: The same under its masks, not trained.
+        sparse: The finished one.
+        baselines: By name; under masks, not trained, BatchNorm re-estimated as for one-shot.
+    """
+
+    dense: nn.Module
+    masked: Pruned
+    sparse: Pruned
+    baselines: Mapping[str, Pruned]
+
+
+def sparse_report(
+    work: Work, networks: Networks, timings: Mapping[str, Timing], lost: Mapping[str, float]
+) -> dict[str, Any]:
+    """The content of `report.json`; scores every network on the test split.
+
+    Args:
+        work: What was done.
+        networks: What came of it.
+        timings: Of `dense` and `finetuned`.
+        lost: See `damages`.
+    """
+    problem, task = work.problem, work.problem.task
+    files = {name: problem.run.file(f"{name}.safetensors").stat().st_size for name in ("dense", "pruned", "finetuned")}
+    dense = _figures(work, networks.dense, timings["dense"], files["dense"])
+    before = _figures(work, networks.masked.network, timings["finetuned"], files["pruned"])
+    after = _figures(work, networks.sparse.network, timings["finetuned"], files["finetuned"])
+    baselines = {}
+    for name, each in networks.baselines.items():
+        reestimate_batch_norm(each.network, task.data.calibration, reader=task.reader)
+        baselines[name] = _figures(work, each.network, None, None)
+    report = Report(
+        schema=REPORT_SCHEMA,
+        model=task.name,
+        weights=task.weights_origin,
+        data=task.data.name,
+        images=dict(task.data.counts),
+        target=problem.target.name,
+        device=problem.target.fingerprint(),
+        seed=problem.experiment.seed,
+        recipe=problem.recipe.to_json(),
+        dense=dense,
+        pruned=before,
+        finetuned=after,
+        baselines=baselines,
+        agent=SPARSIFY,
+        seconds=dict(rounded_seconds(problem.run)),
+    )
+    content = report.model_copy(update=task.scored_as.fields).to_json()
+    content |= {"masked": content["pruned"], "sparse": content["finetuned"], "layers": _layers(work, networks, lost)}
+    return content | {"sparsity": _asked(work, networks)}
+
+
+def _asked(work: Work, networks: Networks) -> dict[str, Any]:
+    experiment = work.problem.experiment
+    return {
+        "pattern": work.chosen.pattern.name,
+        "criterion": experiment.criterion,
+        "weight_update": experiment.weight_update,
+        "recipe": experiment.sparse_recipe,
+        "from_scratch": experiment.sparse_recipe == "sr-ste" and work.fresh is not None,
+        "notes": dict(networks.masked.notes),
+    }
+
+
+def _figures(work: Work, network: nn.Module, timing: Timing | None, size: int | None) -> Figures:
+    task = work.problem.task
+    known = {} if timing is None else {"latency_ms": timing.ms, "latency_spread": timing.spread}
+    known |= {} if timing is None else {"latency_stable": timing.stable}
+    scores = [reported_score(task, network, task.data.test)]
+    counts = {"params": parameter_count(network), "zeros": zero_count(network), "bytes": size}
+    return Figures.of_scores(task.scored_as, scores, **known, **counts)
+
+
+def zero_count(network: nn.Module) -> int:
+    """Parameters that are exactly zero; a shared one counts once."""
+    return sum(int((parameter == 0).sum()) for parameter in network.parameters())
+
+
+def _layers(work: Work, networks: Networks, lost: Mapping[str, float]) -> list[dict[str, Any]]:
+    """A row for every weight of two dimensions or more, in forward order, then those that stay dense."""
+    known, reason = weights_of(work.problem.analysis), _why_dense(work)
+    dense = {name: p.detach() for name, p in networks.dense.named_parameters()}
+    sparse = {name: p.detach() for name, p in networks.sparse.network.named_parameters()}
+    rows = []
+    for name in (*known.weights, *known.refused):
+        masked = name in work.chosen.assigned
+        mask = networks.masked.masks.get(name)
+        rows.append(
+            {
+                "name": name,
+                "shape": list(dense[name].shape),
+                "pattern": work.chosen.pattern.name if masked else None,
+                "density": float((sparse[name] != 0).double().mean()),
+                "removed": None if mask is None else _removed(dense[name], mask),
+                "damage": lost.get(name),
+                "chosen": "dense",
+                "latency_dense_ms": None,
+                "latency_sparse_ms": None,
+                "reason": reason if masked else work.chosen.refused.get(name, "it is none of the chosen weights"),
+            }
+        )
+    return rows
+
+
+def _why_dense(work: Work) -> str:
+    return f"{work.problem.target.name} multiplies with zeros as with any other number: no sparse kernel was timed"
+
+
+def _removed(weight: Tensor, mask: Tensor) -> float:
+    """Share of the squared magnitude of a weight that its mask takes."""
+    squares = weight.double().square()
+    return float(squares[~mask.to(weight.device)].sum() / squares.sum().clamp_min(torch.finfo(torch.float64).tiny))
+
+
+def damages(work: Work, masks: Mapping[str, Tensor]) -> dict[str, float]:
+    """What the score on the search split loses if one weight alone is masked, others dense; negative where it gains."""
+    task = work.problem.task
+    part, _ = task.search_parts
+    found = {}
+    with work.reporter.stage("search", "scoring each layer's mask alone", len(masks)) as bar:
+        whole = task.merit(task.model, part)
+        for number, (name, mask) in enumerate(masks.items(), start=1):
+            alone = with_masks(duplicate(task.model), {name: mask}).network
+            found[name] = whole - task.merit(alone, part)
+            bar.update(number)
+    return found

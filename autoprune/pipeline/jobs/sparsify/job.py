@@ -1,0 +1,117 @@
+"""Sparsification: masks of a pattern, a training that keeps them, and a report that tells four figures apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from torch import nn
+
+from autoprune.cost.metrics import Timing
+from autoprune.criteria.registry import criterion_of
+from autoprune.errors import AutopruneError, InputError
+from autoprune.foundations.files import write_json
+from autoprune.masks.assigned import faults_of, masks_of
+from autoprune.masks.parsing import pattern_of
+from autoprune.masks.unstructured import Unstructured
+from autoprune.models import save_weights
+from autoprune.models.copying import duplicate
+from autoprune.pipeline.jobs.base import Job, Result
+from autoprune.pipeline.jobs.lifecycle import check_target
+from autoprune.pipeline.jobs.search import prepare, timed
+from autoprune.pipeline.jobs.settings import OF_SPARSIFY, SPARSIFY
+from autoprune.pipeline.jobs.sparsify.chosen import chosen_weights, policy_of
+from autoprune.pipeline.jobs.sparsify.figures import Networks, damages, sparse_report
+from autoprune.pipeline.jobs.sparsify.recipes import RECIPES, Pruned, Work, masked, with_masks
+from autoprune.pipeline.reporter import Reporter
+from autoprune.pipeline.search.sessions import time_finished
+from autoprune.pipeline.task import Task, require_trainable
+from autoprune.run.directory import RunDir
+from autoprune.run.experiment import Experiment
+from autoprune.techniques.registry import techniques_of
+from autoprune.techniques.sparsity.saliency import saliencies_of
+
+__all__ = ["SparsifyJob"]
+
+
+class SparsifyJob(Job):
+    """Mask, train, measure, report."""
+
+    name = SPARSIFY
+    settings = OF_SPARSIFY
+
+    def check(self, experiment: Experiment) -> None:
+        """Pattern, criterion and target must be there."""
+        pattern_of(experiment.pattern)
+        techniques_of(experiment.technique_names)
+        criterion_of(experiment.criterion)
+        check_target(experiment)
+        if experiment.finetune is not None and experiment.sparse_recipe not in ("one-shot", "asp", "gradual"):
+            raise InputError(
+                f"the recipe {experiment.sparse_recipe} takes part in every step of the built-in training, and"
+                " --finetune is a loop of your own; use asp or gradual"
+            )
+
+    def run(self, task: Task, run: RunDir, reporter: Reporter) -> Result:
+        """Go on where the run stopped; the report comes last."""
+        experiment, reporter = run.experiment, timed(run, reporter)
+        if experiment.sparse_recipe != "one-shot":
+            require_trainable(task)
+        fresh = None if task.trained else duplicate(task.model)
+        problem = prepare(task, run, reporter)
+        work = Work(problem, chosen_weights(problem), reporter, fresh)
+        start = masked(work)
+        finished = RECIPES[experiment.sparse_recipe](work, start)
+        self._verify(work, finished)
+        networks = Networks(task.model, start, finished, self._baselines(work))
+        save_weights(start.network.state_dict(), run.file("pruned.safetensors"))
+        save_weights(finished.network.state_dict(), run.file("finetuned.safetensors"))
+        policy = policy_of(problem, finished.masks)
+        policy.save(run.file("policy.json"))
+        timings = self._timings(work, finished.network)
+        lost = run.once("damage of each layer", lambda: damages(work, start.masks))
+        with reporter.stage("test", "scoring on the test split"):
+            content = sparse_report(work, networks, timings, lost)
+        write_json(run.file("report.json"), content)
+        return Result(finished.network.eval(), policy, content, run.path)
+
+    @staticmethod
+    def _verify(work: Work, finished: Pruned) -> None:
+        """The pattern is promised; a network that breaks it is an error of ours.
+
+        Raises:
+            AutopruneError: Naming the weight and the place.
+        """
+        weights = {name: p.detach() for name, p in finished.network.named_parameters()}
+        for name, fault in faults_of(work.chosen.assigned, weights).items():
+            raise AutopruneError(
+                f"internal error: {name} does not keep the pattern {work.chosen.pattern.name}: {fault}"
+            )
+
+    @staticmethod
+    def _baselines(work: Work) -> Mapping[str, Pruned]:
+        """Random masks of the same pattern, and where the share is of all layers together the same share of each."""
+        model, assigned = work.problem.task.model, work.chosen.assigned
+        drawn = saliencies_of(model, assigned, criterion_of("random"), {})
+        found = {"random": with_masks(duplicate(model), masks_of(assigned, drawn))}
+        pattern = work.chosen.pattern
+        if isinstance(pattern, Unstructured) and pattern.across:
+            each = {name: replace(one, pattern=replace(pattern, across=False)) for name, one in assigned.items()}
+            fitted = work.problem.stack.fitted[work.problem.stack.techniques[0].name].saliencies
+            found["uniform"] = with_masks(duplicate(model), masks_of(each, fitted))
+        for one in found.values():
+            one.network.eval()
+        return found
+
+    @staticmethod
+    def _timings(work: Work, network: nn.Module) -> dict[str, Timing]:
+        """Dense and sparse network, interleaved on the target; read back if this run timed them before."""
+
+        def session() -> dict[str, Any]:
+            networks = {"dense": work.problem.task.model, "finetuned": network}
+            return {name: asdict(timing) for name, timing in time_finished(work.problem, networks, bar).items()}
+
+        with work.reporter.stage("verify", "timing dense and sparse network on the target") as bar:
+            content = work.problem.run.once("sparsify timing", session)
+        return {name: Timing(**each) for name, each in content.items()}
