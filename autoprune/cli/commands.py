@@ -66,7 +66,10 @@ COMMANDS = {
         "Say which targets work on this machine, and why the others do not; how repeatable timing is here now.",
     ),
     "report": Entry(_TOOL + "report", "Write report.html, one self-contained page, and print the table."),
-    "compare": Entry(_TOOL + "compare", "Show several runs side by side: a table, and a Pareto picture on request."),
+    "compare": Entry(
+        _TOOL + "compare",
+        "Show several runs side by side: a table, means and paired differences over seeds, pictures on request.",
+    ),
     "bench": Entry(
         _TOOL + "bench",
         "Time dense and pruned network side by side on several targets: latency ratio with its spread, accuracy,"

@@ -1,9 +1,12 @@
 """Every job that ships keeps the contract of a job; one that does not is named."""
 
+from typing import Any
+
 import pytest
 
 from autoprune.pipeline.jobs.compress import CompressJob
 from autoprune.pipeline.jobs.registry import JOBS, job_named
+from autoprune.pipeline.jobs.sparsify.chosen import sparsify_settings
 from autoprune.pipeline.task import load_task
 from autoprune.run.experiment import Experiment
 from autoprune.testing.job import check_job
@@ -31,7 +34,8 @@ def experiment(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def made(name):
-        settings = {**SETTINGS, **OTHER.get(name, {})}
+        settings: dict[str, Any] = {**SETTINGS, **OTHER.get(name, {})}
+        settings = sparsify_settings(settings | {"recipe": "asp"}) if name == "sparsify" else settings
         return Experiment.build({key: value for key, value in settings.items() if value is not None} | {"run": "r"})
 
     return made
