@@ -21,6 +21,7 @@ from autoprune.models import uncompiled
 from autoprune.pipeline.calls import Call, JobKeywords, plannable
 from autoprune.pipeline.finish.so_far import best_so_far
 from autoprune.pipeline.from_python import (
+    check_alternatives,
     opened_job,
     opened_part,
     opened_sweep,
@@ -216,6 +217,7 @@ def sweep(
         `time_limit` or a callback ended the sweep, the last one is not finished, and those after it are not there.
         With `dry_run` their plans; nothing is written.
     """
+    check_alternatives(keywords.get("budget"))
     call = Call.of(model, keywords)
     moved = "device" in call.settings
     results: dict[str, Result] = {}

@@ -33,7 +33,7 @@ from autoprune.run.flags import Flags
 from autoprune.run.sweep import Part, parts_of, sub_experiments
 from autoprune.training.own_loop import FineTune
 
-__all__ = ["HandedOver", "budget_settings", "opened_job", "without_folder"]
+__all__ = ["HandedOver", "budget_settings", "check_alternatives", "opened_job", "without_folder"]
 
 _EPOCHS = 10  # of the final fine-tuning on loaders, which have no number of their own
 
@@ -158,6 +158,20 @@ def budget_settings(text: str | Sequence[str]) -> dict[str, str]:
     own = {kind: ",".join(each) for kind, each in amounts.items() if kind in BUDGETS}
     further = ",".join(f"{kind}={','.join(each)}" for kind, each in amounts.items() if kind not in BUDGETS)
     return own | ({"budget": further} if further else {})
+
+
+def check_alternatives(budget: object) -> None:
+    """Refuse what cannot be the budgets of a sweep: in a list each is a run of its own, and all are of one kind.
+
+    Raises:
+        InputError: If they are of several kinds.
+    """
+    alternatives = list(budget) if isinstance(budget, list | tuple) else []
+    if len(alternatives) > 1 and len({name for each in alternatives for name, _ in _budgets_of(each)}) > 1:
+        raise InputError(
+            f"budget is {alternatives}; the budgets of a sweep are a run each, of one kind; budgets that every run is"
+            " to meet together are one text, such as 'flops<=50%,latency<=50%'"
+        )
 
 
 def _budgets_of(text: object) -> Iterator[tuple[str, str]]:
