@@ -101,6 +101,10 @@ class Agent(ABC):
         self.warmup = min(episodes, max(wanted, len(self.seed_policies)))
         self.history: list[EpisodeRecord] = []
         self._playing = False
+        self._prepare()
+
+    def _prepare(self) -> None:  # noqa: B027  # simple agents need nothing more
+        """Build what the agent needs beside; called last of the construction."""
 
     @property
     def played(self) -> int:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import math
 import os
 import statistics
 import tempfile
@@ -30,7 +29,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scipy.stats import t as student
 from torch import nn
 from torch.nn import functional
 
@@ -40,6 +38,7 @@ from autoprune.evaluation import accuracy
 from autoprune.hardware import TimingPlan, get_target, measure
 from autoprune.models import build
 from autoprune.models.weights import load_weights
+from autoprune.reports.grid import difference
 from autoprune.run.settings import RecipeSettings
 from autoprune.training import Trainer
 from autoprune.training.epochs import InEpochs
@@ -248,13 +247,11 @@ def _mean(rows: list[dict[str, Any]], arm: str, key: str) -> float:
 
 def _paired(rows: list[dict[str, Any]], arm: str, other: str) -> str:
     """Mean difference over common seeds with a 95 % t-interval."""
-    by_seed = {(row["arm"], row["seed"]): 100 * row["test"] for row in rows}
-    seeds = [seed for name, seed in by_seed if name == arm and (other, seed) in by_seed]
-    differences = [by_seed[arm, seed] - by_seed[other, seed] for seed in seeds]
-    if len(differences) < 2:
-        return f"{differences[0]:+.2f}" if differences else ""
-    error = statistics.stdev(differences) / math.sqrt(len(differences))
-    return f"{statistics.mean(differences):+.2f} ± {student.ppf(0.975, len(differences) - 1) * error:.2f}"
+    results = {each: {row["seed"]: 100 * row["test"] for row in rows if row["arm"] == each} for each in (arm, other)}
+    found = difference(results[arm], results[other])
+    if found is None:
+        return ""
+    return f"{found.mean:+.2f}" if found.half is None else f"{found.mean:+.2f} ± {found.half:.2f}"
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from autoprune.envs.memory import RacingMemory, Score, ScoreAgainst, ScoreMemory
 from autoprune.envs.observation import AMC_FEATURES, amc_features
 from autoprune.envs.pruning_env import Outcome, PruningEnv, action_for
 from autoprune.envs.rewards import AccuracyGuaranteed, RelativeToDense, ResourceConstrained, Reward
-from autoprune.envs.sampling import largest_uniform, spend_budget, top_up
+from autoprune.envs.sampling import drawn_limit, largest_uniform, spend_budget, top_up
 from autoprune.envs.toy import Toy, toy
 from autoprune.registration import register
 
@@ -30,6 +30,7 @@ __all__ = [
     "Toy",
     "action_for",
     "amc_features",
+    "drawn_limit",
     "largest_uniform",
     "spend_budget",
     "top_up",

@@ -16,7 +16,7 @@ from autoprune.cost import CostModel
 from autoprune.errors import BudgetError
 from autoprune.space import SearchSpace
 
-__all__ = ["largest_uniform", "spend_budget", "top_up"]
+__all__ = ["drawn_limit", "largest_uniform", "spend_budget", "top_up"]
 
 Indices = NDArray[np.int64]
 
@@ -48,8 +48,7 @@ def spend_budget(
     """
     space = cost.space
     if np.isinf(limit):
-        least = cost.least()[0] if fallback is None else cost.cost(fallback)
-        limit = max(least, float(rng.uniform(least, max(least, cost.dense))))
+        limit = drawn_limit(cost, rng, fallback)
     spread = rng.uniform()  # how far from a uniform policy is drawn too, so that both kinds are seen
     shares = 0.5 + spread * (rng.uniform(1e-3, 1.0, size=len(space)) - 0.5)
     blocks = np.array([decision.traits.gates for decision in space.decisions], dtype=np.bool_)
@@ -60,6 +59,18 @@ def spend_budget(
     if indices is None:
         indices = space.indices(_feasible(cost, limit) if fallback is None else fallback)
     return space.choices(top_up(cost, limit, indices, rng))
+
+
+def drawn_limit(cost: CostModel, rng: np.random.Generator, fallback: Mapping[str, int] | None = None) -> float:
+    """A random limit, anywhere from the cheapest policy's cost to the dense network's, in the cost's unit.
+
+    Args:
+        cost: Prices policies.
+        rng: Where the randomness comes from.
+        fallback: The cheapest policy, if it is known.
+    """
+    least = cost.least()[0] if fallback is None else cost.cost(fallback)
+    return max(least, float(rng.uniform(least, max(least, cost.dense))))
 
 
 def top_up(cost: CostModel, limit: float, indices: Indices, rng: np.random.Generator) -> Indices:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
-
-import gymnasium
 
 from autoprune.agents.base import Agent
 from autoprune.agents.ddpg.amc import AMC
@@ -38,28 +35,16 @@ class DDPGAgent(Agent):
     settings_class: ClassVar[type[Any] | None] = AMCSettings
     settings: AMCSettings
 
-    def __init__(
-        self,
-        env: gymnasium.Env[Any, Any],
-        *,
-        episodes: int,
-        warmup: int | None = None,
-        seed: int = 0,
-        seed_policies: Sequence[Mapping[str, int]] = (),
-        settings: AMCSettings | None = None,
-    ) -> None:
-        super().__init__(
-            env, episodes=episodes, warmup=warmup, seed=seed, seed_policies=seed_policies, settings=settings
-        )
+    def _prepare(self) -> None:
         if self.settings.front and not self.env.shows_limit:
             raise InputError("an agent of several budgets has to see them: PruningEnv(shows_limit=True)")
         self.model = AMC(
             self.env,
             self.settings,
-            episodes=episodes,
+            episodes=self.episodes,
             warmup=self.warmup,
             prescribed=self._prescribed,
-            seed=seed,
+            seed=self.seed,
         )
 
     def _play(self, k: int) -> None:

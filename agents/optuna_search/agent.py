@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import gymnasium
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
@@ -50,20 +49,8 @@ class OptunaAgent(Agent):
     settings_class: ClassVar[type[Any] | None] = OptunaSettings
     settings: OptunaSettings
 
-    def __init__(
-        self,
-        env: gymnasium.Env[Any, Any],
-        *,
-        episodes: int,
-        warmup: int | None = None,
-        seed: int = 0,
-        seed_policies: Sequence[Mapping[str, int]] = (),
-        settings: OptunaSettings | None = None,
-    ) -> None:
-        super().__init__(
-            env, episodes=episodes, warmup=warmup, seed=seed, seed_policies=seed_policies, settings=settings
-        )
-        self._plan = Plan(episodes, self.warmup, lambda k: int(self._generator(k).integers(2**31)))
+    def _prepare(self) -> None:
+        self._plan = Plan(self.episodes, self.warmup, lambda k: int(self._generator(k).integers(2**31)))
         self._distributions: dict[str, BaseDistribution] = {
             decision.name: IntDistribution(0, len(decision.options) - 1) for decision in self.env.space.decisions
         }
@@ -93,8 +80,9 @@ class OptunaAgent(Agent):
 
     def _instead(self, executed: Mapping[str, int], k: int) -> dict[str, int] | None:
         """A neighbour of the best policies, where a sampler has asked for what was played: that teaches nothing."""
-        played = any(self._numbers(record.choices) == executed for record in self.history)
-        if k < self.warmup or self.settings.front or not np.isfinite(self.env.limit) or not played:
+        if k < self.warmup or self.settings.front or not np.isfinite(self.env.limit):
+            return None
+        if all(self._numbers(record.choices) != executed for record in self.history):
             return None
         return self._numbers(self._neighbours.draw(self.history, self._generator(k)))
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
-import gymnasium
 import numpy as np
 import optuna
 from optuna.distributions import FloatDistribution
@@ -18,7 +17,7 @@ from autoprune.agents.solvers.greedy_steps import Prices
 from autoprune.agents.solvers.least_important import least_important
 from autoprune.agents.state import AgentState
 from autoprune.cost.importance import ImportanceWeights
-from autoprune.envs import Curves
+from autoprune.envs import drawn_limit
 from autoprune.errors import RunError
 
 __all__ = ["ImportanceAgent"]
@@ -52,21 +51,8 @@ class ImportanceAgent(Agent):
     name: ClassVar[str] = "importance"
     uses_curves: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        env: gymnasium.Env[Any, Any],
-        *,
-        episodes: int,
-        warmup: int | None = None,
-        seed: int = 0,
-        seed_policies: Sequence[Mapping[str, int]] = (),
-        settings: Any = None,
-    ) -> None:
-        super().__init__(
-            env, episodes=episodes, warmup=warmup, seed=seed, seed_policies=seed_policies, settings=settings
-        )
-        curves = self.env.curves
-        self.prices = Prices(self.env.cost, Curves.assumed(self.env.space) if curves is None else curves)
+    def _prepare(self) -> None:
+        self.prices = Prices.of(self.env)
         self.weights: list[ImportanceWeights | None] = []
 
     @property
@@ -89,7 +75,11 @@ class ImportanceAgent(Agent):
         if self._now is None:
             self._execute(self.seed_policies[k])
             return
-        limit = self.env.limit if np.isfinite(self.env.limit) else self._drawn_limit(k)
+        limit = (
+            self.env.limit
+            if np.isfinite(self.env.limit)
+            else drawn_limit(self.env.cost, self._generator(k), self.env.fallback)
+        )
         self._execute(least_important(self.prices, self.env.energy, self._now, limit))
 
     def _learn(self, record: EpisodeRecord) -> None:
@@ -111,10 +101,6 @@ class ImportanceAgent(Agent):
         """Weights of which one counts; without energy gamma is none of them."""
         gamma = gamma if self.env.energy is not None else 0.0
         return ImportanceWeights(alpha, beta, gamma) if alpha or beta or gamma else ImportanceWeights()
-
-    def _drawn_limit(self, k: int) -> float:
-        least, dense = self.env.cost.cost(self.env.fallback), self.env.cost.dense
-        return max(least, float(self._generator(k).uniform(least, max(least, dense))))
 
     def scalars(self) -> dict[str, float]:
         """The weights of the episode just played, if it had some."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import gymnasium
 import numpy as np
 
 from autoprune.agents.base import Agent
 from autoprune.agents.solvers.neighbours import Neighbours
 from autoprune.agents.state import AgentState
+from autoprune.envs import drawn_limit
 
 __all__ = ["SolverAgent"]
 
@@ -34,19 +33,7 @@ class SolverAgent(Agent):
 
     uses_curves: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        env: gymnasium.Env[Any, Any],
-        *,
-        episodes: int,
-        warmup: int | None = None,
-        seed: int = 0,
-        seed_policies: Sequence[Mapping[str, int]] = (),
-        settings: Any = None,
-    ) -> None:
-        super().__init__(
-            env, episodes=episodes, warmup=warmup, seed=seed, seed_policies=seed_policies, settings=settings
-        )
+    def _prepare(self) -> None:
         self._neighbours = Neighbours(self.env)
         self.prices = self._neighbours.prices
         self._answers: list[dict[str, int]] | None = None
@@ -63,7 +50,7 @@ class SolverAgent(Agent):
         if k < len(self.seed_policies):
             self._execute(self.seed_policies[k])
         elif np.isinf(self.env.limit):
-            self._execute(self.solve(self._drawn_limit(k))[0])
+            self._execute(self.solve(drawn_limit(self.env.cost, self._generator(k), self.env.fallback))[0])
         else:
             answers, number = self.answers(), k - len(self.seed_policies)
             self._execute(
@@ -75,10 +62,6 @@ class SolverAgent(Agent):
         if self._answers is None:
             self._answers = [dict(choices) for choices in self.solve(self.env.limit)]
         return self._answers
-
-    def _drawn_limit(self, k: int) -> float:
-        least, dense = self.env.cost.cost(self.env.fallback), self.env.cost.dense
-        return max(least, float(self._generator(k).uniform(least, max(least, dense))))
 
     def state_dict(self) -> AgentState:
         """The history, and the answers, which need not be computed again."""

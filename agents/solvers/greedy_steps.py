@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.cost import CostModel
-from autoprune.envs.curves import Curves
+from autoprune.envs import Curves, PruningEnv
 from autoprune.errors import BudgetError
 
 __all__ = ["Prices", "cheapest", "greedy", "narrowed", "refilled"]
@@ -28,6 +28,11 @@ class Prices:
 
     cost: CostModel
     curves: Curves
+
+    @classmethod
+    def of(cls, env: PruningEnv) -> Prices:
+        """Those of an environment; without curves every unit is assumed to be worth the same."""
+        return cls(env.cost, Curves.assumed(env.space) if env.curves is None else env.curves)
 
     def canonical(self, rows: Indices) -> Indices:
         """Option numbers with decisions inside of dropped blocks whole, shape (policies, decisions)."""

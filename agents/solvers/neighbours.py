@@ -28,7 +28,7 @@ class Neighbours:
 
     def __init__(self, env: PruningEnv) -> None:
         self._env = env
-        self.prices = Prices(env.cost, Curves.assumed(env.space) if env.curves is None else env.curves)
+        self.prices = Prices.of(env)
 
     def draw(self, history: Sequence[EpisodeRecord], rng: np.random.Generator) -> dict[str, int]:
         """A policy that is not among the episodes so far, where a few draws find one.

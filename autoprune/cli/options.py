@@ -17,7 +17,7 @@ from autoprune.run.recovery import SETTINGS
 from autoprune.run.sweep import SWEEP_FILE
 from autoprune.techniques.registry import TECHNIQUES
 
-__all__ = ["ExperimentFile", "experiment_command", "resolve", "settings_command"]
+__all__ = ["ExperimentFile", "Onnx", "Overwrite", "Resume", "experiment_command", "resolve", "settings_command"]
 
 _NAMED: Mapping[str, Iterable[str]] = {
     "candidate_weights": CANDIDATE_WEIGHTS,
@@ -34,6 +34,17 @@ _OF_ONE_COMMAND = tuple(name for name in Experiment.model_fields if option_group
 
 ExperimentFile = Annotated[
     Path | None, typer.Argument(metavar="[EXPERIMENT.yaml]", help="settings in YAML; options override it")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="go on with this run where it stopped, or start it", rich_help_panel="Run")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace a run that exists", rich_help_panel="Run")]
+Onnx = Annotated[bool, typer.Option("--onnx", help="also write model.onnx into the run", rich_help_panel="Run")]
+_DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="try everything once, print the plan with its time, and stop", rich_help_panel="Run"
+    ),
 ]
 
 
@@ -173,20 +184,10 @@ def _is_literal(annotation: Any) -> bool:
 
 
 def _flags(onnx: bool) -> list[inspect.Parameter]:
-    resume = typer.Option("--resume", help="go on with this run where it stopped, or start it", rich_help_panel="Run")
-    overwrite = typer.Option("--overwrite", help="replace a run that exists", rich_help_panel="Run")
-    dry = typer.Option(
-        "--dry-run", help="try everything once, print the plan with its time, and stop", rich_help_panel="Run"
-    )
-    flags = [
-        _parameter("resume", Annotated[bool, resume], False),
-        _parameter("overwrite", Annotated[bool, overwrite], False),
-        _parameter("dry_run", Annotated[bool, dry], False),
-    ]
+    offered: dict[str, Any] = {"resume": Resume, "overwrite": Overwrite, "dry_run": _DryRun}
     if onnx:
-        extra = typer.Option("--onnx", help="also write model.onnx into the run", rich_help_panel="Run")
-        flags.append(_parameter("onnx", Annotated[bool, extra], False))
-    return flags
+        offered["onnx"] = Onnx
+    return [_parameter(name, annotation, False) for name, annotation in offered.items()]
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:

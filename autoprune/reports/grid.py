@@ -19,7 +19,7 @@ from autoprune.run.score import ScoreSpec
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Arm", "Difference", "arms_of", "curves_picture", "grid_table", "paired", "repeated"]
+__all__ = ["Arm", "Difference", "arms_of", "curves_picture", "difference", "grid_table", "paired", "repeated"]
 
 _CONFIDENCE = 0.95
 
@@ -81,12 +81,17 @@ class Difference:
 
 def paired(one: Arm, other: Arm) -> Difference | None:
     """The difference of two arms over the seeds that both have; None if they share none."""
+    return difference(one.merits, other.merits)
+
+
+def difference(one: Mapping[int, float], other: Mapping[int, float]) -> Difference | None:
+    """The difference of two results by seed, over the seeds that both have; None if they share none."""
     from scipy.special import stdtrit
 
-    both = sorted(set(one.merits) & set(other.merits))
+    both = sorted(set(one) & set(other))
     if not both:
         return None
-    each = [one.merits[seed] - other.merits[seed] for seed in both]
+    each = [one[seed] - other[seed] for seed in both]
     half = None
     if len(each) > 1:
         quantile = float(stdtrit(len(each) - 1, (1 + _CONFIDENCE) / 2))
@@ -189,10 +194,10 @@ def _cells(arm: Arm, reference: Arm) -> tuple[str, ...]:
     seconds = duration(statistics.fmean(arm.seconds)) if arm.seconds else NONE
     missed = "" if arm.met else " (a budget was missed)"
     seeds = str(len(arm.merits))
-    return arm.budget, f"{arm.agent}{missed}", seeds, score, _told(arm, reference), str(evaluations), seconds
+    return arm.budget, f"{arm.agent}{missed}", seeds, score, _difference_text(arm, reference), str(evaluations), seconds
 
 
-def _told(arm: Arm, reference: Arm) -> str:
+def _difference_text(arm: Arm, reference: Arm) -> str:
     """The difference to the reference, in the score's unit, signed as a gain or a loss of merit."""
     if arm is reference:
         return "the reference"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoprune.cli.options import ExperimentFile, resolve, settings_command
+from autoprune.cli.options import ExperimentFile, Onnx, Overwrite, Resume, resolve, settings_command
 from autoprune.pipeline.jobs.settings import OF_SPARSIFY, SPARSIFY
 from autoprune.run.experiment import Experiment, option_group
 from autoprune.run.flags import Flags
@@ -42,15 +42,9 @@ def sparsify(
         ),
     ] = None,
     settings: dict[str, Any],
-    resume: Annotated[
-        bool, typer.Option("--resume", help="go on with this run where it stopped, or start it", rich_help_panel="Run")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="replace a run that exists", rich_help_panel="Run")
-    ] = False,
-    onnx: Annotated[bool, typer.Option("--onnx", help="also write model.onnx into the run", rich_help_panel="Run")] = (
-        False
-    ),
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    onnx: Onnx = False,
 ) -> None:
     """Set weights to zero by a pattern (N:M, blocks, single ones), train with the mask, and say what it brings.
 

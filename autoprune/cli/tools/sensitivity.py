@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from autoprune.cli.options import ExperimentFile, resolve, settings_command
+from autoprune.cli.options import ExperimentFile, Overwrite, Resume, resolve, settings_command
 from autoprune.pipeline.jobs.settings import OF_SENSITIVITY, analysis_settings
 from autoprune.run.experiment import Experiment, option_group
 
@@ -32,12 +32,8 @@ def sensitivity(
         Path | None, typer.Option(help="file of the picture (.png, .svg); default: sensitivity.svg in the run")
     ] = None,
     settings: dict[str, Any],
-    resume: Annotated[
-        bool, typer.Option("--resume", help="go on with this run where it stopped, or start it", rich_help_panel="Run")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="replace a run that exists", rich_help_panel="Run")
-    ] = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Cut each decision alone: what the score loses, and what the device saves; a table and a picture.
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.graph import Analysis, Group, Member
+from autoprune.graph.proof.comparison import difference
 from autoprune.graph.proof.draws import steady_draws
 from autoprune.graph.proof.network_copy import Shadows, call
 from autoprune.graph.surgery.reorder import reordered
@@ -188,7 +189,7 @@ def _proved(
 
         def unlike(chosen: Mapping[str, Tensor]) -> bool:
             found = call(reordered(shadow.network, analysis, chosen), shadow.example)
-            return not all(_close(a, b, shadow.tolerance) for a, b in zip(found, shadow.outputs, strict=True))
+            return difference(found, shadow.outputs, shadow.tolerance) is not None
 
         if not unlike(orders):
             return dict(orders), {}
@@ -200,12 +201,3 @@ def _proved(
             else:
                 proved[name] = order
     return proved, refused
-
-
-def _close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
-    """Equal up to rounding; where infinite, infinite in the same places."""
-    finite = expected.isfinite()
-    if found.shape != expected.shape or not torch.equal(finite, found.isfinite()):
-        return False
-    scale = float(expected[finite].abs().max()) if bool(finite.any()) else 0.0
-    return bool(((found[finite] - expected[finite]).abs() <= tolerance * scale).all())

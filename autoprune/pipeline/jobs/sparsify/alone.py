@@ -10,7 +10,7 @@ from torch import nn
 from autoprune.criteria.registry import criterion_of
 from autoprune.errors import InputError
 from autoprune.graph import analyse
-from autoprune.models.sizes import parameter_count
+from autoprune.models.sizes import parameter_count, zero_count
 from autoprune.pipeline.finish.deliver import Result
 from autoprune.run.experiment import Experiment
 from autoprune.techniques.base import Calibration
@@ -54,14 +54,10 @@ def masked_alone(model: nn.Module, example: Any, settings: Mapping[str, Any]) ->
     choices = {decision.name: decision.options[0] for decision in space.decisions}
     sparse = stack.apply(model, choices)
     nothing = {"accuracy": None, "latency_ms": None}
-    figures = {"params": parameter_count(sparse), "zeros": _zeros(sparse), "bytes": None}
+    figures = {"params": parameter_count(sparse), "zeros": zero_count(sparse), "bytes": None}
     report = {
-        "dense": nothing | figures | {"zeros": _zeros(model)},
+        "dense": nothing | figures | {"zeros": zero_count(model)},
         "masked": nothing | figures,
         "sparse": nothing | figures,
     }
     return Result(sparse.eval(), stack.policy(choices, criterion=criterion.name), report)
-
-
-def _zeros(model: nn.Module) -> int:
-    return sum(int((parameter == 0).sum()) for parameter in model.parameters())

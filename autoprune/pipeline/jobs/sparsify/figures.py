@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from autoprune.cost.metrics import Timing
 from autoprune.models.copying import duplicate
-from autoprune.models.sizes import parameter_count
+from autoprune.models.sizes import parameter_count, zero_count
 from autoprune.pipeline.finish.fine_tuning import reported_score
 from autoprune.pipeline.jobs.settings import SPARSIFY
 from autoprune.pipeline.jobs.sparsify.recipes import Pruned, Work, with_masks
@@ -20,7 +20,7 @@ from autoprune.run.report import REPORT_SCHEMA, Figures, Report
 from autoprune.run.stopwatch import rounded_seconds
 from autoprune.techniques.sparsity.tensors import weights_of
 
-__all__ = ["Networks", "damages", "sparse_report", "zero_count"]
+__all__ = ["Networks", "damages", "sparse_report"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,16 +96,12 @@ def _asked(work: Work, networks: Networks) -> dict[str, Any]:
 
 def _figures(work: Work, network: nn.Module, timing: Timing | None, size: int | None) -> Figures:
     task = work.problem.task
-    known = {} if timing is None else {"latency_ms": timing.ms, "latency_spread": timing.spread}
-    known |= {} if timing is None else {"latency_stable": timing.stable}
+    known: dict[str, Any] = {}
+    if timing is not None:
+        known = {"latency_ms": timing.ms, "latency_spread": timing.spread, "latency_stable": timing.stable}
     scores = [reported_score(task, network, task.data.test)]
     counts = {"params": parameter_count(network), "zeros": zero_count(network), "bytes": size}
     return Figures.of_scores(task.scored_as, scores, **known, **counts)
-
-
-def zero_count(network: nn.Module) -> int:
-    """Parameters that are exactly zero; a shared one counts once."""
-    return sum(int((parameter == 0).sum()) for parameter in network.parameters())
 
 
 def _layers(work: Work, networks: Networks, lost: Mapping[str, float]) -> list[dict[str, Any]]:
