@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 
+from autoprune.foundations.progress import Progress
 from autoprune.hardware.timing.effort import EFFORTS, Effort
 from autoprune.reports.format import duration
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
 from autoprune.run.stopwatch import seconds_of
 
-__all__ = ["announced", "effort_of", "left", "of_profile", "of_session"]
+__all__ = ["announced", "effort_of", "left", "of_profile", "of_session", "within"]
 
 _LAST_WORD = 2.0  # sessions' time that is kept for the last one
 
@@ -64,3 +67,22 @@ def of_session(run: RunDir, verified: float, *, final: bool) -> float:
     if final:
         return rest + _LAST_WORD * effort.of_session
     return max(rest / 2, effort.of_session)
+
+
+def within(seconds: float, shown: Progress, clock: Callable[[], float] = time.monotonic) -> Progress:
+    """Progress of work in several parts, with the time in which all of them end beside each part.
+
+    A bar knows the speed of its part only, so its time left is that part's.
+
+    Args:
+        seconds: That all parts take at most, from now on.
+        shown: Where the progress goes.
+        clock: Seconds, monotonic.
+    """
+    end = clock() + seconds
+
+    def part(done: int, total: int, what: str) -> None:
+        left = end - clock()
+        shown(done, total, f"{what} (all parts: {duration(left)} at most)" if 0 < left < math.inf else what)
+
+    return part

@@ -232,7 +232,7 @@ def profiled(
         space,
         task.timed_example,
         target,
-        progress=progress,
+        progress=allowance.within(seconds, progress),
         seed=experiment.seed,
         known=known,
         device_table=experiment.table,

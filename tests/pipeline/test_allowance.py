@@ -135,3 +135,17 @@ def test_the_seconds_are_shared_out_and_the_first_process_is_always_there() -> N
     assert target.given[0] == pytest.approx(30.0, abs=0.5) and target.given[1] == pytest.approx(60.0, abs=1.0)
     results, target = timed(FOUR, near(0.5), seconds=0.0)
     assert target.given == [0.0] and results[0].conditions["passes"] == 1
+
+
+def test_a_part_of_the_profile_shows_when_all_parts_end() -> None:
+    """Of 100 s 40 are over: the part's bar counts its own units, and the words beside it say 1:00 min for all."""
+    now = [10.0]
+    seen = []
+    shown = allowance.within(100.0, lambda done, total, what: seen.append((done, total, what)), lambda: now[0])
+    now[0] = 50.0
+    shown(3, 18, "layers")
+    now[0] = 115.0
+    shown(4, 18, "layers")
+    assert seen == [(3, 18, "layers (all parts: 1:00 min at most)"), (4, 18, "layers")]
+    allowance.within(math.inf, lambda *row: seen.append(row))(1, 2, "layers")
+    assert seen[-1] == (1, 2, "layers")

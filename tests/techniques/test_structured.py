@@ -134,6 +134,13 @@ def test_skipping_keeps_a_layer_and_says_so():
         autoprune.search_space(network(), EXAMPLE, skip=["nope*"])
 
 
+def test_skipping_what_is_never_pruned_changes_nothing():
+    """The output layer stays anyway; a user who asks for it is not sent away."""
+    plain = autoprune.search_space(network(), EXAMPLE)
+    (output,) = plain.frozen
+    assert autoprune.search_space(network(), EXAMPLE, skip=[output]).names == plain.names
+
+
 def test_an_unknown_criterion_names_the_nearest():
     with pytest.raises(InputError, match="l1"):
         ranking(network(), analyse(network(), EXAMPLE), "l11")

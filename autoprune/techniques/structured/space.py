@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from autoprune.errors import InputError
+from autoprune.foundations.names import nearest_name
 from autoprune.graph import Analysis, Group
 from autoprune.space import BLOCK, Decision, SpaceConstraints
 from autoprune.space.kinds import kind_of
@@ -59,11 +60,14 @@ def _widths(group: Group, grid: OptionGrid, by_kind: Mapping[str, int]) -> tuple
 
 
 def _check_skips(analysis: Analysis, skip: Sequence[str]) -> None:
+    """A pattern that names nothing is mistyped; one that names only what stays anyway asks for what will be."""
+    names = {name for group in analysis.groups for name in (group.name, *group.producers)}
+    names |= {block.name for block in analysis.blocks}
     for pattern in skip:
-        if not any(_touches(group, pattern) for group in analysis.groups) and not any(
-            touches_block(block, pattern) for block in analysis.blocks
-        ):
-            raise InputError(f"--skip {pattern}: no prunable layer has such a name; see autoprune inspect")
+        known = any(fnmatchcase(name, pattern) for name in names | analysis.frozen.keys())
+        if not known and not any(touches_block(block, pattern) for block in analysis.blocks):
+            hint = nearest_name(pattern, sorted(names))
+            raise InputError(f"--skip {pattern}: no prunable layer has such a name; {hint} (autoprune inspect lists them)")
 
 
 def _channels_of_a_unit(group: Group) -> int:
