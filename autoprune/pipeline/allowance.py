@@ -81,7 +81,7 @@ def within(seconds: float, shown: Progress, clock: Callable[[], float] = time.mo
     """
     end = clock() + seconds
 
-    def part(done: int, total: int, what: str) -> None:
+    def part(done: int, total: int | None = None, what: str = "") -> None:
         left = end - clock()
         shown(done, total, f"{what} (all parts: {duration(left)} at most)" if 0 < left < math.inf else what)
 

@@ -67,7 +67,9 @@ def _check_skips(analysis: Analysis, skip: Sequence[str]) -> None:
         known = any(fnmatchcase(name, pattern) for name in names | analysis.frozen.keys())
         if not known and not any(touches_block(block, pattern) for block in analysis.blocks):
             hint = nearest_name(pattern, sorted(names))
-            raise InputError(f"--skip {pattern}: no prunable layer has such a name; {hint} (autoprune inspect lists them)")
+            raise InputError(
+                f"--skip {pattern}: no prunable layer has such a name; {hint} (autoprune inspect lists them)"
+            )
 
 
 def _channels_of_a_unit(group: Group) -> int:
