@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 import autoprune.graph.coupling.rules  # noqa: F401 - importing them registers the rules
+from autoprune.foundations.progress import Progress, no_progress
 from autoprune.graph.analysis import Analysis, Extent
 from autoprune.graph.coupling.extents import Extents
 from autoprune.graph.coupling.flow import holder
@@ -32,7 +33,14 @@ Key = tuple[str, tuple[Any, ...], bool, bool]
 _known: weakref.WeakKeyDictionary[nn.Module, dict[Key, Analysis]] = weakref.WeakKeyDictionary()
 
 
-def analyse(model: nn.Module, example_input: Any, *, validate: bool = True, blocks: bool = True) -> Analysis:
+def analyse(
+    model: nn.Module,
+    example_input: Any,
+    *,
+    validate: bool = True,
+    blocks: bool = True,
+    progress: Progress = no_progress,
+) -> Analysis:
     """Find what may be pruned: coupled channels, each proven before it may be used.
 
     The model is traced once by ``torch.export``; every index of every parameter dimension gets an atom, the
@@ -40,7 +48,8 @@ def analyse(model: nn.Module, example_input: Any, *, validate: bool = True, bloc
     from a copy and compared with the dense network in which its units are silenced; one that fails is frozen
     with a reason. Residual branches are found in the same graph and proven likewise, where they are wanted. Nothing
     of the model changes, nor does the global random state. Repeated calls for the same module object are answered
-    from a cache.
+    from a cache; the verdicts on a large network are kept in the user's cache folder, and are checked when they are
+    used again.
 
     Args:
         model: Any module; its mode does not matter.
@@ -49,6 +58,7 @@ def analyse(model: nn.Module, example_input: Any, *, validate: bool = True, bloc
             Token ids should differ from each other: of equal ones attention cannot tell its queries and keys.
         validate: Prove the groups. Without, a group may be wrong; only for looking at.
         blocks: Find and prove the residual branches that can be dropped, too: a few runs of the network for each.
+        progress: Called with (groups proven, all groups, at which widths) while a large network is proven.
 
     Returns:
         Groups, blocks, frozen layers with reasons, priced operators, sizes and the fingerprint.
@@ -64,7 +74,9 @@ def analyse(model: nn.Module, example_input: Any, *, validate: bool = True, bloc
     known = _known.setdefault(model, {})
     if key not in known:
         more = known.get((*key[:3], True))
-        known[key] = _analyse(model, example, print_, validate, blocks) if more is None else _without_blocks(more)
+        known[key] = (
+            _analyse(model, example, print_, validate, blocks, progress) if more is None else _without_blocks(more)
+        )
     return known[key]
 
 
@@ -80,7 +92,9 @@ def _dtypes(example: Example) -> tuple[str, ...]:
     return tuple(str(tensor.dtype).removeprefix("torch.") for tensor in example.tensors())
 
 
-def _analyse(model: nn.Module, example: Example, print_: dict[str, Any], validate: bool, blocks: bool) -> Analysis:
+def _analyse(
+    model: nn.Module, example: Example, print_: dict[str, Any], validate: bool, blocks: bool, progress: Progress
+) -> Analysis:
     traced = trace(model, example)
     shadows = Shadows(model, example, traced) if validate else None
     interpretations = first_interpretations(traced)
@@ -88,7 +102,7 @@ def _analyse(model: nn.Module, example: Example, print_: dict[str, Any], validat
         walk = Walk(traced, interpretations).run()
         grouping = group_atoms(walk, walk.table.solve())
         analysis = _written(model, grouping, example, print_)
-        failures, least = _proven(model, analysis, example, grouping, shadows)
+        failures, least = _proven(model, analysis, example, grouping, shadows, progress)
         again = grouping.next_interpretations(set(failures))
         if (failures or least) and not again:
             grouping = grouping.refuse(failures, least)
@@ -99,12 +113,17 @@ def _analyse(model: nn.Module, example: Example, print_: dict[str, Any], validat
 
 
 def _proven(
-    model: nn.Module, analysis: Analysis, example: Example, grouping: Grouping, shadows: Shadows | None
+    model: nn.Module,
+    analysis: Analysis,
+    example: Example,
+    grouping: Grouping,
+    shadows: Shadows | None,
+    progress: Progress,
 ) -> tuple[dict[str, str], dict[str, int]]:
     """The groups that fail with their reasons, and the fewest units of those that need more than one."""
     if not analysis.groups or shadows is None:
         return {}, {}
-    proof = prove(model, analysis, example, grouping, shadows)
+    proof = prove(model, analysis, example, grouping, shadows, progress)
     return proof.reasons, {name: least for name, least in proof.least.items() if least > 1}
 
 

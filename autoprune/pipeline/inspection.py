@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from autoprune.data import known_shape, load
+from autoprune.foundations.progress import Progress, no_progress
 from autoprune.graph import Analysis, Block, Member, analyse
 from autoprune.graph.block import is_active
 from autoprune.models import build
@@ -48,7 +49,12 @@ def model_and_example(settings: ModelSettings, shape: str | None) -> tuple[nn.Mo
 
 
 def inspection(
-    name: str, network: nn.Module, example: Any, wanted: SpaceSettings, target: str | None
+    name: str,
+    network: nn.Module,
+    example: Any,
+    wanted: SpaceSettings,
+    target: str | None,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Decisions with their members, what is frozen and why, blocks, sizes.
 
@@ -58,12 +64,13 @@ def inspection(
         example: An input.
         wanted: How the space is shaped; see docs/search-space.md.
         target: Whose grid of widths is shown; None for every width.
+        progress: Called with (groups proven, all groups, at which widths) while a large network is proven.
 
     Raises:
         UnsupportedModelError: If the model cannot be analysed.
         InputError: If the space cannot be shaped so.
     """
-    analysis = analyse(network, example)
+    analysis = analyse(network, example, progress=progress)
     space = space_of(analysis, wanted.constraints, target=target, name=name)
     return {
         "model": name,

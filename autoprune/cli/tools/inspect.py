@@ -71,9 +71,9 @@ def _content(settings: dict[str, Any], shape: str | None) -> tuple[str, dict[str
 
     wanted = Experiment.build(settings)
     target = wanted.target if "target" in settings else None  # else every width is shown, not a target's
-    with Screen().stage("analyse", f"analysing {wanted.model}"):
+    with Screen().stage("analyse", f"analysing {wanted.model}") as bar:
         network, example = model_and_example(wanted, shape)
-        content = inspection(wanted.model, network, example, wanted, target)
+        content = inspection(wanted.model, network, example, wanted, target, bar)
     return wanted.model, content
 
 

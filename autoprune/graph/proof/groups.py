@@ -9,12 +9,13 @@ from __future__ import annotations
 import itertools
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 import torch
 
+from autoprune.foundations.progress import Progress, no_progress
 from autoprune.graph.analysis import Analysis, Index
 from autoprune.graph.coupling.norms import NormLine
 from autoprune.graph.proof.draws import steady_draws
@@ -41,13 +42,21 @@ class Proof:
         analysis: Its groups, not yet proven.
         traced: The trace that the analysis was read off.
         norms: Its operators that normalise over groups' units.
+        progress: Called with (groups proven, all groups, at which widths).
 
     Attributes:
         reasons: Group name -> why it must not be used.
         least: Group name -> fewest units that it may keep: 2 where one alone fails and more are right.
     """
 
-    def __init__(self, shadow: Shadow, analysis: Analysis, traced: Trace, norms: Sequence[NormLine]) -> None:
+    def __init__(
+        self,
+        shadow: Shadow,
+        analysis: Analysis,
+        traced: Trace,
+        norms: Sequence[NormLine],
+        progress: Progress = no_progress,
+    ) -> None:
         self.reasons: dict[str, str] = {}
         self.least = {group.name: group.least for group in analysis.groups}
         self._alone: list[str] = []  # those refused that fail without any other
@@ -57,6 +66,7 @@ class Proof:
         self._runs = Runs(shadow, analysis, traced, norms)
         self._shown: set[str] = set()
         self._traced = traced
+        self._progress, self._settled, self._widths = progress, set[str](), ""
 
     def run(self) -> dict[str, str]:
         """Prove every group at its least and at a random width, then all together; name those that fail."""
@@ -64,10 +74,12 @@ class Proof:
             self._trust_the_trace()
             normalised = [name for name in self._names if name in self._normalised]
             # down to one unit, a width that is normalised over passes nothing on: the others would not be seen
+            self._begin("proven at one unit")
             for names in ([name for name in self._names if name not in self._normalised], normalised):
                 self._prove_each(self._draw(names, "least", self._narrowest))
             self._allow_two()
             self._shown.clear()  # at one unit hardly anything can be mistaken
+            self._begin("proven at random widths")
             done = self._prove_each(self._draw(self._left(), "random", self._random))
             for at in range(_UNIONS - done):
                 self._search(self._left(), self._draw(self._left(), f"union {at}", self._random))
@@ -88,6 +100,29 @@ class Proof:
             self._trust_the_trace()
             wide = self._draw(self._names, "wide", self._at_least_half)
             return not self.reasons and self._try(self._names, wide) is None
+
+    def holds(self, reasons: Mapping[str, str], least: Mapping[str, int]) -> bool:
+        """Whether an earlier proof's verdict holds: all groups that it allows, cut together at two widths.
+
+        Args:
+            reasons: Group name -> why it must not be used.
+            least: Group name -> the fewest units that it may keep.
+        """
+        self.reasons, self.least = dict(reasons), {**self.least, **least}
+        if not self.reasons.keys() | self.least.keys() <= self._width.keys():
+            return False
+        with quiet(), steady_draws(self._traced), torch.no_grad():
+            distrusted = set(self._normalised) - self.reasons.keys() and self._runs.distrust()
+            sizes = (("wide", self._at_least_half), ("again", self._random))
+            return not distrusted and not any(self._try(self._left(), self._draw(self._left(), *s)) for s in sizes)
+
+    def _begin(self, widths: str) -> None:
+        self._settled, self._widths = set(), widths
+
+    def _settle(self, names: Iterable[str]) -> None:
+        """Report that these are proven, or refused, at the widths of this phase."""
+        self._settled.update(names)
+        self._progress(len(self._settled | self.reasons.keys()), len(self._width), self._widths)
 
     def _left(self) -> list[str]:
         return [name for name in self._names if name not in self.reasons]
@@ -159,15 +194,18 @@ class Proof:
         if seen is None:
             return [name for half in (names[::2], names[1::2]) for name in self._prove_together(half, policy)[0]], False
         self._shown |= seen
+        self._settle(seen)
         rest = [name for name in names if name not in seen]
         return (self._prove_together(rest, policy)[0] if seen else rest), True
 
     def _search(self, names: Sequence[str], policy: Mapping[str, Index]) -> None:
         """Find what fails among ``names``: single groups by halving; if only the union fails, who completes it."""
         if not names or self._passes(names, policy):
+            self._settle(names)
             return
         if len(names) == 1:
             self.reasons[names[0]] = str(self._try(names, policy))
+            self._settle(names)
             self._alone.append(names[0])
             return
         half = len(names) // 2

@@ -2,7 +2,8 @@
 
 What is coupled with what does not depend on the size of an image or the length of a text. Where the network runs the
 same operators over the same groups at a smaller one, every group is proven there, tens of times faster, and all of them
-together at full size. Whatever fails there is left to the whole proof at full size.
+together at full size. Whatever fails there is left to the whole proof at full size. A large network that has been
+proven before is only checked (`remembered`).
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import torch
 from torch import nn
 
 from autoprune.errors import UnsupportedModelError
+from autoprune.foundations.progress import Progress
 from autoprune.graph.analysis import Analysis, Group
 from autoprune.graph.coupling.groups import Grouping, group_atoms
 from autoprune.graph.coupling.norms import NormLine
 from autoprune.graph.coupling.walk import Walk
 from autoprune.graph.proof.groups import Proof
 from autoprune.graph.proof.network_copy import Shadow, Shadows
+from autoprune.graph.proof.remembered import Verdict, keep, key_of, known
 from autoprune.graph.proof.smaller_inputs import smaller_inputs
 from autoprune.graph.trace.export import Trace, trace
 from autoprune.models.inputs.example import Example
@@ -37,7 +40,9 @@ class _Smaller:
     norms: list[NormLine]
 
 
-def prove(model: nn.Module, analysis: Analysis, example: Example, grouping: Grouping, shadows: Shadows) -> Proof:
+def prove(
+    model: nn.Module, analysis: Analysis, example: Example, grouping: Grouping, shadows: Shadows, progress: Progress
+) -> Proof:
     """The proof of every group, done.
 
     Args:
@@ -46,16 +51,36 @@ def prove(model: nn.Module, analysis: Analysis, example: Example, grouping: Grou
         example: An example input.
         grouping: The groups as atoms, with the walk that they were found on.
         shadows: Copies of the model.
+        progress: Called with (groups proven, all groups, at which widths) where the network is large.
     """
     traced, norms = grouping.walk.trace, grouping.norms()
     full = shadows(bool(norms))
-    if analysis.macs() >= LARGE:
-        small = _smaller(model, example, grouping, full)
-        if small is not None:
-            proof = Proof(small.shadow, analysis, small.traced, small.norms)
-            if proof.run_at_another_size(full, traced, norms):
-                return proof
-    proof = Proof(full, analysis, traced, norms)
+    if analysis.macs() < LARGE:  # over in a second or two: nothing to show, nothing to keep
+        proof = Proof(full, analysis, traced, norms)
+        proof.run()
+        return proof
+    proof = Proof(full, analysis, traced, norms, progress)
+    key = key_of(model, analysis, traced)
+    earlier = None if key is None else known(key)
+    if earlier is not None and proof.holds(earlier.reasons, earlier.least):
+        return proof
+    proof = _proven(model, analysis, example, grouping, full, progress)
+    if key is not None:
+        keep(key, Verdict(proof.reasons, proof.least))
+    return proof
+
+
+def _proven(
+    model: nn.Module, analysis: Analysis, example: Example, grouping: Grouping, full: Shadow, progress: Progress
+) -> Proof:
+    """The proof of a large network: at a smaller input where that will do, else at full size."""
+    traced, norms = grouping.walk.trace, grouping.norms()
+    small = _smaller(model, example, grouping, full)
+    if small is not None:
+        proof = Proof(small.shadow, analysis, small.traced, small.norms, progress)
+        if proof.run_at_another_size(full, traced, norms):
+            return proof
+    proof = Proof(full, analysis, traced, norms, progress)
     proof.run()
     return proof
 
