@@ -8,6 +8,7 @@ from autoprune.models.outputs import output_of, with_tensor_output
 from autoprune.models.precision import autocast, bf16_is_fast, device_of, uses_bf16
 from autoprune.models.sizes import parameter_count
 from autoprune.models.weights import load_weights, read_weights, save_weights
+from autoprune.models.zoo.lottery import conv2, conv4, conv6, lenet_300_100
 from autoprune.models.zoo.mobilenet import mobilenet_v1, mobilenet_v2
 from autoprune.models.zoo.resnet import plain20, resnet20, resnet32, resnet56
 from autoprune.models.zoo.vgg import vgg16_bn
@@ -20,8 +21,12 @@ __all__ = [
     "canonical",
     "canonical_convolutions",
     "computing",
+    "conv2",
+    "conv4",
+    "conv6",
     "device_of",
     "in_mode",
+    "lenet_300_100",
     "load_weights",
     "mobilenet_v1",
     "mobilenet_v2",

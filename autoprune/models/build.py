@@ -13,6 +13,7 @@ from autoprune.foundations.references import call, is_reference, resolve
 from autoprune.foundations.seeding import seeded
 from autoprune.foundations.user_code import wrong_form
 from autoprune.models.compiled import uncompiled
+from autoprune.models.zoo.lottery import conv2, conv4, conv6, lenet_300_100
 from autoprune.models.zoo.mobilenet import mobilenet_v1, mobilenet_v2
 from autoprune.models.zoo.resnet import plain20, resnet20, resnet32, resnet56
 from autoprune.models.zoo.vgg import vgg16_bn
@@ -27,10 +28,15 @@ ZOO: dict[str, Callable[..., nn.Module]] = {
     "vgg16_bn": vgg16_bn,
     "mobilenet_v1": mobilenet_v1,
     "mobilenet_v2": mobilenet_v2,
+    "lenet_300_100": lenet_300_100,
+    "conv2": conv2,
+    "conv4": conv4,
+    "conv6": conv6,
 }
 """Builders by name; each takes in_channels, classes and width."""
 
 _HAS_SMALL_FORM = ("mobilenet_v1", "mobilenet_v2")
+_OF_ONE_SIZE = ("lenet_300_100", "conv2", "conv4", "conv6")
 _SMALL = 64  # pixels; smaller images would be one or two pixels after the five halvings of the 224 form
 
 
@@ -44,8 +50,8 @@ def build(
             current folder is importable.
         in_channels: Channels of the images; for the zoo only.
         classes: Outputs; for the zoo only.
-        image_size: Pixels of the images' shorter side; below 64 MobileNets take their small form. None takes the
-            paper's.
+        image_size: Pixels of the images' shorter side; below 64 MobileNets take their small form, and
+            networks of linear layers read that size alone. None takes the paper's.
         seed: Of the first weights; torch's own generator is then left as it was. None draws from that one.
 
     Raises:
@@ -61,7 +67,8 @@ def build(
             )
         if spec in _HAS_SMALL_FORM and image_size is not None and image_size < _SMALL:
             return ZOO[spec](in_channels=in_channels, classes=classes, small=True)
-        return ZOO[spec](in_channels=in_channels, classes=classes)
+        size = {"image_size": image_size} if spec in _OF_ONE_SIZE and image_size is not None else {}
+        return ZOO[spec](in_channels=in_channels, classes=classes, **size)
 
 
 def _from_reference(spec: str) -> nn.Module:

@@ -56,6 +56,9 @@ class Trainer:
     interrupted training that is loaded again ends as the whole one. With `settings.ema` the model is given the average
     of its weights when the last epoch has ended.
 
+    A training that starts at step k goes on as one that has done k steps: with the schedule's rate and the batches that
+    come then. Only the optimiser is fresh, and what dropout draws in the epoch that is begun in its middle.
+
     Args:
         model: Changed in place. Parameters that need no gradient stay as they are.
         batches: What it learns from, iterated once an epoch: (images, labels), or what `loss` understands.
@@ -65,9 +68,14 @@ class Trainer:
         constraint: What every step must keep; weights and momentum are projected after each.
         reader: Which parts of a batch are the inputs.
         features: Blocks of the teacher that the model's are drawn to; its adapters are trained along.
+        start_step: Optimiser steps that count as done, up to all.
+        keep_at: Step after which the weights are kept in `kept`; None keeps none.
+
+    Attributes:
+        kept: The model's state as it was after `keep_at` steps; None before.
 
     Raises:
-        InputError: If there is nothing to train or no batch.
+        InputError: If there is nothing to train or no batch, or a step lies outside of the training.
     """
 
     def __init__(
@@ -81,6 +89,8 @@ class Trainer:
         constraint: TrainingConstraint | None = None,
         reader: BatchReader = AS_IT_COMES,
         features: FeatureDistillation | None = None,
+        start_step: int = 0,
+        keep_at: int | None = None,
     ) -> None:
         self.model, self.batches, self.settings = model, batches, settings
         self.teacher, self.constraint = teacher, constraint
@@ -96,10 +106,19 @@ class Trainer:
             model, settings, self.layout, teacher=teacher, loss=loss, reader=reader, features=features
         )
         self.average = WeightAverage(model, settings.ema) if settings.ema else None
-        self.epoch = 0
         self._steps = count_batches(batches)
         if not self._steps:
             raise InputError("there is no training batch; lower --batch-size or give more images")
+        for step in (start_step, keep_at or 0):
+            if not 0 <= step <= self.steps:
+                raise InputError(f"step {step} is none of a training of {self.steps} steps")
+        self.epoch, self._skipped = divmod(start_step, self._steps)
+        self.keep_at, self.kept = keep_at, None if keep_at != start_step else _copied(model.state_dict())
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole training."""
+        return self.settings.epochs * self._steps
 
     def run(
         self,
@@ -145,6 +164,8 @@ class Trainer:
             state["adapters"] = self.adapters.state_dict()
         if isinstance(self.constraint, SteppingConstraint):
             state["constraint"] = self.constraint.state_dict()
+        if self.kept is not None:
+            state["kept"] = self.kept
         copied: dict[str, Any] = _copied(state)
         return copied
 
@@ -164,7 +185,8 @@ class Trainer:
                 self.average.load_state_dict(copied["average"])
             if isinstance(self.constraint, SteppingConstraint):
                 self.constraint.load_state_dict(copied["constraint"])
-            self.epoch = int(copied["epoch"])
+            self.kept = copied.get("kept")
+            self.epoch, self._skipped = int(copied["epoch"]), 0
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(f"the training state does not fit this model: {first_line(error)}") from error
 
@@ -180,7 +202,10 @@ class Trainer:
         teachers = () if self.teacher is None else (self.teacher,)
         with in_mode(self.model, train=True), in_mode(*teachers), own_stream, in_layout(self.layout):
             for steps, batch in enumerate(self.batches, start=1):
-                share = share_of_peak(self.settings, self.epoch * self._steps + steps - 1, self._steps)
+                if steps <= self._skipped:
+                    continue
+                done = self.epoch * self._steps + steps
+                share = share_of_peak(self.settings, done - 1, self._steps)
                 rate = share * (self._peaks[0] or 0.0)
                 loss = self._step(batch, share, mixup)
                 if not bool(torch.isfinite(loss)):
@@ -190,12 +215,15 @@ class Trainer:
                         " that are not finite"
                     )
                 total += loss
+                if done == self.keep_at:
+                    self.kept = _copied(self.model.state_dict())
                 if on_step is not None:
                     on_step(steps, self._steps)
         if not steps:
             raise InputError("the training batches can be iterated only once; give a loader, not a generator")
-        self.epoch += 1
-        return EpochResult(self.epoch, float(total) / steps, rate, time.perf_counter() - start)
+        learned = max(1, steps - self._skipped)
+        self.epoch, self._skipped = self.epoch + 1, 0
+        return EpochResult(self.epoch, float(total) / learned, rate, time.perf_counter() - start)
 
     def _step(self, batch: Any, share: float, mixup: Mixup | None) -> Tensor:
         """One optimiser step at a share of the peak rate; the loss before it, a scalar without a gradient."""

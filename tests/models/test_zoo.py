@@ -89,7 +89,8 @@ def test_vgg_follows_the_formula() -> None:
 @pytest.mark.parametrize("name", models.ZOO)
 @pytest.mark.parametrize("pixels", [16, 28, 32])
 def test_every_net_takes_small_images_and_any_width(name: str, pixels: int) -> None:
-    model = models.ZOO[name](in_channels=1, classes=7, width=0.25).eval()
+    size = {"image_size": pixels} if name in ("lenet_300_100", "conv2", "conv4", "conv6") else {}
+    model = models.ZOO[name](in_channels=1, classes=7, width=0.25, **size).eval()
     assert model(torch.zeros(2, 1, pixels, pixels)).shape == (2, 7)
 
 
@@ -138,3 +139,27 @@ def test_impossible_sizes_are_refused(name: str, wrong: dict[str, float]) -> Non
 def test_exported_names_are_sorted_and_exist() -> None:
     assert models.__all__ == sorted(models.__all__, key=lambda name: (not name.isupper(), name))
     assert all(hasattr(models, name) for name in models.__all__)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "weights"),
+    [
+        ("lenet_300_100", {"in_channels": 1, "image_size": 28}, 266_200),
+        ("conv2", {}, 4_300_992),
+        ("conv4", {}, 2_425_024),
+        ("conv6", {}, 2_261_184),
+    ],
+)
+def test_the_lottery_tickets_networks_have_their_sizes(name, sizes, weights):
+    model = models.build(name, **sizes, seed=0)
+    assert sum(p.numel() for p in model.parameters() if p.ndim > 1) == weights
+    pixels = sizes.get("image_size", 32)
+    channels = sizes.get("in_channels", 3)
+    assert model(torch.zeros(2, channels, pixels, pixels)).shape == (2, 10)
+    odd = models.build(name, in_channels=channels, image_size=17, classes=3)
+    assert odd(torch.zeros(1, channels, 17, 17)).shape == (1, 3)
+
+
+def test_an_image_that_the_poolings_use_up_is_refused():
+    with pytest.raises(InputError, match="image_size is 7; the network needs at least 8 pixels"):
+        models.conv6(image_size=7)

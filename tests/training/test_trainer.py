@@ -237,3 +237,36 @@ def test_an_own_loss_is_given_float32_whatever_the_network_computed_in(loss) -> 
 
     train(net(), data, settings=settings, loss=own, on_epoch=results.append)
     assert len(results) == 1
+
+
+def plain_net() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 3)
+        )
+
+
+@pytest.mark.parametrize("step", [0, 3, 4, 5, 12])
+def test_a_training_that_starts_at_a_step_goes_on_as_one_that_did_that_many(step: int) -> None:
+    settings = TrainSettings(epochs=4, lr=0.05, momentum=0.0, bf16=False)  # momentum would be fresh
+    whole = Trainer(plain_net(), batches(), settings, keep_at=step)
+    whole.run(2)
+    resumed = Trainer(plain_net(), batches(), settings, keep_at=step)
+    resumed.load_state_dict(whole.state_dict())  # what was kept travels with the state
+    whole.run()
+    resumed.run()
+    assert whole.steps == 12 and resumed.kept is not None
+    rewound = plain_net()
+    rewound.load_state_dict(resumed.kept)
+    rates: list[float] = []
+    trainer = Trainer(rewound, batches(), settings, start_step=step)
+    trainer.run(on_epoch=lambda result: rates.append(result.lr))
+    assert same(rewound, whole.model)
+    assert rates == [0.05 * share_of_peak(settings, 3 * epoch + 2, 3) for epoch in range(step // 3, 4)]
+
+
+def test_a_step_outside_of_the_training_is_refused() -> None:
+    for given in ({"start_step": 13}, {"keep_at": 13}, {"start_step": -1}):
+        with pytest.raises(InputError, match=r"step -?1.? is none of a training of 12 steps"):
+            Trainer(net(), batches(), SETTINGS, **given)
