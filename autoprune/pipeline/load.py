@@ -116,12 +116,22 @@ def _policy_and_weights(source: str | Path | Policy) -> tuple[Policy, Path | Non
 
 def small_with_weights(dense: nn.Module, example: Any, policy: Policy, path: Path) -> nn.Module:
     """The small network of a policy with weights from a file, whether these are the dense ones or its own."""
-    if _are_of(dense, read_weights(path), path):
-        load_weights(dense, path)
-        return apply(dense, policy, example).eval()
-    small = apply(dense, policy, example)
-    load_weights(small, path)
-    return small.eval()
+    small, weights = apply(dense, policy, example), read_weights(path)
+    if not _are_of(dense, weights, path) or (policy.orders and _has_its_zeros(small, weights, path)):
+        load_weights(small, path)
+        return small.eval()
+    load_weights(dense, path)
+    return apply(dense, policy, example).eval()
+
+
+def _has_its_zeros(small: nn.Module, weights: Mapping[str, Tensor], path: Path) -> bool:
+    """Whether weights are zero wherever a masked network's are: they have its order already, and masks change nothing.
+
+    Of a network whose shapes its policy leaves as they are; any trained weight but a masked one is other than zero.
+    """
+    masked = {name: p.detach() == 0 for name, p in small.named_parameters() if p.dim() > 1 and bool((p == 0).any())}
+    found = aligned(weights, list(small.state_dict()), path)
+    return bool(masked) and all(not bool(found[name][gone].any()) for name, gone in masked.items())
 
 
 def _are_of(dense: nn.Module, weights: Mapping[str, Tensor], path: Path) -> bool:

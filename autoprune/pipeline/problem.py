@@ -75,6 +75,8 @@ class Problem:
         weights: What candidates and fine-tuned networks start from; fitted once the dense network is trained.
         metered: Whether the device's counter of energy is read in every session, whatever the budget is on.
         elsewhere: The further targets that budgets name.
+        orders: Coupled group -> the order that its units were put into, once the dense network was trained: the task's
+            network has them in these places, the network that came has not.
     """
 
     task: Task
@@ -90,6 +92,7 @@ class Problem:
     weights: CandidateWeights | None = None
     metered: bool = False
     elsewhere: tuple[Elsewhere, ...] = ()
+    orders: Mapping[str, list[int]] = field(default_factory=dict)
 
     @property
     def experiment(self) -> Experiment:
@@ -198,6 +201,7 @@ class Problem:
             predicted=self.predict(full),
             agent=agent,
             seed=self.experiment.seed,
+            orders=dict(self.orders) or None,
         )
 
     def predict(self, choices: Mapping[str, int]) -> dict[str, float]:

@@ -60,6 +60,12 @@ def sparsity_lines(content: Mapping[str, Any]) -> list[str]:
     update = "" if asked["weight_update"] == "none" else f", new weights by {asked['weight_update']}"
     lines = ["masked: before any training; random and uniform masks: not trained, BatchNorm re-estimated"]
     lines.append(f"pattern {asked['pattern']}, criterion {asked['criterion']}{update}, recipe {asked['recipe']}")
+    order = asked.get("permutation")
+    if order is not None:
+        lines.append(
+            f"units reordered: {order['pattern']} keeps {order['gain']:.2%} more of {order['criterion']}, the network"
+            " computes the same"
+        )
     reasons: dict[str, list[str]] = {}
     for row in content["layers"]:
         if row["reason"]:

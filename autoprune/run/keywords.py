@@ -54,6 +54,8 @@ class SettingKeywords(TypedDict, total=False):
     step_batches: int | None
     pattern: str
     sparse_recipe: Literal["one-shot", "asp", "gradual", "sr-ste", "regularised"]
+    permute: bool
+    permute_seconds: float
     weight_update: Literal["none", "sparsegpt"]
     train_epochs: int | None
     finetune_epochs: int | None

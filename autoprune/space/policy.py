@@ -97,7 +97,8 @@ class TechniquePart(BaseModel):
 class Policy(BaseModel):
     """Choices for the decisions of one model, where they came from and what they do; a plain JSON file.
 
-    With the dense weights it rebuilds the network bit for bit, since `kept` names the units.
+    With the dense weights it rebuilds the network bit for bit, since `kept` names the units. Where `orders` are given,
+    the dense network's units are put into them first, and all else is about the network in that order.
 
     A decision of the kind `block` keeps 1 (the residual branch stays) or 0 (it is dropped, and `kept` names no unit
     of it). Widths inside of a dropped block change nothing; they are recorded as dense, so that equal networks have
@@ -125,7 +126,18 @@ class Policy(BaseModel):
     measured: dict[str, float] = Field(default_factory=dict)
     agent: str | None = None
     seed: int | None = None
+    orders: dict[str, list[int]] | None = Field(
+        default=None, description="coupled group -> the order its units are put into before anything else is done"
+    )
     further: tuple[TechniquePart, ...] = ()
+
+    @field_validator("orders")
+    @classmethod
+    def _each_unit_once(cls, orders: dict[str, list[int]] | None) -> dict[str, list[int]] | None:
+        for name, order in (orders or {}).items():
+            if sorted(order) != list(range(len(order))):
+                raise ValueError(f"the order of {shortened(name)} must name each of its units once")
+        return orders
 
     @model_validator(mode="after")
     def _positive(self) -> Policy:
@@ -172,6 +184,8 @@ class Policy(BaseModel):
         """The policy as its file has it."""
         content = self.model_dump(by_alias=True, mode="json")
         del content["further"]
+        if not self.orders:
+            del content["orders"]
         if self.further:
             before, after = {"schema": MANY_SCHEMA, "model": content["model"]}, content
             content = before | {"techniques": [part.to_json() for part in self.parts]}

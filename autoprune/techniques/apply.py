@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
-from autoprune.errors import InputError
-from autoprune.graph import analyse
+from autoprune.errors import InputError, PolicyMismatchError
+from autoprune.foundations.files import shortened
+from autoprune.graph import Analysis, analyse
 from autoprune.graph import zero as zeroed
+from autoprune.graph.surgery.reorder import reordered
 from autoprune.models import uncompiled
 from autoprune.space import STRUCTURED, Policy, Stage
 from autoprune.space.kinds import kind_of
@@ -17,7 +21,7 @@ from autoprune.techniques.registry import technique_of
 from autoprune.techniques.stack import applied
 from autoprune.techniques.structured.apply import check_fit, with_kept
 
-__all__ = ["apply"]
+__all__ = ["apply", "in_order"]
 
 
 def apply(
@@ -52,6 +56,7 @@ def apply(
         example_input = as_read_by(model, known)
     analysis = analyse(model, example_input, blocks=_drops(policy))
     check_fit(analysis, policy)
+    model = in_order(model, analysis, policy.orders or {})
     parts = with_kept(model, analysis, policy, criterion or policy.criterion or "l1").parts
     steps = [(technique_of(part.technique), part) for part in parts]
     if not zero:
@@ -68,3 +73,26 @@ def apply(
 def _drops(policy: Policy) -> bool:
     """Whether it decides about whole branches: only then they are looked for."""
     return any(kind_of(kind).gates for part in policy.parts for kind in part.kinds.values())
+
+
+def in_order(model: nn.Module, analysis: Analysis, orders: Mapping[str, Sequence[int]]) -> nn.Module:
+    """The same function with its units in other places; the model itself where nothing moves.
+
+    Args:
+        model: The dense network; left as it is.
+        analysis: Of it.
+        orders: Coupled group -> its units in their new order, as a policy has them.
+
+    Raises:
+        PolicyMismatchError: If the model has no such group, or one of another width.
+    """
+    widths = {group.name: group.width for group in analysis.groups}
+    for name, order in orders.items():
+        if widths.get(name) != len(order):
+            raise PolicyMismatchError(
+                f"the policy orders {len(order)} units of {shortened(name)}, of which this model has"
+                f" {widths.get(name, 'none')}"
+            )
+    if not orders:
+        return model
+    return reordered(model, analysis, {name: torch.tensor(order) for name, order in orders.items()})

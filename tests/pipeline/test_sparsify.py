@@ -109,3 +109,53 @@ def test_wrong_wishes_are_named_in_a_line_or_two(settings: dict[str, Any], word:
         sparsified(tmp_path / "run", **settings)
     assert str(caught.value).count("\n") < 2
     assert not (tmp_path / "run").exists()
+
+
+def scaled() -> nn.Module:
+    """A network whose important units lie side by side, so that groups of neighbours are the worst there can be."""
+    model = network()
+    with torch.no_grad():
+        for layer in (model[3], model[6]):
+            layer.weight[:, ::4] *= 4
+            layer.weight[:, 1::4] *= 3
+            layer.weight[:, 2::4] *= 3
+    return model.eval()
+
+
+def kept_magnitude(model: nn.Module) -> float:
+    return sum(float(layer.weight.detach().abs().sum()) for layer in (model[3], model[6]))
+
+
+def test_another_order_of_units_keeps_more_and_is_rebuilt_from_the_dense_weights() -> None:
+    dense, example = scaled(), torch.randn(4, *SHAPE)
+    plain = autoprune.sparsify(dense, example_input=example, pattern="2:4")
+    result = autoprune.sparsify(dense, example_input=example, pattern="2:4", permute=True, permute_seconds=5)
+    said = result.report["sparsity"]["permutation"]
+    assert result.policy.orders and said["complete"] and "orders" not in said
+    ratio = kept_magnitude(result.model) / kept_magnitude(plain.model)
+    assert ratio == pytest.approx(1 + said["gain"]) and ratio > 1.005
+    assert largest_group(result.model[3].weight, 4) == largest_group(result.model[6].weight, 4) == 2
+    again = autoprune.apply(scaled(), result.policy, example)
+    assert torch.equal(again(example), result.model(example))
+
+
+def test_a_run_in_another_order_is_resumed_loaded_and_rebuilt(tmp_path: Path) -> None:
+    wish: dict[str, Any] = {"recipe": "asp", "permute": True, "permute_seconds": 5, "criterion": "wanda"}
+    first = sparsified(tmp_path / "run", **wish)
+    again = sparsified(tmp_path / "run", **wish, resume=True)
+    loaded = autoprune.load(tmp_path / "run", model=network())
+    for name, value in first.model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], value), name
+        assert torch.equal(loaded.state_dict()[name], value), name
+    assert first.policy.orders and first.report["sparsity"]["permutation"]["gain"] > 0
+    dense = network()
+    autoprune.models.load_weights(dense, tmp_path / "run" / "dense.safetensors")
+    masked = autoprune.apply(dense.eval(), first.policy, torch.zeros(1, *SHAPE))
+    saved = autoprune.models.read_weights(tmp_path / "run" / "pruned.safetensors")
+    for name, value in masked.state_dict().items():
+        assert torch.equal(value, saved[name]), name
+
+
+def test_units_are_reordered_for_n_of_m_only(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--permute is for patterns of N:M"):
+        sparsified(tmp_path / "run", pattern="unstructured:0.9", permute=True)

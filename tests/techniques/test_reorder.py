@@ -6,12 +6,20 @@ import pytest
 import torch
 from torch import nn
 
-from autoprune.errors import InputError
+from autoprune.criteria.registry import criterion_of
+from autoprune.errors import InputError, PolicyMismatchError
 from autoprune.graph import analyse
 from autoprune.graph.surgery.reorder import reordered
 from autoprune.masks.n_of_m import NofM
 from autoprune.masks.order import best_order, kept_of
+from autoprune.space import Policy
+from autoprune.techniques.apply import apply, in_order
+from autoprune.techniques.base import Calibration
+from autoprune.techniques.registry import techniques_of
+from autoprune.techniques.space import space_of
+from autoprune.techniques.sparsity.permutation import permutation, wished
 from autoprune.techniques.sparsity.reorder import reorder
+from autoprune.techniques.stack import Stack
 
 
 class Residual(nn.Module):
@@ -132,3 +140,41 @@ def test_an_order_names_each_unit_once():
     analysis = analyse(model, torch.randn(2, 4))
     with pytest.raises(InputError, match="must name each of its 8 units once"):
         reordered(model, analysis, {"0": torch.zeros(8, dtype=torch.int64)})
+
+
+def test_a_policy_says_the_order_and_refuses_one_of_another_network():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3)).eval()
+    example = torch.randn(2, 4)
+    analysis = analyse(model, example)
+    order = torch.randperm(16, generator=torch.Generator().manual_seed(1)).tolist()
+    moved = in_order(model, analysis, {"0": order})
+    assert torch.equal(moved[0].weight, model[0].weight[order]) and torch.equal(
+        moved[2].weight, model[2].weight[:, order]
+    )
+    torch.testing.assert_close(moved(example), model(example))
+    assert in_order(model, analysis, {}) is model
+    policy = Policy(choices={}, orders={"0": order})
+    assert Policy.model_validate_json(policy.model_dump_json(by_alias=True)) == policy
+    with pytest.raises(PolicyMismatchError, match="orders 16 units of 4, of which this model has none"):
+        in_order(model, analysis, {"4": order})
+    with pytest.raises(ValueError, match="the order of 0 must name each of its units once"):
+        Policy(choices={}, orders={"0": [0, 0, 1]})
+
+
+def test_a_search_of_widths_and_masks_is_about_the_network_in_its_new_order(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3)).eval()
+    example = torch.randn(2, 4)
+    analysis, techniques = analyse(model, example), techniques_of(["structured", "nm@m=4+permute=5"])
+    space, calibration = space_of(analysis, techniques=techniques), Calibration(criterion_of("l1"))
+    technique = wished(techniques)
+    assert technique.ordered_for == NofM(2, 4)
+    found = permutation(technique, model, analysis, space, calibration, example)
+    assert found["gain"] > 0.005 and found["orders"].keys() == {"0", "2"}
+    stack = Stack(techniques, analysis, space).fit(in_order(model, analysis, found["orders"]), calibration)
+    choices = space.complete(space.dense | {"0": 9, "2.weight": 2, "4.weight": 1})
+    small = stack.apply(in_order(model, analysis, found["orders"]), choices)
+    stack.policy(choices, orders=found["orders"]).save(tmp_path / "policy.json")
+    again = apply(model, Policy.load(tmp_path / "policy.json"), example)
+    assert torch.equal(again(example), small(example)) and small[0].out_features == 9

@@ -14,6 +14,7 @@ from autoprune.pipeline.finish.slimming import slimmed
 from autoprune.pipeline.finish.so_far import keep_cut
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import check_settings
+from autoprune.pipeline.jobs.ordered import ordered
 from autoprune.pipeline.jobs.settings import OF_SEARCH
 from autoprune.pipeline.problem import Problem, build_problem
 from autoprune.pipeline.reporter import Reporter, TimedReporter
@@ -24,6 +25,7 @@ from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
 from autoprune.run.stopwatch import Stopwatch
 from autoprune.space import Policy
+from autoprune.techniques.apply import in_order
 
 __all__ = ["SearchJob", "prepare", "search", "timed"]
 
@@ -74,6 +76,9 @@ def prepare(task: Task, run: RunDir, reporter: Reporter, *, metered: bool = Fals
     came_trained = task.trained
     train_dense(problem, reporter)
     by = slimmed(problem, reporter) if run.experiment.slim and came_trained else None
+    if came_trained or run.experiment.sparse_recipe != "sr-ste":  # which then starts from weights without a meaning
+        problem = ordered(problem, reporter)
+        by = None if by is None else in_order(by, problem.analysis, problem.orders)
     return replace(problem.ranked(lambda ranked: train_all_widths(ranked, reporter), by), metered=metered)
 
 

@@ -8,7 +8,10 @@ from pydantic import field_validator
 
 from autoprune.run.settings.base import Settings, setting
 
-__all__ = ["ProgressiveSettings", "RecipeSettings", "SparsitySettings", "TrainingPlan"]
+__all__ = ["PERMUTE_SECONDS", "ProgressiveSettings", "RecipeSettings", "SparsitySettings", "TrainingPlan"]
+
+PERMUTE_SECONDS = 60.0
+"""For the search of an order of units."""
 
 
 class ProgressiveSettings(Settings):
@@ -57,6 +60,13 @@ class SparsitySettings(Settings):
         "one-shot, no training; asp, mask once and train with the mask fixed; gradual, more zeros in each of"
         " --schedule-steps fine-tunings; sr-ste, the mask decided anew in every step; regularised, first a pull on the"
         " weights that will go, then asp",
+    )
+    permute: bool = setting(
+        False,
+        "first put units into an order in which N:M groups keep more; the network computes the same, which is proved",
+    )
+    permute_seconds: float = setting(
+        PERMUTE_SECONDS, "time for the search of that order, its proof not counted", gt=0, le=86_400
     )
     weight_update: Literal["none", "sparsegpt"] = setting(
         "none", "sparsegpt: masks chosen column by column, and the weights that stay make up for the others"

@@ -26,6 +26,12 @@ class NofMSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     m: int = Field(default=4, ge=2, le=LARGEST_GROUP, description="neighbours along the inputs that make a group")
+    permute: float = Field(
+        default=0.0,
+        ge=0,
+        le=86_400,
+        description="seconds for a search of an order of units in which the groups keep more; default 0, none",
+    )
     n: tuple[int, ...] = Field(default=(), description="weights of a group that may stay, such as 1/2; default 1 to M")
 
     @field_validator("n", mode="before")
@@ -95,6 +101,11 @@ class NofMSparsity(MaskTechnique):
     def pattern(self, kept: int, head: Mapping[str, Any]) -> Pattern:
         """N:M."""
         return NofM(kept, self.width_of(head))
+
+    @property
+    def ordered_for(self) -> NofM:
+        """The pattern that an order of units is searched for: of those that can be chosen the one nearest to half."""
+        return NofM(min(self.options[:-1], key=lambda n: abs(2 * n - self.settings.m)), self.settings.m)
 
     def share(self) -> Share:
         """Of the multiplications, those with kept weights."""

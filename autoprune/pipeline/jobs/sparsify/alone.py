@@ -13,9 +13,11 @@ from autoprune.graph import analyse
 from autoprune.models.sizes import parameter_count, zero_count
 from autoprune.pipeline.finish.deliver import Result
 from autoprune.run.experiment import Experiment
+from autoprune.techniques.apply import in_order
 from autoprune.techniques.base import Calibration
 from autoprune.techniques.registry import techniques_of
 from autoprune.techniques.space import space_of
+from autoprune.techniques.sparsity.permutation import permutation, wished
 from autoprune.techniques.stack import Stack
 
 __all__ = ["masked_alone"]
@@ -50,9 +52,14 @@ def masked_alone(model: nn.Module, example: Any, settings: Mapping[str, Any]) ->
     if not len(space):
         shown = "; ".join(f"{name}: {why}" for name, why in list(space.frozen.items())[:3])
         raise InputError(f"no weight of the network can have the pattern {experiment.pattern} ({shown})")
-    stack = Stack(techniques, analysis, space).fit(model, Calibration(criterion))
+    stack, calibration = Stack(techniques, analysis, space), Calibration(criterion)
+    technique, order, source = wished(techniques), None, model
+    if technique is not None:
+        order = permutation(technique, model, analysis, space, calibration, example)
+        source = in_order(model, analysis, order["orders"])
+    stack = stack.fit(source, calibration)
     choices = {decision.name: decision.options[0] for decision in space.decisions}
-    sparse = stack.apply(model, choices)
+    sparse = stack.apply(source, choices)
     nothing = {"accuracy": None, "latency_ms": None}
     figures = {"params": parameter_count(sparse), "zeros": zero_count(sparse), "bytes": None}
     report = {
@@ -60,4 +67,6 @@ def masked_alone(model: nn.Module, example: Any, settings: Mapping[str, Any]) ->
         "masked": nothing | figures,
         "sparse": nothing | figures,
     }
-    return Result(sparse.eval(), stack.policy(choices, criterion=criterion.name), report)
+    orders = None if order is None else order.pop("orders") or None
+    policy = stack.policy(choices, criterion=criterion.name, orders=orders)
+    return Result(sparse.eval(), policy, report | {"sparsity": {"permutation": order}})

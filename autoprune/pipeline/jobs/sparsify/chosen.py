@@ -20,6 +20,7 @@ from autoprune.masks.unstructured import Unstructured
 from autoprune.pipeline.jobs.settings import SPARSIFY
 from autoprune.pipeline.problem import Problem
 from autoprune.run.experiment import BUDGETS
+from autoprune.run.settings.training import PERMUTE_SECONDS
 from autoprune.space import NM, ZEROS, Policy
 from autoprune.techniques.sparsity.tensors import weights_of
 from autoprune.techniques.sparsity.zeros import STEPS
@@ -49,6 +50,10 @@ def sparsify_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         rest |= {"criterion": "wanda", "weight_update": "sparsegpt"}
     pattern = pattern_of(str(rest.get("pattern") or "2:4"))
     technique, kind = _technique(pattern)
+    if rest.get("permute"):
+        if not isinstance(pattern, NofM):
+            raise InputError(f"--permute is for patterns of N:M along the inputs, such as 2:4, not for {pattern.name}")
+        technique += f"+permute={rest.get('permute_seconds') or PERMUTE_SECONDS}"
     own = {"techniques": technique, "kinds": (kind,), "granularity": 1, "flops": "100%", "agent": SPARSIFY}
     return rest | {"pattern": pattern.name} | own
 

@@ -13,6 +13,7 @@ from autoprune.cost.metrics import Timing
 from autoprune.models.copying import duplicate
 from autoprune.models.sizes import parameter_count, zero_count
 from autoprune.pipeline.finish.fine_tuning import reported_score
+from autoprune.pipeline.jobs.ordered import PERMUTATION
 from autoprune.pipeline.jobs.settings import SPARSIFY
 from autoprune.pipeline.jobs.sparsify.recipes import Pruned, Work, with_masks
 from autoprune.reconstruction.batch_norm import reestimate_batch_norm
@@ -91,7 +92,14 @@ def _asked(work: Work, networks: Networks) -> dict[str, Any]:
         "recipe": experiment.sparse_recipe,
         "from_scratch": experiment.sparse_recipe == "sr-ste" and work.fresh is not None,
         "notes": dict(networks.masked.notes),
+        "permutation": _permutation(work),
     }
+
+
+def _permutation(work: Work) -> dict[str, Any] | None:
+    """What the new order of units brought; the orders themselves are in the policy."""
+    found = work.problem.run.recall(PERMUTATION)
+    return None if found is None else {name: value for name, value in found.items() if name != "orders"}
 
 
 def _figures(work: Work, network: nn.Module, timing: Timing | None, size: int | None) -> Figures:

@@ -64,7 +64,7 @@ class SparsifyJob(Job):
         start = masked(work)
         finished = RECIPES[experiment.sparse_recipe](work, start)
         self._verify(work, finished)
-        networks = Networks(task.model, start, finished, self._baselines(work))
+        networks = Networks(problem.task.model, start, finished, self._baselines(work))
         save_weights(start.network.state_dict(), run.file("pruned.safetensors"))
         save_weights(finished.network.state_dict(), run.file("finetuned.safetensors"))
         policy = policy_of(problem, finished.masks)
