@@ -227,8 +227,24 @@ class Agent(ABC):
         """What episode `k` may cost, in the cost's unit; not less than the search's limit, which seed policies meet."""
         return self.env.limit
 
-    def _execute(self, choices: Mapping[str, int]) -> None:
-        """Play one episode that asks for `choices`; the nearest feasible ones are executed."""
-        self.env.reset()
+    def _execute(self, choices: Mapping[str, int], limit: float | None = None) -> None:
+        """Play one episode that asks for `choices`; the nearest feasible ones are executed.
+
+        Args:
+            choices: Kept units by decision, complete.
+            limit: What the episode's policy may cost, in the cost's unit; the search's limit if not given.
+        """
+        self.env.reset(options={} if limit is None else {"limit": limit})
         for decision in self.env.space.decisions:
             self.env.step(action_for(decision, choices[decision.name]))
+
+    def _spending(self, choices: Mapping[str, int], limit: float, slack: float) -> dict[str, int]:
+        """What an episode that asks for `choices` executes if it leaves at most a share of its limit unspent.
+
+        Args:
+            choices: Kept units by decision, complete.
+            limit: In the cost's unit.
+            slack: See `PruningEnv.spend`.
+        """
+        env = self.env
+        return env.preview(lambda _: env.spend(action_for(env.decision, choices[env.decision.name]), slack), limit)

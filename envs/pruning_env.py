@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -225,6 +226,23 @@ class PruningEnv(gymnasium.Env[Array, Array]):
         if self.feasible.step >= len(self.space):
             raise InputError("the episode is over; call reset() before the next step()")
         return self.space.decisions[self.feasible.step]
+
+    def preview(self, choose: Callable[[Array], Array], limit: float) -> dict[str, int]:
+        """The policy that an episode would end with, without scoring it; `reset` starts the episode itself.
+
+        Args:
+            choose: The action, shape (1,), of an observation; asked once a decision, in order.
+            limit: What the policy may cost at most, in the cost's unit.
+
+        Returns:
+            Kept units by decision, as they would be executed.
+        """
+        observation, _ = self.reset(options={"limit": limit})
+        for _ in range(len(self.space) - 1):
+            observation = self.step(choose(observation))[0]
+        decision = self.decision
+        option = self._nearest(choose(observation), self.allowed())
+        return self.space.canonical({**self._choices(), decision.name: decision.options[option]})
 
     def _nearest(self, action: Array, among: NDArray[np.bool_]) -> int:
         """Number of the option of the current decision, of those allowed, that is nearest to what is asked for."""

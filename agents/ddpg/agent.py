@@ -8,6 +8,7 @@ from autoprune.agents.base import Agent
 from autoprune.agents.ddpg.amc import AMC
 from autoprune.agents.ddpg.settings import AMCSettings
 from autoprune.agents.limits import limit_of
+from autoprune.agents.solvers.neighbours import Neighbours
 from autoprune.agents.state import AgentState
 from autoprune.errors import InputError, RunError, first_line
 
@@ -38,19 +39,30 @@ class DDPGAgent(Agent):
     def _prepare(self) -> None:
         if self.settings.front and not self.env.shows_limit:
             raise InputError("an agent of several budgets has to see them: PruningEnv(shows_limit=True)")
+        self._neighbours = Neighbours(self.env)
         self.model = AMC(
             self.env,
             self.settings,
             episodes=self.episodes,
             warmup=self.warmup,
-            prescribed=self._prescribed,
             seed=self.seed,
         )
 
     def _play(self, k: int) -> None:
         self._sigma = self.model.sigma
-        self.model.start_within(self._limit(k))
-        self.model.learn(len(self.env.space), reset_num_timesteps=False)
+        limit = self._limit(k)
+        self.model.play(k, self._prescribed(k) or self._chosen(k, limit), limit)
+
+    def _chosen(self, k: int, limit: float) -> dict[str, int]:
+        """What a learning episode plays: the actor's proposal, or a neighbour of the best policies.
+
+        An actor that has settled proposes one policy again and again, which teaches nothing.
+        """
+        rng = self._generator(k)
+        if rng.random() < self.settings.neighbours and limit < float("inf") and self.history:
+            return self._neighbours.draw(self.history, limit, rng)
+        proposed = self.model.propose(limit, rng)
+        return self._neighbours.instead_of(proposed, self.history, limit, rng) or proposed
 
     def _limit(self, k: int) -> float:
         """The budget; of a front, a limit between it and the dense cost."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,15 +27,15 @@ __all__ = ["AMC"]
 class AMC(DDPG):
     """DDPG with what AMC changes: warm-up in episodes, truncated-normal noise, one reward an episode, a baseline.
 
-    `learn(decisions, reset_num_timesteps=False)` plays one episode and then, after the warm-up, makes one update a
-    transition. All randomness of episode k comes from generators seeded by (seed, k); no global one is touched.
+    `play` plays one episode, of a policy chosen beforehand (the actor's own: `propose`), and then, after the warm-up,
+    makes one update a transition. All randomness of episode k comes from generators seeded by (seed, k); no global one
+    is touched.
 
     Args:
         env: The environment to learn from.
         settings: Hyper-parameters.
         episodes: How many there will be, warm-up included; sets the default decay of the noise.
         warmup: Episodes before learning starts.
-        prescribed: What episode k plays instead of the actor's choice, kept units by decision, or None.
         seed: Of the networks' weights and of everything drawn.
     """
 
@@ -48,16 +48,14 @@ class AMC(DDPG):
         *,
         episodes: int,
         warmup: int,
-        prescribed: Callable[[int], Mapping[str, int] | None],
         seed: int,
     ) -> None:
         self.pruning_env = env
         self.settings = settings
         self.warmup, self.episodes = warmup, episodes
-        self.prescribed = prescribed
         self.losses: dict[str, float] = {}
         self._stream = seed  # not `seed`: stable-baselines3 would seed the global generators with it
-        self._script: list[NDArray[np.float32]] | None = None
+        self._script: Mapping[str, int] = {}
         steps = len(env.space)
         with seeded(seed):
             super().__init__(
@@ -86,12 +84,6 @@ class AMC(DDPG):
         learning = self._episode_num - self.warmup
         return self.settings.noise(learning, self.episodes - self.warmup) if learning >= 0 else 0.0
 
-    def start_within(self, limit: float) -> None:
-        """Start the next episode anew, within a limit in the cost's unit."""
-        assert self.env is not None
-        self.env.set_options({"limit": limit})
-        self._last_obs = None  # stable-baselines3 resets the environment after an episode, with options only if asked
-
     def adopt(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Take over the networks of a state, but neither replay nor optimisers.
 
@@ -103,24 +95,42 @@ class AMC(DDPG):
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The prescribed action, or the actor's with truncated-normal noise, kept near the budget's surface."""
-        step = self.pruning_env.feasible.step
-        if step == 0:
-            self._begin(self._episode_num)
-        action = self._script[step] if self._script is not None else self._explore()
+        """What the episode was started with, decision by decision."""
+        decision = self.pruning_env.decision
+        action = action_for(decision, self._script[decision.name])
         return action[None], action[None]
 
-    def _begin(self, k: int) -> None:
-        self.replay_buffer.generator = np.random.default_rng([self._stream, k, 1])
-        choices = self.prescribed(k)
-        decisions = self.pruning_env.space.decisions
-        self._script = None if choices is None else [action_for(d, choices[d.name]) for d in decisions]
+    def play(self, k: int, choices: Mapping[str, int], limit: float) -> None:
+        """Play episode `k` and learn from it.
 
-    def _explore(self) -> NDArray[np.float32]:
-        assert isinstance(self._last_obs, np.ndarray)  # not a dictionary of observations
+        Args:
+            k: Its number.
+            choices: What it asks for, kept units by decision.
+            limit: What its policy may cost, in the cost's unit.
+        """
+        assert self.env is not None
+        self.env.set_options({"limit": limit})
+        self._last_obs = None  # stable-baselines3 resets the environment after an episode, with options only if asked
+        self._script = choices
+        self.replay_buffer.generator = np.random.default_rng([self._stream, k, 1])
+        self.learn(len(self.pruning_env.space), reset_num_timesteps=False)
+
+    def propose(self, limit: float, rng: np.random.Generator) -> dict[str, int]:
+        """The policy that the actor chooses with truncated-normal noise, near the budget's surface; nothing is scored.
+
+        Args:
+            limit: What the policy may cost, in the cost's unit.
+            rng: Where the noise comes from.
+
+        Returns:
+            Kept units by decision.
+        """
+        return self.pruning_env.preview(lambda observation: self._explore(observation, rng), limit)
+
+    def _explore(self, observation: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         with torch.no_grad():
-            mean = (float(self.actor(torch.as_tensor(self._last_obs))[0, 0]) + 1.0) / 2.0
-        share = truncated_normal(mean, self.sigma, self.replay_buffer.generator)
+            mean = (float(self.actor(torch.as_tensor(observation[None]))[0, 0]) + 1.0) / 2.0
+        share = truncated_normal(mean, self.sigma, rng)
         asked = np.array([2.0 * share - 1.0], dtype=np.float32)
         return self.pruning_env.spend(asked, self.settings.slack)
 

@@ -27,6 +27,8 @@ class AMCSettings:
             the learning episodes (the paper's 0.95 is there after 63 episodes, however many there are).
         slack: Share of the budget that the agent's own actions may leave unspent; 1 leaves them to the action mask
             alone.
+        neighbours: Share of the learning episodes that play a neighbour of the three best policies so far in place of
+            the actor's own, as the solvers draw them; they go into the replay as all others. None without a budget.
         front: Whether one agent is trained for all budgets from the search's to the dense cost: every episode has a
             limit of its own (`autoprune.agents.limits`), which the environment has to show (`shows_limit`).
         baseline_rate: Weight of the newest reward in the moving average that is subtracted.
@@ -43,6 +45,7 @@ class AMCSettings:
     decay: float | None = None
     slack: float = 0.05
     baseline_rate: float = 0.05
+    neighbours: float = 0.75
     front: bool = False
 
     def __post_init__(self) -> None:
@@ -50,8 +53,10 @@ class AMCSettings:
         counts = (self.batch_size, self.replay_episodes, *self.hidden)
         if min(rates) <= 0 or min(counts) < 1 or max(self.tau, self.discount, self.baseline_rate) > 1:
             raise InputError(f"rates must be positive, tau, discount and baseline_rate at most 1: {self}")
-        if not 0 <= self.slack <= 1 or (self.decay is not None and not 0 < self.decay <= 1):
-            raise InputError(f"slack must be in [0, 1] and decay in (0, 1]: {self}")
+        if not 0 <= self.slack <= 1 or not 0 <= self.neighbours <= 1:
+            raise InputError(f"slack and neighbours must be in [0, 1]: {self}")
+        if self.decay is not None and not 0 < self.decay <= 1:
+            raise InputError(f"decay must be in (0, 1]: {self}")
 
     def noise(self, learning: int, learning_episodes: int) -> float:
         """Sigma in the learning episode number `learning` of `learning_episodes`, in shares of units kept."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.study import StudyDirection
@@ -21,7 +20,6 @@ from autoprune.agents.optuna_search.settings import OptunaSettings
 from autoprune.agents.solvers.neighbours import Neighbours
 from autoprune.agents.state import AgentState
 from autoprune.cost import JointCost
-from autoprune.envs import action_for
 from autoprune.errors import RunError
 
 __all__ = ["OptunaAgent"]
@@ -65,37 +63,27 @@ class OptunaAgent(Agent):
 
     def _play(self, k: int) -> None:
         prescribed = self._prescribed(k)
-        fixed = None if prescribed is None else self._numbers(prescribed)
-        slack = self.settings.slack if prescribed is None else 1.0
         with quiet():
-            inner = SAMPLERS[self.settings.chosen_sampler](self._plan, k)
             self.study.sampler = Executed(
-                inner,
-                lambda options: self._executed(options, self._limit(k), slack),
+                SAMPLERS[self.settings.chosen_sampler](self._plan, k),
+                lambda options: self._executed(options, k),
                 self._distributions,
-                fixed,
-                lambda executed: self._instead(executed, k),
+                None if prescribed is None else self._numbers(prescribed),
             )
             self._trial = self.study.ask(self._distributions)
-
-    def _instead(self, executed: Mapping[str, int], k: int) -> dict[str, int] | None:
-        """A neighbour of the best policies, where a sampler has asked for what was played: that teaches nothing."""
-        if k < self.warmup or self.settings.front or not np.isfinite(self.env.limit):
-            return None
-        if all(self._numbers(record.choices) != executed for record in self.history):
-            return None
-        return self._numbers(self._neighbours.draw(self.history, self._generator(k)))
 
     def _limit(self, k: int) -> float:
         """The budget; of a front, a limit between it and the dense cost."""
         return limit_of(k, self.env.cost, self.env.limit) if self.settings.front else self.env.limit
 
-    def _executed(self, options: Mapping[str, int], limit: float, slack: float) -> dict[str, int]:
+    def _executed(self, options: Mapping[str, int], k: int) -> dict[str, int]:
         """Play an episode that asks for these options; the option numbers that were executed."""
-        self.env.reset(options={"limit": limit})
-        for decision in self.env.space.decisions:
-            action = action_for(decision, decision.options[options[decision.name]])
-            self.env.step(self.env.spend(action, slack))
+        space, limit = self.env.space, self._limit(k)
+        choices = space.choices([options[name] for name in space.names])
+        if k >= self.warmup:
+            asked = self._spending(choices, limit, self.settings.slack)
+            choices = self._neighbours.instead_of(asked, self.history, limit, self._generator(k)) or asked
+        self._execute(choices, limit)
         assert self.env.outcome is not None  # the episode has just ended
         return self._numbers(self.env.outcome.choices)
 

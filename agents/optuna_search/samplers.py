@@ -85,8 +85,6 @@ class Executed(BaseSampler):
         execute: Plays an episode that asks for option numbers by decision, and returns those that were executed.
         distributions: The options of every decision.
         prescribed: What is played instead of the sampler's choice, such as a solver's answer.
-        instead: What is played if the sampler's choice was played before: given what was, other option numbers, or
-            None.
     """
 
     def __init__(
@@ -95,9 +93,8 @@ class Executed(BaseSampler):
         execute: Callable[[Options], Options],
         distributions: Mapping[str, BaseDistribution],
         prescribed: Options | None = None,
-        instead: Callable[[Options], Options | None] = lambda _: None,
     ) -> None:
-        self._inner, self._execute, self._prescribed, self._instead = inner, execute, prescribed, instead
+        self._inner, self._execute, self._prescribed = inner, execute, prescribed
         self._distributions = dict(distributions)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -108,9 +105,7 @@ class Executed(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Option numbers by decision, as executed."""
-        executed = self._execute(self._asked(study, trial, search_space))
-        other = self._instead(executed)
-        return {**(executed if other is None else self._execute(other))}
+        return {**self._execute(self._asked(study, trial, search_space))}
 
     def _asked(self, study: Study, trial: FrozenTrial, space: dict[str, BaseDistribution]) -> Options:
         inner = self._inner

@@ -53,9 +53,10 @@ class SolverAgent(Agent):
             self._execute(self.solve(drawn_limit(self.env.cost, self._generator(k), self.env.fallback))[0])
         else:
             answers, number = self.answers(), k - len(self.seed_policies)
-            self._execute(
-                answers[number] if number < len(answers) else self._neighbours.draw(self.history, self._generator(k))
-            )
+            if number < len(answers):
+                self._execute(answers[number])
+            else:
+                self._execute(self._neighbours.draw(self.history, self.env.limit, self._generator(k)))
 
     def answers(self) -> list[dict[str, int]]:
         """Its policies within the environment's budget, computed once."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.agents.base import Agent, EpisodeRecord
-from autoprune.envs import action_for
+from autoprune.agents.solvers.neighbours import Neighbours
 from autoprune.errors import InputError
 
 __all__ = ["EvolutionAgent", "EvolutionSettings"]
@@ -51,13 +51,22 @@ class EvolutionAgent(Agent):
     settings_class: ClassVar[type[Any] | None] = EvolutionSettings
     settings: EvolutionSettings
 
+    def _prepare(self) -> None:
+        self._neighbours = Neighbours(self.env)
+
     def _play(self, k: int) -> None:
         if not self.history and k >= self.warmup:
             self._execute(self._explore(k))
         elif (prescribed := self._prescribed(k)) is not None:
             self._execute(prescribed)
         else:
-            self._spend(self._child(self._generator(k)))
+            self._execute(self._new(self._generator(k)))
+
+    def _new(self, rng: np.random.Generator) -> dict[str, int]:
+        """A child within the budget; a neighbour of the best policies where it was played before."""
+        asked = self.env.space.choices(self._child(rng))
+        child = self._spending(asked, self.env.limit, self.settings.slack)
+        return self._neighbours.instead_of(child, self.history, self.env.limit, rng) or child
 
     def _child(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Option numbers of a child that asks for something new, where a few draws find one."""
@@ -85,9 +94,3 @@ class EvolutionAgent(Agent):
         alive = self.history[-self.settings.population :]
         drawn = rng.choice(len(alive), size=min(self.settings.sample, len(alive)), replace=False)
         return max((alive[int(i)] for i in drawn), key=lambda record: (record.reward, record.episode))
-
-    def _spend(self, indices: NDArray[np.int64]) -> None:
-        """Play one episode that asks for these options; options that leave too much of the budget are left out."""
-        self.env.reset()
-        for decision, option in zip(self.env.space.decisions, indices.tolist(), strict=True):
-            self.env.step(self.env.spend(action_for(decision, decision.options[option]), self.settings.slack))

@@ -30,24 +30,43 @@ class Neighbours:
         self._env = env
         self.prices = Prices.of(env)
 
-    def draw(self, history: Sequence[EpisodeRecord], rng: np.random.Generator) -> dict[str, int]:
+    def instead_of(
+        self, choices: Mapping[str, int], history: Sequence[EpisodeRecord], limit: float, rng: np.random.Generator
+    ) -> dict[str, int] | None:
+        """What an agent plays where it has chosen what was played before, which would teach it nothing.
+
+        Args:
+            choices: What it has chosen, complete and as an episode would execute it.
+            history: The episodes so far.
+            limit: What the episode's policy may cost, in the cost's unit.
+            rng: Where the randomness comes from.
+
+        Returns:
+            A neighbour of the best policies; None where the choice is new, or there is no limit to spend.
+        """
+        if np.isinf(limit) or all(record.choices != choices for record in history):
+            return None
+        return self.draw(history, limit, rng)
+
+    def draw(self, history: Sequence[EpisodeRecord], limit: float, rng: np.random.Generator) -> dict[str, int]:
         """A policy that is not among the episodes so far, where a few draws find one.
 
         Args:
-            history: The episodes so far, at least one.
+            history: The episodes so far, at least one of them within the limit.
+            limit: What the policy may cost, in the cost's unit; finite.
             rng: Where the randomness comes from.
         """
-        parents = best(history, _PARENTS)
+        parents = best([record for record in history if record.predicted_cost <= limit], _PARENTS)
         played = {tuple(record.choices.values()) for record in history}
         choices: dict[str, int] = {}
         for _ in range(_TRIES):
             parent = parents[int(rng.integers(len(parents)))]
-            choices = self._changed(parent.choices, rng)
+            choices = self._changed(parent.choices, limit, rng)
             if tuple(choices.values()) not in played:
                 break
         return choices
 
-    def _changed(self, choices: Mapping[str, int], rng: np.random.Generator) -> dict[str, int]:
+    def _changed(self, choices: Mapping[str, int], limit: float, rng: np.random.Generator) -> dict[str, int]:
         space = self._env.space
         indices = space.indices(choices)
         for d in rng.choice(len(space), size=min(2, len(space)), replace=False):
@@ -57,5 +76,4 @@ class Neighbours:
         curves = Curves(tuple(losses * doubt for losses, doubt in zip(self.prices.curves.losses, doubts, strict=True)))
         prices = Prices(self._env.cost, curves)
         start = space.indices(space.choices(indices))
-        limit = self._env.limit
         return space.choices(refilled(prices, limit, narrowed(prices, limit, start)))

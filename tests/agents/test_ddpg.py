@@ -147,7 +147,16 @@ def test_damaged_states_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"actor_lr": 0.0}, {"tau": 2.0}, {"slack": -0.1}, {"decay": 0.0}, {"batch_size": 0}, {"hidden": (0,)}]
+    "bad",
+    [
+        {"actor_lr": 0.0},
+        {"tau": 2.0},
+        {"slack": -0.1},
+        {"decay": 0.0},
+        {"neighbours": 1.5},
+        {"batch_size": 0},
+        {"hidden": (0,)},
+    ],
 )
 def test_settings_out_of_range_are_refused(bad):
     with pytest.raises(InputError):

@@ -48,8 +48,11 @@ def test_random_spends_the_budget_and_beats_uniform_in_the_end():
     assert best(records)[0].accuracy > t.score(largest_uniform(t.cost, t.limit))
 
 
-def test_optuna_seldom_plays_again_what_was_played():
-    """A sampler settles on few policies; neighbours of the best ones are played in place of its repetitions."""
-    records = search("optuna", toy(6, options=4, seed=3), 60, warmup=10, seed=0)
+@pytest.mark.parametrize("name", ["ddpg", "ddpg@neighbours=0", "evolution", "optuna"])
+def test_agents_seldom_play_again_what_was_played(name):
+    """Whoever settles on few policies plays neighbours of the best ones in place of repetitions."""
+    t = toy(6, options=4, seed=3)
+    records = search(name, t, 60, warmup=10, seed=0, **agents.options_of(name))
     learned = [tuple(record.choices.values()) for record in records[10:]]
     assert len(set(learned)) >= 45
+    assert all(record.predicted_cost <= t.limit for record in records)

@@ -148,6 +148,20 @@ def test_two_copies_stay_in_lockstep_and_a_pickle_goes_on_in_mid_episode():
             assert (there[1], there[2], there[4]["choices"]) == (reward, done, info["choices"])
 
 
+def test_a_preview_is_the_episode_without_its_score():
+    t = toy(5)
+    for seed in range(5):
+        actions = random_actions(5, seed)
+        env, limit = t.env(), (0.4 + 0.1 * seed) * t.cost.dense
+        script = iter(actions)
+        seen = env.preview(lambda _, script=script: next(script), limit)
+        assert env.memory.evaluations == 0 and env.outcome is None
+        env.reset(options={"limit": limit})
+        for action in actions:
+            env.step(action)
+        assert env.outcome.choices == seen and env.outcome.cost <= limit
+
+
 def test_a_known_policy_is_not_evaluated_again():
     t = toy(3)
     calls = []
