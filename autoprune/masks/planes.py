@@ -14,7 +14,7 @@ from torch import Tensor
 
 from autoprune.masks.base import PlanesShape
 
-__all__ = ["Planes"]
+__all__ = ["PLAIN", "Planes"]
 
 
 @dataclass(frozen=True)
@@ -43,3 +43,7 @@ class Planes:
         """The inverse of `of`: shaped as `like`."""
         moved = like.movedim((self.outputs, self.inputs), (-2, -1)).shape
         return planes.reshape(moved).movedim((-2, -1), (self.outputs, self.inputs)).contiguous()
+
+
+PLAIN = Planes()
+"""Of linear layers and convolutions: outputs first, then inputs."""

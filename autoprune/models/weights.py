@@ -6,7 +6,7 @@ import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import safetensors
 import safetensors.torch
@@ -15,24 +15,36 @@ from torch import Tensor, nn
 
 from autoprune.errors import InputError
 from autoprune.foundations.files import replacing
+from autoprune.masks.layouts import compressed_layout, dense_layout
+from autoprune.masks.reading import plain_weights
 from autoprune.models.checkpoint import aligned, weights_among
 
-__all__ = ["load_weights", "read_weights", "save_weights", "weights_for"]
+__all__ = ["LAYOUTS", "Layout", "load_weights", "read_weights", "save_weights", "weights_for"]
+
+Layout = Literal["dense", "compressed"]
+"""How weights lie in a file."""
+
+LAYOUTS: tuple[Layout, ...] = ("dense", "compressed")
 
 
-def save_weights(state_dict: Mapping[str, Tensor], path: Path) -> None:
+def save_weights(state_dict: Mapping[str, Tensor], path: Path, layout: Layout = "dense") -> None:
     """Writes weights as safetensors, whole or not at all.
 
     Args:
         state_dict: Names and tensors, of any device; shared tensors are written once for each name.
         path: Missing folders are made.
+        layout: `dense`, zeros included, which any code reads; or `compressed`: weights of the pattern 2:4 without
+            their zeros, which `read_weights` fills in again.
 
     Raises:
-        InputError: If the folder cannot be written.
+        InputError: If the folder cannot be written, or the layout is `compressed` and no weight is 2:4.
     """
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
+    metadata: dict[str, str] | None = None
+    if layout == "compressed":
+        tensors, metadata = compressed_layout(tensors)
     with replacing(path) as beside:
-        beside.write_bytes(safetensors.torch.save(tensors))
+        beside.write_bytes(safetensors.torch.save(tensors, metadata))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -40,7 +52,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     A checkpoint may be the state dict itself or hold it, as trainers do: under "state_dict", "model", "net", ...; of
     averaged weights ("state_dict_ema", "model_ema") and plain ones the averaged are taken. The names are the file's:
-    `weights_for` fits them to a model.
+    `weights_for` fits them to a model. Weights in the compressed layout come back with their zeros; those that
+    `torch.nn.utils.prune` stores with a mask come back masked.
 
     Raises:
         InputError: If the file is missing, is neither, would run code when unpickled, or has values that are NaN.
@@ -49,9 +62,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"there is no weights file {path}")
     try:
-        weights = _from_safetensors(path) if _is_safetensors(path) else _from_checkpoint(path)
+        content = _from_safetensors(path) if _is_safetensors(path) else _from_checkpoint(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    weights, _ = plain_weights(content)
     for name, tensor in weights.items():
         if tensor.is_floating_point() and bool(torch.isnan(tensor).any()):
             raise InputError(f"{path}: {name} has values that are not a number (NaN); the training had diverged")
@@ -98,9 +112,11 @@ def _is_safetensors(path: Path) -> bool:
 def _from_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         loaded: dict[str, Tensor] = safetensors.torch.load_file(path)
+        with safetensors.safe_open(path, framework="pt") as opened:
+            metadata = opened.metadata()
     except safetensors.SafetensorError as error:
         raise InputError(f"{path} is not a safetensors file, or is damaged: {error}") from error
-    return loaded
+    return dense_layout(loaded, metadata, str(path))
 
 
 def _from_checkpoint(path: Path) -> dict[str, Tensor]:

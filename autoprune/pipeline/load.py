@@ -16,6 +16,7 @@ from autoprune.graph import analyse
 from autoprune.models import build, load_weights, read_weights, save_weights, uncompiled
 from autoprune.models.checkpoint import aligned
 from autoprune.models.copying import duplicate
+from autoprune.models.weights import LAYOUTS, Layout
 from autoprune.run.directory import is_run, read_settings
 from autoprune.space import Policy
 from autoprune.techniques.apply import apply
@@ -152,19 +153,21 @@ def apply_files(policy_path: Path, model: str | None, weights: Path, out: Path) 
     return small
 
 
-def export_run(run: Path, form: str, out: Path) -> None:
+def export_run(run: Path, form: str, out: Path, layout: str = "dense") -> None:
     """Write a run's small network in a form that other programs read.
 
     Args:
         run: A run that has been searched; fine-tuned unless `form` is `policy`.
         form: One of `FORMATS`.
         out: The file; replaced atomically. For `pretrained` a folder that is not there yet.
+        layout: Of `safetensors`: `dense`, or `compressed` for weights of the pattern 2:4.
 
     Raises:
-        InputError: If the form is unknown or the run lacks what is needed.
+        InputError: If the form or the layout is unknown, they do not go together, or the run lacks what is needed.
     """
     if form not in FORMATS:
         raise InputError(f"unknown format {form!r}; known: {', '.join(FORMATS)}")
+    chosen = _layout(layout, form)
     read_settings(run)
     if form == "policy":
         Policy.load(run / "policy.json").save(out)
@@ -173,12 +176,22 @@ def export_run(run: Path, form: str, out: Path) -> None:
         raise RunError(f"{run} has not been fine-tuned yet; run `autoprune finetune {run}` first")
     small = load(run)
     if form == "safetensors":
-        save_weights(small.state_dict(), out)
+        save_weights(small.state_dict(), out, chosen)
         return
     example = example_of(Policy.load(run / "policy.json"))
     if example is None:  # `load` would have refused it
         raise InputError(f"{run / 'policy.json'} does not say its model's input shape")
     {"pt2": export_pt2, "onnx": export_onnx, "pretrained": export_pretrained}[form](small, example, out)
+
+
+def _layout(name: str, form: str) -> Layout:
+    """The layout of a name, for a form that has it."""
+    known = next((layout for layout in LAYOUTS if layout == name), None)
+    if known is None:
+        raise InputError(f"unknown layout {shortened(repr(name))}; known: {', '.join(LAYOUTS)}")
+    if known != "dense" and form != "safetensors":
+        raise InputError(f"--layout {known} goes with --format safetensors; {form} has one layout only")
+    return known
 
 
 def multiply_accumulates(model: nn.Module, example_input: Tensor) -> int:

@@ -57,6 +57,7 @@ class SettingKeywords(TypedDict, total=False):
     permute: bool
     permute_seconds: float
     weight_update: Literal["none", "sparsegpt"]
+    layout: Literal["dense", "compressed"]
     train_epochs: int | None
     finetune_epochs: int | None
     schedule: Literal["one-shot", "iterative", "cubic"]

@@ -25,12 +25,19 @@ def export(
         ),
     ],
     out: Annotated[Path, typer.Option(help="the file to write; for pretrained a folder")],
+    layout: Annotated[
+        str,
+        typer.Option(
+            metavar="dense|compressed",
+            help="of safetensors: compressed leaves the zeros of 2:4 weights out (autoprune reads it)",
+        ),
+    ] = "dense",
 ) -> None:
     """Write the small network of a run; ONNX, pt2 and pretrained are checked against its outputs first."""
     from autoprune.cli.screen import Screen
     from autoprune.pipeline.load import export_run
 
     with Screen().stage("export", f"writing {form}"):
-        export_run(run, form, out)
+        export_run(run, form, out, layout)
     size = sum(path.stat().st_size for path in (out.iterdir() if out.is_dir() else [out]))
     typer.echo(f"{form}: {out} ({size:,} bytes)")

@@ -71,6 +71,11 @@ class SparsitySettings(Settings):
     weight_update: Literal["none", "sparsegpt"] = setting(
         "none", "sparsegpt: masks chosen column by column, and the weights that stay make up for the others"
     )
+    layout: Literal["dense", "compressed"] = setting(
+        "dense",
+        "of the run's sparse weights in files: dense, zeros included; or compressed, weights of 2:4 (also 1:4, 2:8,"
+        " 2:4-both) without their zeros, in about half of the bytes",
+    )
 
     @field_validator("pattern")
     @classmethod

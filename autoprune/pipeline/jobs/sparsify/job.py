@@ -13,6 +13,8 @@ from autoprune.criteria.registry import criterion_of
 from autoprune.errors import AutopruneError, InputError
 from autoprune.foundations.files import write_json
 from autoprune.masks.assigned import faults_of, masks_of
+from autoprune.masks.base import Pattern
+from autoprune.masks.compressed import is_two_of_four
 from autoprune.masks.parsing import pattern_of
 from autoprune.masks.unstructured import Unstructured
 from autoprune.models import save_weights
@@ -43,7 +45,7 @@ class SparsifyJob(Job):
 
     def check(self, experiment: Experiment) -> None:
         """Pattern, criterion and target must be there."""
-        pattern_of(experiment.pattern)
+        _check_layout(experiment.layout, pattern_of(experiment.pattern))
         techniques_of(experiment.technique_names)
         criterion_of(experiment.criterion)
         check_target(experiment)
@@ -65,8 +67,8 @@ class SparsifyJob(Job):
         finished = RECIPES[experiment.sparse_recipe](work, start)
         self._verify(work, finished)
         networks = Networks(problem.task.model, start, finished, self._baselines(work))
-        save_weights(start.network.state_dict(), run.file("pruned.safetensors"))
-        save_weights(finished.network.state_dict(), run.file("finetuned.safetensors"))
+        for name, network in (("pruned", start.network), ("finetuned", finished.network)):
+            save_weights(network.state_dict(), run.file(f"{name}.safetensors"), experiment.layout)
         policy = policy_of(problem, finished.masks)
         policy.save(run.file("policy.json"))
         timings = self._timings(work, finished.network)
@@ -115,3 +117,10 @@ class SparsifyJob(Job):
         with work.reporter.stage("verify", "timing dense and sparse network on the target") as bar:
             content = work.problem.run.once("sparsify timing", session)
         return {name: Timing(**each) for name, each in content.items()}
+
+
+def _check_layout(layout: str, pattern: Pattern) -> None:
+    if layout == "compressed" and not is_two_of_four(pattern):
+        raise InputError(
+            f"--layout compressed holds weights that are 2:4, and {pattern.name} need not be; write --layout dense"
+        )
