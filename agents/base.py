@@ -54,11 +54,15 @@ class Agent(ABC):
         seed: Of everything that is drawn.
         seed_policies: Choices that the first episodes play, such as the solvers' answers; part of the warm-up, which
             grows to hold them. The search then never ends below them.
+        limits: What the episodes' policies may cost in turn, in the cost's unit, where one agent is trained for several
+            budgets; the environment's limit if there are none. Each seed policy has to meet its own episode's.
         settings: What users write behind an @, an instance of `settings_class`; its defaults if not given.
 
     Attributes:
         name: What `--agent` calls it, and the agent's name in every episode's row.
         uses_seed_policies: Whether a search hands it the solvers' answers to begin with.
+        serves_several_budgets: Whether it takes `limits`: it has to see what an episode may cost
+            (`PruningEnv(shows_limit=True)`).
         uses_curves: Whether it computes with the environment's `curves`: a search measures them first.
         is_baseline: Whether its one policy is what others are compared with: finalists of such a search are not
             widened, and under a tighter limit the same rule gives the next policy.
@@ -70,6 +74,7 @@ class Agent(ABC):
 
     name: ClassVar[str]
     uses_seed_policies: ClassVar[bool] = False
+    serves_several_budgets: ClassVar[bool] = False
     uses_curves: ClassVar[bool] = False
     is_baseline: ClassVar[bool] = False
     warm_starts: ClassVar[bool] = False
@@ -84,6 +89,7 @@ class Agent(ABC):
         seed: int = 0,
         seed_policies: Sequence[Mapping[str, int]] = (),
         settings: Any = None,
+        limits: Sequence[float] = (),
     ) -> None:
         unwrapped = env.unwrapped
         if not isinstance(unwrapped, PruningEnv):
@@ -92,7 +98,10 @@ class Agent(ABC):
             raise InputError(
                 f"episodes must be at least 1, seed and warmup at least 0; not {episodes}, {seed}, {warmup}"
             )
+        if limits and not self.serves_several_budgets:
+            raise InputError(f"{self.name} searches under one budget, not under {len(limits)}")
         self.env = unwrapped
+        self.limits = tuple(map(float, limits))
         self.settings: Any = self.settings_class() if settings is None and self.settings_class else settings
         self.episodes = episodes
         self.seed = seed
@@ -221,11 +230,13 @@ class Agent(ABC):
         return self.seed_policies[k] if k < len(self.seed_policies) else self._explore(k)
 
     def _explore(self, k: int) -> dict[str, int]:
-        return spend_budget(self.env.cost, self._limit(k), self._generator(k), fallback=self.env.fallback)
+        limit = self._limit(k)
+        fallback = self.env.fallback if limit >= self.env.limit else None
+        return spend_budget(self.env.cost, limit, self._generator(k), fallback=fallback)
 
     def _limit(self, k: int) -> float:
-        """What episode `k` may cost, in the cost's unit; not less than the search's limit, which seed policies meet."""
-        return self.env.limit
+        """What episode `k` may cost, in the cost's unit."""
+        return self.limits[k % len(self.limits)] if self.limits else self.env.limit
 
     def _execute(self, choices: Mapping[str, int], limit: float | None = None) -> None:
         """Play one episode that asks for `choices`; the nearest feasible ones are executed.

@@ -25,6 +25,7 @@ class DDPGAgent(Agent):
         seed: Of everything that is drawn, the networks' weights included.
         seed_policies: What the first episodes play.
         settings: AMC's hyper-parameters.
+        limits: Of several budgets that it is trained for.
 
     Raises:
         InputError: If several budgets are to be trained and the environment does not show them.
@@ -32,12 +33,13 @@ class DDPGAgent(Agent):
 
     name: ClassVar[str] = "ddpg"
     uses_seed_policies: ClassVar[bool] = True
+    serves_several_budgets: ClassVar[bool] = True
     warm_starts: ClassVar[bool] = True
     settings_class: ClassVar[type[Any] | None] = AMCSettings
     settings: AMCSettings
 
     def _prepare(self) -> None:
-        if self.settings.front and not self.env.shows_limit:
+        if (self.settings.front or self.limits) and not self.env.shows_limit:
             raise InputError("an agent of several budgets has to see them: PruningEnv(shows_limit=True)")
         self._neighbours = Neighbours(self.env)
         self.model = AMC(
@@ -65,8 +67,8 @@ class DDPGAgent(Agent):
         return self._neighbours.instead_of(proposed, self.history, limit, rng) or proposed
 
     def _limit(self, k: int) -> float:
-        """The budget; of a front, a limit between it and the dense cost."""
-        return limit_of(k, self.env.cost, self.env.limit) if self.settings.front else self.env.limit
+        """The budget, or one of several; of a front, a limit between it and the dense cost."""
+        return limit_of(k, self.env.cost, self.env.limit) if self.settings.front else super()._limit(k)
 
     def start_from(self, state: AgentState) -> None:
         """Take over the networks of a search of another network: what it learned, not what it saw.

@@ -21,7 +21,7 @@ from autoprune.evaluation import Evaluate
 from autoprune.foundations.threads import use_threads
 from autoprune.models.copying import duplicate
 from autoprune.pipeline.jobs.base import Result
-from autoprune.pipeline.jobs.lifecycle import is_finished, opened_run
+from autoprune.pipeline.jobs.lifecycle import is_finished, opened_run, run_of_part
 from autoprune.pipeline.plan.base import Plan, Work
 from autoprune.pipeline.plan.job import plan_of
 from autoprune.pipeline.preflight.checks import preflight
@@ -291,7 +291,7 @@ def opened_part(
         task = handed.task(experiment, moved=moved)
         if not is_finished(experiment, flags):
             preflight(task, experiment, talk)
-        with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as opened:
+        with run_of_part(part, flags) as opened:
             yield opened, task
 
 

@@ -15,10 +15,23 @@ from autoprune.run.experiment import Experiment
 if TYPE_CHECKING:
     from autoprune.run.flags import Flags
 
-__all__ = ["SWEEP_FILE", "Part", "parts_of", "sub_experiments"]
+__all__ = ["SWEEP_FILE", "Part", "Siblings", "parts_of", "sub_experiments"]
 
 SWEEP_FILE = "sweep.yaml"
 """Settings of all sub-runs, in the folder that holds them: what is left out on `--resume` comes from here."""
+
+
+@dataclass(frozen=True)
+class Siblings:
+    """Runs that differ in nothing but the amount of their one budget.
+
+    Attributes:
+        amounts: Of all of them, as the user wrote them: `30%`.
+        first: The folder of the one that comes first.
+    """
+
+    amounts: tuple[str, ...]
+    first: Path
 
 
 @dataclass(frozen=True)
@@ -28,10 +41,12 @@ class Part:
     Attributes:
         experiment: Its settings.
         like: The sub-run whose dense weights and latency table it takes over; None if it is the first, or alone.
+        siblings: The runs of the same agent under the other amounts of the one budget.
     """
 
     experiment: Experiment
     like: Path | None
+    siblings: Siblings | None = None
 
 
 @contextmanager
@@ -66,7 +81,10 @@ def parts_of(experiment: Experiment, flags: Flags, check: Callable[[Experiment],
         _refuse_another_sweep(folder, experiment, further=flags.resume)
     _write(folder, experiment)
     try:
-        yield [Part(each, experiments[0].run_dir if number else None) for number, each in enumerate(experiments)]
+        yield [
+            Part(each, experiments[0].run_dir if number else None, _siblings(each, experiments))
+            for number, each in enumerate(experiments)
+        ]
     finally:
         _remove_if_empty(folder)
 
@@ -88,6 +106,14 @@ def sub_experiments(experiment: Experiment) -> list[Experiment]:
         budget = experiment.with_amounts(chosen) if experiment.accuracy_drop is None else {}
         parts.append(experiment.replace(agent=agent, run=str(experiment.run_dir / name), **budget))
     return parts
+
+
+def _siblings(experiment: Experiment, experiments: list[Experiment]) -> Siblings | None:
+    """The runs of a sweep that differ from one in the amount of their only budget; None if there are no others."""
+    alike = [each for each in experiments if each.agent == experiment.agent and len(each.requested_budgets) == 1]
+    if len(alike) < 2 or experiment not in alike:
+        return None
+    return Siblings(tuple(amount for each in alike for _, amount in each.requested_budgets), alike[0].run_dir)
 
 
 def _split(text: str) -> list[str]:

@@ -68,6 +68,40 @@ def test_one_agent_gives_a_policy_for_each_of_several_budgets():
         assert uniform.accuracy < found.accuracy <= there.optimum()[0]
 
 
+def test_one_agent_plays_several_budgets_in_turn_and_gives_a_policy_for_each():
+    shares = (0.4, 0.5, 0.6, 0.75)
+    each = [toy(5, keep=share) for share in shares]
+    t = each[2]  # the environment's own budget is one of them
+    agent = DDPGAgent(seeing(t), episodes=160, limits=[other.limit for other in each])
+    records = run_search(agent, 160, lambda _: None)
+    for record in records:
+        limit = each[record.episode % 4].limit
+        assert 0.8 * limit < record.predicted_cost <= limit
+    for other in each:
+        found = best([r for r in records if r.predicted_cost <= other.limit])[0]
+        (uniform,) = run_search(agents.get("uniform")(other.env(), episodes=1), 1, lambda _: None)
+        assert uniform.accuracy < found.accuracy <= other.optimum()[0]
+
+
+def test_seed_policies_of_several_budgets_are_played_under_their_own():
+    each = [toy(4, keep=share) for share in (0.4, 0.7)]
+    seeds = [agents.get("greedy")(other.env(), episodes=1).answers()[0] for other in each]
+    agent = DDPGAgent(seeing(each[1]), episodes=6, seed_policies=seeds, limits=[other.limit for other in each])
+    records = run_search(agent, 6, lambda _: None)
+    assert [record.choices for record in records[:2]] == seeds
+
+
+def test_agents_that_do_not_see_the_budget_refuse_several():
+    t = toy(3)
+    for name in agents.AGENTS:
+        kind = agents.get(name)
+        if not kind.serves_several_budgets:
+            with pytest.raises(InputError, match="under one budget"):
+                kind(t.env(), episodes=4, limits=[t.limit, 2 * t.limit])
+    with pytest.raises(InputError, match="shows_limit"):
+        DDPGAgent(t.env(), episodes=4, limits=[t.limit, 2 * t.limit])
+
+
 def test_an_agent_of_several_budgets_has_to_see_them():
     with pytest.raises(InputError, match="shows_limit"):
         DDPGAgent(toy(3).env(), episodes=4, settings=AMCSettings(front=True))

@@ -48,7 +48,7 @@ def _check(experiment: Experiment) -> None:
 
 def _one(part: Part, flags: Flags, screen: Reporter) -> None:
     from autoprune.foundations.threads import use_threads
-    from autoprune.pipeline.jobs.lifecycle import is_finished, opened_run
+    from autoprune.pipeline.jobs.lifecycle import is_finished, run_of_part
     from autoprune.pipeline.jobs.registry import job_named
     from autoprune.pipeline.plan.base import Work
     from autoprune.pipeline.preflight.checks import preflight
@@ -63,6 +63,6 @@ def _one(part: Part, flags: Flags, screen: Reporter) -> None:
         if flags.dry_run:
             show_plan(task, experiment, screen, Work.SEARCH)
             return
-        with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as run:
+        with run_of_part(part, flags) as run:
             job_named("search").run(task, run, screen)
             typer.echo(f"policy: {run.file('policy.json')}   (autoprune finetune {run.path})")

@@ -78,7 +78,7 @@ def show_plan(
 def _one(part: Part, flags: Flags, job: Job, screen: Reporter, show: Callable[..., None]) -> None:
     from autoprune.cli.screen import print_result
     from autoprune.foundations.threads import use_threads
-    from autoprune.pipeline.jobs.lifecycle import finished_result, is_finished, opened_run
+    from autoprune.pipeline.jobs.lifecycle import finished_result, is_finished, run_of_part
     from autoprune.pipeline.load import export_run
     from autoprune.pipeline.preflight.checks import preflight
     from autoprune.pipeline.task import load_task
@@ -93,7 +93,7 @@ def _one(part: Part, flags: Flags, job: Job, screen: Reporter, show: Callable[..
         if flags.dry_run:
             show(task, experiment, screen, onnx=flags.onnx)
             return
-        with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as run:
+        with run_of_part(part, flags) as run:
             result = finished_result(run)
             if result is None:
                 result = job(task, run, screen)

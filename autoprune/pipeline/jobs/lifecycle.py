@@ -15,12 +15,14 @@ from autoprune.pipeline.device import further_target, target_of
 from autoprune.pipeline.finish.deliver import Result
 from autoprune.pipeline.jobs.registry import JOBS
 from autoprune.pipeline.search.play import saved_state
+from autoprune.pipeline.search.together import SIBLINGS
 from autoprune.pipeline.task import has_data_of_python
 from autoprune.reconstruction.registry import CANDIDATE_WEIGHTS
 from autoprune.run.directory import RunDir, read_settings
 from autoprune.run.experiment import Experiment
 from autoprune.run.flags import Flags
 from autoprune.run.recovery import is_run
+from autoprune.run.sweep import Part
 from autoprune.space import Policy
 from autoprune.techniques.registry import techniques_of
 from autoprune.training.optimizers import check_optimizer
@@ -33,6 +35,7 @@ __all__ = [
     "is_finished",
     "opened_run",
     "require_search",
+    "run_of_part",
 ]
 
 
@@ -104,6 +107,15 @@ def opened_run(
         raise
     finally:
         run.close()
+
+
+@contextmanager
+def run_of_part(part: Part, flags: Flags) -> Iterator[RunDir]:
+    """One run of a command, opened; it knows of its siblings, which one agent may be trained for."""
+    with opened_run(part.experiment, resume=flags.resume, overwrite=flags.overwrite, like=part.like) as run:
+        if part.siblings is not None and run.recall(SIBLINGS) is None:
+            run.remember(SIBLINGS, {"amounts": part.siblings.amounts, "first": str(part.siblings.first)})
+        yield run
 
 
 def _inherit(run: RunDir, like: Path) -> None:

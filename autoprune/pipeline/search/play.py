@@ -26,6 +26,7 @@ from autoprune.evaluation import accuracy
 from autoprune.pipeline.problem import Problem, figure
 from autoprune.pipeline.reporter import Bar, Reporter
 from autoprune.pipeline.search.single_cuts import score_single_cuts
+from autoprune.pipeline.search.together import limits_of, take_over
 from autoprune.reports.tensorboard.search import SearchWriter
 from autoprune.techniques.racing import Race, shuffled
 from autoprune.techniques.scoring import Scorer
@@ -59,6 +60,7 @@ class Search:
     Attributes:
         records: The finished episodes.
         score: Scores any policy as the episodes were scored, each once.
+        episodes: How many the search is to have; of one agent for several budgets, as many for each.
         race: What gives up policies early; None where every score is taken on all images.
     """
 
@@ -66,11 +68,12 @@ class Search:
     agent: Agent
     score: ScoreMemory
     records: list[EpisodeRecord]
+    episodes: int
     race: Race | None = None
 
     @property
     def within(self) -> list[EpisodeRecord]:
-        """The finished episodes within the budget: all of them, unless a whole front is searched."""
+        """The finished episodes within the budget: all, unless a front is searched or others' budgets are, too."""
         return within(self.records, self.agent.env.limit)
 
     def merit(self, choices: Mapping[str, int]) -> float:
@@ -100,8 +103,11 @@ def start_search(problem: Problem, reporter: Reporter) -> Search:
     kind = agents.get(experiment.agent)
     with reporter.stage("search", "reading the search split"):
         scorer = scorer_of(problem)
-    score, race = _scores(problem, scorer)
     limit = problem.run.once("first search limit", lambda: problem.limit)
+    limits: list[float] = problem.run.once("search limits", lambda: list(limits_of(problem)))
+    score, race = _scores(problem, scorer, several=experiment.front or bool(limits))
+    if limits and take_over(problem, _STATE):
+        reporter.say("one agent is trained for all budgets of these runs; its search is taken over from the first")
     features = amc_features(problem.analysis, problem.space)
     reward, curves = _reward(problem, score), _curves(problem, kind, scorer, reporter)
     env = PruningEnv(
@@ -113,20 +119,22 @@ def start_search(problem: Problem, reporter: Reporter) -> Search:
         reward,
         task.scored_as,
         curves,
-        shows_limit=experiment.front,
+        shows_limit=experiment.front or bool(limits),
         energy=problem.energy,
     )
+    several = max(1, len(limits))
     agent = kind(
         env,
-        episodes=experiment.episodes,
-        warmup=experiment.warmup_episodes,
+        episodes=several * experiment.episodes,
+        warmup=several * experiment.warmup_episodes,
         seed=experiment.seed,
-        seed_policies=_solver_answers(problem, env, reporter) if kind.uses_seed_policies else (),
+        seed_policies=_solver_answers(problem, env, limits or [limit], reporter) if kind.uses_seed_policies else (),
+        **({"limits": limits} if limits else {}),
         **agents.options_of(experiment.agent, front=experiment.front),
     )
     if experiment.warm_start is not None:
         agent.start_from(_earlier_state(problem, Path(experiment.warm_start)))
-    return Search(problem, agent, score, [], race)
+    return Search(problem, agent, score, [], agent.episodes, race)
 
 
 def _earlier_state(problem: Problem, other: Path) -> AgentState:
@@ -149,11 +157,11 @@ def saved_state(run: Path) -> Path:
     return path
 
 
-def _scores(problem: Problem, scorer: Scorer) -> tuple[ScoreMemory, Race | None]:
+def _scores(problem: Problem, scorer: Scorer, *, several: bool) -> tuple[ScoreMemory, Race | None]:
     """What scores policies, and the race if there is one: only of a plain accuracy is known what a part of it says."""
     task, experiment = problem.task, problem.experiment
     images, _ = task.search_parts
-    races = experiment.fidelity == "racing" and not experiment.front  # on a front the cheaper policy is often the worse
+    races = experiment.fidelity == "racing" and not several  # of several budgets the cheaper policy is often the worse
     if not races or task.evaluate is not accuracy or (mixed := shuffled(images)) is None:
         return ScoreMemory(scorer), None
     race = Race(scorer, mixed, task.right_answers, _RACE_ERROR)
@@ -194,16 +202,26 @@ def _reward(problem: Problem, score: ScoreMemory) -> Reward:
     return RelativeToDense(spec.merit(problem.run.once("dense search score", lambda: score(dense))))
 
 
-def _solver_answers(problem: Problem, env: PruningEnv, reporter: Reporter) -> list[dict[str, int]]:
-    """What the search starts from, so that it never ends below it: the uniform policy, then the solvers' answers."""
+def _solver_answers(
+    problem: Problem, env: PruningEnv, limits: Sequence[float], reporter: Reporter
+) -> list[dict[str, int]]:
+    """What the search starts from, so that it never ends below it: the uniform policy, then the solvers' answers.
+
+    Of several limits as many answers for each, in the order in which episodes have these limits.
+    """
+
+    def under(limit: float) -> list[dict[str, int]]:
+        uniform = largest_uniform(problem.cost, limit)
+        solvers = (agents.get(name)(env, episodes=1, seed=problem.experiment.seed) for name in _SOLVERS)
+        solved = [agent.solve(limit)[0] for agent in solvers if isinstance(agent, SolverAgent)]
+        found = [*([] if uniform is None else [uniform]), *solved]
+        unlike = [dict(each) for each in {tuple(choices.items()): choices for choices in found}.values()]
+        return unlike if len(limits) == 1 else [unlike[n % len(unlike)] for n in range(1 + len(_SOLVERS))]
 
     def solve() -> list[dict[str, int]]:
         with reporter.stage("search", "solving for policies to start from"):
-            uniform = largest_uniform(problem.cost, env.limit)
-            found = [] if uniform is None else [uniform]
-            solvers = (agents.get(name)(env, episodes=1, seed=problem.experiment.seed) for name in _SOLVERS)
-            found += [agent.answers()[0] for agent in solvers if isinstance(agent, SolverAgent)]
-        return [dict(each) for each in {tuple(choices.items()): choices for choices in found}.values()]
+            found = [under(limit) for limit in limits]
+        return [choices for turn in zip(*found, strict=True) for choices in turn]
 
     return problem.run.once("solvers' answers", solve)
 
@@ -216,7 +234,7 @@ def play(search: Search, reporter: Reporter) -> list[EpisodeRecord]:
     if checkpoint.exists():
         search.agent.load_state_dict(AgentState.load(checkpoint))
     search.agent.keep_files_in(run.path)
-    total, spec = problem.experiment.episodes, problem.task.scored_as
+    total, spec = search.episodes, problem.task.scored_as
     writer = SearchWriter(
         run.file("tensorboard"),
         problem.space,

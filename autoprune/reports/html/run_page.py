@@ -75,13 +75,20 @@ def write_html(run: str | Path) -> Path:
         results=_results(report),
         policy=None if policy is None else _policy(policy, dense_widths(report, policy)),
         trajectory=trajectory_of(steps, report.budget.kind, report.score_spec) if steps else None,
-        search=None if steps else search_of(read_episodes(run), report, policy, read_front(run)),
+        search=None if steps else search_of(read_episodes(run), report, policy, read_front(run), _search_limit(run)),
         latency=_latency(report, read_json(latency_file, "latency table") if latency_file.exists() else None),
         settings=_settings(report, read_settings_file(run)),
     )
     out = run / "report.html"
     write_text(out, page)
     return out
+
+
+def _search_limit(run: Path) -> float | None:
+    """What an episode of the run's own budget might cost, as the search began; None if the run does not say."""
+    journal = run / "checkpoint" / "journal.json"
+    limit = read_json(journal, "journal").get("first search limit") if journal.exists() else None
+    return limit if isinstance(limit, float) else None
 
 
 @dataclass(frozen=True)

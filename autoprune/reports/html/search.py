@@ -46,7 +46,7 @@ class SearchSection:
 
 
 def search_of(
-    episodes: Rows, report: Report, policy: Policy | None, front: Front | None = None
+    episodes: Rows, report: Report, policy: Policy | None, front: Front | None = None, limit: float | None = None
 ) -> SearchSection | None:
     """The section, or None without episodes.
 
@@ -55,6 +55,7 @@ def search_of(
         report: The run's report.
         policy: The chosen policy, if it is there.
         front: The whole front, if one was searched.
+        limit: What an episode of this run's budget might cost, where it is known: others' may have been searched, too.
     """
     if not episodes:
         return None
@@ -66,7 +67,7 @@ def search_of(
         time=duration(sum(row["seconds"] for row in episodes if row.get("seconds") is not None)),
         over_time=_over_time(episodes, report),
         scatter=_scatter(episodes, report, chosen),
-        best=_best([row for row in episodes if front is None or row["cost"] <= front.limit], report, chosen),
+        best=_best([row for row in episodes if limit is None or row["cost"] <= limit], report, chosen),
         front=None if front is None else (_front_picture(front, episodes, report), _front_table(front, report)),
     )
 
