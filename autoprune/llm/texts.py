@@ -1,0 +1,130 @@
+"""Texts as a language model reads them: files and folders, as tokens, in windows of one length."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autoprune.errors import InputError
+from autoprune.llm.models.library import quiet
+
+__all__ = ["Text", "calibration_windows", "first_token", "read_text", "reference_prose"]
+
+_SUFFIXES = (".txt", ".md", ".text", ".rst")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text to read.
+
+    Attributes:
+        name: For people and reports.
+        documents: Its files' contents, in order.
+        files: Where they lie, resolved; empty for a text that lies nowhere.
+    """
+
+    name: str
+    documents: tuple[str, ...]
+    files: tuple[Path, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """What tells it from any other text."""
+        return hashlib.sha256("\0".join(self.documents).encode()).hexdigest()
+
+    def tokens(self, tokenizer: Any, most: int | None = None) -> Tensor:
+        """Its token ids, int64 (tokens,), without special tokens between the documents.
+
+        Args:
+            tokenizer: Of the model.
+            most: So many are enough; all if None.
+        """
+        found: list[int] = []
+        for document in self.documents:
+            with quiet():
+                found += tokenizer(document, add_special_tokens=False, verbose=False)["input_ids"]
+            if most is not None and len(found) >= most:
+                break
+        return torch.tensor(found[:most], dtype=torch.int64)
+
+
+def read_text(path: str | Path) -> Text:
+    """The text in a file, or in all text files of a folder and the folders in it, by name.
+
+    Raises:
+        InputError: If there is none, or it is not text.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise InputError(f"there is no text at {place}")
+    files = _files_in(place) if place.is_dir() else [place]
+    if not files:
+        raise InputError(f"{place} holds no text files ({', '.join(_SUFFIXES)})")
+    documents = tuple(_content(file) for file in files)
+    if not any(document.strip() for document in documents):
+        raise InputError(f"{place} holds no text: it is empty")
+    return Text(place.stem or place.resolve().name, documents, tuple(file.resolve() for file in files))
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
+
+
+def _content(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not text: {error.reason} at byte {error.start}") from error
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror or error}") from error
+
+
+def reference_prose() -> Text:
+    """English prose that every Python has: the reference texts of its `help()`; a domain of its own."""
+    from pydoc_data.topics import topics
+
+    return Text("python-reference", tuple(topics[name] for name in sorted(topics)))
+
+
+def first_token(tokenizer: Any) -> list[int]:
+    """The token that the tokenizer puts in front of every text; empty where it puts none."""
+    with quiet():
+        ids = list(tokenizer("a")["input_ids"])
+    start = tokenizer.bos_token_id
+    return [start] if start is not None and ids[:1] == [start] else []
+
+
+def calibration_windows(text: Text, tokenizer: Any, count: int, length: int, seed: int = 0) -> Tensor:
+    """Windows drawn from a text, each from anywhere in it.
+
+    Args:
+        text: The calibration text.
+        tokenizer: Of the model. Where it puts a token in front of texts, each window has it.
+        count: How many windows.
+        length: Tokens of each.
+        seed: Of the draw.
+
+    Returns:
+        Token ids, int64 (count, length).
+
+    Raises:
+        InputError: If the text has fewer tokens than one window.
+    """
+    start = first_token(tokenizer)
+    tokens, own = text.tokens(tokenizer), length - len(start)
+    if len(tokens) < own:
+        raise InputError(
+            f"the calibration text {text.name} is too short: it has {len(tokens)} tokens, and one window takes {own}"
+        )
+    begins = torch.randint(len(tokens) - own + 1, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
+    return torch.stack([_window(start, tokens[begin : begin + own]) for begin in begins])
+
+
+def _window(start: Sequence[int], tokens: Tensor) -> Tensor:
+    return torch.cat([torch.tensor(start, dtype=torch.int64), tokens])
