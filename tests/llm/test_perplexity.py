@@ -7,7 +7,8 @@ import torch
 
 from autoprune.errors import InputError
 from autoprune.llm.evaluation.perplexity import Reading, perplexity, windows_of
-from autoprune.llm.texts import Text, calibration_windows, read_text, reference_prose
+from autoprune.llm.texts import Text, read_text, reference_prose
+from autoprune.llm.windows import calibration_windows
 from tests.support.language_models import byte_tokenizer, language_model, prose
 
 TEXT = Text("prose", (prose(100),))

@@ -19,10 +19,21 @@ from torch.nn import functional
 from autoprune.errors import InputError
 from autoprune.foundations.progress import Progress, no_progress
 from autoprune.llm.models.base import LanguageModel
-from autoprune.llm.texts import Text, first_token
+from autoprune.llm.texts import Text
+from autoprune.llm.windows import first_token
 from autoprune.models.precision import device_of
 
-__all__ = ["CONTEXT", "Logits", "Reading", "TextScore", "perplexity", "summed_loss", "windows_of"]
+__all__ = [
+    "CONTEXT",
+    "Logits",
+    "Reading",
+    "TextScore",
+    "batches_of",
+    "perplexity",
+    "score_of",
+    "summed_loss",
+    "windows_of",
+]
 
 CONTEXT = 512
 """Tokens that the model sees at once, if nothing else is said."""
@@ -108,13 +119,22 @@ def perplexity(
     windows = windows_of(model, text, how)
     predict = _logits_of(model.network) if logits is None else logits
     total, count = 0.0, 0
-    for done, (ids, fresh) in enumerate(_batches(windows, how)):
+    for done, (ids, fresh) in enumerate(batches_of(windows, how)):
         loss, tokens = summed_loss(predict(ids), ids, fresh)
         total, count = total + loss, count + tokens
         progress(min((done + 1) * _BATCH, len(windows)), len(windows), text.name)
+    return score_of(model, text, how, total, count)
+
+
+def score_of(model: LanguageModel, text: Text, reading: Reading, total: float, count: int) -> TextScore:
+    """The score that a summed loss of so many tokens makes.
+
+    Raises:
+        InputError: If the loss is not finite.
+    """
     if not math.isfinite(total):
         raise InputError(f"the predictions of {model.origin} on {text.name} are not finite numbers; check its weights")
-    return TextScore(text.name, _exp(total / count), count, how.context, how.step)
+    return TextScore(text.name, _exp(total / count), count, reading.context, reading.step)
 
 
 def windows_of(model: LanguageModel, text: Text, reading: Reading) -> Tensor:
@@ -151,7 +171,7 @@ def summed_loss(logits: Tensor, ids: Tensor, fresh: int) -> tuple[float, int]:
     return total, len(wanted)
 
 
-def _batches(windows: Tensor, reading: Reading) -> Iterator[tuple[Tensor, int]]:
+def batches_of(windows: Tensor, reading: Reading) -> Iterator[tuple[Tensor, int]]:
     """Windows at once, and how many tokens at the end of each no window before predicted."""
     first = windows.shape[1] if reading.step >= windows.shape[1] else None
     if first is None:  # windows overlap: all of the first is new

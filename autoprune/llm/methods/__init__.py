@@ -1,0 +1,1 @@
+"""What `autoprune llm prune --method` can do, a file a family of methods."""

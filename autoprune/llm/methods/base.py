@@ -1,0 +1,101 @@
+"""The contract of a method of `autoprune llm prune`, one-shot sparsity and structured pruning alike."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from autoprune.llm.blocks.storage import BlockStorage
+from autoprune.llm.models.base import LanguageModel
+from autoprune.llm.texts import Text
+from autoprune.pipeline.reporter import Reporter
+
+__all__ = ["Method", "MethodOptions", "PrunedModel", "Work"]
+
+
+@dataclass(frozen=True)
+class MethodOptions:
+    """What is taken away, and how.
+
+    Attributes:
+        ratio: As the user wrote it: `50%`, and of zeros `2:4`.
+        sequential: One-shot sparsity: collect inputs anew within a block when the layers before are pruned.
+        owl: One-shot sparsity: blocks with more outliers keep more.
+        damping: SparseGPT: added to the diagonal of the second moments, relative to its mean; None for the default.
+    """
+
+    ratio: str
+    sequential: bool = False
+    owl: bool = False
+    damping: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What a method works on.
+
+    Attributes:
+        model: The dense model; a method may change its network in place.
+        storage: Its blocks, for methods that go through them one by one.
+        text: The calibration text.
+        windows: Drawn from it, int64 (windows, tokens).
+        options: What is taken away, and how.
+        once: `RunDir.once`: what took time is computed the first time, and read back in a run that goes on.
+        reporter: Shows stages and sentences.
+    """
+
+    model: LanguageModel
+    storage: BlockStorage
+    text: Text
+    windows: Tensor
+    options: MethodOptions
+    once: Callable[[str, Callable[[], Any]], Any]
+    reporter: Reporter
+
+
+@dataclass(frozen=True, eq=False)
+class PrunedModel:
+    """What a method made.
+
+    Attributes:
+        model: The pruned model, whose network and tokenizer may be others than the dense one's.
+        details: Plain values for the report: what was taken away where.
+        saved: Writes the model to a folder where `save_folder` cannot, such as one that is not all in memory.
+    """
+
+    model: LanguageModel
+    details: dict[str, Any] = field(default_factory=dict)
+    saved: Callable[[Path], None] | None = None
+
+
+class Method(ABC):
+    """A way to make a language model smaller or sparser. A method holds no state.
+
+    Attributes:
+        name: What users call it.
+        by_blocks: Whether it works with one block in memory at a time, through `Work.storage`.
+    """
+
+    name: ClassVar[str]
+    by_blocks: ClassVar[bool] = False
+
+    @abstractmethod
+    def check(self, options: MethodOptions) -> None:
+        """Refuse, before anything is loaded, what is wrong in the options alone.
+
+        Raises:
+            InputError: Naming the option.
+        """
+
+    @abstractmethod
+    def prune(self, work: Work) -> PrunedModel:
+        """Prune the model.
+
+        Raises:
+            InputError: If the model or the text does not allow it.
+        """

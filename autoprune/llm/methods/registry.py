@@ -1,0 +1,20 @@
+"""The methods by name."""
+
+from __future__ import annotations
+
+from autoprune.foundations.registry import Registry
+from autoprune.llm.methods.base import Method
+
+__all__ = ["METHODS"]
+
+_HERE = "autoprune.llm.methods."
+
+METHODS: Registry[type[Method]] = Registry(
+    "method",
+    {
+        "magnitude": _HERE + "one_shot:MagnitudeMethod",
+        "wanda": _HERE + "one_shot:WandaMethod",
+        "sparsegpt": _HERE + "one_shot:SparseGptMethod",
+    },
+    "autoprune.llm_methods",
+)
