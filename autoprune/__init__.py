@@ -11,6 +11,7 @@ from autoprune.foundations.lazy import lazy_names
 from autoprune.registration import register_with_gymnasium
 
 if TYPE_CHECKING:
+    from autoprune import sparsity
     from autoprune.agents import Agent
     from autoprune.errors import (
         AutopruneError,
@@ -61,6 +62,7 @@ __all__ = [
     "search_space",
     "sensitivity",
     "sparsify",
+    "sparsity",
     "sweep",
 ]
 
@@ -90,6 +92,7 @@ _HOMES = {
     "progressive": "autoprune.pipeline.api",
     "sensitivity": "autoprune.pipeline.api",
     "sparsify": "autoprune.pipeline.api",
+    "sparsity": "autoprune.sparsity",
     "sweep": "autoprune.pipeline.api",
     "search_space": "autoprune.techniques.space",
 }

@@ -15,7 +15,8 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], 
 
     Args:
         package: The package's `__name__`.
-        homes: Public name -> the module that has it, or `module:attribute` where it is called otherwise there.
+        homes: Public name -> the module that has it, or `module:attribute` where it is called otherwise there; a module
+            of the package itself (`package.name`) is the name's own.
 
     >>> get, names = lazy_names("json", {"read": "json.decoder:JSONDecoder"})
     >>> get("read").__name__
@@ -26,7 +27,8 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], 
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module, _, attribute = homes[name].partition(":")
-        found = getattr(importlib.import_module(module), attribute or name)
+        loaded = importlib.import_module(module)
+        found = loaded if module == f"{package}.{name}" else getattr(loaded, attribute or name)
         setattr(sys.modules[package], name, found)  # the next use does not come here
         return found
 

@@ -12,6 +12,7 @@ from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.sensors.counters import preemptions
 from autoprune.hardware.sensors.gpu import first_gpu
 from autoprune.hardware.sensors.telemetry import Sensors
+from autoprune.hardware.sparse_kernels.rules import SPARSE_VARIANT
 from autoprune.hardware.targets.torch.eager import TorchTarget
 from autoprune.hardware.timing.clocks import Clock
 
@@ -59,6 +60,7 @@ class CudaTarget(TorchTarget):
     )
     precisions: ClassVar[tuple[str, ...]] = ("f32", "bf16", "f16")
     device: ClassVar[str] = "cuda"
+    variants: ClassVar[frozenset[str]] = frozenset({SPARSE_VARIANT})
 
     def available(self) -> str | None:
         """None when PyTorch was built for CUDA and sees a device."""

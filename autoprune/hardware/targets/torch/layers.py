@@ -7,7 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from autoprune.errors import TargetError
 from autoprune.hardware.contract.layer import Layer
+from autoprune.hardware.sparse_kernels.conversion import converted_by_first, gpu_here
+from autoprune.hardware.sparse_kernels.products import convolved, matrix_of
+from autoprune.hardware.sparse_kernels.rules import SPARSE_VARIANT, backends_for
+from autoprune.masks.assigned import Assigned
+from autoprune.masks.compressed import TWO_OF_FOUR
+from autoprune.masks.planes import PLAIN
 
 __all__ = ["DTYPES", "in_format", "layer_call"]
 
@@ -43,11 +50,26 @@ def layer_call(layer: Layer, precision: str, memory_format: str, device: str = "
         return _pool_call(layer, x)
     weight = tensor(*layer.weight_shape)
     bias = tensor(layer.outputs) if layer.bias else None
+    if layer.variant == SPARSE_VARIANT:
+        return _sparse_call(layer, x, weight, bias, precision)
     if layer.kind == "linear":
         return lambda: aten.linear.default(x, weight, bias)
     convolve = {1: aten.conv1d.default, 2: aten.conv2d.default, 3: aten.conv3d.default}[len(layer.kernel)]
     stride, padding, dilation = list(layer.stride), list(layer.padding), list(layer.dilation)
     return lambda: convolve(x, weight, bias, stride, padding, dilation, layer.groups)
+
+
+def _sparse_call(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None, precision: str) -> Callable[[], object]:
+    """The layer with a 2:4 weight, on sparse tensor cores; a convolution unfolds its image first."""
+    backends, reason = backends_for(layer, precision, gpu_here())
+    if reason is not None:
+        raise TargetError(reason)
+    sparse = matrix_of(weight * Assigned(PLAIN, TWO_OF_FOUR).mask(weight.abs()))
+    matrix, _ = converted_by_first(sparse, [backend.name for backend in backends])
+    if layer.kind == "linear":
+        return lambda: torch.nn.functional.linear(x, matrix, bias)
+    geometry = (layer.kernel, layer.stride, layer.padding, layer.dilation)
+    return lambda: convolved(x, matrix, bias, geometry)
 
 
 def _pool_call(layer: Layer, x: Tensor) -> Callable[[], object]:
