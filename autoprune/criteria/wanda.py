@@ -15,7 +15,7 @@ __all__ = ["Wanda"]
 class Wanda(Criterion):
     """|w| times the norm of its input over the calibration data (Sun et al., ICLR 2024, equation 1).
 
-    Weights whose inputs were not seen (a parameter that no linear layer or convolution holds) score |w|.
+    Weights that nothing was seen to be multiplied with score |w|.
     """
 
     name = "wanda"

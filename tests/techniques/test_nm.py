@@ -178,6 +178,13 @@ def test_a_policy_with_widths_and_masks_rebuilds_its_network_bit_for_bit(tmp_pat
         assert torch.equal(candidates.select(choices)(example), small(example))
 
 
+def test_the_weights_of_an_analysis_are_found_once_and_are_what_a_fresh_analysis_has():
+    _, example, stack = plain_stack()
+    assert weights_of(stack.analysis) is weights_of(stack.analysis)
+    assert weights_of(stack.analysis) == weights_of(copy.copy(stack.analysis))
+    assert weights_of(analyse(plain_net(), example)).weights == weights_of(stack.analysis).weights
+
+
 def test_masks_follow_the_criterion_on_the_units_that_a_cut_leaves():
     model, example = plain_net(), torch.randn(4, 1, 6, 6)
     batches = [(torch.randn(8, 1, 6, 6), torch.randint(0, 5, (8,)))]

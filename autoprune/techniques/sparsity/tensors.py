@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -50,8 +51,21 @@ class SparseWeights:
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
+_KNOWN: weakref.WeakKeyDictionary[Analysis, SparseWeights] = weakref.WeakKeyDictionary()
+
+
 def weights_of(analysis: Analysis) -> SparseWeights:
-    """The weights that can have zeros: those that a linear layer or convolution reads as they are, and nothing else."""
+    """The weights that can have zeros: those that a linear layer or convolution reads as they are, and nothing else.
+
+    An analysis is asked once and remembered while it lives: a search asks for every candidate.
+    """
+    known = _KNOWN.get(analysis)
+    if known is None:
+        known = _KNOWN[analysis] = _weights_in(analysis)
+    return known
+
+
+def _weights_in(analysis: Analysis) -> SparseWeights:
     found, refused = {}, {}
     for name, shape in analysis.parameters.items():
         sizes = tuple(size if isinstance(size, int) else size.dense for size in shape)
