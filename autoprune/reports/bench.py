@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autoprune.reports.figures.bench import networks_of
-from autoprune.reports.format import NONE, TIMES, count, milliseconds, percent, share
+from autoprune.reports.format import NONE, TIMES, count, milliseconds, percent, reasons_in_lines, share
 from autoprune.run.report import episode_score
 from autoprune.run.score import ScoreSpec
 
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 __all__ = [
+    "LAYER_COLUMNS",
     "TARGET_COLUMNS",
     "Cells",
     "bench_lines",
     "bench_tables",
+    "layer_cells",
     "network_columns",
     "network_rows",
     "target_rows",
@@ -26,6 +28,8 @@ __all__ = [
 
 SIZES = ("MACs", "params", "safetensors", "ONNX")
 TARGET_COLUMNS = ("dense ms", "pruned ms", "of dense", "speed-up", "peak MiB")
+
+LAYER_COLUMNS = ("dense ms", "sparse ms", "of dense", "runs")
 
 Cells = list[tuple[str, str]]  # a figure, and what it is relative to the dense network's
 
@@ -51,7 +55,35 @@ def bench_tables(content: Mapping[str, Any]) -> list[Table]:
         targets.add_row(
             Text(name), *(Text(text).append(f"\n{range_}" if range_ else "", "dim") for text, range_ in cells)
         )
-    return [networks, targets]
+    return [networks, targets, *_layer_tables(content)]
+
+
+def _layer_tables(content: Mapping[str, Any]) -> list[Table]:
+    """For each target on which layers were timed with sparse kernels: dense against sparse, layer by layer."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    tables = []
+    for name, row in timed(content):
+        measured = [each for each in row.get("layers", ()) if each["ratio"] is not None]
+        if not measured:
+            continue
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=Text(f"2:4 layers on {name}"), title_justify="left")
+        table.add_column("layer", overflow="fold")
+        for heading in LAYER_COLUMNS:
+            table.add_column(heading, justify="right", no_wrap=True)
+        for each in measured:
+            table.add_row(Text(each["name"]), *layer_cells(each))
+        tables.append(table)
+    return tables
+
+
+def layer_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The cells of `LAYER_COLUMNS` of one layer."""
+    ratio = row["ratio"]
+    spread = f"{percent(ratio['median'], 1)} ({100 * ratio['least']:.1f}\N{EN DASH}{percent(ratio['most'], 1)})"
+    return milliseconds(row["latency_dense_ms"]), milliseconds(row["latency_sparse_ms"]), spread, row["chosen"]
 
 
 def bench_lines(content: Mapping[str, Any]) -> list[str]:
@@ -60,9 +92,19 @@ def bench_lines(content: Mapping[str, Any]) -> list[str]:
     unstable = [name for name, row in timed(content) if not all(f["stable"] for f in networks_of(row))]
     if unstable:
         lines.append(f"not stable, the machine was noisy: {', '.join(unstable)}")
+    lines += [line for name, row in timed(content) for line in _lines_of_layers(name, row.get("layers", ()))]
     if content["unscored"] is not None:
         lines.append(f"{_spec(content).name} was not measured: {content['unscored']}")
     return lines
+
+
+def _lines_of_layers(target: str, layers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How many layers sparse kernels run, and why the others are dense; layers of one reason in one line."""
+    if not layers:
+        return []
+    sparse = sum(each["chosen"] == "sparse" for each in layers)
+    first = f"{target}: sparse kernels are faster for {sparse} of {len(layers)} layers"
+    return [first, *(f"{target}, {line}" for line in reasons_in_lines(layers))]
 
 
 def timed(content: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

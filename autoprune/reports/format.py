@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from autoprune.cost.metrics import METRICS, metric_of
 from autoprune.foundations.numbers import MINUS, NONE, count, milliseconds, percent, points
@@ -25,6 +26,7 @@ __all__ = [
     "percent",
     "plain",
     "points",
+    "reasons_in_lines",
     "share",
 ]
 
@@ -108,3 +110,20 @@ def flat(content: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str,
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def reasons_in_lines(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Why layers run dense, those of one reason in one line; of layers that were measured the figures say it.
+
+    Args:
+        rows: Each with `name`, `reason`, and `ratio` where it was measured.
+
+    >>> reasons_in_lines([{"name": each, "reason": "too small"} for each in "abc"])
+    ['a, b and 1 more: too small']
+    """
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row["reason"] and row.get("ratio") is None:
+            found.setdefault(row["reason"], []).append(row["name"])
+    more = {reason: f" and {len(names) - 2} more" if len(names) > 2 else "" for reason, names in found.items()}
+    return [f"{', '.join(names[:2])}{more[reason]}: {reason}" for reason, names in found.items()]

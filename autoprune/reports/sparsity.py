@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from autoprune.foundations.numbers import count, milliseconds
-from autoprune.reports.format import NONE
+from autoprune.reports.format import NONE, reasons_in_lines
 from autoprune.run.report import Figures, Report
 
 if TYPE_CHECKING:
@@ -44,13 +44,17 @@ def sparsity_table(content: Mapping[str, Any]) -> Table:
 def sparsity_layers(content: Mapping[str, Any]) -> Table:
     """A row for every layer: what its mask takes, what the score loses by it alone, and what runs it."""
     report = Report.of(content)
-    table = _table("shape", "pattern", "kept", "magnitude lost", "damage alone", "runs", first="weight")
+    measured = any(row["latency_sparse_ms"] is not None for row in content["layers"])
+    columns = ["shape", "pattern", "kept", "magnitude lost", "damage alone"]
+    table = _table(*columns, *(("dense, ms", "sparse, ms") if measured else ()), "runs", first="weight")
     for row in content["layers"]:
         shape = "x".join(map(str, row["shape"]))
         damage = NONE if row["damage"] is None else report.score_spec.change(-row["damage"])
         removed = NONE if row["removed"] is None else f"{row['removed']:.1%}"
         kept = f"{row['density']:.0%}"
-        table.add_row(row["name"], shape, row["pattern"] or NONE, kept, removed, damage, row["chosen"])
+        latencies = [row["latency_dense_ms"], row["latency_sparse_ms"]] if measured else []
+        times = [milliseconds(ms) for ms in latencies]
+        table.add_row(row["name"], shape, row["pattern"] or NONE, kept, removed, damage, *times, row["chosen"])
     return table
 
 
@@ -66,13 +70,7 @@ def sparsity_lines(content: Mapping[str, Any]) -> list[str]:
             f"units reordered: {order['pattern']} keeps {order['gain']:.2%} more of {order['criterion']}, the network"
             " computes the same"
         )
-    reasons: dict[str, list[str]] = {}
-    for row in content["layers"]:
-        if row["reason"]:
-            reasons.setdefault(row["reason"], []).append(row["name"])
-    for reason, names in reasons.items():
-        more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-        lines.append(f"{', '.join(names[:2])}{more}: {reason}")
+    lines += reasons_in_lines(content["layers"])
     return lines + [f"{name}: {note}" for name, note in asked["notes"].items()]
 
 

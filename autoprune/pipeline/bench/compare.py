@@ -20,6 +20,7 @@ from autoprune.hardware.timing.effort import effort_named
 from autoprune.models.inputs.example import as_example
 from autoprune.models.inputs.reader import AS_IT_COMES, BatchReader
 from autoprune.models.sizes import parameter_count
+from autoprune.pipeline.bench.sparse_layers import layer_rows, two_of_four_layers
 from autoprune.pipeline.reporter import Reporter, Silent
 from autoprune.run.score import ACCURACY, ScoreSpec
 
@@ -144,6 +145,7 @@ def bench_subject(
     if all(missing.values()):
         raise TargetError("none of the targets is available here: " + _listed(missing))
     rows: dict[str, dict[str, Any]] = {}
+    layers = two_of_four_layers(list(subject.networks.values())[-1], subject.example)
     for target in targets:
         spec = target.spec
         if missing[spec] is not None:
@@ -151,6 +153,8 @@ def bench_subject(
             continue
         with reporter.stage("bench", f"timing on {spec}", repetitions) as bar:
             rows[spec] = _timed(subject, target, repetitions, protocol, bar)
+        if layers and "dense" in rows[spec]:
+            rows[spec]["layers"] = layer_rows(layers, target, repetitions, reporter)
     if not any("dense" in row for row in rows.values()):
         raise TargetError("none of the targets could time it: " + _listed({n: r["reason"] for n, r in rows.items()}))
     with reporter.stage("score", "scoring and weighing the networks"):

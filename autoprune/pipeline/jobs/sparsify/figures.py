@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.cost.metrics import Timing
+from autoprune.hardware.sparse_kernels.choice import no_kernels
 from autoprune.models.copying import duplicate
 from autoprune.models.sizes import parameter_count, zero_count
 from autoprune.pipeline.finish.fine_tuning import reported_score
@@ -22,6 +23,9 @@ from autoprune.run.stopwatch import rounded_seconds
 from autoprune.techniques.sparsity.tensors import weights_of
 
 __all__ = ["Networks", "damages", "sparse_report"]
+
+
+_NOT_CALLED = "no linear layer or convolution of its own has it, which kernels could run"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +46,11 @@ class Networks:
 
 
 def sparse_report(
-    work: Work, networks: Networks, timings: Mapping[str, Timing], lost: Mapping[str, float]
+    work: Work,
+    networks: Networks,
+    timings: Mapping[str, Timing],
+    lost: Mapping[str, float],
+    kernels: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The content of `report.json`; scores every network on the test split.
 
@@ -51,6 +59,7 @@ def sparse_report(
         networks: What came of it.
         timings: Of `dense` and `finetuned`.
         lost: See `damages`.
+        kernels: See `kernel_rows`.
     """
     problem, task = work.problem, work.problem.task
     files = {name: problem.run.file(f"{name}.safetensors").stat().st_size for name in ("dense", "pruned", "finetuned")}
@@ -79,7 +88,11 @@ def sparse_report(
         seconds=dict(rounded_seconds(problem.run)),
     )
     content = report.model_copy(update=task.scored_as.fields).to_json()
-    content |= {"masked": content["pruned"], "sparse": content["finetuned"], "layers": _layers(work, networks, lost)}
+    content |= {
+        "masked": content["pruned"],
+        "sparse": content["finetuned"],
+        "layers": _layers(work, networks, lost, kernels),
+    }
     return content | {"sparsity": _asked(work, networks)}
 
 
@@ -112,9 +125,12 @@ def _figures(work: Work, network: nn.Module, timing: Timing | None, size: int | 
     return Figures.of_scores(task.scored_as, scores, **known, **counts)
 
 
-def _layers(work: Work, networks: Networks, lost: Mapping[str, float]) -> list[dict[str, Any]]:
+def _layers(
+    work: Work, networks: Networks, lost: Mapping[str, float], kernels: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """A row for every weight of two dimensions or more, in forward order, then those that stay dense."""
-    known, reason = weights_of(work.problem.analysis), _why_dense(work)
+    known = weights_of(work.problem.analysis)
+    reason = _NOT_CALLED if kernels else no_kernels(work.problem.target)
     dense = {name: p.detach() for name, p in networks.dense.named_parameters()}
     sparse = {name: p.detach() for name, p in networks.sparse.network.named_parameters()}
     rows = []
@@ -134,12 +150,10 @@ def _layers(work: Work, networks: Networks, lost: Mapping[str, float]) -> list[d
                 "latency_sparse_ms": None,
                 "reason": reason if masked else work.chosen.refused.get(name, "it is none of the chosen weights"),
             }
+            | (kernels.get(name, {}) if masked else {})
+            | {"name": name}
         )
     return rows
-
-
-def _why_dense(work: Work) -> str:
-    return f"{work.problem.target.name} multiplies with zeros as with any other number: no sparse kernel was timed"
 
 
 def _removed(weight: Tensor, mask: Tensor) -> float:

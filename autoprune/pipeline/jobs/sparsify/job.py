@@ -25,6 +25,7 @@ from autoprune.pipeline.jobs.search import prepare, timed
 from autoprune.pipeline.jobs.settings import OF_SPARSIFY, SPARSIFY
 from autoprune.pipeline.jobs.sparsify.chosen import chosen_weights, policy_of
 from autoprune.pipeline.jobs.sparsify.figures import Networks, damages, sparse_report
+from autoprune.pipeline.jobs.sparsify.kernels import kernel_rows
 from autoprune.pipeline.jobs.sparsify.recipes import RECIPES, Pruned, Work, masked, with_masks
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.search.sessions import time_finished
@@ -73,8 +74,9 @@ class SparsifyJob(Job):
         policy.save(run.file("policy.json"))
         timings = self._timings(work, finished.network)
         lost = run.once("damage of each layer", lambda: damages(work, start.masks))
+        kernels = kernel_rows(problem, finished.network, reporter)
         with reporter.stage("test", "scoring on the test split"):
-            content = sparse_report(work, networks, timings, lost)
+            content = sparse_report(work, networks, timings, lost, kernels)
         write_json(run.file("report.json"), content)
         return Result(finished.network.eval(), policy, content, run.path)
 
