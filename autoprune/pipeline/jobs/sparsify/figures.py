@@ -150,7 +150,7 @@ def _layers(
                 "latency_sparse_ms": None,
                 "reason": reason if masked else work.chosen.refused.get(name, "it is none of the chosen weights"),
             }
-            | (kernels.get(name, {}) if masked else {})
+            | (dict(kernels.get(name, {})) if masked else {})
             | {"name": name}
         )
     return rows
