@@ -11,7 +11,7 @@ from autoprune.foundations.lazy import lazy_names
 from autoprune.registration import register_with_gymnasium
 
 if TYPE_CHECKING:
-    from autoprune import sparsity
+    from autoprune import llm, sparsity
     from autoprune.agents import Agent
     from autoprune.errors import (
         AutopruneError,
@@ -54,6 +54,7 @@ __all__ = [
     "bench",
     "compress",
     "flops",
+    "llm",
     "load",
     "measure",
     "params",
@@ -95,6 +96,7 @@ _HOMES = {
     "sparsity": "autoprune.sparsity",
     "sweep": "autoprune.pipeline.api",
     "search_space": "autoprune.techniques.space",
+    "llm": "autoprune.llm",
 }
 
 

@@ -41,6 +41,7 @@ COMMANDS = {
         _JOB + "sparsify",
         "Set weights to zero by a pattern (N:M, blocks, single ones), train with the mask, and say what it brings.",
     ),
+    "llm": Entry("autoprune.cli.language.group", "Language models: prune them, and judge them by their perplexity."),
     "sensitivity": Entry(
         _TOOL + "sensitivity",
         "Cut each decision alone: what the score loses, and what the device saves; a table and a picture.",

@@ -14,6 +14,7 @@ from autoprune.reconstruction.registry import CANDIDATE_WEIGHTS
 from autoprune.run.experiment import Experiment, option_group
 from autoprune.run.flags import Flags
 from autoprune.run.recovery import SETTINGS
+from autoprune.run.settings.stored import StoredSettings
 from autoprune.run.sweep import SWEEP_FILE
 from autoprune.techniques.registry import TECHNIQUES
 
@@ -83,6 +84,7 @@ def settings_command(
     required: Collection[str] = (),
     silent: Collection[str] = (),
     panels: Mapping[str, str] | None = None,
+    of: type[StoredSettings] = Experiment,
 ) -> Callable[..., None]:
     """A typer command whose options are a function's own parameters and some of the experiment's settings.
 
@@ -92,12 +94,13 @@ def settings_command(
         required: Those without which the command is an error.
         silent: Those whose default in an experiment is not the command's.
         panels: The heading of those that are not listed with the command's own options.
+        of: Whose settings they are.
     """
     parameters: list[inspect.Parameter] = []
     for own in inspect.signature(call, eval_str=True).parameters.values():
         if own.name == "settings":
             parameters += [
-                _option(name, (panels or {}).get(name), required=name in required, silent=name in silent)
+                _option(name, (panels or {}).get(name), required=name in required, silent=name in silent, of=of)
                 for name in names
             ]
         else:
@@ -138,7 +141,9 @@ def resolve(path: Path | None, settings: dict[str, Any], *, resume: bool) -> Exp
     return experiment
 
 
-def _option(name: str, panel: str | None, *, required: bool = False, silent: bool = False) -> inspect.Parameter:
+def _option(
+    name: str, panel: str | None, *, required: bool = False, silent: bool = False, of: type[StoredSettings] = Experiment
+) -> inspect.Parameter:
     """A setting's option.
 
     Args:
@@ -146,10 +151,11 @@ def _option(name: str, panel: str | None, *, required: bool = False, silent: boo
         panel: The heading that it is listed under; None for the command's own options.
         required: Whether it must be given.
         silent: Whether its default is not shown.
+        of: Whose setting it is.
     """
-    field = Experiment.model_fields[name]
+    field = of.model_fields[name]
     default = field.default
-    shown = "" if required or silent or default in (None, (), False) else f" [default: {default}]"
+    shown = "" if required or silent or default in (None, (), False, "") else f" [default: {default}]"
     plain = _plain(field.annotation)
     names = list(get_args(plain) if _is_literal(plain) else _NAMED.get(name, ()))
     metavar, listed = "|".join(names) or None, ""

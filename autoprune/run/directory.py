@@ -8,9 +8,10 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, TypeVar
+from typing import IO, Any, Generic, Self, cast
 
 import yaml
+from typing_extensions import TypeVar
 
 from autoprune.errors import InputError, RunError
 from autoprune.foundations.files import read_json, read_yaml, write_json, write_text
@@ -20,19 +21,19 @@ from autoprune.run import recovery
 from autoprune.run.environment import environment
 from autoprune.run.experiment import Experiment
 from autoprune.run.recovery import is_run, refuse_existing
+from autoprune.run.settings.stored import StoredSettings
 
 __all__ = ["RunDir", "environment", "is_run", "read_settings", "refuse_existing", "refuse_other_settings"]
 
 Value = TypeVar("Value")
+Stored = TypeVar("Stored", bound=StoredSettings, default=Experiment)
 
 _open: set[Path] = set()  # by this process, which the kernel's lock does not keep from its own runs
 
 _STAGE = "checkpoint/stage"  # what a process is at; one that was killed leaves it behind
 
-_MAY_DIFFER = ("run", "data_dir", "table", "time_limit")  # where things lie, and how long a process may take
 
-
-class RunDir:
+class RunDir(Generic[Stored]):
     """A run's folder, locked for this process while it is open.
 
     The lock is the kernel's: it goes when the process goes, however it goes, and child processes do not hold it.
@@ -54,7 +55,7 @@ class RunDir:
     def __init__(
         self,
         path: Path,
-        experiment: Experiment,
+        experiment: Stored,
         *,
         resume: bool = False,
         overwrite: bool = False,
@@ -74,7 +75,7 @@ class RunDir:
             self.discard()
             raise
 
-    def _open(self, experiment: Experiment, resume: bool, overwrite: bool, device: dict[str, str]) -> None:
+    def _open(self, experiment: Stored, resume: bool, overwrite: bool, device: dict[str, str]) -> None:
         recovery.recover(self.path)
         recovery.sweep(self.path)
         refuse_existing(self.path, resume=resume, overwrite=overwrite)  # again, now that it is locked
@@ -102,8 +103,8 @@ class RunDir:
         _open.add(self._place)
         return lock
 
-    def _resumed(self, experiment: Experiment, here: Mapping[str, Any]) -> Experiment:
-        stored, recorded = read_settings(self.path)
+    def _resumed(self, experiment: Stored, here: Mapping[str, Any]) -> Stored:
+        stored, recorded = read_settings(self.path, type(experiment))
         refuse_other_settings(self.path, stored, experiment)
         for key in (*recorded, *(key for key in here if key not in recorded)):
             was, now = recorded.get(key), here.get(key)
@@ -112,7 +113,7 @@ class RunDir:
         with contextlib.suppress(OSError):
             died = self.file(_STAGE).read_text(encoding="utf-8", errors="replace").strip()
             self.notices += [f'the last process ended in the stage "{died}"; going on there'] if died else []
-        return stored.replace(**{name: getattr(experiment, name) for name in _MAY_DIFFER})
+        return stored.replace(**{name: getattr(experiment, name) for name in experiment.may_differ})
 
     def _read_journal(self) -> dict[str, Any]:
         path = self.path / "checkpoint" / "journal.json"
@@ -140,7 +141,13 @@ class RunDir:
     @property
     def started(self) -> bool:
         """Whether something is there that took time: a profile, a training's checkpoint, weights, episodes."""
-        worth = ("checkpoint/profile-*.json", "checkpoint/*.pt", "dense.safetensors", "episodes.jsonl")
+        worth = (
+            "checkpoint/profile-*.json",
+            "checkpoint/*.pt",
+            "checkpoint/blocks/*",
+            "dense.safetensors",
+            "episodes.jsonl",
+        )
         places = ("", "steps/*/")  # a job of several jobs keeps each in a run of its own
         return any(True for place in places for pattern in worth for _ in self.path.glob(place + pattern))
 
@@ -238,7 +245,7 @@ class RunDir:
             ) from error
 
 
-def refuse_other_settings(path: Path, stored: Experiment, now: Experiment) -> None:
+def refuse_other_settings(path: Path, stored: StoredSettings, now: StoredSettings) -> None:
     """Refuse to go on with a run under other settings than it was started with, but for where things lie.
 
     Args:
@@ -249,16 +256,20 @@ def refuse_other_settings(path: Path, stored: Experiment, now: Experiment) -> No
     Raises:
         RunError: Names the first setting that differs.
     """
-    for name in Experiment.model_fields:
+    for name in type(now).model_fields:
         was, wanted = getattr(stored, name), getattr(now, name)
-        if was != wanted and name not in _MAY_DIFFER:
+        if was != wanted and name not in now.may_differ:
             raise RunError(
                 f"{path} was started with {name} = {was}, not {wanted}; leave it out, or choose another --run"
             )
 
 
-def read_settings(path: Path) -> tuple[Experiment, dict[str, Any]]:
+def read_settings(path: Path, kind: type[Stored] | None = None) -> tuple[Stored, dict[str, Any]]:
     """The settings of a run and the environment that it was started in.
+
+    Args:
+        path: The run.
+        kind: What its settings are; an experiment if None.
 
     Raises:
         RunError: If the folder holds no run.
@@ -267,7 +278,7 @@ def read_settings(path: Path) -> tuple[Experiment, dict[str, Any]]:
         inside = sorted(p.parent.name for p in path.glob(f"*/{recovery.SETTINGS}")) if path.is_dir() else []
         hint = f"; it holds {', '.join(inside[:4])}: name one of them" if inside else ""
         raise RunError(f"there is no run at {path}{hint}")
-    experiment = Experiment.read(path / "experiment.yaml", {})
+    experiment = cast("type[Stored]", kind or Experiment).read(path / "experiment.yaml", {})
     content = read_yaml(path / "experiment.yaml", "experiment file")
     recorded = content.get("environment", {})
     return experiment, recorded if isinstance(recorded, dict) else {}

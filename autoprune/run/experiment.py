@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import model_validator
 
-from autoprune.errors import InputError
-from autoprune.foundations.files import read_yaml, shortened
-from autoprune.foundations.names import nearest_name
 from autoprune.run.settings import (
     BLOCKS,
     BUDGETS,
@@ -26,10 +23,9 @@ from autoprune.run.settings import (
     TargetSettings,
     TrainingPlan,
 )
+from autoprune.run.settings.stored import StoredSettings
 
 __all__ = ["BUDGETS", "Experiment", "option_group"]
-
-_TOLD = 8  # faults of one file; further ones are counted
 
 
 def option_group(name: str) -> str:
@@ -50,11 +46,15 @@ class Experiment(
     TargetSettings,
     ScoreSettings,
     ModelSettings,
+    StoredSettings,
 ):
     """What is compressed, on which data, for which device and budget, and how hard to try.
 
     An experiment is a value of each of its blocks: a function that needs the target alone takes `TargetSettings`.
     """
+
+    may_differ: ClassVar[tuple[str, ...]] = ("run", "data_dir", "table", "time_limit")
+    """Where things lie, and how long a process may take."""
 
     @model_validator(mode="after")
     def _drop_is_a_share_of_accuracy(self) -> Self:
@@ -84,47 +84,8 @@ class Experiment(
         parts = (self.model.replace(":", "."), self.data.replace(":", "-"), *budgets, self.agent)
         return "-".join("".join(c if c.isalnum() or c in "._-" else "_" for c in part) for part in parts)
 
-    def replace(self, **changes: Any) -> Experiment:
-        """The same experiment with some settings changed, validated again."""
-        return Experiment.build({**self.model_dump(), **changes})
-
     @classmethod
-    def build(cls, settings: Mapping[str, Any]) -> Experiment:
-        """An experiment from plain settings.
-
-        Raises:
-            InputError: If keys or values are wrong; all faults are named at once.
-        """
-        try:
-            return cls.model_validate(dict(settings))
-        except ValidationError as error:
-            faults = [_fault(f) for f in error.errors(include_url=False)]
-            more = [f"{len(faults) - _TOLD} more faults"] if len(faults) > _TOLD else []
-            raise InputError("; ".join([*faults[:_TOLD], *more])) from error
-
-    @classmethod
-    def read(cls, path: str | Path, overrides: Mapping[str, Any]) -> Experiment:
-        """An experiment from a YAML file, with some settings overridden.
-
-        Raises:
-            InputError: If the file cannot be read, is no mapping, or holds wrong keys or values.
-        """
-        content = read_yaml(path, "experiment file")
-        settings = content.get("settings", content) if isinstance(content, dict) else content
-        if not isinstance(settings, dict):
-            raise InputError(f"{path} should hold settings, a line each, such as 'model: resnet20'")
-        settings = {str(key).replace("-", "_"): value for key, value in settings.items()}
+    def _kept_of_file(cls, settings: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
         if any(kind in overrides for kind in BUDGETS):  # another budget replaces the file's
-            settings = {k: v for k, v in settings.items() if k not in BUDGETS}
-        try:
-            return cls.build({**settings, **overrides})
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-
-
-def _fault(fault: Any) -> str:
-    name = shortened(".".join(str(part) for part in fault["loc"]))
-    if fault["type"] == "extra_forbidden":
-        return f"there is no setting {name!r}; {nearest_name(name, Experiment.model_fields)}"
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    return f"{name}: {message}, not {shortened(repr(fault['input']))}" if name else message
+            return {k: v for k, v in settings.items() if k not in BUDGETS}
+        return settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from autoprune.errors import AutopruneError
 from autoprune.run.directory import RunDir
@@ -21,7 +22,7 @@ class Stopwatch:
         run: Whose stages they are.
     """
 
-    def __init__(self, run: RunDir) -> None:
+    def __init__(self, run: RunDir[Any]) -> None:
         self.run = run
         self.seconds: dict[str, float] = seconds_of(run)
 
@@ -39,11 +40,11 @@ class Stopwatch:
                 self.run.remember(_KEY, self.seconds)
 
 
-def seconds_of(run: RunDir) -> dict[str, float]:
+def seconds_of(run: RunDir[Any]) -> dict[str, float]:
     """Seconds by stage so far."""
     return dict(run.recall(_KEY) or {})
 
 
-def rounded_seconds(run: RunDir) -> dict[str, float]:
+def rounded_seconds(run: RunDir[Any]) -> dict[str, float]:
     """Seconds by stage so far, to the millisecond, for reports."""
     return {name: round(seconds, 3) for name, seconds in seconds_of(run).items()}

@@ -11,28 +11,12 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from autoprune.llm.blocks.storage import BlockStorage
+from autoprune.llm.methods.options import MethodOptions
 from autoprune.llm.models.base import LanguageModel
 from autoprune.llm.texts import Text
 from autoprune.pipeline.reporter import Reporter
 
-__all__ = ["Method", "MethodOptions", "PrunedModel", "Work"]
-
-
-@dataclass(frozen=True)
-class MethodOptions:
-    """What is taken away, and how.
-
-    Attributes:
-        ratio: As the user wrote it: `50%`, and of zeros `2:4`.
-        sequential: One-shot sparsity: collect inputs anew within a block when the layers before are pruned.
-        owl: One-shot sparsity: blocks with more outliers keep more.
-        damping: SparseGPT: added to the diagonal of the second moments, relative to its mean; None for the default.
-    """
-
-    ratio: str
-    sequential: bool = False
-    owl: bool = False
-    damping: float | None = None
+__all__ = ["Method", "PrunedModel", "Work"]
 
 
 @dataclass(frozen=True, eq=False)

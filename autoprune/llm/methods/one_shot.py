@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from autoprune.errors import InputError
 from autoprune.llm.blocks.shards import Shards, save_shards
-from autoprune.llm.methods.base import Method, MethodOptions, PrunedModel, Work
+from autoprune.llm.methods.base import Method, PrunedModel, Work
+from autoprune.llm.methods.options import MethodOptions
 from autoprune.llm.methods.ratio import pattern_of_ratio
 from autoprune.llm.sparsity.base import OneShot
 from autoprune.llm.sparsity.magnitude import Magnitude

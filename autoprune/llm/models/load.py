@@ -13,10 +13,10 @@ from autoprune.foundations.references import call, is_reference, resolve
 from autoprune.foundations.user_code import wrong_form
 from autoprune.llm.models.base import LanguageModel
 from autoprune.llm.models.folder import is_model_folder, load_folder
-from autoprune.llm.models.gguf_file import load_gguf, smollm2_file
+from autoprune.llm.models.gguf_file import converted, smollm2_file
 from autoprune.llm.models.library import transformers
 
-__all__ = ["BUILT_IN", "load_language_model", "model_in_run"]
+__all__ = ["BUILT_IN", "folder_of", "load_language_model", "model_in_run"]
 
 BUILT_IN = "smollm2"
 
@@ -35,16 +35,27 @@ def load_language_model(spec: str, dtype: torch.dtype | None = None) -> Language
         InputError: If there is no such model, or it cannot be read.
         MissingExtraError: If `transformers` is not installed.
     """
+    folder = folder_of(spec)
+    return _made(spec, dtype) if folder is None else load_folder(folder, spec, dtype)
+
+
+def folder_of(spec: str) -> Path | None:
+    """The folder that holds the model that a text names, in the cache if it is a GGUF file; None for a function's.
+
+    Raises:
+        InputError: If there is no such model.
+        MissingExtraError: If `transformers` is not installed.
+    """
     transformers()
     path = Path(spec)
     if spec == BUILT_IN:
-        return load_gguf(smollm2_file(), spec, dtype)
+        return converted(smollm2_file())
     if path.is_dir():
-        return load_folder(path if is_model_folder(path) else model_in_run(path), spec, dtype)
+        return path if is_model_folder(path) else model_in_run(path)
     if path.suffix.lower() == ".gguf":
-        return load_gguf(path, spec, dtype)
+        return converted(path)
     if is_reference(spec):
-        return _made(spec, dtype)
+        return None
     raise InputError(
         f"there is no language model {spec!r}; give a folder with a config.json, a .gguf file, {BUILT_IN},"
         " or package.module:factory"

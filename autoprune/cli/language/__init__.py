@@ -1,0 +1,1 @@
+"""`autoprune llm`: the commands for language models."""

@@ -1,0 +1,49 @@
+"""`autoprune llm eval`: the perplexity of a language model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    example = "Example: autoprune llm eval runs/sparse --text speeches.txt --text manual.txt --context 512"
+    app.command("eval", epilog=example)(evaluate)
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="a run, a folder, FILE.gguf, smollm2, or package.module:factory")],
+    text: Annotated[list[str], typer.Option(help="file or folder of text; give several")],
+    context: Annotated[int, typer.Option(help="tokens that the model sees at once")] = 512,
+    stride: Annotated[
+        int | None, typer.Option(help="tokens from one window to the next \\[default: the context]")
+    ] = None,
+    tokens: Annotated[int | None, typer.Option(help="tokens of each text that are read \\[default: all]")] = None,
+    out: Annotated[Path | None, typer.Option("--json", help="file that the figures are written to")] = None,
+) -> None:
+    """Print a language model's perplexity on texts; with one text, on English reference prose, too."""
+    from dataclasses import asdict
+
+    from autoprune.cli.screen import Screen
+    from autoprune.foundations.files import write_json
+    from autoprune.llm.evaluation.perplexity import Reading
+    from autoprune.llm.jobs.judging import judged, texts_to_judge
+    from autoprune.llm.models.load import load_language_model
+
+    reading = Reading(context, stride, tokens)
+    texts, screen = texts_to_judge(text), Screen()
+    with screen.stage("load", f"loading {model}"):
+        loaded = load_language_model(model)
+    rows = judged(loaded, texts, reading, screen, "the model")
+    for row in rows:
+        typer.echo(
+            f"{row['name']}: perplexity {row['perplexity']:.2f} ({row['tokens']} tokens predicted, context"
+            f" {row['context']}, stride {row['stride']})"
+        )
+    if out is not None:
+        write_json(out, {"model": model, "texts": rows, "reading": asdict(reading)})

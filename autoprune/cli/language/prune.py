@@ -1,0 +1,76 @@
+"""`autoprune llm prune`: zeros, or less of something, in a language model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from autoprune.cli.options import Overwrite, Resume, settings_command
+from autoprune.llm.jobs.settings import LanguageSettings
+from autoprune.run.recovery import SETTINGS
+
+if TYPE_CHECKING:
+    from autoprune.llm.jobs.prune import LanguageResult
+
+__all__ = ["register"]
+
+_PANELS = {
+    "Model and method": ("model", "method", "ratio", "sequential", "owl", "damping", "by_blocks", "dtype"),
+    "Texts": ("calibration", "windows", "window_length", "text", "context", "stride", "tokens"),
+    "Run": ("seed", "run"),
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    example = "Example: autoprune llm prune --model smollm2 --method wanda --ratio 2:4 --calibration texts --run sparse"
+    panels = {name: panel for panel, names in _PANELS.items() for name in names}
+    command = settings_command(prune, list(panels), panels=panels, of=LanguageSettings)
+    app.command("prune", epilog=example)(command)
+
+
+def prune(*, settings: dict[str, Any], resume: Resume = False, overwrite: Overwrite = False) -> None:
+    """Prune a language model by a calibration text, and judge it on two domains before and after.
+
+    The run's folder `pruned` is what `AutoModelForCausalLM.from_pretrained` loads.
+    """
+    from autoprune.cli.main_job.whole_run import again
+    from autoprune.cli.screen import Screen
+    from autoprune.cli.stopping import resumable
+    from autoprune.llm.jobs.prune import prune_run
+    from autoprune.run.flags import Flags
+
+    flags = Flags(resume, overwrite)
+    chosen = _chosen(settings, resume)
+    with resumable(chosen.run_dir, again(flags)):
+        result = prune_run(chosen, flags, Screen())
+    _show(result)
+
+
+def _chosen(settings: dict[str, Any], resume: bool) -> LanguageSettings:
+    """What was asked for; on a run that goes on, its own settings where nothing else is said."""
+    run = settings.get("run")
+    if resume and run is not None:
+        stored = (Path(run) if "/" in run else Path("runs") / run) / SETTINGS
+        if stored.is_file():
+            return LanguageSettings.read(stored, settings)
+    return LanguageSettings.build(settings)
+
+
+def _show(result: LanguageResult) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from autoprune.llm.jobs.page import figure_rows, lines_of
+
+    header, rows = figure_rows(result.report)
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    for line in lines_of(result.report):
+        console.print(line, markup=False)
+    typer.echo(f"run: {result.run}   (the model: {result.folder})")

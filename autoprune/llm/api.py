@@ -1,0 +1,74 @@
+"""`autoprune.llm` from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from autoprune.llm.evaluation.perplexity import CONTEXT, Reading, TextScore, perplexity
+from autoprune.llm.jobs.judging import texts_to_judge
+from autoprune.llm.jobs.prune import LanguageResult, prune_run
+from autoprune.llm.jobs.settings import LanguageSettings
+from autoprune.llm.models.base import LanguageModel
+from autoprune.llm.models.load import load_language_model
+from autoprune.run.flags import Flags
+
+__all__ = ["evaluate", "prune"]
+
+
+def prune(
+    model: str | LanguageModel,
+    *,
+    calibration: str,
+    method: str = "wanda",
+    ratio: str = "50%",
+    resume: bool = False,
+    overwrite: bool = False,
+    **settings: Any,
+) -> LanguageResult:
+    """Prune a language model in a run's folder.
+
+    Args:
+        model: A folder, a GGUF file, `smollm2`, `package.module:factory`, or a `LanguageModel`, whose network a method
+            may change in place.
+        calibration: File or folder of text that the method learns from.
+        method: What decides.
+        ratio: The share that is taken away, or of zeros a pattern such as `2:4`.
+        resume: Go on with a run that exists.
+        overwrite: Replace a run that exists.
+        **settings: Further fields of `LanguageSettings`: run, text, context, seed, ...
+
+    Raises:
+        InputError: If something that was handed over is wrong.
+    """
+    given = model if isinstance(model, LanguageModel) else None
+    name = model.origin if isinstance(model, LanguageModel) else model
+    asked = LanguageSettings.build(
+        {"model": name, "calibration": calibration, "method": method, "ratio": ratio, **settings}
+    )
+    return prune_run(asked, Flags(resume, overwrite), given=given)
+
+
+def evaluate(
+    model: str | LanguageModel,
+    texts: Sequence[str],
+    *,
+    context: int = CONTEXT,
+    stride: int | None = None,
+    tokens: int | None = None,
+) -> list[TextScore]:
+    """Score a language model on texts; on English reference prose, too, where only one is given.
+
+    Args:
+        model: As for `prune`, or a run.
+        texts: Files or folders.
+        context: Tokens that the model sees at once.
+        stride: Tokens from one window to the next; the context if None.
+        tokens: Tokens of each text that are read; all if None.
+
+    Raises:
+        InputError: If a text or the model cannot be read, or a text is too short.
+    """
+    loaded = model if isinstance(model, LanguageModel) else load_language_model(model)
+    reading = Reading(context, stride, tokens)
+    return [perplexity(loaded, text, reading) for text in texts_to_judge(texts)]

@@ -1,0 +1,74 @@
+"""What is shown of a run: a table, and a page of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autoprune.foundations.files import write_text
+from autoprune.reports.format import count, flat, plain
+from autoprune.reports.html.rendering import render, table
+
+__all__ = ["COLUMNS", "figure_rows", "lines_of", "write_page"]
+
+COLUMNS = ("model", "parameters", "zeros", "MB on disk")
+
+_MODELS = ("dense", "pruned", "recovered")
+
+
+def figure_rows(report: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """A row for each model, with its perplexity on each text."""
+    present = {name: report[name] for name in _MODELS if report.get(name) is not None}
+    texts = [row["name"] for row in report["dense"]["texts"]]
+    rows = []
+    for name, figures in present.items():
+        share = figures["zeros"] / figures["params"]
+        scores = [f"{row['perplexity']:.2f}" for row in figures["texts"]]
+        rows.append((name, count(figures["params"]), f"{share:.1%}", f"{figures['bytes'] / 1e6:.1f}", *scores))
+    return (*COLUMNS, *(f"perplexity: {text}" for text in texts)), rows
+
+
+def lines_of(report: Mapping[str, Any]) -> list[str]:
+    """The sentences under the table."""
+    told = report["calibration"]
+    rows = report["texts"]
+    return [
+        f"{report['method']} at {report['ratio']}, calibrated on {told['tokens']} tokens of {told['text']}",
+        *(
+            f"{row['name']}: {row['tokens']} tokens predicted, context {row['context']}, stride {row['stride']}"
+            for row in rows
+        ),
+        f"peak memory {report['peak_memory_mib']:.0f} MiB; zeros make a file smaller or a model faster only where"
+        " what runs it knows of them",
+    ]
+
+
+def write_page(report: Mapping[str, Any], run: Path) -> Path:
+    """Write report.html into a run; one self-contained page.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    header, rows = figure_rows(report)
+    layers = (report.get("details") or {}).get("layers") or []
+    shown = [
+        (row["name"], f"{row['zeros'] / row['weights']:.2%}", _error(row["error"]), row["note"] or "") for row in layers
+    ]
+    told = {k: v for k, v in report.items() if k in ("model", "method", "ratio", "calibration", "seed", "seconds")}
+    page = render(
+        "language.html",
+        title=f"autoprune llm: {run.name}",
+        figures=table(header, rows),
+        lines=lines_of(report),
+        samples=[(name, report[name]["sample"]) for name in _MODELS if (report.get(name) or {}).get("sample")],
+        layers=table(("layer", "zeros", "error of its outputs", "note"), shown) if shown else None,
+        conditions=table(("name", "value"), [(name, plain(value)) for name, value in flat(told)], words=2),
+    )
+    path = run / "report.html"
+    write_text(path, page)
+    return path
+
+
+def _error(value: float | None) -> str:
+    return "" if value is None else f"{value:.2%}"

@@ -1,0 +1,228 @@
+"""`autoprune llm prune`: judge the dense model, prune it, write it, judge it, report."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoprune.errors import InputError, Interrupted
+from autoprune.foundations.files import read_json, write_json
+from autoprune.llm.evaluation.perplexity import Reading
+from autoprune.llm.jobs.figures import counts_in, peak_mib, sample
+from autoprune.llm.jobs.judging import judged, split_for_judging, texts_to_judge
+from autoprune.llm.jobs.loading import Loaded, load_for
+from autoprune.llm.jobs.page import write_page
+from autoprune.llm.jobs.settings import LanguageSettings
+from autoprune.llm.methods.base import Method, PrunedModel, Work
+from autoprune.llm.methods.registry import METHODS
+from autoprune.llm.models.base import LanguageModel
+from autoprune.llm.models.folder import is_model_folder, load_folder, save_folder
+from autoprune.llm.texts import Text, read_text
+from autoprune.llm.windows import calibration_windows
+from autoprune.pipeline.reporter import Reporter, Silent, TimedReporter
+from autoprune.run.directory import RunDir
+from autoprune.run.flags import Flags
+from autoprune.run.stopwatch import Stopwatch, rounded_seconds
+
+__all__ = ["REPORT_SCHEMA", "LanguageResult", "prune_run"]
+
+REPORT_SCHEMA = "autoprune.llm/1"
+
+_KEPT = "checkpoint/blocks"
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageResult:
+    """What came of a run.
+
+    Attributes:
+        report: What report.json holds.
+        run: The run's folder; `pruned/` in it is what `AutoModelForCausalLM.from_pretrained` loads.
+    """
+
+    report: dict[str, Any]
+    run: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where the model lies: recovered if there was a recovery, else as pruned."""
+        return next(self.run / name for name in ("recovered", "pruned") if is_model_folder(self.run / name))
+
+    @property
+    def model(self) -> LanguageModel:
+        """The model, loaded anew each time it is asked for."""
+        return load_folder(self.folder, str(self.run))
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """What is read in a run: the calibration text, and the texts that models are judged on."""
+
+    calibration: Text
+    judged: tuple[Text, ...]
+
+
+def prune_run(
+    settings: LanguageSettings,
+    flags: Flags | None = None,
+    reporter: Reporter | None = None,
+    given: LanguageModel | None = None,
+) -> LanguageResult:
+    """Prune a language model in a run's folder, going on where the run stopped.
+
+    Args:
+        settings: What is pruned, and how.
+        flags: Whether to go on with a run that exists, or to replace it.
+        reporter: Shows progress; says nothing if None.
+        given: The model itself, where it was handed over in Python.
+
+    Raises:
+        InputError: If something that was handed over is wrong; nothing is left of a run that had not begun.
+    """
+    chosen = flags or Flags(resume=False, overwrite=False)
+    method = METHODS.get(settings.method)()
+    method.check(settings.options)
+    texts = _texts(settings)
+    with _opened(settings, chosen) as run:
+        if run.file("report.json").exists():  # written last
+            return LanguageResult(read_json(run.file("report.json"), "report"), run.path)
+        content = _pruned(settings, method, texts, run, TimedReporter(reporter or Silent(), Stopwatch(run)), given)
+        write_json(run.file("report.json"), content)
+        write_page(content, run.path)
+        shutil.rmtree(run.file(_KEPT), ignore_errors=True)
+        return LanguageResult(content, run.path)
+
+
+def _texts(settings: LanguageSettings) -> _Texts:
+    calibration = read_text(settings.calibration)
+    if settings.text:
+        return _Texts(calibration, tuple(texts_to_judge(settings.text, calibration)))
+    rest, held_out = split_for_judging(calibration)
+    return _Texts(rest, (held_out, *texts_to_judge(())))
+
+
+def _pruned(
+    settings: LanguageSettings,
+    method: Method,
+    texts: _Texts,
+    run: RunDir[LanguageSettings],
+    reporter: Reporter,
+    given: LanguageModel | None,
+) -> dict[str, Any]:
+    with reporter.stage("load", f"loading {settings.model}"):
+        loaded = load_for(settings, run.file(_KEPT), can=method.by_blocks, given=given)
+        windows = _windows(settings, loaded.model, texts.calibration)
+    reading = Reading(settings.context, settings.stride, settings.tokens)
+    dense = run.once("dense", lambda: _dense(loaded, texts, reading, reporter))
+    run.mark_started()
+    folder = run.file("pruned")
+    if not is_model_folder(folder):
+        work = Work(loaded.model, loaded.storage, texts.calibration, windows, settings.options, run.once, reporter)
+        found = method.prune(work)
+        run.remember("details", found.details)
+        with reporter.stage("write", "writing the pruned model"):
+            _save(found, folder)
+    pruned = run.once("pruned", lambda: _figures_of(folder, loaded, texts, reading, reporter))
+    return _report(settings, run, dense, pruned, texts)
+
+
+def _windows(settings: LanguageSettings, model: LanguageModel, text: Text) -> Any:
+    length = min(settings.window_length, model.context or settings.window_length)
+    return calibration_windows(text, model.tokenizer, settings.windows, length, settings.seed)
+
+
+def _dense(loaded: Loaded, texts: _Texts, reading: Reading, reporter: Reporter) -> dict[str, Any]:
+    """The dense model's perplexities and what it writes; its sizes where it lies in files."""
+    _require_context(loaded.model, reading)
+    whole = loaded.storage is loaded.dense
+    scores = judged(loaded.model, texts.judged, reading, reporter, "the dense model", None if whole else loaded.dense)
+    counts = counts_in(loaded.folder) if loaded.folder is not None else _counts(loaded.model)
+    return {**counts, "texts": scores, "sample": sample(loaded.model, texts.judged[0]) if whole else None}
+
+
+def _require_context(model: LanguageModel, reading: Reading) -> None:
+    if model.context is not None and reading.context > model.context:
+        raise InputError(f"{model.origin} was made for {model.context} tokens; give a --context of no more than that")
+
+
+def _counts(model: LanguageModel) -> dict[str, int]:
+    parameters = list(model.network.parameters())  # tied ones once
+    return {
+        "params": sum(p.numel() for p in parameters),
+        "zeros": sum(int((p == 0).sum()) for p in parameters),
+        "bytes": sum(p.numel() * p.element_size() for p in parameters),
+    }
+
+
+def _save(found: PrunedModel, folder: Path) -> None:
+    if found.saved is not None:
+        found.saved(folder)
+    else:
+        save_folder(found.model, folder)
+
+
+def _figures_of(folder: Path, loaded: Loaded, texts: _Texts, reading: Reading, reporter: Reporter) -> dict[str, Any]:
+    """What is told of the pruned model, read back from the folder that users load."""
+    if loaded.storage is not loaded.dense:
+        scores = judged(loaded.model, texts.judged, reading, reporter, "the pruned model", loaded.storage)
+        return {**counts_in(folder), "texts": scores, "sample": None}
+    back = load_folder(folder, loaded.model.origin)
+    scores = judged(back, texts.judged, reading, reporter, "the pruned model")
+    return {**counts_in(folder), "texts": scores, "sample": sample(back, texts.judged[0])}
+
+
+def _report(
+    settings: LanguageSettings,
+    run: RunDir[LanguageSettings],
+    dense: dict[str, Any],
+    pruned: dict[str, Any],
+    texts: _Texts,
+) -> dict[str, Any]:
+    """What report.json holds. `texts` has the delivered model's perplexities, those of the dense one beside them."""
+    rows = [
+        {**row, "dense_perplexity": before["perplexity"]}
+        for row, before in zip(pruned["texts"], dense["texts"], strict=True)
+    ]
+    return {
+        "schema": REPORT_SCHEMA,
+        "model": settings.model,
+        "method": settings.method,
+        "ratio": settings.ratio,
+        "calibration": {
+            "text": texts.calibration.name,
+            "windows": settings.windows,
+            "tokens": settings.windows * settings.window_length,
+        },
+        "dense": _with_perplexity(dense),
+        "pruned": _with_perplexity(pruned),
+        "recovered": None,
+        "texts": rows,
+        "details": run.recall("details"),
+        "peak_memory_mib": round(peak_mib(), 1),
+        "seed": settings.seed,
+        "seconds": rounded_seconds(run),
+    }
+
+
+def _with_perplexity(figures: dict[str, Any]) -> dict[str, Any]:
+    return {"perplexity": figures["texts"][0]["perplexity"], "latency_ms": None, **figures}
+
+
+@contextmanager
+def _opened(settings: LanguageSettings, flags: Flags) -> Iterator[RunDir[LanguageSettings]]:
+    """The run's folder, locked; a run that is refused before it has finished anything leaves no folder."""
+    run = RunDir(settings.run_dir, settings, resume=flags.resume, overwrite=flags.overwrite)
+    try:
+        yield run
+    except Interrupted:
+        raise
+    except Exception:
+        if not run.started and run.recall("dense") is None:
+            run.discard()
+        raise
+    finally:
+        run.close()

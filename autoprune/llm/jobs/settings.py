@@ -1,0 +1,68 @@
+"""Settings of `autoprune llm prune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import field_validator, model_validator
+
+from autoprune.foundations.files import shortened
+from autoprune.llm.methods.options import MethodOptions
+from autoprune.run.settings.base import setting
+from autoprune.run.settings.stored import StoredSettings
+
+__all__ = ["LanguageSettings"]
+
+
+class LanguageSettings(StoredSettings):
+    """What is pruned, by which text, and on what it is judged."""
+
+    panel: ClassVar[str] = "Language model"
+
+    model: str = setting("smollm2", "folder, FILE.gguf, smollm2, or package.module:factory")
+    method: str = setting("wanda", "what decides: magnitude, wanda, sparsegpt, ...")
+    ratio: str = setting("50%", "the share that is taken away; of zeros also a pattern such as 2:4")
+    calibration: str = setting("", "file or folder of text that the method learns from")
+    text: tuple[str, ...] = setting((), "files or folders of text that models are judged on")
+    context: int = setting(512, "tokens that the model sees at once when it is judged", ge=2)
+    stride: int | None = setting(None, "tokens from one window to the next; default the context", ge=1)
+    tokens: int = setting(16384, "tokens of each text that are read", ge=2)
+    windows: int = setting(32, "windows drawn from the calibration text", ge=1)
+    window_length: int = setting(512, "tokens of each of them", ge=2)
+    sequential: bool = setting(False, "collect inputs anew within a block, when the layers before are pruned")
+    owl: bool = setting(False, "give blocks with more outliers fewer zeros (OWL)")
+    damping: float | None = setting(None, "of sparsegpt, relative to the mean of the diagonal; default 0.01")
+    by_blocks: bool | None = setting(
+        None, "read one block at a time out of the shards; default where the model takes half of the memory"
+    )
+    dtype: Literal["stored", "float32", "bfloat16", "float16"] = setting("stored", "precision of the weights")
+    seed: int = setting(0, "of everything drawn", ge=0, lt=2**63)
+    run: str | None = setting(None, "name of the folder under runs/; a path if it has a slash")
+
+    @field_validator("text", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _has_calibration(self) -> Self:
+        if not self.calibration:
+            raise ValueError("calibration: give a file or a folder of text (--calibration)")
+        return self
+
+    @property
+    def options(self) -> MethodOptions:
+        """What the method is told."""
+        return MethodOptions(self.ratio, self.sequential, self.owl, self.damping)
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's folder."""
+        name = self.run or self.default_name()
+        return Path(name) if "/" in name else Path("runs") / name
+
+    def default_name(self) -> str:
+        """Name of a run that was given none: model, method and ratio."""
+        parts = (Path(self.model).stem.replace(":", "."), self.method, self.ratio.replace(":", "of").replace("%", ""))
+        return shortened("-".join("".join(c if c.isalnum() or c in "._-" else "_" for c in part) for part in parts))
