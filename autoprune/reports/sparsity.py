@@ -29,7 +29,7 @@ def sparsity_table(content: Mapping[str, Any]) -> Table:
     report = Report.of(content)
     table = _table(report.score_spec.name, "zeros", "parameters", "bytes", "latency, ms", first="network")
     networks = [("dense", report.dense), ("masked", report.pruned), ("sparse", report.finetuned)]
-    networks += [(f"{name} masks", figures) for name, figures in report.baselines.items()]
+    networks += [(_masks_named(name), figures) for name, figures in report.baselines.items()]
     for name, figures in networks:
         extra = figures.model_extra or {}
         params, zeros, size = figures.params or 0, extra.get("zeros"), extra.get("bytes")
@@ -62,7 +62,7 @@ def sparsity_lines(content: Mapping[str, Any]) -> list[str]:
     """The sentences under the tables: what was asked for, and why layers are dense or run as dense ones."""
     asked = content["sparsity"]
     update = "" if asked["weight_update"] == "none" else f", new weights by {asked['weight_update']}"
-    lines = ["masked: before any training; random and uniform masks: not trained, BatchNorm re-estimated"]
+    lines = ["masked: before any training; other masks: not trained, BatchNorm re-estimated, if nothing else is said"]
     lines.append(f"pattern {asked['pattern']}, criterion {asked['criterion']}{update}, recipe {asked['recipe']}")
     order = asked.get("permutation")
     if order is not None:
@@ -72,6 +72,16 @@ def sparsity_lines(content: Mapping[str, Any]) -> list[str]:
         )
     lines += reasons_in_lines(content["layers"])
     return lines + [f"{name}: {note}" for name, note in asked["notes"].items()]
+
+
+def _masks_named(baseline: str) -> str:
+    """What a baseline is called.
+
+    >>> _masks_named("random"), _masks_named("random_trained")
+    ('random masks', 'random masks, trained')
+    """
+    name, trained, _ = baseline.partition("_trained")
+    return f"{name} masks, trained" if trained else f"{name} masks"
 
 
 def _score(report: Report, figures: Figures) -> str:

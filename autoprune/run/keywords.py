@@ -56,6 +56,7 @@ class SettingKeywords(TypedDict, total=False):
     sparse_recipe: Literal["one-shot", "asp", "gradual", "sr-ste", "regularised"]
     permute: bool
     permute_seconds: float
+    train_baselines: bool
     weight_update: Literal["none", "sparsegpt"]
     layout: Literal["dense", "compressed"]
     train_epochs: int | None

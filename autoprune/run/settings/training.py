@@ -68,6 +68,11 @@ class SparsitySettings(Settings):
     permute_seconds: float = setting(
         PERMUTE_SECONDS, "time for the search of that order, its proof not counted", gt=0, le=86_400
     )
+    train_baselines: bool = setting(
+        False,
+        "also train the random masks (and equal shares of all layers) that the result is compared with, as long as it:"
+        " a training each",
+    )
     weight_update: Literal["none", "sparsegpt"] = setting(
         "none", "sparsegpt: masks chosen column by column, and the weights that stay make up for the others"
     )

@@ -17,7 +17,6 @@ from autoprune.pipeline.finish.fine_tuning import reported_score
 from autoprune.pipeline.jobs.ordered import PERMUTATION
 from autoprune.pipeline.jobs.settings import SPARSIFY
 from autoprune.pipeline.jobs.sparsify.recipes import Pruned, Work, with_masks
-from autoprune.reconstruction.batch_norm import reestimate_batch_norm
 from autoprune.run.report import REPORT_SCHEMA, Figures, Report
 from autoprune.run.stopwatch import rounded_seconds
 from autoprune.techniques.sparsity.tensors import weights_of
@@ -36,7 +35,8 @@ class Networks:
         dense: The trained network.
         masked: The same under its masks, not trained.
         sparse: The finished one.
-        baselines: By name; under masks, not trained, BatchNorm re-estimated as for one-shot.
+        baselines: By name; under masks, not trained, BatchNorm re-estimated as for one-shot. Those whose names end in
+            `_trained` were trained under their masks as long as the finished one.
     """
 
     dense: nn.Module
@@ -66,10 +66,7 @@ def sparse_report(
     dense = _figures(work, networks.dense, timings["dense"], files["dense"])
     before = _figures(work, networks.masked.network, timings["finetuned"], files["pruned"])
     after = _figures(work, networks.sparse.network, timings["finetuned"], files["finetuned"])
-    baselines = {}
-    for name, each in networks.baselines.items():
-        reestimate_batch_norm(each.network, task.data.calibration, reader=task.reader)
-        baselines[name] = _figures(work, each.network, None, None)
+    baselines = {name: _figures(work, each.network, None, None) for name, each in networks.baselines.items()}
     report = Report(
         schema=REPORT_SCHEMA,
         model=task.name,

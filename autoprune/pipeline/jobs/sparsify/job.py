@@ -26,7 +26,7 @@ from autoprune.pipeline.jobs.settings import OF_SPARSIFY, SPARSIFY
 from autoprune.pipeline.jobs.sparsify.chosen import chosen_weights, policy_of
 from autoprune.pipeline.jobs.sparsify.figures import Networks, damages, sparse_report
 from autoprune.pipeline.jobs.sparsify.kernels import kernel_rows
-from autoprune.pipeline.jobs.sparsify.recipes import RECIPES, Pruned, Work, masked, with_masks
+from autoprune.pipeline.jobs.sparsify.recipes import RECIPES, Pruned, Work, masked, one_shot, trained_under, with_masks
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.search.sessions import time_finished
 from autoprune.pipeline.task import Task, require_trainable
@@ -55,6 +55,8 @@ class SparsifyJob(Job):
                 f"the recipe {experiment.sparse_recipe} takes part in every step of the built-in training, and"
                 " --finetune is a loop of your own; use asp or gradual"
             )
+        if experiment.train_baselines and experiment.sparse_recipe == "one-shot":
+            raise InputError("--train-baselines trains them as the network is, and one-shot trains nothing; use asp")
 
     def run(self, task: Task, run: RunDir, reporter: Reporter) -> Result:
         """Go on where the run stopped; the report comes last."""
@@ -67,7 +69,8 @@ class SparsifyJob(Job):
         start = masked(work)
         finished = RECIPES[experiment.sparse_recipe](work, start)
         self._verify(work, finished)
-        networks = Networks(problem.task.model, start, finished, self._baselines(work))
+        baselines = self._baselines(work)
+        networks = Networks(problem.task.model, start, finished, {**baselines, **self._trained(work, baselines)})
         for name, network in (("pruned", start.network), ("finetuned", finished.network)):
             save_weights(network.state_dict(), run.file(f"{name}.safetensors"), experiment.layout)
         policy = policy_of(problem, finished.masks)
@@ -104,9 +107,14 @@ class SparsifyJob(Job):
             each = {name: replace(one, pattern=replace(pattern, across=False)) for name, one in assigned.items()}
             fitted = work.problem.stack.fitted[work.problem.stack.techniques[0].name].saliencies
             found["uniform"] = with_masks(duplicate(model), masks_of(each, fitted))
-        for one in found.values():
-            one.network.eval()
-        return found
+        return {name: one_shot(work, one) for name, one in found.items()}
+
+    @staticmethod
+    def _trained(work: Work, baselines: Mapping[str, Pruned]) -> Mapping[str, Pruned]:
+        """The same masks, each trained like the network that is compared with them; none unless that is wanted."""
+        if not work.problem.experiment.train_baselines:
+            return {}
+        return {f"{name}_trained": trained_under(work, name, one.masks) for name, one in baselines.items()}
 
     @staticmethod
     def _timings(work: Work, network: nn.Module) -> dict[str, Timing]:

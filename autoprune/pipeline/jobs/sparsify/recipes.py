@@ -29,7 +29,7 @@ from autoprune.training.epochs import InEpochs
 from autoprune.training.sparse.regularised import PullToPattern
 from autoprune.training.sparse.sr_ste import StraightThrough
 
-__all__ = ["RECIPES", "Pruned", "Work", "masked", "with_masks"]
+__all__ = ["RECIPES", "Pruned", "Work", "masked", "one_shot", "trained_under", "with_masks"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ def with_masks(network: nn.Module, masks: Mapping[str, Tensor]) -> Pruned:
     return Pruned(network, dict(masks), {})
 
 
-def _one_shot(work: Work, start: Pruned) -> Pruned:
+def one_shot(work: Work, start: Pruned) -> Pruned:
     """No training: BatchNorm's statistics are re-estimated under the masks, weights stay."""
     network = duplicate(start.network)
     reestimate_batch_norm(network, work.problem.task.data.calibration, reader=work.problem.task.reader)
@@ -113,7 +113,7 @@ def _one_shot(work: Work, start: Pruned) -> Pruned:
 
 def _asp(work: Work, start: Pruned) -> Pruned:
     """Mask once, then train with the mask fixed and a fresh optimiser (Mishra et al., 2021, section 4)."""
-    network = _one_shot(work, start).network
+    network = one_shot(work, start).network
     what = f"training under the fixed mask {work.chosen.pattern.name}"
     network = work.trained(network, "sparse-asp", work.finetune(work.epochs), Masks(start.masks), what)
     return replace(start, network=network)
@@ -137,16 +137,37 @@ def _gradual(work: Work, start: Pruned) -> Pruned:
 
 def _sr_ste(work: Work, start: Pruned) -> Pruned:
     """SR-STE, from scratch where the network came without weights, else from the dense ones."""
-    problem, seed = work.problem, work.problem.experiment.seed
-    if work.fresh is None:
-        network, settings = duplicate(problem.task.model), work.finetune(work.epochs)
-    else:
-        network = work.fresh
-        settings = problem.recipe.dense(problem.experiment.train_epochs or problem.task.data.dense_epochs, seed)
+    network, settings = _begun(work)
     settings = replace(settings, distil_weight=0.0, feature_weight=0.0)
     constraint = StraightThrough(network, work.chosen.assigned)
     network = work.trained(network, "sparse-sr-ste", settings, constraint, "training with SR-STE")
     return _largest_kept(work, network)
+
+
+def _begun(work: Work) -> tuple[nn.Module, TrainSettings]:
+    """What SR-STE starts from, and how long it trains: from scratch as the dense network did."""
+    if work.fresh is None:
+        return duplicate(work.problem.task.model), work.finetune(work.epochs)
+    experiment = work.problem.experiment
+    epochs = experiment.train_epochs or work.problem.task.data.dense_epochs
+    return duplicate(work.fresh), work.problem.recipe.dense(epochs, experiment.seed)
+
+
+def trained_under(work: Work, name: str, masks: Mapping[str, Tensor]) -> Pruned:
+    """A network trained under fixed masks, from the same weights and for as many epochs as the run's recipe trains.
+
+    Args:
+        work: With the recipe, which trains something.
+        name: Of the baseline.
+        masks: Under which it is trained.
+    """
+    scratch = work.problem.experiment.sparse_recipe == "sr-ste"
+    network, settings = _begun(work) if scratch else (duplicate(work.problem.task.model), work.finetune(work.epochs))
+    start = with_masks(network, masks)
+    if work.fresh is None or not scratch:
+        start = one_shot(work, start)
+    trained = work.trained(start.network, f"sparse-{name}", settings, Masks(masks), f"training under {name} masks")
+    return replace(start, network=trained)
 
 
 def _regularised(work: Work, start: Pruned) -> Pruned:
@@ -180,7 +201,7 @@ def _stages(pattern: Pattern, steps: int) -> list[Pattern]:
 
 
 RECIPES: Mapping[str, Callable[[Work, Pruned], Pruned]] = {
-    "one-shot": _one_shot,
+    "one-shot": one_shot,
     "asp": _asp,
     "gradual": _gradual,
     "sr-ste": _sr_ste,
