@@ -1,0 +1,192 @@
+"""What candidates cost: processor seconds and time for many of them, and the share of forward passes.
+
+    OMP_NUM_THREADS=1 python benchmarks/candidate_speed.py
+    python benchmarks/candidate_speed.py --weights recalibrated --candidates 60
+    python benchmarks/candidate_speed.py --processes 2          # one process of two threads, then two of one thread
+
+ResNet-20 on Fashion-MNIST with its shipped weights, random policies that spend 30 % of the multiply-accumulates,
+scored as a search scores them: candidates' weights, then all images of the search split's part that episodes have
+(`--fidelity full`), or as many as racing wants. Forward passes are the scoring and, of the candidates' weights, what
+the passes take without them: the network is run once more on the same calibration images, which counts nowhere else.
+With --processes N the same policies are scored on all images, once by one process of N threads and once by N processes
+of one thread; the scores have to be the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from autoprune.cost.macs import macs_cost
+from autoprune.criteria.ranking import kept_units, ranking
+from autoprune.data import load
+from autoprune.envs import RacingMemory, ScoreMemory, spend_budget
+from autoprune.evaluation import accuracy, right_answers
+from autoprune.graph import Selector, analyse, index_map
+from autoprune.models import load_weights, resnet20
+from autoprune.pipeline.task import shipped_weights, split_search_set
+from autoprune.reconstruction.candidate_weights import CandidateWeights, Fitting, Slices
+from autoprune.reconstruction.refit import IMAGES
+from autoprune.reconstruction.registry import CANDIDATE_WEIGHTS
+from autoprune.techniques.racing import Race, shuffled
+from autoprune.techniques.scoring import Scorer
+from autoprune.techniques.space import space_of
+
+
+class Networks:
+    """Cuts of one dense network, without the house's other techniques."""
+
+    def __init__(self, model: nn.Module, example: Any) -> None:
+        self.analysis = analyse(model, example)
+        self._order, self._selector = ranking(model, self.analysis), Selector(model, self.analysis)
+
+    def select(self, choices: Mapping[str, int]) -> nn.Module:
+        """The cut network."""
+        return self._selector.select(kept_units(self._order, choices))
+
+    def slices(self, choices: Mapping[str, int]) -> Slices:
+        """Where its tensors come from."""
+        return index_map(self.analysis, kept_units(self._order, choices))
+
+
+class Timed(CandidateWeights):
+    """Other candidates' weights, and what they and their forward passes take."""
+
+    def __init__(self, inner: CandidateWeights, images: torch.Tensor, *, refits: bool) -> None:
+        self._inner, self._images, self._refits = inner, images, refits
+        self.seconds = self.passes = 0.0
+
+    def prepare(self, small: nn.Module, slices: Slices) -> None:
+        """Prepare the network as the inner weights do."""
+        start = time.process_time()
+        self._inner.prepare(small, slices)
+        between = time.process_time()
+        self.seconds += between - start
+        if self._refits:
+            with torch.no_grad():
+                small.eval()(self._images)
+            self.passes += time.process_time() - between
+        else:  # nothing but passes
+            self.passes += between - start
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is scored, and on what.
+
+    Attributes:
+        networks: Cuts of the trained network.
+        policies: Random ones that spend the budget.
+        batches: The search split's part that episodes have.
+        calibration: Batches that candidates' weights are made from.
+        kind: Makes the candidates' weights.
+        model: The dense network.
+    """
+
+    networks: Networks
+    policies: list[dict[str, int]]
+    batches: list[Any]
+    calibration: list[Any]
+    kind: Callable[[Fitting], CandidateWeights]
+    model: nn.Module
+
+    def weights(self) -> CandidateWeights:
+        """Fresh candidates' weights, with whatever is made once for all candidates still to be made."""
+        return self.kind(Fitting(self.model, self.calibration))
+
+
+def subject(weights: str, count: int) -> Subject:
+    """ResNet-20 on Fashion-MNIST, and `count` policies."""
+    data, model = load("fashion-mnist", None), resnet20(in_channels=1).eval()
+    shipped = shipped_weights("resnet20", "fashion-mnist")
+    if shipped is None:
+        raise SystemExit("the shipped weights are missing")
+    load_weights(model, shipped)
+    networks = Networks(model, data.example)
+    space = space_of(networks.analysis, target="onnxruntime")
+    cost = macs_cost(networks.analysis, space)
+    policies = [
+        spend_budget(cost, 0.3 * cost.dense, np.random.default_rng([0, number]), fallback=cost.least()[1])
+        for number in range(count)
+    ]
+    batches, _ = split_search_set(data.search)
+    kind: Callable[[Fitting], CandidateWeights] = CANDIDATE_WEIGHTS.get(weights)
+    return Subject(networks, policies, list(batches), list(data.calibration), kind, model)
+
+
+def profile(it: Subject, weights: str, finalists: int) -> None:
+    """Print what candidates take, on all images and with racing."""
+    images = torch.cat([batch[0] for batch in it.calibration])[:IMAGES]
+    mixed = shuffled(it.batches)
+    assert mixed is not None
+    for fidelity in ("full", "racing"):
+        timed = Timed(it.weights(), images, refits=weights == "reconstructed")
+        scorer = Scorer(it.networks, timed, it.batches, accuracy)
+        race = RacingMemory(Race(scorer, mixed, right_answers, 0.01), finalists)
+        memory = ScoreMemory(scorer) if fidelity == "full" else race
+        start, cpu = time.perf_counter(), time.process_time()
+        best = max(memory(choices) for choices in it.policies)
+        extra = timed.passes if weights == "reconstructed" else 0.0
+        took, processor = time.perf_counter() - start, time.process_time() - cpu - extra
+        forward = 1 - (timed.seconds - min(timed.passes, timed.seconds)) / processor
+        print(
+            f"{fidelity}: {memory.evaluations} candidates, {took:.0f} s, of the processor {processor:.0f} s"
+            f" ({processor / memory.evaluations:.2f} s each: weights {timed.seconds / memory.evaluations:.2f} s),"
+            f" forward passes {forward:.0%}, best score {best:.2%}, load {os.getloadavg()[0]:.1f}",
+            flush=True,
+        )
+
+
+def scored(weights: str, count: int, part: slice, threads: int) -> tuple[list[float], float, float]:
+    """Scores of a part of the policies, with the time and the processor seconds that they took."""
+    torch.set_num_threads(threads)
+    it = subject(weights, count)
+    scorer = Scorer(it.networks, it.weights(), it.batches, accuracy)
+    scorer(it.policies[0])  # what is made once for all candidates
+    start, cpu = time.perf_counter(), time.process_time()
+    scores = [scorer(choices) for choices in it.policies[part]]
+    return scores, time.perf_counter() - start, time.process_time() - cpu
+
+
+def against(weights: str, count: int, processes: int) -> None:
+    """Print what one process of several threads and several of one thread take for the same policies."""
+    with get_context("spawn").Pool(1) as pool:
+        ((scores, took, cpu),) = pool.starmap(scored, [(weights, count, slice(None), processes)])
+    print(
+        f"1 process of {processes} threads: {count} candidates, {took:.0f} s, of the processor {cpu:.0f} s", flush=True
+    )
+    with get_context("spawn").Pool(processes) as pool:
+        parts = [(weights, count, slice(first, None, processes), 1) for first in range(processes)]
+        found = pool.starmap(scored, parts, chunksize=1)
+    took, cpu = max(each[1] for each in found), sum(each[2] for each in found)
+    print(f"{processes} processes of 1 thread: {count} candidates, {took:.0f} s, of the processor {cpu:.0f} s")
+    print("the scores are the same:", all(scores[first::processes] == each[0] for first, each in enumerate(found)))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--candidates", type=int, default=300)
+    parser.add_argument("--weights", default="reconstructed", choices=("reconstructed", "recalibrated"))
+    parser.add_argument("--finalists", type=int, default=6)
+    parser.add_argument("--processes", type=int, help="compare as many processes with as many threads")
+    given = parser.parse_args()
+    if given.processes:
+        against(given.weights, given.candidates, given.processes)
+        return
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "0")) or torch.get_num_threads())
+    print(f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f} at the start")
+    profile(subject(given.weights, given.candidates), given.weights, given.finalists)
+
+
+if __name__ == "__main__":
+    main()
