@@ -58,6 +58,7 @@ class SettingKeywords(TypedDict, total=False):
     permute_seconds: float
     train_baselines: bool
     weight_update: Literal["none", "sparsegpt"]
+    masks: str | None
     layout: Literal["dense", "compressed"]
     train_epochs: int | None
     finetune_epochs: int | None

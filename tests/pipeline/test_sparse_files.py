@@ -15,6 +15,9 @@ import autoprune
 from autoprune.cli.main import run as call_command_line
 from autoprune.errors import InputError
 from autoprune.export.formats import export_onnx, export_pretrained
+from autoprune.masks.assigned import Assigned
+from autoprune.masks.parsing import pattern_of
+from autoprune.masks.planes import PLAIN
 from autoprune.models import load_weights
 from tests.pipeline.test_sparsify import SHAPE, largest_group, network, sparsified
 
@@ -112,3 +115,51 @@ def test_a_checkpoint_pruned_by_torch_loads_as_plain_weights(tmp_path: Path) -> 
     load_weights(plain, tmp_path / "pruned.pth")
     assert int((plain[3].weight == 0).sum()) == round(0.75 * plain[3].weight.numel())
     assert torch.equal(plain[3].weight, pruned[3].weight)
+
+
+def pruned_file(path: Path, pattern: str, layers: tuple[int, ...] = (3,)) -> Path:
+    """A checkpoint as `torch.nn.utils.prune` leaves it."""
+    model = network()
+    for number in layers:
+        kept = Assigned(PLAIN, pattern_of(pattern)).mask(torch.rand_like(model[number].weight))
+        prune.custom_from_mask(model[number], "weight", kept)
+    torch.save(model.state_dict(), path)
+    return path
+
+
+def test_masks_of_a_checkpoint_are_kept_in_training_and_the_others_stay_dense(tmp_path: Path) -> None:
+    file = pruned_file(tmp_path / "pruned.pth", "2:4")
+    mask = torch.load(file, weights_only=True)["3.weight_mask"] != 0
+    result = sparsified(
+        tmp_path / "run", masks=str(file), recipe="asp", finetune_epochs=1, target=TARGET, layout="compressed"
+    )
+    assert torch.equal(result.model[3].weight != 0, mask)
+    assert not torch.equal(result.model[3].weight, network()[3].weight * mask)  # trained
+    assert (result.model[6].weight != 0).all()
+    rows = {row["name"]: row for row in result.report["layers"]}
+    assert "no zero among the given masks" in rows["6.weight"]["reason"]
+    again = autoprune.load(tmp_path / "run", model=network())
+    assert torch.equal(again[3].weight, result.model[3].weight)
+
+
+@pytest.mark.parametrize(
+    ("masks", "settings", "word"),
+    [
+        ("2:4", {"recipe": "sr-ste"}, "chooses its own"),
+        ("3:4", {}, "3.weight of .* is not 2:4: 3 weights of output"),
+        ("other", {}, "for another network"),
+        ("missing", {}, "no weights file"),
+        ("own", {}, "no weight of the network's own weights .* has a zero"),
+        ("2:4", {"criterion": "sparsegpt"}, "not with sparsegpt"),
+    ],
+)
+def test_masks_that_cannot_be_kept_get_one_line(masks: str, settings: Any, word: str, tmp_path: Path) -> None:
+    file = tmp_path / "pruned.pth"
+    if masks == "other":
+        torch.save({n: torch.zeros(*t.shape, 2) for n, t in network().state_dict().items()}, file)
+    elif masks not in ("missing", "own"):
+        pruned_file(file, masks)
+    where = "own" if masks == "own" else str(file)
+    with pytest.raises(InputError, match=word) as raised:
+        sparsified(tmp_path / "run", masks=where, target=TARGET, **settings)
+    assert "\n" not in str(raised.value)

@@ -76,6 +76,11 @@ class SparsitySettings(Settings):
     weight_update: Literal["none", "sparsegpt"] = setting(
         "none", "sparsegpt: masks chosen column by column, and the weights that stay make up for the others"
     )
+    masks: str | None = setting(
+        None,
+        "a weights file whose zeros are the masks (also one of torch.nn.utils.prune), or own, the zeros of the run's"
+        " dense weights; for one-shot and asp, and the masks must keep the pattern",
+    )
     layout: Literal["dense", "compressed"] = setting(
         "dense",
         "of the run's sparse weights in files: dense, zeros included; or compressed, weights of 2:4 (also 1:4, 2:8,"

@@ -43,6 +43,8 @@ def masked_alone(model: nn.Module, example: Any, settings: Mapping[str, Any]) ->
             f"the recipe {experiment.sparse_recipe} with the criterion {experiment.criterion} needs data: give train,"
             " search and test, or name the data"
         )
+    if experiment.masks is not None:
+        raise InputError("masks= are kept by a run with data: give train, search and test")
     if example is None:
         raise InputError("give the network's input: autoprune.sparsify(model, example_input=x)")
     analysis, techniques = analyse(model, example), techniques_of(experiment.technique_names)

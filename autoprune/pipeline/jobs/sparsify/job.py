@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -25,6 +26,7 @@ from autoprune.pipeline.jobs.search import prepare, timed
 from autoprune.pipeline.jobs.settings import OF_SPARSIFY, SPARSIFY
 from autoprune.pipeline.jobs.sparsify.chosen import chosen_weights, policy_of
 from autoprune.pipeline.jobs.sparsify.figures import Networks, damages, sparse_report
+from autoprune.pipeline.jobs.sparsify.given import OWN, given_masks, only_masked
 from autoprune.pipeline.jobs.sparsify.kernels import kernel_rows
 from autoprune.pipeline.jobs.sparsify.recipes import RECIPES, Pruned, Work, masked, one_shot, trained_under, with_masks
 from autoprune.pipeline.reporter import Reporter
@@ -47,6 +49,7 @@ class SparsifyJob(Job):
     def check(self, experiment: Experiment) -> None:
         """Pattern, criterion and target must be there."""
         _check_layout(experiment.layout, pattern_of(experiment.pattern))
+        _check_masks(experiment)
         techniques_of(experiment.technique_names)
         criterion_of(experiment.criterion)
         check_target(experiment)
@@ -65,7 +68,11 @@ class SparsifyJob(Job):
             require_trainable(task)
         fresh = None if task.trained else duplicate(task.model)
         problem = prepare(task, run, reporter)
-        work = Work(problem, chosen_weights(problem), reporter, fresh)
+        chosen, given = chosen_weights(problem), None
+        if experiment.masks is not None:
+            given = given_masks(problem, chosen, experiment.masks)
+            chosen = only_masked(chosen, given)
+        work = Work(problem, chosen, reporter, fresh, given)
         start = masked(work)
         finished = RECIPES[experiment.sparse_recipe](work, start)
         self._verify(work, finished)
@@ -134,3 +141,14 @@ def _check_layout(layout: str, pattern: Pattern) -> None:
         raise InputError(
             f"--layout compressed holds weights that are 2:4, and {pattern.name} need not be; write --layout dense"
         )
+
+
+def _check_masks(experiment: Experiment) -> None:
+    if experiment.masks is None:
+        return
+    if experiment.sparse_recipe not in ("one-shot", "asp"):
+        raise InputError(f"--masks are kept as they are, and {experiment.sparse_recipe} chooses its own; use asp")
+    if experiment.weight_update != "none" or experiment.permute:
+        raise InputError("--masks are for the weights as they are: not with sparsegpt, nor with --permute")
+    if experiment.masks != OWN and not Path(experiment.masks).is_file():
+        raise InputError(f"there is no weights file {experiment.masks} for --masks (or write {OWN})")

@@ -56,12 +56,14 @@ class Work:
         chosen: The weights that get masks.
         reporter: Shows progress.
         fresh: The network as it was before its training; None if it came trained.
+        given: Masks that exist already; None for the run's criterion to choose them.
     """
 
     problem: Problem
     chosen: ChosenWeights
     reporter: Reporter
     fresh: nn.Module | None = None
+    given: Mapping[str, Tensor] | None = None
 
     @property
     def epochs(self) -> int:
@@ -81,9 +83,11 @@ class Work:
 
 
 def masked(work: Work) -> Pruned:
-    """The dense network under its masks, not trained: by the run's criterion, or by SparseGPT with new weights."""
+    """The dense network under its masks, not trained: given ones, the criterion's, or SparseGPT's with new weights."""
     problem, assigned = work.problem, work.chosen.assigned
     network = duplicate(problem.task.model)
+    if work.given is not None:
+        return with_masks(network, work.given)
     if problem.experiment.weight_update == "sparsegpt":
         with work.reporter.stage("calibrate", "SparseGPT: pruning layer by layer"):
             calls = (problem.task.reader.call(network, batch) for batch in problem.task.data.calibration)
