@@ -15,6 +15,10 @@ METHODS: Registry[type[Method]] = Registry(
         "magnitude": _HERE + "one_shot:MagnitudeMethod",
         "wanda": _HERE + "one_shot:WandaMethod",
         "sparsegpt": _HERE + "one_shot:SparseGptMethod",
+        "depth": _HERE + "structured:DepthMethod",
+        "ffn": _HERE + "structured:FeedForwardMethod",
+        "heads": _HERE + "structured:HeadsMethod",
+        "hidden": _HERE + "structured:HiddenMethod",
     },
     "autoprune.llm_methods",
 )

@@ -1,0 +1,66 @@
+"""Blocks, heads, neurons and channels taken away, as methods of `autoprune llm prune`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from autoprune.errors import InputError
+from autoprune.llm.methods.base import Method, PrunedModel, Work
+from autoprune.llm.methods.options import MethodOptions
+from autoprune.llm.methods.ratio import share_of_ratio
+from autoprune.llm.structured import Calibration, Structured
+from autoprune.llm.structured.depth import Depth
+from autoprune.llm.structured.ffn import FeedForward
+from autoprune.llm.structured.heads import Heads
+from autoprune.llm.structured.hidden import Hidden
+
+__all__ = ["DepthMethod", "FeedForwardMethod", "HeadsMethod", "HiddenMethod"]
+
+
+class StructuredMethod(Method):
+    """Something is taken away whole; what is left is a smaller model of the same class."""
+
+    how: ClassVar[type[Structured]]
+
+    def check(self, options: MethodOptions) -> None:
+        """See `Method.check`."""
+        share_of_ratio(options.ratio)
+        given = {"--owl": options.owl, "--sequential": options.sequential, "--damping": options.damping is not None}
+        for option, is_given in given.items():
+            if is_given:
+                raise InputError(f"{option} is of one-shot sparsity; {self.name} has none")
+
+    def prune(self, work: Work) -> PrunedModel:
+        """See `Method.prune`."""
+        how = self.how()
+        with work.reporter.stage("prune", f"pruning {how.counts}") as bar:
+            made = how.prune(work.model, share_of_ratio(work.options.ratio), Calibration(work.windows, bar))
+        return PrunedModel(made.model, {"ratio": made.ratio, **made.removed})
+
+
+class DepthMethod(StructuredMethod):
+    """Fewer decoder blocks."""
+
+    name: ClassVar[str] = "depth"
+    how = Depth
+
+
+class FeedForwardMethod(StructuredMethod):
+    """Fewer neurons in every feed-forward part."""
+
+    name: ClassVar[str] = "ffn"
+    how = FeedForward
+
+
+class HeadsMethod(StructuredMethod):
+    """Fewer attention heads in every block."""
+
+    name: ClassVar[str] = "heads"
+    how = Heads
+
+
+class HiddenMethod(StructuredMethod):
+    """A narrower residual stream."""
+
+    name: ClassVar[str] = "hidden"
+    how = Hidden

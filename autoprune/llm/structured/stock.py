@@ -1,0 +1,102 @@
+"""The smaller model as its stock class makes it from its config, which `from_pretrained` loads; proven equal."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.errors import InputError
+from autoprune.graph import Analysis, cut
+from autoprune.models.modes import in_mode
+from autoprune.models.pretrained import differences, shapes_of, stock_model
+from autoprune.techniques.structured.pretrained_config import follow_config
+
+__all__ = ["cut_uniformly", "name_head_size", "require_equal", "stock_from"]
+
+_CLOSE = {torch.float32: 1e-4, torch.float64: 1e-6}  # of the largest logit: kernels of other shapes round otherwise
+_CLOSE_HALF = 0.05
+
+
+def cut_uniformly(network: nn.Module, analysis: Analysis, kept: Mapping[str, Sequence[int]]) -> nn.Module:
+    """The stock class with these units, which its own config describes.
+
+    Args:
+        network: The dense model.
+        analysis: Its couplings.
+        kept: Group name -> units that stay.
+
+    Raises:
+        InputError: If no config of the class describes what is left.
+    """
+    small: Any = cut(network, analysis, kept)
+    name_head_size(small, small.config)
+    follow_config(small, analysis, analysis.widths({name: len(units) for name, units in kept.items()}))
+    fresh = stock_from(small, small.config, small.state_dict())
+    require_equal(small, fresh)
+    return fresh
+
+
+def name_head_size(network: nn.Module, config: Any) -> None:
+    """Let a config say the size of the network's heads, which would follow from their number otherwise."""
+    sizes = {size for module in network.modules() if isinstance(size := getattr(module, "head_dim", None), int)}
+    if len(sizes) == 1 and getattr(config, "head_dim", None) is None:
+        config.head_dim = sizes.pop()
+
+
+def stock_from(network: nn.Module, config: Any, state: Mapping[str, Tensor]) -> nn.Module:
+    """A fresh network of the same class, made from a config, with the weights that are handed over.
+
+    Whatever the class counts for itself (`layer_idx`, `num_key_value_groups`, rotary frequencies) is right in it.
+
+    Args:
+        network: Of the class, for dtype, device, mode and how it generates.
+        config: What the fresh network is made from.
+        state: Its weights; copied.
+
+    Raises:
+        InputError: If the class would have other shapes.
+    """
+    wide: Any = network
+    stock = stock_model(network, config)
+    if stock is None:
+        raise InputError(f"{type(network).__name__} cannot be made with these sizes")
+    different = differences({name: tuple(t.shape) for name, t in state.items()}, shapes_of(stock))
+    if different:
+        raise InputError(f"{type(network).__name__} cannot be loaded with these sizes: {different[0]}")
+    with torch.random.fork_rng(devices=[]):
+        fresh: Any = type(wide)(copy.deepcopy(config))
+    fresh.to(dtype=wide.dtype, device=wide.device)
+    fresh.load_state_dict(dict(state))
+    fresh.generation_config = copy.deepcopy(wide.generation_config)
+    made: nn.Module = fresh.train(network.training)
+    return made
+
+
+def require_equal(expected: nn.Module, found: nn.Module, windows: Tensor | None = None) -> None:
+    """Refuse a network that computes something else.
+
+    Args:
+        expected: The network that is right.
+        found: Of the same inputs.
+        windows: Token ids (batch, tokens); some numbers by default.
+
+    Raises:
+        InputError: If their logits differ by more than rounding.
+    """
+    config: Any = expected.config
+    ids = torch.arange(16).reshape(2, 8) % int(config.vocab_size) if windows is None else windows
+    right, got = (_logits(network, ids) for network in (expected, found))
+    error = float((right - got).abs().max()) / max(float(right.abs().max()), 1e-9)
+    dtype = next(expected.parameters()).dtype
+    if not error <= _CLOSE.get(dtype, _CLOSE_HALF):
+        raise InputError(f"the cut network is off by {error:.2g} of its largest logit from the one it should equal")
+
+
+def _logits(network: Any, ids: Tensor) -> Tensor:
+    with torch.no_grad(), in_mode(network):
+        found: Tensor = network(input_ids=ids.to(network.device), use_cache=False).logits.double()
+    return found
