@@ -1,0 +1,149 @@
+"""Heads for every place at once, on values of the frozen network that are computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from autoprune.dynamic.confidence import CONFIDENCES
+from autoprune.dynamic.flow import Flow
+from autoprune.dynamic.heads import ExitHead, HeadTraining, fit_head
+from autoprune.dynamic.places import Place
+from autoprune.dynamic.stages import Stage, cut_at
+from autoprune.dynamic.thresholds import Answers
+from autoprune.errors import InputError
+from autoprune.foundations.examples import labels_in
+from autoprune.foundations.progress import Progress, no_progress
+from autoprune.models.inputs.example import Example
+from autoprune.models.inputs.reader import BatchReader
+
+__all__ = ["Cut", "answers_on", "fitted_heads"]
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A network cut at every place that is offered, and how its batches are read.
+
+    Attributes:
+        model: The network, which says what of a batch is its input.
+        flow: Its graph.
+        places: In forward order.
+        reader: Which parts of a batch are the inputs.
+    """
+
+    model: nn.Module
+    flow: Flow
+    places: Sequence[Place]
+    reader: BatchReader
+
+    def values(self, stages: Sequence[Stage], batch: Any) -> list[Tensor]:
+        """The value at every place and the logits (N, classes), in forward order."""
+        call = self.reader.call(self.model, batch)
+        calls = _singles(call) if self.flow.one_by_one else [call]
+        rows = [self._of_one_call(stages, each) for each in calls]
+        return [torch.cat(parts) for parts in zip(*rows, strict=True)]
+
+    def _of_one_call(self, stages: Sequence[Stage], call: Example) -> list[Tensor]:
+        flat = self.flow.flat(call)
+        found: list[Tensor] = []
+        for stage in stages:
+            found.append(stage(found[-1] if found else None, flat))
+        return found
+
+
+def _singles(call: Example) -> list[Example]:
+    size = call.batch
+
+    def row(number: int) -> Example:
+        return call.map(lambda t: t[number : number + 1] if t.dim() and t.shape[0] == size else t)
+
+    return [row(number) for number in range(size)]
+
+
+def fitted_heads(
+    cut: Cut, batches: Iterable[Any], training: HeadTraining, *, most: int = 20_000, progress: Progress = no_progress
+) -> list[ExitHead]:
+    """A trained head for every place; the network itself is not changed.
+
+    Args:
+        cut: The network.
+        batches: What the heads learn from, with labels.
+        training: How.
+        most: Samples that are read at most.
+        progress: Called with (samples read, at most, what is done).
+
+    Raises:
+        InputError: If there are no samples, or the network's output is not one row of scores a sample.
+    """
+    stages = cut_at(cut.flow, [place.node for place in cut.places])
+    heads: list[ExitHead] = []
+    kept: list[list[Tensor]] = []
+    seen = 0
+    with torch.no_grad():
+        for batch in batches:
+            *values, logits = cut.values(stages, batch)
+            labels = _labels(logits, batch)
+            heads = heads or [ExitHead(place.shape, logits.shape[1]) for place in cut.places]
+            inputs = [head.reduced(value) for head, value in zip(heads, values, strict=True)]
+            kept.append([*inputs, logits, labels])
+            seen += len(logits)
+            progress(min(seen, most), most, "samples read for the heads")
+            if seen >= most:
+                break
+    if not kept:
+        raise InputError("there are no samples that the heads could learn from; the training loader is empty")
+    *inputs, dense, known = (torch.cat(parts) for parts in zip(*kept, strict=True))
+    for number, (head, values_) in enumerate(zip(heads, inputs, strict=True)):
+        fit_head(head, values_, dense, known, training)
+        progress(number + 1, len(heads), "heads trained")
+    return [head.eval() for head in heads]
+
+
+def _labels(logits: Tensor, batch: Any) -> Tensor:
+    """The class numbers of a batch, int64 (N,), for which the network gave a row of scores each."""
+    labels = labels_in(batch)
+    if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.dtype.is_floating_point:
+        raise InputError("early exits are for classification: a batch has no class numbers as second item or labels")
+    if logits.ndim != 2 or len(logits) != len(labels) or logits.shape[1] < 2:
+        raise InputError(
+            f"early exits are for classification: the network gives outputs of shape {list(logits.shape)} for"
+            f" {len(labels)} labels, not (samples, classes)"
+        )
+    return labels
+
+
+def answers_on(
+    cut: Cut, heads: Sequence[ExitHead], batches: Iterable[Any], kinds: Iterable[str] = CONFIDENCES
+) -> Answers:
+    """Confidence and correctness of every head, and of the network, on a split.
+
+    Args:
+        cut: The network.
+        heads: One a place.
+        batches: With labels; read once.
+        kinds: Of confidence.
+
+    Raises:
+        InputError: If there are no samples.
+    """
+    stages = cut_at(cut.flow, [place.node for place in cut.places])
+    names = tuple(kinds)
+    sure: dict[str, list[Tensor]] = {name: [] for name in names}
+    right: list[Tensor] = []
+    with torch.no_grad():
+        for batch in batches:
+            *values, logits = cut.values(stages, batch)
+            labels = _labels(logits, batch)
+            answers = [head(value) for head, value in zip(heads, values, strict=True)]
+            right.append(torch.stack([each.argmax(1) == labels for each in (*answers, logits)]))
+            for name in names:
+                sure[name].append(torch.stack([CONFIDENCES[name](each) for each in answers]))
+    if not right:
+        raise InputError("there are no samples to choose thresholds on; the loader is empty, or was used up")
+    confidences = {name: torch.cat(parts, 1).double().numpy() for name, parts in sure.items()}
+    return Answers(confidences, np.asarray(torch.cat(right, 1).numpy()))

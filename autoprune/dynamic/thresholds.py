@@ -1,0 +1,248 @@
+"""Which exits to take and from which confidence on: solved exactly from answers that are kept of the search split."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Answers", "Choice", "Limits", "PathTimes", "choices_of", "leaving_at", "loss_bound"]
+
+NEVER = 2.0
+"""A threshold that no confidence reaches."""
+
+LEVELS = 41
+"""Thresholds that are tried at each exit: so many quantiles of its confidences."""
+
+Z = 3.0
+"""Standard errors between the estimated loss and its bound: the choice is among thousands of thresholds."""
+
+_NORMAL_FROM = 2000  # samples; of fewer the bound is that of binomial counts
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What every head, and the network itself, answer to the same inputs.
+
+    Attributes:
+        confidences: Kind of confidence -> (places, inputs).
+        right: Whether each answer is right, bool (places + 1, inputs); the network's own last.
+    """
+
+    confidences: Mapping[str, Floats]
+    right: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class PathTimes:
+    """What leaving at a place costs on the device, as measured.
+
+    Attributes:
+        dense: Milliseconds of the network without exits.
+        leaves: Of an input that leaves at each place, no other exit being there.
+        passed: What an exit adds to the time of an input that goes on.
+    """
+
+    dense: float
+    leaves: tuple[float, ...]
+    passed: tuple[float, ...]
+
+    def of(self, places: Sequence[int]) -> Floats:
+        """Milliseconds of each path with exits at some places, in order; the path to the end last."""
+        before = np.cumsum([0.0, *(self.passed[place] for place in places)])
+        path: Floats = before + np.array([*(self.leaves[place] for place in places), self.dense])
+        return path
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a choice must keep.
+
+    Attributes:
+        loss: Largest loss of accuracy, a fraction, that the bound may reach.
+        worst: Longest path, in milliseconds.
+        p95: The time that 95 % of the inputs may not exceed, in milliseconds; None for any.
+        exits: Most exits.
+    """
+
+    loss: float
+    worst: float
+    p95: float | None = None
+    exits: int = 3
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Exits with their thresholds.
+
+    Attributes:
+        places: By number.
+        confidence: Its kind.
+        thresholds: An input leaves at the first exit whose confidence is at least this.
+        shares: Of the inputs on each path, the one to the end last.
+        mean_ms: Expected time of a call.
+        loss: Accuracy lost on these inputs, a fraction; negative where accuracy is gained.
+        bound: What the loss on new inputs of the same kind will not exceed.
+    """
+
+    places: tuple[int, ...]
+    confidence: str
+    thresholds: tuple[float, ...]
+    shares: tuple[float, ...]
+    mean_ms: float
+    loss: float
+    bound: float
+
+
+def leaving_at(confidences: Floats, thresholds: Sequence[float]) -> NDArray[np.int64]:
+    """The exit that each input takes, by number, the end last; NaN never leaves.
+
+    Args:
+        confidences: (exits, inputs).
+        thresholds: One an exit.
+    """
+    leaves = confidences >= np.asarray(thresholds, dtype=float)[:, None]
+    end = np.ones((1, confidences.shape[1]), dtype=bool)
+    found: NDArray[np.int64] = np.concatenate([leaves, end]).argmax(0)
+    return found
+
+
+def loss_bound(lost: Any, gained: Any, inputs: int, z: float = Z) -> Any:
+    """An upper confidence bound of the accuracy lost, from the inputs that only one of two networks gets right.
+
+    The comparison is paired: inputs on which both are right, or both wrong, say nothing and add no noise. From 2,000
+    inputs on the difference counts as normal; of fewer the two counts are bounded as binomial ones (Clopper and
+    Pearson), half the risk each.
+
+    Args:
+        lost: Inputs that the whole network alone gets right; a number or an array.
+        gained: Inputs that the early exits alone get right.
+        inputs: All inputs.
+        z: Standard errors, or for few inputs the risk that a normal variable exceeds so many.
+
+    Returns:
+        A fraction, of the same shape.
+    """
+    lost, gained = np.asarray(lost), np.asarray(gained)
+    if inputs >= _NORMAL_FROM:
+        difference = (lost - gained) / inputs
+        # One event more than was seen: none seen does not prove that there is none.
+        variance = np.maximum((lost + gained + 1) / inputs - difference**2, 0)
+        return difference + z * np.sqrt(variance / inputs)
+    from scipy.stats import beta, norm
+
+    risk = float(norm.sf(z)) / 2
+    counts = np.arange(inputs + 1)
+    upper = np.append(beta.ppf(1 - risk, counts[:-1] + 1, inputs - counts[:-1]), 1.0)
+    lower = np.insert(beta.ppf(risk, counts[1:], inputs - counts[1:] + 1), 0, 0.0)
+    return upper[lost] - lower[gained]
+
+
+def choices_of(answers: Answers, times: PathTimes, limits: Limits) -> Iterator[Choice]:
+    """For every set of places and kind of confidence the thresholds of least expected time within the limits."""
+    count = len(answers.right) - 1
+    for size in range(1, min(limits.exits, count) + 1):
+        for places in itertools.combinations(range(count), size):
+            path = times.of(places)
+            if path.max() > limits.worst:
+                continue
+            for kind, confidences in answers.confidences.items():
+                found = _best(confidences[list(places)], answers.right, places, path, limits)
+                if found is not None:
+                    yield Choice(places, kind, *found)
+
+
+def _best(
+    confidences: Floats, right: NDArray[np.bool_], places: Sequence[int], path: Floats, limits: Limits
+) -> tuple[tuple[float, ...], tuple[float, ...], float, float, float] | None:
+    """Thresholds, shares, mean, loss and bound of the best tuple on the grid; None if none is within the limits."""
+    grids = [_grid(row) for row in confidences]
+    levels = np.stack(
+        [np.where(np.isnan(row), 0, np.searchsorted(grid, row, "right")) for row, grid in _rows(confidences, grids)]
+    )
+    counts, lost, gained = _tables(levels, right, places, [len(grid) for grid in grids])
+    inputs = right.shape[1]
+    shares = counts / inputs
+    mean = np.tensordot(path, shares, 1)
+    bound = loss_bound(lost, gained, inputs)
+    allowed = bound <= limits.loss
+    if limits.p95 is not None:
+        allowed &= np.tensordot((path > limits.p95).astype(float), shares, 1) <= 0.05
+    if not allowed.any():
+        return None
+    at = np.unravel_index(np.where(allowed, mean, np.inf).argmin(), mean.shape)
+    thresholds = tuple(
+        float(grid[number]) if number < len(grid) else NEVER for grid, number in zip(grids, at, strict=True)
+    )
+    loss = float((lost[at] - gained[at]) / inputs)
+    return thresholds, tuple(float(share[at]) for share in shares), float(mean[at]), loss, float(bound[at])
+
+
+def _rows(confidences: Floats, grids: Sequence[Floats]) -> Iterator[tuple[Floats, Floats]]:
+    return zip(confidences, grids, strict=True)
+
+
+def _grid(confidences: Floats) -> Floats:
+    """Quantiles of an exit's confidences, ascending; the threshold that nothing reaches is not among them."""
+    finite = confidences[np.isfinite(confidences)]
+    if not len(finite):
+        return np.array([1.0])
+    found: Floats = np.unique(np.quantile(finite, np.linspace(0, 1, LEVELS), method="higher"))
+    return found
+
+
+def _tables(
+    levels: NDArray[np.int64], right: NDArray[np.bool_], places: Sequence[int], sizes: Sequence[int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """For every tuple of thresholds the inputs on each path, and those lost and gained by leaving early.
+
+    An input of level l at an exit leaves there under the thresholds 0 to l - 1 of its grid. So the inputs that leave
+    at the second exit under (s, t) are those with a first level of at most s and a second above t: a sum over a corner
+    of a histogram.
+
+    Args:
+        levels: (exits, inputs), 0 to the grid's length.
+        right: (all places + 1, inputs).
+        places: Rows of `right` that the exits are.
+        sizes: Lengths of the grids; one further threshold each is never reached.
+
+    Returns:
+        int64 (exits + 1, *grids + 1), and two of shape grids + 1.
+    """
+    exits = len(places)
+    shape = tuple(size + 1 for size in sizes)
+    end = right[-1]
+    counts = np.zeros((exits + 1, *shape), dtype=np.int64)
+    lost, gained = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    for number, place in enumerate(places):
+        for weights, into in (
+            (None, counts[number]),
+            (end & ~right[place], lost),
+            (~end & right[place], gained),
+        ):
+            into += _leaving(levels[: number + 1], weights, shape[: number + 1]).reshape(
+                *shape[: number + 1], *[1] * (exits - number - 1)
+            )
+    counts[exits] = right.shape[1] - counts[:exits].sum(0)
+    return counts, lost, gained
+
+
+def _leaving(levels: NDArray[np.int64], chosen: NDArray[np.bool_] | None, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Of the chosen inputs those that pass all exits but the last of these, and leave there, by thresholds."""
+    if chosen is not None:
+        levels = levels[:, chosen]
+    flat = np.ravel_multi_index(tuple(levels), shape)
+    histogram = np.bincount(flat, minlength=math.prod(shape)).reshape(shape)
+    for axis in range(len(shape) - 1):
+        histogram = histogram.cumsum(axis)  # level <= threshold: it passes
+    reached = np.flip(np.flip(histogram, -1).cumsum(-1), -1)  # level >= l
+    leaving = np.zeros_like(reached)
+    leaving[..., :-1] = reached[..., 1:]  # level > threshold: it leaves
+    return leaving
