@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from autoprune.hardware.contract.target import Target
     from autoprune.hardware.tables.latency_table import LatencyTable
     from autoprune.models.sizes import parameter_count as params
-    from autoprune.pipeline.api import compress, measure, profile, progressive, sensitivity, sparsify, sweep
+    from autoprune.pipeline.api import compress, lottery, measure, profile, progressive, sensitivity, sparsify, sweep
     from autoprune.pipeline.bench.compare import bench
     from autoprune.pipeline.load import load
     from autoprune.pipeline.load import multiply_accumulates as flops
@@ -56,6 +56,7 @@ __all__ = [
     "flops",
     "llm",
     "load",
+    "lottery",
     "measure",
     "params",
     "profile",
@@ -87,6 +88,7 @@ _HOMES = {
     "compress": "autoprune.pipeline.api",
     "flops": "autoprune.pipeline.load:multiply_accumulates",
     "load": "autoprune.pipeline.load",
+    "lottery": "autoprune.pipeline.api",
     "measure": "autoprune.pipeline.api",
     "params": "autoprune.models.sizes:parameter_count",
     "profile": "autoprune.pipeline.api",

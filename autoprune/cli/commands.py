@@ -42,6 +42,10 @@ COMMANDS = {
         "Set weights to zero by a pattern (N:M, blocks, single ones), train with the mask, and say what it brings.",
     ),
     "llm": Entry("autoprune.cli.language.group", "Language models: prune them, and judge them by their perplexity."),
+    "lottery": Entry(
+        _JOB + "lottery",
+        "Look for lottery tickets: prune, rewind, train again, round by round, beside controls and over seeds.",
+    ),
     "sensitivity": Entry(
         _TOOL + "sensitivity",
         "Cut each decision alone: what the score loses, and what the device saves; a table and a picture.",

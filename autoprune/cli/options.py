@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 
 from autoprune.criteria.registry import CRITERIA
+from autoprune.pipeline.jobs.settings import OF_ONE_JOB
 from autoprune.reconstruction.registry import CANDIDATE_WEIGHTS
 from autoprune.run.experiment import Experiment, option_group
 from autoprune.run.flags import Flags
@@ -28,10 +29,6 @@ _NAMED: Mapping[str, Iterable[str]] = {
 """Settings whose values are names that packages add to; the help lists those that are installed."""
 
 _SHORT = 4  # names that fit a metavar
-
-_OF_ONE_COMMAND = tuple(name for name in Experiment.model_fields if option_group(name) in ("Progressive", "Sparsity"))
-"""Settings of progressive pruning and of sparsify, which mean nothing to other commands."""
-
 
 ExperimentFile = Annotated[
     Path | None, typer.Argument(metavar="[EXPERIMENT.yaml]", help="settings in YAML; options override it")
@@ -53,7 +50,7 @@ def experiment_command(
     call: Callable[[Experiment, Flags], None],
     *,
     onnx: bool = False,
-    without: Collection[str] = _OF_ONE_COMMAND,
+    without: Collection[str] = OF_ONE_JOB,
     fixed: Mapping[str, Any] | None = None,
 ) -> Callable[..., None]:
     """A typer command whose options are the experiment's settings, each block under a heading of its own.

@@ -41,7 +41,13 @@ _SMALL = 64  # pixels; smaller images would be one or two pixels after the five 
 
 
 def build(
-    spec: str, *, in_channels: int = 3, classes: int = 10, image_size: int | None = None, seed: int | None = None
+    spec: str,
+    *,
+    in_channels: int = 3,
+    classes: int = 10,
+    image_size: int | None = None,
+    width: float = 1.0,
+    seed: int | None = None,
 ) -> nn.Module:
     """Builds a model by name.
 
@@ -52,6 +58,7 @@ def build(
         classes: Outputs; for the zoo only.
         image_size: Pixels of the images' shorter side; below 64 MobileNets take their small form, and
             networks of linear layers read that size alone. None takes the paper's.
+        width: Factor on all channels; for the zoo only.
         seed: Of the first weights; torch's own generator is then left as it was. None draws from that one.
 
     Raises:
@@ -66,9 +73,9 @@ def build(
                 f"There are {', '.join(ZOO)}, and package.module:factory"
             )
         if spec in _HAS_SMALL_FORM and image_size is not None and image_size < _SMALL:
-            return ZOO[spec](in_channels=in_channels, classes=classes, small=True)
+            return ZOO[spec](in_channels=in_channels, classes=classes, width=width, small=True)
         size = {"image_size": image_size} if spec in _OF_ONE_SIZE and image_size is not None else {}
-        return ZOO[spec](in_channels=in_channels, classes=classes, **size)
+        return ZOO[spec](in_channels=in_channels, classes=classes, width=width, **size)
 
 
 def _from_reference(spec: str) -> nn.Module:

@@ -31,9 +31,10 @@ from autoprune.pipeline.from_python import (
 )
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import check_settings
+from autoprune.pipeline.jobs.lottery.job import lottery_settings
 from autoprune.pipeline.jobs.registry import compressing, job_named
 from autoprune.pipeline.jobs.sensitivity import POINTS, SensitivitySettings, check_sensitivity, sensitivity_job
-from autoprune.pipeline.jobs.settings import PROGRESSIVE, SPARSIFY, analysis_settings
+from autoprune.pipeline.jobs.settings import LOTTERY, PROGRESSIVE, SPARSIFY, analysis_settings
 from autoprune.pipeline.jobs.sparsify.alone import masked_alone
 from autoprune.pipeline.jobs.sparsify.chosen import sparsify_settings
 from autoprune.pipeline.plan.base import Plan, Work
@@ -46,7 +47,7 @@ from autoprune.techniques.space import space_of
 if TYPE_CHECKING:
     from autoprune.hardware import LatencyTable
 
-__all__ = ["compress", "measure", "profile", "progressive", "sensitivity", "sparsify", "sweep"]
+__all__ = ["compress", "lottery", "measure", "profile", "progressive", "sensitivity", "sparsify", "sweep"]
 
 Timing = Literal["quick", "normal", "careful"]
 
@@ -147,6 +148,35 @@ def sparsify(
     with opened_job(call.handed, settings, run, call.flags, job.check, call.shown) as (opened, task):
         result = _run(job, task, opened, call.watched(opened.experiment))
     return result if run or call.settings.get("run") else without_folder(result)
+
+
+def lottery(
+    model: nn.Module | str | None = None,
+    *,
+    run: str | Path | None = None,
+    **keywords: Unpack[JobKeywords],
+) -> Result:
+    """Look for lottery tickets: prune, rewind, train again, round by round, beside controls and over seeds.
+
+    What is handed over and raised is as in `compress`; the settings are those of `autoprune lottery`: `rounds` (10),
+    `rate` (0.2), `layer_rate`, `per` ("layer"), `rewind` (0), `seeds` (3), `controls` ("reinit,random"), and those of a
+    training from scratch (`train_epochs`, `optimizer`, `lr`, ...). A network that is handed over says its architecture
+    alone: every seed draws first weights of its own.
+
+    Args:
+        model: The network, left as it is; or a name.
+        run: Folder that keeps the run; a temporary one if not given.
+        **keywords: As of `compress`.
+
+    Returns:
+        The sparsest trained ticket that matches the dense network on the search split, its policy (the masks), and the
+        report with every round and arm.
+    """
+    call = Call.of(model, {**keywords, "agent": LOTTERY})
+    settings, job = lottery_settings(call.settings), job_named(LOTTERY)
+    with opened_job(call.handed, settings, run, call.flags, job.check, call.shown) as (opened, task):
+        result = _run(job, task, opened, call.watched(opened.experiment))
+    return result if run or settings.get("run") else without_folder(result)
 
 
 def sensitivity(

@@ -60,6 +60,13 @@ class SettingKeywords(TypedDict, total=False):
     weight_update: Literal["none", "sparsegpt"]
     masks: str | None
     layout: Literal["dense", "compressed"]
+    rounds: int
+    rate: float
+    layer_rate: str | Sequence[str]
+    per: Literal["layer", "global"]
+    rewind: int
+    seeds: int
+    controls: str | Sequence[str]
     train_epochs: int | None
     finetune_epochs: int | None
     schedule: Literal["one-shot", "iterative", "cubic"]

@@ -56,8 +56,8 @@ class SteppingConstraint(ABC):
         """Take up what `state_dict` gave."""
 
 
-class Masks:
-    """Weights that stay zero.
+class Masks(SteppingConstraint):
+    """Weights that stay zero. Their gradients are zero, too, so that they do not count where gradients are clipped.
 
     Args:
         masks: Qualified name of a parameter -> bool, of its shape: true where the weight is free.
@@ -65,6 +65,21 @@ class Masks:
 
     def __init__(self, masks: Mapping[str, Tensor]) -> None:
         self._masks = dict(masks)
+
+    @torch.no_grad()
+    def before_step(self, model: nn.Module) -> None:
+        """Zero the gradients of the masked weights."""
+        parameters = dict(model.named_parameters())
+        for name, mask in self._masks.items():
+            if (gradient := parameters[name].grad) is not None:
+                gradient.masked_fill_(~mask.to(gradient.device), 0)
+
+    @torch.no_grad()
+    def average(self, model: nn.Module) -> None:
+        """Zero the masked weights of an average."""
+        parameters = dict(model.named_parameters())
+        for name, mask in self._masks.items():
+            parameters[name].masked_fill_(~mask.to(parameters[name].device), 0)
 
     @torch.no_grad()
     def project(self, model: nn.Module, optimizer: Optimizer) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from autoprune.pipeline.jobs.compress import CompressJob
+from autoprune.pipeline.jobs.lottery.job import lottery_settings
 from autoprune.pipeline.jobs.registry import JOBS, job_named
 from autoprune.pipeline.jobs.sparsify.chosen import sparsify_settings
 from autoprune.pipeline.task import load_task
@@ -26,6 +27,7 @@ SETTINGS = {
 OTHER = {
     "progressive": {"agent": "progressive", "step": "30%", "step_epochs": 1},
     "accuracy-drop": {"flops": None, "accuracy_drop": 60.0, "episodes": 5},
+    "lottery": {"rounds": 1, "seeds": 1, "controls": "random"},
 }
 
 
@@ -36,6 +38,7 @@ def experiment(tmp_path, monkeypatch):
     def made(name):
         settings: dict[str, Any] = {**SETTINGS, **OTHER.get(name, {})}
         settings = sparsify_settings(settings | {"recipe": "asp"}) if name == "sparsify" else settings
+        settings = lottery_settings(settings) if name == "lottery" else settings
         return Experiment.build({key: value for key, value in settings.items() if value is not None} | {"run": "r"})
 
     return made

@@ -8,7 +8,7 @@ import typer
 
 from autoprune.cli.main_job.whole_run import show_plan, whole_runs
 from autoprune.cli.options import experiment_command
-from autoprune.pipeline.jobs.settings import OF_SPARSITY, PROGRESSIVE
+from autoprune.pipeline.jobs.settings import OF_PROGRESSIVE, PROGRESSIVE
 from autoprune.run.experiment import Experiment
 from autoprune.run.flags import Flags
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_WITHOUT = ("agent", "episodes", "warmup", "finalists", "accuracy_drop", *OF_SPARSITY)  # there is no agent
+_WITHOUT = tuple(name for name in Experiment.model_fields if name not in OF_PROGRESSIVE)  # there is no agent
 
 
 def register(app: typer.Typer) -> None:

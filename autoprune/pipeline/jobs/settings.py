@@ -8,6 +8,9 @@ from typing import Any
 from autoprune.run.experiment import BUDGETS, Experiment, option_group
 
 __all__ = [
+    "LOTTERY",
+    "OF_LOTTERY",
+    "OF_ONE_JOB",
     "OF_PROGRESSIVE",
     "OF_SEARCH",
     "OF_SENSITIVITY",
@@ -25,7 +28,19 @@ PROGRESSIVE = "progressive"
 SENSITIVITY = "sensitivity"
 """What runs of sensitivity analyses have where others name their agent."""
 
-OF_SEARCH = tuple(name for name in Experiment.model_fields if option_group(name) not in ("Progressive", "Sparsity"))
+OF_SPARSITY = tuple(name for name in Experiment.model_fields if option_group(name) == "Sparsity")
+"""Settings that only sparsification has."""
+
+_OF_TICKETS = tuple(name for name in Experiment.model_fields if option_group(name) == "Lottery")
+
+OF_ONE_JOB = (
+    *(name for name in Experiment.model_fields if option_group(name) == "Progressive"),
+    *OF_SPARSITY,
+    *_OF_TICKETS,
+)
+"""Settings of progressive pruning, of sparsification and of lottery tickets, which mean nothing to other jobs."""
+
+OF_SEARCH = tuple(name for name in Experiment.model_fields if name not in OF_ONE_JOB)
 """Settings of the jobs in which an agent searches."""
 
 _OF_AGENTS = (
@@ -43,12 +58,9 @@ _OF_AGENTS = (
 )
 
 OF_PROGRESSIVE = tuple(
-    name for name in Experiment.model_fields if name not in _OF_AGENTS and option_group(name) != "Sparsity"
+    name for name in Experiment.model_fields if name not in (*_OF_AGENTS, *OF_SPARSITY, *_OF_TICKETS)
 )
 """Settings of progressive pruning, which has no agent."""
-
-OF_SPARSITY = tuple(name for name in Experiment.model_fields if option_group(name) == "Sparsity")
-"""Settings that only sparsification has."""
 
 SPARSIFY = "sparsify"
 """What runs of sparsification have where others name their agent."""
@@ -68,9 +80,33 @@ OF_SPARSIFY = tuple(
     name
     for name in Experiment.model_fields
     if name not in (*_OF_AGENTS, *_OF_COSTS, *BUDGETS, "recipe") or name == "schedule_steps"
-    if option_group(name) != "Progressive"
+    if name in OF_SPARSITY or name not in OF_ONE_JOB
 )
 """Settings of sparsification, which has neither agent nor budget; `recipe` has another meaning there."""
+
+LOTTERY = "lottery"
+"""What runs of lottery ticket studies have where others name their agent."""
+
+_NOT_OF_LOTTERY = (
+    "weights",
+    "criterion",
+    "cap",
+    "finetune",
+    "finetune_epochs",
+    "recipe",
+    "distil",
+    "distil_features",
+    "ema",
+    "mixup",
+)
+
+OF_LOTTERY = tuple(
+    name
+    for name in Experiment.model_fields
+    if name not in (*_OF_AGENTS, *_OF_COSTS, *BUDGETS, *_NOT_OF_LOTTERY)
+    if name in _OF_TICKETS or name not in OF_ONE_JOB
+)
+"""Settings of a study of lottery tickets, all of whose trainings are from first weights and from labels."""
 
 _OF_TRAINING_AFTER = ("finetune", "finetune_epochs", "finetune_seeds")
 

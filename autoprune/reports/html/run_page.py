@@ -21,9 +21,11 @@ from autoprune.reports.format import (
     plain,
     share,
 )
+from autoprune.reports.html.lottery import tickets_of
 from autoprune.reports.html.progressive import trajectory_of
 from autoprune.reports.html.rendering import NOT_MEASURED, Cell, Picture, Table, missing, picture, render, table
 from autoprune.reports.html.search import search_of
+from autoprune.reports.lottery import is_lottery
 from autoprune.reports.steps import read_steps
 from autoprune.reports.tables import columns, figure_rows, mark, verdict
 from autoprune.run.front import read_front
@@ -45,6 +47,8 @@ _SHOWN_APART = {
     "latency_table",
     "chosen",
     "seconds",
+    "rounds",
+    "lottery",
 }
 _SHOWN_FIRST = ("target", "agent", "seed", "episodes")
 
@@ -74,6 +78,7 @@ def write_html(run: str | Path) -> Path:
         headline=_headline(name, report),
         results=_results(report),
         policy=None if policy is None else _policy(policy, dense_widths(report, policy)),
+        tickets=tickets_of(report.to_json()) if is_lottery(report.to_json()) else None,
         trajectory=trajectory_of(steps, report.budget.kind, report.score_spec) if steps else None,
         search=None if steps else search_of(read_episodes(run), report, policy, read_front(run), _search_limit(run)),
         latency=_latency(report, read_json(latency_file, "latency table") if latency_file.exists() else None),

@@ -5,6 +5,7 @@
 
 from autoprune.run.settings.base import Settings
 from autoprune.run.settings.budget import BUDGETS, BudgetSettings
+from autoprune.run.settings.lottery import LotterySettings
 from autoprune.run.settings.run import RunSettings, seconds_in
 from autoprune.run.settings.search import SearchSettings, default_warmup
 from autoprune.run.settings.space import SpaceSettings
@@ -16,6 +17,7 @@ __all__ = [
     "BLOCKS",
     "BUDGETS",
     "BudgetSettings",
+    "LotterySettings",
     "ModelSettings",
     "ProgressiveSettings",
     "RecipeSettings",
@@ -40,6 +42,7 @@ BLOCKS: tuple[type[Settings], ...] = (
     SpaceSettings,
     ProgressiveSettings,
     SparsitySettings,
+    LotterySettings,
     TrainingPlan,
     RecipeSettings,
     RunSettings,

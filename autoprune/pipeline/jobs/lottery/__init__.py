@@ -1,0 +1,1 @@
+"""`autoprune lottery`: iterative magnitude pruning with rewinding, beside its controls, seed by seed."""

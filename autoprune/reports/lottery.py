@@ -1,0 +1,104 @@
+"""What a study of lottery tickets came to: a table and sentences for the terminal, rows for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from autoprune.reports.format import MINUS, NONE, percent
+from autoprune.run.report import Report
+from autoprune.run.score import ScoreSpec
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["arms_in", "difference_rows", "is_lottery", "lottery_lines", "lottery_tables", "score_rows"]
+
+Content = Mapping[str, Any]
+
+
+def is_lottery(content: Content) -> bool:
+    """Whether a report is that of a study of lottery tickets."""
+    return isinstance(content.get("lottery"), Mapping) and isinstance(content.get("rounds"), Sequence)
+
+
+def arms_in(content: Content) -> list[str]:
+    """The ticket and its controls."""
+    return ["ticket", *content["lottery"]["controls"]]
+
+
+def score_rows(content: Content) -> list[list[str]]:
+    """The header and a row for every round: the scores of all arms."""
+    spec, arms = Report.of(content).score_spec, arms_in(content)
+    rows = [["round", "weights kept", *arms]]
+    for one in content["rounds"]:
+        scores = [spec.with_spread(one[arm][f"{spec.key}_mean"], one[arm][f"{spec.key}_std"]) for arm in arms]
+        rows.append([str(one["round"]), percent(one["density"], 1), *scores])
+    return rows
+
+
+def difference_rows(content: Content) -> list[list[str]]:
+    """The header and a row for every round but the first: the ticket's paired differences."""
+    spec, others = Report.of(content).score_spec, ["dense", *content["lottery"]["controls"]]
+    found = {(one["round"], one["against"]): one for one in content["lottery"]["comparisons"]}
+    rows = [["round", "weights kept", *(f"ticket {MINUS} {name}" for name in others)]]
+    for one in content["rounds"][1:]:
+        against = [_difference(found.get((one["round"], name)), spec) for name in others]
+        rows.append([str(one["round"]), percent(one["density"], 1), *against])
+    return rows
+
+
+def lottery_tables(content: Content) -> list[Table]:
+    """Scores, and differences, for the terminal."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    tables = []
+    for header, *rows in (score_rows(content), difference_rows(content)):
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in header:
+            table.add_column(name, justify="right", overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        tables.append(table)
+    return tables
+
+
+def lottery_lines(content: Content) -> list[str]:
+    """The sentences under the table."""
+    report, asked = Report.of(content), content["lottery"]
+    rewind = "the first weights" if not asked["rewind"] else f"the weights of step {asked['rewind']}"
+    dense, spec = content["rounds"][0]["ticket"], report.score_spec
+    lines = [
+        f"{asked['seeds']} seeds, {dense['steps']} steps from scratch; each ticket starts from {rewind};"
+        f" {spec.name} on the test split, mean and standard deviation",
+        "differences are of the same seed, with a 95 % t-interval; "
+        + ("not judged with fewer than three seeds" if asked["seeds"] < 3 else "* leaves out 0"),
+    ]
+    number = asked["delivered_round"]
+    kept = percent(content["rounds"][number]["density"], 1)
+    if asked["matching"]:
+        lines.append(
+            f"round {number} ({kept} of the weights) is handed over: the sparsest whose tickets are within one standard"
+            " deviation of the dense networks on the search split"
+        )
+    else:
+        lines.append(f"no round matches the dense networks on the search split; round {number} ({kept}) is handed over")
+    if report.speedup is not None:
+        small, whole = report.finetuned.latency_ms, report.dense.latency_ms
+        lines.append(
+            f"latency on {report.target}: {small:.3g} ms, dense {whole:.3g} ms: a runtime that multiplies with zeros is"
+            " no faster for them"
+        )
+    return lines
+
+
+def _difference(found: Content | None, spec: ScoreSpec) -> str:
+    if found is None:
+        return NONE
+    mean = f"{'+' if found['mean'] >= 0 else MINUS}{abs(spec.scale * found['mean']):.2f}"
+    if found["half"] is None:
+        return mean
+    star = "*" if found["said"] in ("above", "below") else ""
+    return f"{mean} \N{PLUS-MINUS SIGN} {spec.scale * found['half']:.2f}{star}"

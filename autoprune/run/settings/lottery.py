@@ -1,0 +1,105 @@
+"""What a study of lottery tickets is to show."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import field_validator, model_validator
+
+from autoprune.run.settings.base import Settings, joined, setting
+
+__all__ = ["CONTROLS", "LotterySettings"]
+
+CONTROLS = ("reinit", "shuffled", "random", "finetune", "lr-rewind", "small")
+"""What a ticket may be held against, beside the dense network."""
+
+
+class LotterySettings(Settings):
+    """Rounds of iterative magnitude pruning, and what its tickets are held against."""
+
+    panel = "Lottery"
+
+    rounds: int = setting(
+        10, "prunings of a ticket, each followed by a training from the rewound weights", ge=1, le=200
+    )
+    rate: float = setting(0.2, "share of the weights that are left that goes in a round", gt=0, lt=1)
+    layer_rate: tuple[str, ...] = setting(
+        (), "PATTERN=RATE: another rate for the layers meant (fc3=0.1), with --per layer; may be repeated"
+    )
+    per: Literal["layer", "global"] = setting(
+        "layer", "whether every layer loses its own smallest weights, or all layers together lose theirs"
+    )
+    rewind: int = setting(
+        0,
+        "training step whose weights a ticket starts from, with that step's rate and batches; 0: the first weights",
+        ge=0,
+    )
+    seeds: int = setting(3, "repetitions, each with first weights and an order of images of its own", ge=1, le=100)
+    controls: str = setting(
+        "reinit,random",
+        "what tickets are held against, under the same seeds: reinit (the mask on other first weights), shuffled (the"
+        " mask's places drawn anew within layers), random (a random mask of equal density), finetune and lr-rewind"
+        " (pruned and trained on from the last weights), small (a narrower dense network with as many parameters);"
+        " several with commas",
+    )
+
+    @field_validator("layer_rate", mode="before")
+    @classmethod
+    def _one_is_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("layer_rate")
+    @classmethod
+    def _rates_can_be_read(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            _rate_in(text)
+        return value
+
+    @field_validator("controls", mode="before")
+    @classmethod
+    def _controls_are_text(cls, value: Any) -> Any:
+        return joined(value)
+
+    @field_validator("controls")
+    @classmethod
+    def _controls_are_known(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",") if name.strip()]
+        wrong = next((name for name in names if name not in CONTROLS), None)
+        if wrong is not None:
+            raise ValueError(f"there is no control {wrong!r}; there are {', '.join(CONTROLS)}")
+        return ",".join(dict.fromkeys(names))
+
+    @model_validator(mode="after")
+    def _layers_have_rates_of_their_own(self) -> Self:
+        if self.layer_rate and self.per == "global":
+            raise ValueError("layer_rate: rates of single layers need per = layer; all layers together have one rate")
+        return self
+
+    @property
+    def control_names(self) -> tuple[str, ...]:
+        """The controls, in the order in which they were named."""
+        return tuple(self.controls.split(",")) if self.controls else ()
+
+    @property
+    def layer_rates(self) -> tuple[tuple[str, float], ...]:
+        """Pattern of layers and their rate, in the order in which they were given."""
+        return tuple(_rate_in(text) for text in self.layer_rate)
+
+
+def _rate_in(text: str) -> tuple[str, float]:
+    """The pattern and the rate of one `layer_rate`.
+
+    Raises:
+        ValueError: If it is none.
+
+    >>> _rate_in("fc3=0.1")
+    ('fc3', 0.1)
+    """
+    pattern, sign, number = text.rpartition("=")
+    try:
+        rate = float(number)
+    except ValueError:
+        rate = 0.0
+    if not sign or not pattern or not 0 < rate < 1:
+        raise ValueError("write PATTERN=RATE with a rate above 0 and below 1, such as fc3=0.1")
+    return pattern, rate
