@@ -145,6 +145,7 @@ HERE = "tests.cli.test_language_models"
           "--context", "4000"], "was made for 128 tokens"),
         (["--text", "learn.txt"], "learn.txt is calibration text"),
         (["--text", "speech.txt", "--context", "1"], "context: Input should be greater than or equal to 2"),
+        (["--recover", "lora"], "would fill their zeros; give --recover full"),
         (["--ratio", "2:4", "--owl"], "--owl shares out zeros"),
         (["--damping", "0.1"], "--damping is of sparsegpt; wanda has none"),
         (["--method", "sparsegpt", "--damping", "7"], "the damping is above 0 and at most 1, not 7"),
@@ -159,6 +160,41 @@ def test_what_is_wrong_is_said_in_one_line_and_nothing_is_left(autoprune, folder
     assert (outcome.code, outcome.lines) == (2, 1), outcome.err
     assert message in outcome.error
     assert tree(folder) == before
+
+
+def test_a_recovery_lowers_the_perplexity_and_goes_on_where_it_stopped(autoprune, folder, model, monkeypatch):
+    from autoprune.llm.recovery import training
+
+    (folder / "speech.txt").write_text(prose(300, seed=1))
+    command = [
+        "llm", "prune", *model, "--ratio", "2:4", "--text", "speech.txt", "--recover", "full", "--recover-steps", "8",
+        "--recover-every", "4", "--recover-lr", "3e-3",
+    ]  # fmt: skip
+    assert autoprune(*command, "--run", "whole").code == 0
+    whole, told = training._Training._step, json.loads((folder / "runs/whole/report.json").read_text())
+    assert told["recovered"]["texts"][0]["perplexity"] < 0.9 * told["pruned"]["texts"][0]["perplexity"]
+    assert told["recovered"]["zeros"] == told["pruned"]["zeros"]
+    assert told["texts"][0]["perplexity"] == told["recovered"]["texts"][0]["perplexity"]
+
+    def stopping(self, step):
+        if step == 6:
+            raise KeyboardInterrupt
+        whole(self, step)
+
+    monkeypatch.setattr(training._Training, "_step", stopping)
+    assert autoprune(*command, "--run", "job").code == 130
+
+    def going_on(self, step):
+        assert step >= 4
+        whole(self, step)
+
+    monkeypatch.setattr(training._Training, "_step", going_on)
+    again = autoprune(*command, "--run", "job", "--resume")
+    assert again.code == 0, again.err
+    assert json.loads((folder / "runs/job/report.json").read_text())["recovered"] == told["recovered"]
+    assert not (folder / "runs/job/checkpoint/recovery.pt").exists()
+    read = autoprune("llm", "eval", "runs/job", "--text", "speech.txt", "--context", "32", "--tokens", "320")
+    assert f"{told['texts'][0]['perplexity']:.2f}" in read.out
 
 
 def test_a_text_too_short_is_named(autoprune, folder, model):

@@ -19,6 +19,16 @@ __all__ = ["register"]
 _PANELS = {
     "Model and method": ("model", "method", "ratio", "sequential", "owl", "damping", "by_blocks", "dtype"),
     "Texts": ("calibration", "windows", "window_length", "text", "context", "stride", "tokens"),
+    "Recovery": (
+        "recover",
+        "recover_steps",
+        "recover_batch",
+        "recover_lr",
+        "distillation",
+        "recover_every",
+        "patience",
+        "checkpointing",
+    ),
     "Run": ("seed", "run"),
 }
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import torch
+from torch import nn
 
 from autoprune.errors import InputError
 from autoprune.llm.blocks.shards import Shards, shard_bytes, skeleton
@@ -30,12 +33,14 @@ class Loaded:
         storage: Its blocks; those that are done are kept in the run.
         dense: The same blocks as they are in the beginning, for judging the dense model.
         folder: Where its weights lie; None for one that a function made.
+        teacher: Gives the dense network once more, for distillation.
     """
 
     model: LanguageModel
     storage: BlockStorage
     dense: BlockStorage
     folder: Path | None
+    teacher: Callable[[], nn.Module]
 
 
 def dtype_of(name: str) -> torch.dtype | None:
@@ -60,10 +65,23 @@ def load_for(settings: LanguageSettings, kept: Path, *, can: bool, given: Langua
         assert folder is not None
         model = skeleton(folder, settings.model)
         stack = decoder_stack(model.network)
-        return Loaded(model, Shards(stack, folder, kept), Shards(stack, folder, None), folder)
-    model = load_language_model(settings.model, dtype_of(settings.dtype)) if given is None else given
+        return Loaded(model, Shards(stack, folder, kept), Shards(stack, folder, None), folder, _teacher(settings, None))
+    model = _read(settings) if given is None else given
     storage = WholeNetwork(decoder_stack(model.network), kept)
-    return Loaded(model, storage, storage, folder)
+    return Loaded(model, storage, storage, folder, _teacher(settings, given))
+
+
+def _read(settings: LanguageSettings) -> LanguageModel:
+    return load_language_model(settings.model, dtype_of(settings.dtype))
+
+
+def _teacher(settings: LanguageSettings, given: LanguageModel | None) -> Callable[[], nn.Module]:
+    """Reads the dense model again; one that was handed over is copied now, before a method changes it."""
+    if given is None:
+        return lambda: _read(settings).network
+    plan = settings.recovery
+    network = copy.deepcopy(given.network) if plan is not None and plan.distillation else given.network
+    return lambda: network
 
 
 def _by_blocks(settings: LanguageSettings, folder: Path | None, can: bool) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from autoprune.llm.methods.base import Method, PrunedModel, Work
 from autoprune.llm.methods.registry import METHODS
 from autoprune.llm.models.base import LanguageModel
 from autoprune.llm.models.folder import is_model_folder, load_folder, save_folder
+from autoprune.llm.recovery.training import recover
+from autoprune.llm.recovery.weights import FILLS_ZEROS
 from autoprune.llm.texts import Text, read_text
 from autoprune.llm.windows import calibration_windows
 from autoprune.pipeline.reporter import Reporter, Silent, TimedReporter
@@ -32,7 +34,7 @@ __all__ = ["REPORT_SCHEMA", "LanguageResult", "prune_run"]
 
 REPORT_SCHEMA = "autoprune.llm/1"
 
-_KEPT = "checkpoint/blocks"
+_KEPT, _TRAINING = "checkpoint/blocks", "checkpoint/recovery.pt"
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +88,8 @@ def prune_run(
     chosen = flags or Flags(resume=False, overwrite=False)
     method = METHODS.get(settings.method)()
     method.check(settings.options)
+    if settings.recover == "lora" and method.leaves_zeros:
+        raise InputError(FILLS_ZEROS)
     texts = _texts(settings)
     with _opened(settings, chosen) as run:
         if run.file("report.json").exists():  # written last
@@ -94,6 +98,7 @@ def prune_run(
         write_json(run.file("report.json"), content)
         write_page(content, run.path)
         shutil.rmtree(run.file(_KEPT), ignore_errors=True)
+        run.file(_TRAINING).unlink(missing_ok=True)
         return LanguageResult(content, run.path)
 
 
@@ -127,7 +132,11 @@ def _pruned(
         with reporter.stage("write", "writing the pruned model"):
             _save(found, folder)
     pruned = run.once("pruned", lambda: _figures_of(folder, loaded, texts, reading, reporter))
-    return _report(settings, run, dense, pruned, texts)
+    recovered = _recovered(settings, loaded, texts, run, reporter)
+    if recovered is None:
+        return _report(settings, run, Figures(dense, pruned), texts)
+    after = run.once("recovered", lambda: _figures_of(run.file("recovered"), loaded, texts, reading, reporter))
+    return _report(settings, run, Figures(dense, pruned, {**after, "training": recovered}), texts)
 
 
 def _windows(settings: LanguageSettings, model: LanguageModel, text: Text) -> Any:
@@ -167,7 +176,7 @@ def _save(found: PrunedModel, folder: Path) -> None:
 
 def _figures_of(folder: Path, loaded: Loaded, texts: _Texts, reading: Reading, reporter: Reporter) -> dict[str, Any]:
     """What is told of the pruned model, read back from the folder that users load."""
-    if loaded.storage is not loaded.dense:
+    if loaded.storage is not loaded.dense and folder.name == "pruned":
         scores = judged(loaded.model, texts.judged, reading, reporter, "the pruned model", loaded.storage)
         return {**counts_in(folder), "texts": scores, "sample": None}
     back = load_folder(folder, loaded.model.origin)
@@ -175,17 +184,49 @@ def _figures_of(folder: Path, loaded: Loaded, texts: _Texts, reading: Reading, r
     return {**counts_in(folder), "texts": scores, "sample": sample(back, texts.judged[0])}
 
 
+def _recovered(
+    settings: LanguageSettings, loaded: Loaded, texts: _Texts, run: RunDir[LanguageSettings], reporter: Reporter
+) -> Any:
+    """How the training after the cut went, whose model is in `recovered`; None without one."""
+    plan = settings.recovery
+    if plan is None:
+        return None
+    folder = run.file("recovered")
+    if not is_model_folder(folder):
+        pruned = load_folder(run.file("pruned"), loaded.model.origin)
+        teacher = loaded.teacher() if plan.distillation else None
+        parts = split_for_judging(texts.calibration)
+        with reporter.stage("recover", "training the pruned model", plan.steps) as bar:
+            model, training = recover(pruned, teacher, parts, plan, run.file(_TRAINING), bar)
+        run.remember("training", asdict(training))
+        with reporter.stage("write", "writing the recovered model"):
+            save_folder(model, folder)
+    return run.recall("training")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is told of each model of a run.
+
+    Attributes:
+        dense: As it came.
+        pruned: After the cut.
+        recovered: After the training; None without one.
+    """
+
+    dense: dict[str, Any]
+    pruned: dict[str, Any]
+    recovered: dict[str, Any] | None = None
+
+
 def _report(
-    settings: LanguageSettings,
-    run: RunDir[LanguageSettings],
-    dense: dict[str, Any],
-    pruned: dict[str, Any],
-    texts: _Texts,
+    settings: LanguageSettings, run: RunDir[LanguageSettings], figures: Figures, texts: _Texts
 ) -> dict[str, Any]:
     """What report.json holds. `texts` has the delivered model's perplexities, those of the dense one beside them."""
+    last = figures.recovered or figures.pruned
     rows = [
         {**row, "dense_perplexity": before["perplexity"]}
-        for row, before in zip(pruned["texts"], dense["texts"], strict=True)
+        for row, before in zip(last["texts"], figures.dense["texts"], strict=True)
     ]
     return {
         "schema": REPORT_SCHEMA,
@@ -197,9 +238,9 @@ def _report(
             "windows": settings.windows,
             "tokens": settings.windows * settings.window_length,
         },
-        "dense": _with_perplexity(dense),
-        "pruned": _with_perplexity(pruned),
-        "recovered": None,
+        "dense": _with_perplexity(figures.dense),
+        "pruned": _with_perplexity(figures.pruned),
+        "recovered": None if figures.recovered is None else _with_perplexity(figures.recovered),
         "texts": rows,
         "details": run.recall("details"),
         "peak_memory_mib": round(peak_mib(), 1),

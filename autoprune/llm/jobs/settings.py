@@ -9,6 +9,7 @@ from pydantic import field_validator, model_validator
 
 from autoprune.foundations.files import shortened
 from autoprune.llm.methods.options import MethodOptions
+from autoprune.llm.recovery.base import RecoveryPlan
 from autoprune.run.settings.base import setting
 from autoprune.run.settings.stored import StoredSettings
 
@@ -36,6 +37,14 @@ class LanguageSettings(StoredSettings):
     by_blocks: bool | None = setting(
         None, "read one block at a time out of the shards; default where the model takes half of the memory"
     )
+    recover: Literal["none", "full", "lora"] = setting("none", "training after the cut: full keeps every zero")
+    recover_steps: int = setting(40, "steps of it, at most", ge=1)
+    recover_batch: int = setting(2, "windows of a step", ge=1)
+    recover_lr: float = setting(2e-4, "its highest learning rate", gt=0)
+    distillation: float = setting(0.5, "share of its loss that is the divergence from the dense model", ge=0, le=1)
+    recover_every: int = setting(10, "steps between two looks at the held-out text, where it can be resumed", ge=1)
+    patience: int = setting(3, "it stops after so many looks without a better one", ge=1)
+    checkpointing: bool = setting(False, "compute activations again for the backward pass, which saves memory")
     dtype: Literal["stored", "float32", "bfloat16", "float16"] = setting("stored", "precision of the weights")
     seed: int = setting(0, "of everything drawn", ge=0, lt=2**63)
     run: str | None = setting(None, "name of the folder under runs/; a path if it has a slash")
@@ -55,6 +64,16 @@ class LanguageSettings(StoredSettings):
     def options(self) -> MethodOptions:
         """What the method is told."""
         return MethodOptions(self.ratio, self.sequential, self.owl, self.damping)
+
+    @property
+    def recovery(self) -> RecoveryPlan | None:
+        """The training after the cut; None without one."""
+        if self.recover == "none":
+            return None
+        return RecoveryPlan(
+            self.recover, self.recover_steps, self.recover_batch, self.window_length, self.recover_lr,
+            self.distillation, self.recover_every, self.patience, self.checkpointing, self.seed,
+        )  # fmt: skip
 
     @property
     def run_dir(self) -> Path:

@@ -63,10 +63,12 @@ class Method(ABC):
     Attributes:
         name: What users call it.
         by_blocks: Whether it works with one block in memory at a time, through `Work.storage`.
+        leaves_zeros: Whether what it takes away are zeros, which a training after it must hold.
     """
 
     name: ClassVar[str]
     by_blocks: ClassVar[bool] = False
+    leaves_zeros: ClassVar[bool] = False
 
     @abstractmethod
     def check(self, options: MethodOptions) -> None:

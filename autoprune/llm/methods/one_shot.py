@@ -27,6 +27,7 @@ class OneShotMethod(Method):
     """Zeros in every linear layer of the blocks; embeddings, norms and the head stay as they are."""
 
     by_blocks = True
+    leaves_zeros = True
     one_shot: ClassVar[type[OneShot]]
 
     def check(self, options: MethodOptions) -> None:
