@@ -34,11 +34,13 @@ class Effect:
             widths, shape (n,), to the share of the operator's work that is still executed, shape (n,), in [0, 1], 1
             where everything is kept. Give something that pickles.
         variant: Name of the kernel that executes it then (`2:4`, `int8`); empty for the dense one.
+        stored: As `share`, to the share of the weight's bytes that a file holds; None where it is written whole.
     """
 
     scope: tuple[str, ...]
     share: Callable[[Kept, Kept], Shares]
     variant: str = ""
+    stored: Callable[[Kept, Kept], Shares] | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from autoprune.cost.terms import CostEntry
 from autoprune.graph import Analysis, Extent, Op, tied
 from autoprune.space import SearchSpace
 
-__all__ = ["mac_dimensions", "macs_cost"]
+__all__ = ["inputs_of", "mac_dimensions", "macs_cost"]
 
 
 def macs_cost(analysis: Analysis, space: SearchSpace, effects: Mapping[str, Effect] | None = None) -> AdditiveCost:
@@ -33,11 +33,11 @@ def macs_cost(analysis: Analysis, space: SearchSpace, effects: Mapping[str, Effe
         if op.kind in ("conv", "depthwise", "linear") and op.params:
             scope, price = product_price(mac_dimensions(op), space.names, fixed, analysis.enclosing_blocks(op.node))
             entry, effect = CostEntry(op.name, scope, price), (effects or {}).get(op.node)
-            entries.append(changed(entry, effect, space, _inputs(op, fixed)))
+            entries.append(changed(entry, effect, space, inputs_of(op, fixed)))
     return AdditiveCost("flops", "MACs", space, entries)
 
 
-def _inputs(op: Op, fixed: Mapping[str, int]) -> Extent:
+def inputs_of(op: Op, fixed: Mapping[str, int]) -> Extent:
     """How many inputs each output is computed from, kernel positions aside."""
     size = op.params[0][0 if op.transposed else 1]
     return size.fixing(fixed) if isinstance(size, Extent) else Extent(size, (), size)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from autoprune.errors import InputError
 from autoprune.foundations.files import read_json, shortened, write_text
 from autoprune.space.kinds import CHANNELS, STRUCTURED, Stage, kind_of
+from autoprune.space.mask_file import masks_beside, masks_read, without_others
 
 __all__ = ["MANY_SCHEMA", "POLICY_SCHEMA", "Policy", "TechniquePart", "first_fault"]
 
@@ -181,7 +182,10 @@ class Policy(BaseModel):
         return tuple(sorted((own, *self.further), key=lambda part: part.stage))
 
     def to_json(self) -> str:
-        """The policy as its file has it."""
+        """The policy as one text, its masks included."""
+        return _written(self._content())
+
+    def _content(self) -> dict[str, Any]:
         content = self.model_dump(by_alias=True, mode="json")
         del content["further"]
         if not self.orders:
@@ -192,11 +196,13 @@ class Policy(BaseModel):
             content |= {name: value for name, value in after.items() if name not in (*_ONLY_IN_ONE, "model")}
         else:
             content = {"schema": POLICY_SCHEMA, **content}
-        return json.dumps(content, indent=1) + "\n"
+        return content
 
     def save(self, path: str | Path) -> None:
-        """Write the policy to `path`, replacing it atomically."""
-        write_text(path, self.to_json())
+        """Write the policy to `path`, replacing it atomically; large masks go into a file beside it."""
+        content = masks_beside(self._content(), Path(path))
+        write_text(path, _written(content))
+        without_others(content, Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Policy:
@@ -207,11 +213,15 @@ class Policy(BaseModel):
         """
         content = read_json(path, "policy")
         try:
-            return cls.model_validate(_fields(content))
+            return cls.model_validate(_fields(masks_read(content, Path(path))))
         except ValidationError as error:
             raise InputError(f"{path} is not a policy: {first_fault(error)}") from error
         except ValueError as error:
             raise InputError(f"{path} is not a policy: {error}") from error
+
+
+def _written(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=1) + "\n"
 
 
 def _fields(content: Mapping[str, Any]) -> dict[str, Any]:

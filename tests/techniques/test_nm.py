@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from autoprune.cost.macs import macs_cost
+from autoprune.cost.params import bytes_cost
 from autoprune.criteria.registry import criterion_of
 from autoprune.errors import InputError, PolicyMismatchError
 from autoprune.graph import analyse
+from autoprune.masks.layouts import compressed_layout
 from autoprune.masks.n_of_m import NofM
 from autoprune.run.experiment import Experiment
 from autoprune.space import Policy, SpaceConstraints
@@ -159,6 +161,22 @@ def test_multiply_accumulates_are_priced_exactly_together_with_any_widths(data):
     cost = macs_cost(stack.analysis, stack.space, stack.effects)
     choices = {d.name: data.draw(st.sampled_from(d.options)) for d in stack.space.decisions}
     assert cost.cost(choices) == multiplications(stack.apply(model, choices), example)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_bytes_are_those_of_the_compressed_file_together_with_any_widths(data):
+    model, _, stack = plain_stack()
+    cost = bytes_cost(stack.analysis, stack.space, stack.effects)
+    choices = {d.name: data.draw(st.sampled_from(d.options)) for d in stack.space.decisions}
+    small = stack.apply(model, choices)
+    held = dict(small.named_parameters())
+    try:
+        held = compressed_layout(held)[0]
+    except InputError:
+        assert not any(choices.get(name, 4) < 3 and p.shape[1] > 2 for name, p in held.items())
+    written = sum(tensor.numel() * tensor.element_size() for tensor in held.values())
+    assert abs(cost.cost(choices) - written) <= sum(name.endswith(":positions") for name in held)
 
 
 def test_a_policy_with_widths_and_masks_rebuilds_its_network_bit_for_bit(tmp_path):

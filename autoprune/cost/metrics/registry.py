@@ -13,6 +13,7 @@ METRICS: Registry[type[Metric]] = Registry(
         "latency": "autoprune.cost.metrics.latency:Latency",
         "flops": "autoprune.cost.metrics.flops:Flops",
         "params": "autoprune.cost.metrics.params:Params",
+        "bytes": "autoprune.cost.metrics.bytes:Bytes",
         "energy": "autoprune.cost.metrics.energy:Energy",
     },
     "autoprune.metrics",

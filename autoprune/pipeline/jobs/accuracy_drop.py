@@ -25,13 +25,13 @@ from autoprune.run.experiment import Experiment
 from autoprune.run.report import Outcome, Report
 from autoprune.run.score import ScoreSpec
 from autoprune.run.stopwatch import seconds_of
+from autoprune.space import Policy
 
 __all__ = ["STEPS", "AccuracyDropJob"]
 
 STEPS = 5  # jobs; the answer is within 100 % / 2**5 of the dense latency
 
 _TAKEN_OVER = (
-    "policy.json",
     "episodes.jsonl",
     "latency_table.json",
     "dense.safetensors",
@@ -138,6 +138,7 @@ def _finish(task: Task, run: RunDir, share: int, reporter: Reporter) -> Result:
     outcome = run.recall(f"step {share}")
     with opened_run(step, resume=True) as opened:
         result = CompressJob().run(task.fresh(), opened, reporter)
+        Policy.load(opened.file("policy.json")).save(run.file("policy.json"))  # with its masks, if these lie beside it
         for name in _TAKEN_OVER:
             with replacing(run.file(name)) as temporary:
                 temporary.write_bytes(opened.file(name).read_bytes())

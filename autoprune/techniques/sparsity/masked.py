@@ -73,6 +73,10 @@ class MaskTechnique(Technique[RankedWeights]):
     def share(self) -> Share:
         """How much of an operator's work is left."""
 
+    def stored(self) -> Share | None:
+        """How much of a weight's bytes a file holds; default all."""
+        return None
+
     def decisions(self, analysis: Analysis, limits: SpaceConstraints, grid: OptionGrid) -> Offer:
         """One for every weight that has more inputs than a group keeps."""
         if self.kind.name not in limits.chosen:
@@ -148,9 +152,9 @@ class MaskTechnique(Technique[RankedWeights]):
 
     def effects(self, analysis: Analysis) -> Mapping[str, Effect]:
         """Every operator multiplies with the kept weights only, as papers count it."""
-        share = self.share()
+        share, stored = self.share(), self.stored()
         weights = weights_of(analysis).weights.values()
-        return {node: Effect((weight.name,), share) for weight in weights for node in weight.nodes}
+        return {node: Effect((weight.name,), share, stored=stored) for weight in weights for node in weight.nodes}
 
     def constraint(self, model: nn.Module, part: TechniquePart) -> TrainingConstraint | None:
         """Masked weights stay zero."""

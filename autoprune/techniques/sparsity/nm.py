@@ -13,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from autoprune.errors import PolicyMismatchError
 from autoprune.foundations.files import shortened
 from autoprune.masks.base import Pattern
+from autoprune.masks.compressed import is_two_of_four
 from autoprune.masks.n_of_m import LARGEST_GROUP, NofM
 from autoprune.space import NM
 from autoprune.techniques.sparsity.masked import MaskTechnique, Share
 
-__all__ = ["GroupShare", "NofMSettings", "NofMSparsity"]
+__all__ = ["GroupShare", "NofMSettings", "NofMSparsity", "StoredShare"]
 
 
 class NofMSettings(BaseModel):
@@ -70,6 +71,24 @@ class GroupShare:
         return shares
 
 
+@dataclass(frozen=True)
+class StoredShare:
+    """The share of a float32 weight's bytes that the layout `compressed` takes: two values a group of four, four bits.
+
+    Attributes:
+        m: Weights of a group.
+    """
+
+    m: int
+
+    def __call__(self, kept: NDArray[np.int64], inputs: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Kept weights of a group, (policies, 1), and inputs of each output, (policies,), to shares, (policies,)."""
+        fits = np.array([n < self.m and is_two_of_four(NofM(int(n), self.m)) for n in kept[:, 0]])
+        groups = -(-inputs // 4)
+        shares: NDArray[np.float64] = np.minimum(1.0, (2 * 4 + 0.5) * groups / (4 * np.maximum(inputs, 1)))
+        return np.where(fits & (inputs > kept[:, 0]), shares, 1.0)
+
+
 class NofMSparsity(MaskTechnique):
     """A decision keeps N of every M weights along the inputs of one tensor: those that the run's criterion ranks first.
 
@@ -110,3 +129,7 @@ class NofMSparsity(MaskTechnique):
     def share(self) -> Share:
         """Of the multiplications, those with kept weights."""
         return GroupShare(self.settings.m)
+
+    def stored(self) -> Share:
+        """In the layout `compressed` where the pattern is 2:4 as well."""
+        return StoredShare(self.settings.m)
