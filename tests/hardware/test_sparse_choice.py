@@ -167,3 +167,12 @@ def test_only_weights_with_the_pattern_are_candidates():
     found = sparse_layers(network, torch.zeros(1, 8, 6, 6))
     assert isinstance(found["mlp"], Layer)
     assert "not 2:4" in found["conv"]
+
+
+def test_a_network_without_the_pattern_is_not_called():
+    def refuse(*given):
+        raise AssertionError
+
+    network = Network()
+    network.register_forward_pre_hook(refuse)
+    assert sparse_layers(network, torch.zeros(1, 8, 6, 6)) == {}

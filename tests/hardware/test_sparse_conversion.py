@@ -155,9 +155,13 @@ def test_on_a_gpu_torchs_kernels_compute_the_same():
     if torch.cuda.get_device_capability() < (8, 0):
         pytest.skip("sparse tensor cores begin with compute capability 8.0")
     weight = sparse(torch.randn(256, 512)).to("cuda", torch.float16)
-    found = autoprune.sparsity.deploy(nn.Sequential(nn.Linear(512, 256)), torch.randn(64, 512), "cuda@f16")
-    assert found.runs in ("dense", "sparse", "chosen")
-    assert set(found.latency_ms) == {"dense", "sparse", "chosen"}
+    model = nn.Sequential(nn.Linear(512, 256), nn.Unflatten(1, (256, 1, 1)), nn.Conv2d(256, 64, 1))
+    for layer in (model[0], model[2]):
+        layer.weight.data = sparse(layer.weight.data)
+    found = autoprune.sparsity.deploy(model, torch.randn(64, 512), "cuda@f16")
+    assert set(found.latency_ms) == {"dense", "sparse", "chosen"}  # all of them compute the same
+    assert found.latency_ms[found.runs] == min(found.latency_ms.values())
+    assert [layer.pair is not None for layer in found.layers] == [True, True]
     rows = torch.randn(64, 512).to(weight)
     names = ("cusparselt", "cutlass")
     torch.testing.assert_close(

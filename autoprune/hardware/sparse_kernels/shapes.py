@@ -51,7 +51,13 @@ def called_layers(model: nn.Module, example: Any) -> dict[str, Layer | str]:
 
 
 def sparse_layers(model: nn.Module, example: Any) -> dict[str, Layer | str]:
-    """As `called_layers`; of a layer whose weight is not 2:4, or has no zero, the reason that it stays dense."""
+    """As `called_layers`; of a layer whose weight is not 2:4, or has no zero, the reason that it stays dense.
+
+    Empty for a network without a 2:4 weight, which is not called.
+    """
+    kinds = (nn.Linear, *CONVOLUTIONS)
+    if not any(has_the_pattern(module.weight.detach()) for module in model.modules() if isinstance(module, kinds)):
+        return {}
     found: dict[str, Layer | str] = {}
     for name, layer in called_layers(model, example).items():
         weight: Tensor = model.get_submodule(name).get_parameter("weight").detach()

@@ -16,11 +16,12 @@ from autoprune.export.formats import onnx_bytes
 from autoprune.graph import analyse
 from autoprune.hardware import TARGETS, Measurement, Protocol, Target, get_target
 from autoprune.hardware.contract.target import Timer
+from autoprune.hardware.sparse_kernels.shapes import sparse_layers
 from autoprune.hardware.timing.effort import effort_named
 from autoprune.models.inputs.example import as_example
 from autoprune.models.inputs.reader import AS_IT_COMES, BatchReader
 from autoprune.models.sizes import parameter_count
-from autoprune.pipeline.bench.sparse_layers import layer_rows, two_of_four_layers
+from autoprune.pipeline.bench.sparse_layers import layer_rows
 from autoprune.pipeline.reporter import Reporter, Silent
 from autoprune.run.score import ACCURACY, ScoreSpec
 
@@ -145,7 +146,7 @@ def bench_subject(
     if all(missing.values()):
         raise TargetError("none of the targets is available here: " + _listed(missing))
     rows: dict[str, dict[str, Any]] = {}
-    layers = two_of_four_layers(list(subject.networks.values())[-1], subject.example)
+    layers = sparse_layers(list(subject.networks.values())[-1], subject.example)
     for target in targets:
         spec = target.spec
         if missing[spec] is not None:
