@@ -100,11 +100,10 @@ def bench_lines(content: Mapping[str, Any]) -> list[str]:
 
 def _lines_of_layers(target: str, layers: Sequence[Mapping[str, Any]]) -> list[str]:
     """How many layers sparse kernels run, and why the others are dense; layers of one reason in one line."""
-    if not layers:
-        return []
     sparse = sum(each["chosen"] == "sparse" for each in layers)
-    first = f"{target}: sparse kernels are faster for {sparse} of {len(layers)} layers"
-    return [first, *(f"{target}, {line}" for line in reasons_in_lines(layers))]
+    measured = sum(each["ratio"] is not None for each in layers)
+    first = f"{target}: of {measured} layers that sparse kernels can run, {sparse} are faster with them"
+    return [*([first] if measured else []), *(f"{target}, {line}" for line in reasons_in_lines(layers))]
 
 
 def timed(content: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

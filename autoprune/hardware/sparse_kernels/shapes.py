@@ -71,8 +71,10 @@ def has_the_pattern(weight: Tensor) -> bool:
 
 
 def _no_pattern(weight: Tensor) -> str:
-    fault = TWO_OF_FOUR.fault(PLAIN.of(weight)) if bool((weight == 0).any()) else "it has no zeros"
-    return f"its weight is not 2:4: {fault}"
+    fault = TWO_OF_FOUR.fault(PLAIN.of(weight))
+    return (
+        "its weight has no zeros" if fault is None or bool((weight != 0).all()) else f"its weight is not 2:4: {fault}"
+    )
 
 
 def _other(module: nn.Module) -> str | None:
