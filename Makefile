@@ -12,7 +12,7 @@ RUN    ?= demo
 .PHONY: demo test check lint slow wheel clean
 
 demo: $(VENV)/.demo
-	$(BIN)/autoprune compress --model resnet20 --data digits --target onnxruntime --latency 50% \
+	$(BIN)/autoprune compress --model resnet20 --data digits --target onnxruntime --latency 30% \
 	    --agent ddpg --episodes 100 --onnx --run $(RUN) --overwrite
 
 test: $(VENV)/.dev
