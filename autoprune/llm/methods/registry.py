@@ -19,6 +19,7 @@ METHODS: Registry[type[Method]] = Registry(
         "ffn": _HERE + "structured:FeedForwardMethod",
         "heads": _HERE + "structured:HeadsMethod",
         "hidden": _HERE + "structured:HiddenMethod",
+        "vocabulary": _HERE + "vocabulary:VocabularyMethod",
     },
     "autoprune.llm_methods",
 )

@@ -14,13 +14,18 @@ from autoprune.llm.structured.ffn import FeedForward
 from autoprune.llm.structured.heads import Heads
 from autoprune.llm.structured.hidden import Hidden
 
-__all__ = ["DepthMethod", "FeedForwardMethod", "HeadsMethod", "HiddenMethod"]
+__all__ = [
+    "DepthMethod",
+    "FeedForwardMethod",
+    "HeadsMethod",
+    "HiddenMethod",
+    "StructuredMethod",
+    "WithoutOneShotOptions",
+]
 
 
-class StructuredMethod(Method):
-    """Something is taken away whole; what is left is a smaller model of the same class."""
-
-    how: ClassVar[type[Structured]]
+class WithoutOneShotOptions(Method):
+    """A method that takes a share of something away."""
 
     def check(self, options: MethodOptions) -> None:
         """See `Method.check`."""
@@ -29,6 +34,12 @@ class StructuredMethod(Method):
         for option, is_given in given.items():
             if is_given:
                 raise InputError(f"{option} is of one-shot sparsity; {self.name} has none")
+
+
+class StructuredMethod(WithoutOneShotOptions):
+    """Something is taken away whole; what is left is a smaller model of the same class."""
+
+    how: ClassVar[type[Structured]]
 
     def prune(self, work: Work) -> PrunedModel:
         """See `Method.prune`."""
