@@ -38,22 +38,23 @@ def compressed_layout(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor],
     """
     tensors, known = {}, {}
     for name, weight in weights.items():
-        planes = next((each for each in _WAYS_ROUND if _pays(weight, each)), None)
-        if planes is None:
+        found = next((small for each in _WAYS_ROUND if (small := _smaller(weight, each)) is not None), None)
+        if found is None:
             tensors[name] = weight
             continue
-        found = compress(weight, planes)
         tensors[name + _VALUES], tensors[name + _POSITIONS] = found.values, found.positions
-        known[name] = {"shape": list(found.sizes), "outputs": planes.outputs, "inputs": planes.inputs}
+        known[name] = {"shape": list(found.sizes), "outputs": found.planes.outputs, "inputs": found.planes.inputs}
     if not known:
         raise InputError("the layout compressed holds 2:4 weights, and this network has none; write it dense")
     return tensors, {METADATA_KEY: json.dumps({"schema": _SCHEMA, "weights": known})}
 
 
-def _pays(weight: Tensor, planes: Planes) -> bool:
-    if weight.ndim < 2 or why_not_compressed(weight, planes) is not None:
-        return False
-    return compress(weight, planes).bytes < weight.numel() * weight.element_size()
+def _smaller(weight: Tensor, planes: Planes) -> Compressed | None:
+    """The weight compressed; None where it cannot be, or would not be smaller."""
+    if why_not_compressed(weight, planes) is not None:
+        return None
+    found = compress(weight, planes)
+    return found if found.bytes < weight.numel() * weight.element_size() else None
 
 
 def dense_layout(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None, where: str) -> dict[str, Tensor]:

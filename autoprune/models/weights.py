@@ -12,6 +12,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from autoprune.errors import InputError
 from autoprune.foundations.files import replacing
@@ -58,14 +59,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: If the file is missing, is neither, would run code when unpickled, or has values that are NaN.
     """
-    path = Path(path)
+    return plain_weights(_stored(Path(path)))[0]
+
+
+def _stored(path: Path) -> dict[str, Tensor]:
+    """A file's tensors under its own names; see `read_weights`."""
     if not path.is_file():
         raise InputError(f"there is no weights file {path}")
     try:
-        content = _from_safetensors(path) if _is_safetensors(path) else _from_checkpoint(path)
+        weights = _from_safetensors(path) if _is_safetensors(path) else _from_checkpoint(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    weights, _ = plain_weights(content)
     for name, tensor in weights.items():
         if tensor.is_floating_point() and bool(torch.isnan(tensor).any()):
             raise InputError(f"{path}: {name} has values that are not a number (NaN); the training had diverged")
@@ -95,10 +99,13 @@ def load_weights(model: nn.Module, path: Path) -> None:
 def weights_for(model: nn.Module, path: Path) -> dict[str, Tensor]:
     """Reads weights under a model's own names; a prefix that a trainer has put before all of them is taken off.
 
+    A model that `torch.nn.utils.prune` holds masked gets weights and masks as the file has them.
+
     Raises:
         InputError: As `read_weights`; if a name is missing or unknown: the first one is named.
     """
-    return aligned(read_weights(path), list(model.state_dict()), path)
+    stored, own = _stored(Path(path)), list(model.state_dict())
+    return aligned(stored if prune.is_pruned(model) else plain_weights(stored)[0], own, path)
 
 
 def _is_safetensors(path: Path) -> bool:

@@ -112,6 +112,14 @@ def test_which_patterns_are_two_of_four_as_well(pattern, answer):
     assert is_two_of_four(pattern_of(pattern)) is answer
 
 
+@pytest.mark.parametrize("pattern", ["2:4", "1:4", "1:2", "2:8", "2:4-both"])
+def test_masks_of_these_patterns_can_be_compressed(pattern):
+    for seed in range(5):
+        drawn = torch.randn(8, 24, generator=torch.Generator().manual_seed(seed))
+        weight = drawn * Assigned(PLAIN, pattern_of(pattern)).mask(drawn.abs())
+        assert torch.equal(decompress(compress(weight)), weight)
+
+
 def test_a_file_is_read_back_with_its_zeros_and_says_which_weights_are_compressed(tmp_path):
     weights = {
         "conv.weight": two_of_four(16, 32, 3, 3, dtype=torch.float32),

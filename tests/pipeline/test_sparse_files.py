@@ -115,6 +115,11 @@ def test_a_checkpoint_pruned_by_torch_loads_as_plain_weights(tmp_path: Path) -> 
     load_weights(plain, tmp_path / "pruned.pth")
     assert int((plain[3].weight == 0).sum()) == round(0.75 * plain[3].weight.numel())
     assert torch.equal(plain[3].weight, pruned[3].weight)
+    held = network()
+    prune.identity(held[3], "weight")
+    load_weights(held, tmp_path / "pruned.pth")  # a model that torch holds masked takes both
+    assert torch.equal(held[3].weight_mask, pruned[3].weight_mask)
+    assert torch.equal(held[3].weight_orig, pruned[3].weight_orig)
 
 
 def pruned_file(path: Path, pattern: str, layers: tuple[int, ...] = (3,)) -> Path:
