@@ -55,6 +55,7 @@ def deploy(
     repetitions: int = 5,
     protocol: Protocol | None = None,
     gpu: Callable[[], Gpu] = gpu_here,
+    convert: Convert | None = None,
 ) -> Deployed:
     """Put a 2:4 network on the GPU, with sparse kernels where they pay.
 
@@ -65,6 +66,7 @@ def deploy(
         repetitions: Pairs of timings of each layer.
         protocol: Of each timing.
         gpu: What is asked for the GPU.
+        convert: Instead of torch's conversion.
 
     Raises:
         TargetError: If there is no GPU.
@@ -78,12 +80,13 @@ def deploy(
     device, known = gpu(), protocol or Protocol.entries()
     layers = chosen_layers(sparse_layers(model, example), target, lambda: device, known, repetitions)
     dtype, given = DTYPES[target.precision], as_example(example).copied()
-    dense = duplicate(model).eval().to("cuda", dtype)
-    inputs = given.map(lambda tensor: tensor.to("cuda", dtype if tensor.is_floating_point() else None))
+    place: str = getattr(target, "device", "cuda")
+    dense = duplicate(model).eval().to(place, dtype)
+    inputs = given.map(lambda tensor: tensor.to(place, dtype if tensor.is_floating_point() else None))
     every = [replace(each, chosen="sparse") if each.backends else each for each in layers]
     networks = {"dense": dense}
-    networks["sparse"], _ = with_sparse_kernels(dense, every)
-    networks["chosen"], layers = with_sparse_kernels(dense, layers)
+    networks["sparse"], _ = with_sparse_kernels(dense, every, convert)
+    networks["chosen"], layers = with_sparse_kernels(dense, layers, convert)
     agreeing = {name: network for name, network in networks.items() if agrees(network, dense, inputs)}
     latencies = _timed(agreeing, inputs, target, known)
     runs = fastest(latencies)
