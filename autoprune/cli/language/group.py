@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from autoprune.cli.language import evaluate, prune
+from autoprune.cli.language import evaluate, export, prune
 
 __all__ = ["register"]
 
@@ -12,7 +12,7 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.callback(epilog="Example: autoprune llm prune --model smollm2 --calibration texts --run sparse")(language)
-    for command in (prune, evaluate):
+    for command in (prune, evaluate, export):
         command.register(app)
 
 

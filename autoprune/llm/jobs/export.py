@@ -1,0 +1,104 @@
+"""A pruned language model as the files that others load: a folder of transformers, one GGUF file, bare weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from autoprune.errors import InputError
+from autoprune.foundations.files import replacing
+from autoprune.foundations.names import nearest_name
+from autoprune.llm.gguf.formats import format_of
+from autoprune.llm.gguf.write import write_gguf
+from autoprune.llm.llamacpp.agreement import Agreement, agreement
+from autoprune.llm.llamacpp.server import missing
+from autoprune.llm.llamacpp.session import LlamaCpp
+from autoprune.llm.models.base import LanguageModel
+from autoprune.llm.models.folder import save_folder
+
+__all__ = ["KINDS", "Exported", "compared", "export_model"]
+
+KINDS = ("hf", "gguf", "safetensors")
+
+PROMPTS = (
+    "The capital of France is",
+    "My fellow citizens, the state of the",
+    "In 1969, 42 people; don't  ask:\n\tnaïve 東京",
+)
+"""What a file is compared on: words, figures, spaces, letters of several bytes."""
+
+_TOLERANCES = {"f32": 0.02, "f16": 0.05}  # nats; llama.cpp keeps keys and values in f16
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        path: The file or folder.
+        bytes: Its size on disk.
+        notes: What a user should know of it, a sentence each.
+    """
+
+    path: Path
+    bytes: int
+    notes: tuple[str, ...] = ()
+
+
+def export_model(model: LanguageModel, kind: str, out: Path, number_format: str = "f16") -> Exported:
+    """Write a language model.
+
+    Args:
+        model: It.
+        kind: One of `KINDS`.
+        out: A folder for `hf`, which must not be there or be empty; else a file, which is replaced.
+        number_format: Of a GGUF file.
+
+    Raises:
+        InputError: If the kind is unknown, the place is taken, or the model cannot be such a file.
+    """
+    if kind not in KINDS:
+        raise InputError(f"--format {kind!r} is none of {', '.join(KINDS)}; {nearest_name(kind, KINDS)}")
+    format_of(number_format)
+    if out.is_dir() and (kind != "hf" or any(out.iterdir())):
+        raise InputError(f"{out} is a folder{'' if kind != 'hf' else ' with something in it'}; give another --out")
+    if kind == "gguf":
+        written = write_gguf(model.network, model.tokenizer, out, number_format)
+        coarse = f"{len(written.coarse)} tensors are f16: their rows are no whole blocks of {number_format}"
+        return Exported(out, written.bytes, (coarse,) if written.coarse else ())
+    if kind == "hf":
+        save_folder(model, out)
+        return Exported(out, sum(file.stat().st_size for file in out.rglob("*") if file.is_file()))
+    _write_weights(model.network, out)
+    return Exported(out, out.stat().st_size)
+
+
+def compared(model: LanguageModel, path: Path, number_format: str) -> Agreement | None:
+    """What llama.cpp makes of a GGUF file beside PyTorch; None where llama.cpp is not installed.
+
+    Raises:
+        TargetError: If llama.cpp does not load it.
+    """
+    if missing() is not None:
+        return None
+    with LlamaCpp(path, context=128) as session:
+        # A quantised model is another one; by how much is said.
+        limit = _TOLERANCES.get(number_format.lower(), float("inf"))
+        return agreement(model.network, model.tokenizer, session, PROMPTS, predict=8, tolerance=limit)
+
+
+def _write_weights(network: Any, out: Path) -> None:
+    """All tensors in one safetensors file, tied ones once, as transformers keeps them."""
+    from safetensors.torch import save_file
+
+    tensors: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in network.state_dict().items():
+        if tensor.data_ptr() not in seen:
+            seen.add(tensor.data_ptr())
+            tensors[name] = tensor.contiguous()
+    with replacing(out) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
