@@ -85,6 +85,7 @@ def lottery_lines(content: Content) -> list[str]:
         )
     else:
         lines.append(f"no round matches the dense networks on the search split; round {number} ({kept}) is handed over")
+    lines += [_barrier(one, spec) for one in asked.get("stability", ())]
     if report.speedup is not None:
         small, whole = report.finetuned.latency_ms, report.dense.latency_ms
         lines.append(
@@ -92,6 +93,14 @@ def lottery_lines(content: Content) -> list[str]:
             " no faster for them"
         )
     return lines
+
+
+def _barrier(found: Content, spec: ScoreSpec) -> str:
+    said = {True: ": stable", False: ": not stable", None: ""}[found["stable"]]
+    unit = " points" if spec.is_accuracy else ""
+    return (
+        f"barrier between two trainings from step {found['step']}: {spec.scale * found['barrier_mean']:.2f}{unit}{said}"
+    )
 
 
 def _difference(found: Content | None, spec: ScoreSpec) -> str:

@@ -67,6 +67,7 @@ class SettingKeywords(TypedDict, total=False):
     rewind: int
     seeds: int
     controls: str | Sequence[str]
+    stability: str | int | Sequence[int] | None
     train_epochs: int | None
     finetune_epochs: int | None
     schedule: Literal["one-shot", "iterative", "cubic"]

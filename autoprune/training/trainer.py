@@ -113,7 +113,8 @@ class Trainer:
             if not 0 <= step <= self.steps:
                 raise InputError(f"step {step} is none of a training of {self.steps} steps")
         self.epoch, self._skipped = divmod(start_step, self._steps)
-        self.keep_at, self.kept = keep_at, None if keep_at != start_step else _copied(model.state_dict())
+        self.keep_at = keep_at
+        self.kept: dict[str, Any] | None = _copied(model.state_dict()) if keep_at == start_step else None
 
     @property
     def steps(self) -> int:

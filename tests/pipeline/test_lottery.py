@@ -145,6 +145,51 @@ def test_differences_are_paired_and_two_seeds_are_not_judged():
     assert {one["said"] for one in two} == {"not judged: 2 of 3 seeds"}
 
 
+def test_instability_is_the_fall_between_two_trainings_from_one_state(tmp_path, monkeypatch):
+    result = study(tmp_path / "run", rounds=1, seeds=1, controls="", stability=[7, 0])
+    found = result.report["lottery"]["stability"]
+    assert [one["step"] for one in found] == [0, 7]
+    rows = [json.loads(line) for line in (tmp_path / "run/stability.jsonl").read_text().splitlines()]
+    for row, one in zip(rows, found, strict=True):
+        assert len(row["merits"]) == 30 and row["barrier"] >= 0
+        assert row["barrier"] == pytest.approx((row["merits"][0] + row["merits"][-1]) / 2 - min(row["merits"]))
+        assert one["stable"] == (one["barrier_mean"] < 0.02)
+    (tmp_path / "run/report.json").unlink()
+    monkeypatch.setattr("autoprune.pipeline.jobs.lottery.stability.Stability._row", lambda *_: pytest.fail("again"))
+    assert (
+        study(tmp_path / "run", rounds=1, seeds=1, controls="", stability="0,7", resume=True).report["lottery"][
+            "stability"
+        ]
+        == found
+    )
+
+
+def test_two_networks_of_other_valleys_have_a_barrier():
+    """Two units that exchange their places compute the same, and the network half-way does not."""
+    from autoprune.pipeline.jobs.lottery.networks import Networks
+    from autoprune.pipeline.jobs.lottery.stability import Stability
+    from autoprune.pipeline.reporter import Reporter
+    from autoprune.pipeline.task import Task
+    from autoprune.run.experiment import Experiment
+
+    def net(order):
+        made = nn.Sequential(nn.Flatten(), nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+        with torch.no_grad():
+            for layer, weight in ((made[1], torch.tensor([[3.0, -3.0], [-3.0, 3.0]])[order]),
+                                  (made[3], torch.tensor([[1.0, -1.0], [-1.0, 1.0]])[:, order])):  # fmt: skip
+                layer.weight.copy_(weight)
+                layer.bias.zero_()
+        return made
+
+    batch = (torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1]))
+    data = autoprune.data.DataSet("two", [batch], [batch], [batch], [batch], 2, (2,), batch[0][:1])
+    task = Task("net", net([0, 1]), data, False)
+    settings = Experiment.build({"model": "net", "data": "two"})
+    analysis = Stability(Networks(task, settings), None, None, Reporter())
+    merits = [analysis._merit(net([0, 1]), net([1, 0]), share) for share in (0.0, 0.5, 1.0)]
+    assert merits[0] == merits[2] == 1.0 and merits[1] == 0.5
+
+
 class Own(nn.Module):
     def __init__(self):
         super().__init__()
@@ -159,6 +204,8 @@ class Own(nn.Module):
     ("settings", "message"),
     [
         ({"rewind": 8}, "--rewind 8 is past the training's 8 steps"),
+        ({"stability": "0,8"}, "--stability 8 is past the training's 8 steps"),
+        ({"stability": "a"}, "write steps with commas"),
         ({"rate": 1.0}, "rate: Input should be less than 1"),
         ({"controls": "reinit,noise"}, "there is no control 'noise'"),
         ({"layer_rate": "fc"}, "write PATTERN=RATE"),

@@ -46,3 +46,44 @@ def test_a_constraint_that_allows_everything_changes_nothing(net, batches):
     free = Masks({"0.weight": torch.ones(5, 6, dtype=torch.bool)})
     Trainer(other, batches, TrainSettings(epochs=1, bf16=False), constraint=free).run()
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "sgd", "lr": 0.05, "weight_decay": 1e-2},
+        {"optimizer": "adamw", "lr": 1e-2, "weight_decay": 0.1, "ema": 0.99, "clip": 0.5},
+        {"optimizer": "torch.optim:Adam", "lr": 1e-2, "weight_decay": 0.1},
+    ],
+)
+def test_nothing_is_revived_in_a_thousand_steps_however_it_is_trained(net, batches, settings, bf16):
+    masks = {"0.weight": torch.rand(5, 6) > 0.7, "2.weight": torch.rand(3, 5) > 0.5}
+    trainer = Trainer(net, batches, TrainSettings(epochs=250, bf16=bf16, **settings), constraint=Masks(masks))
+    trainer.run(125)
+    state = trainer.state_dict()
+    trainer.load_state_dict(state)
+    for _ in range(2):
+        parameters = dict(net.named_parameters())
+        for name, mask in masks.items():
+            assert not parameters[name][~mask].any() and parameters[name][mask].any()
+            for kept in trainer.optimizer.state[parameters[name]].values():
+                assert kept.shape != mask.shape or not kept[~mask].any()
+        trainer.run()
+
+
+def test_masked_weights_do_not_count_where_gradients_are_clipped(net):
+    """Weights that are masked get large gradients here; those that learn are clipped as if these were not there."""
+    import copy
+
+    images, labels = torch.randn(8, 6), torch.arange(8) % 3
+    images[:, 0] *= 1000.0
+    mask = torch.ones(5, 6, dtype=torch.bool)
+    mask[:, 0] = False
+    settings = TrainSettings(epochs=1, bf16=False, lr=0.1, momentum=0.0, clip=0.1, weight_decay=0.0)
+    narrow = copy.deepcopy(net)
+    Trainer(net, [(images, labels)], settings, constraint=Masks({"0.weight": mask})).run()
+    without = images.clone()
+    without[:, 0] = 0.0
+    Trainer(narrow, [(without, labels)], settings).run()
+    assert torch.allclose(net[0].weight[:, 1:], narrow[0].weight[:, 1:]) and torch.allclose(net[2].bias, narrow[2].bias)

@@ -43,6 +43,27 @@ class LotterySettings(Settings):
         " several with commas",
     )
 
+    stability: str | None = setting(
+        None,
+        "instability analysis of the dense network at these steps, with commas: two trainings from each step's weights"
+        " in other orders of the images, and how far the score falls between their ends",
+    )
+
+    @field_validator("stability", mode="before")
+    @classmethod
+    def _steps_are_text(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return ",".join(map(str, value))
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("stability")
+    @classmethod
+    def _steps_can_be_read(cls, value: str | None) -> str | None:
+        parts = [part.strip() for part in (value or "").split(",")]
+        if value is not None and not all(part.isdecimal() and len(part) < 10 for part in parts):
+            raise ValueError("write steps with commas between them, such as 0,100,500")
+        return value if value is None else ",".join(map(str, sorted({int(part) for part in parts})))
+
     @field_validator("layer_rate", mode="before")
     @classmethod
     def _one_is_several(cls, value: Any) -> Any:
@@ -79,6 +100,11 @@ class LotterySettings(Settings):
     def control_names(self) -> tuple[str, ...]:
         """The controls, in the order in which they were named."""
         return tuple(self.controls.split(",")) if self.controls else ()
+
+    @property
+    def stability_steps(self) -> tuple[int, ...]:
+        """Steps of the instability analysis, ascending."""
+        return tuple(map(int, self.stability.split(","))) if self.stability else ()
 
     @property
     def layer_rates(self) -> tuple[tuple[str, float], ...]:

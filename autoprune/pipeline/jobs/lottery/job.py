@@ -23,6 +23,7 @@ from autoprune.pipeline.jobs.lifecycle import check_target
 from autoprune.pipeline.jobs.lottery.figures import StudyRows, comparisons, delivered_round, rounds_of
 from autoprune.pipeline.jobs.lottery.levels import ROWS
 from autoprune.pipeline.jobs.lottery.networks import Networks
+from autoprune.pipeline.jobs.lottery.stability import BARRIERS, Stability, barriers_of
 from autoprune.pipeline.jobs.lottery.study import SeedStudy, last_weights
 from autoprune.pipeline.jobs.search import timed
 from autoprune.pipeline.jobs.settings import LOTTERY, OF_LOTTERY
@@ -82,6 +83,7 @@ class LotteryJob(Job):
             for number in range(experiment.seeds):
                 seed = experiment.seed + number
                 SeedStudy(networks, run, settings, reporter, bar, seed, number * each).carry_out()
+        Stability(networks, run, settings, reporter).carry_out()
         study = StudyRows(run.rows(ROWS), task.scored_as, experiment.control_names)
         return _Delivery(networks, run, reporter, study).result()
 
@@ -91,8 +93,9 @@ class LotteryJob(Job):
         task, experiment = networks.task, networks.experiment
         fresh = networks.fresh(experiment.seed)
         steps = Trainer(fresh, task.data.train, settings, loss=task.loss, reader=task.reader).steps
-        if experiment.rewind >= steps:
-            raise InputError(f"--rewind {experiment.rewind} is past the training's {steps} steps; give an earlier step")
+        for name, step in (("rewind", experiment.rewind), *(("stability", s) for s in experiment.stability_steps)):
+            if step >= steps:
+                raise InputError(f"--{name} {step} is past the training's {steps} steps; give an earlier step")
         if "small" in experiment.control_names:
             networks.small(parameter_count(task.model), experiment.seed)
         assert networks.rates  # refuses a network without a weight to prune
@@ -207,7 +210,11 @@ class _Delivery:
         content = report.model_copy(update=spec.fields).to_json()
         asked = {name: getattr(experiment, name) for name in ("rounds", "rate", "per", "rewind", "seeds")}
         asked |= {"controls": list(study.controls), "layer_rates": dict(experiment.layer_rates)}
-        return content | {"rounds": rounds_of(study), "lottery": asked | {"comparisons": comparisons(study)}}
+        found = {
+            "comparisons": comparisons(study),
+            "stability": barriers_of(run.rows(BARRIERS), accuracy=spec.is_accuracy),
+        }
+        return content | {"rounds": rounds_of(study), "lottery": asked | found}
 
 
 def _masked(network: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
