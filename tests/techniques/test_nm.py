@@ -74,12 +74,29 @@ def test_every_kind_of_layer_is_offered_once_and_the_others_say_why(mixed):
         "attention.in_proj_weight": (1, 2, 3, 4),
         "attention.out_proj.weight": (1, 2, 3, 4),
         "first.weight": (1, 2, 3, 4),
-        "table": (1, 2, 3, 4),
     }
+    assert "a width that can be pruned is called the same" in space.frozen["table"]
     assert "it has one input" in space.frozen["depth.weight"]
     assert "it has one input" in space.frozen["stem.weight"]
     computed = [reason for name, reason in space.frozen.items() if name.startswith("head.")]
     assert len(computed) == 2 and all("_weight_norm reads it" in reason for reason in computed)
+
+
+def test_a_plain_parameter_whose_width_is_called_the_same_stays_dense():
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.table, self.last = nn.Linear(4, 8), nn.Parameter(torch.randn(8, 8)), nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.last(torch.relu(self.first(x)).relu() @ self.table)
+
+    stack = stack_of(Plain().eval(), torch.randn(2, 4), "nm")
+    assert "table" in {group.name for group in stack.analysis.groups}
+    assert [d.name for d in stack.space.decisions] == ["first.weight", "last.weight"]
+    assert "a width that can be pruned is called the same" in stack.space.frozen["table"]
+    cost = macs_cost(stack.analysis, stack.space, stack.effects)
+    assert cost.least()[0] == 4 * 8 // 4 + 8 * 8 + 8 * 2 // 4
 
 
 def test_an_embedding_that_is_the_output_layer_too_stays_dense():

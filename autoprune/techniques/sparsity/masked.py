@@ -81,10 +81,12 @@ class MaskTechnique(Technique[RankedWeights]):
         """One for every weight that has more inputs than a group keeps."""
         if self.kind.name not in limits.chosen:
             return Offer(())
-        known = weights_of(analysis)
+        known, widths = weights_of(analysis), {group.name for group in analysis.groups}
         refused, found = dict(known.refused), []
         for weight in known.weights.values():
             options, reason = self._options(weight, limits)
+            if weight.name in widths:  # a plain parameter, whose outputs are a width of the same name
+                reason = "a width that can be pruned is called the same; make it the weight of a linear layer"
             if reason is None:
                 found.append(Decision(weight.name, options[-1], options, self.kind.name))
             else:
