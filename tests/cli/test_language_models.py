@@ -79,6 +79,11 @@ def test_prune_writes_what_stock_classes_load_and_says_what_it_does(autoprune, f
     assert "model.layers.1.mlp.down_proj" in page and "<script" not in page
     assert not (run / "checkpoint" / "blocks").exists()
 
+    (run / "report.html").unlink()
+    again = autoprune("report", "runs/job")
+    assert again.code == 0 and "page: runs/job/report.html" in again.out and (run / "report.html").read_text() == page
+    assert f"{report['texts'][0]['perplexity']:.2f}" in again.out
+
     refused = autoprune("llm", "prune", *model, "--run", "job")
     assert (refused.code, refused.lines) == (2, 1) and "runs/job exists" in refused.error
     before = (run / "report.json").read_bytes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
@@ -11,13 +11,10 @@ from autoprune.cli.options import Overwrite, Resume, settings_command
 from autoprune.llm.jobs.settings import LanguageSettings
 from autoprune.run.recovery import SETTINGS
 
-if TYPE_CHECKING:
-    from autoprune.llm.jobs.prune import LanguageResult
-
 __all__ = ["register"]
 
 _PANELS = {
-    "Model and method": ("model", "method", "ratio", "sequential", "owl", "damping", "by_blocks", "dtype"),
+    "Model and method": ("model", "method", "ratio", "sequential", "owl", "damping", "taylor", "by_blocks", "dtype"),
     "Texts": ("calibration", "windows", "window_length", "text", "context", "stride", "tokens"),
     "Recovery": (
         "recover",
@@ -46,6 +43,7 @@ def prune(*, settings: dict[str, Any], resume: Resume = False, overwrite: Overwr
 
     The run's folder `pruned` is what `AutoModelForCausalLM.from_pretrained` loads.
     """
+    from autoprune.cli.language.shown import print_language_report
     from autoprune.cli.main_job.whole_run import again
     from autoprune.cli.screen import Screen
     from autoprune.cli.stopping import resumable
@@ -56,7 +54,8 @@ def prune(*, settings: dict[str, Any], resume: Resume = False, overwrite: Overwr
     chosen = _chosen(settings, resume)
     with resumable(chosen.run_dir, again(flags)):
         result = prune_run(chosen, flags, Screen())
-    _show(result)
+    print_language_report(result.report)
+    typer.echo(f"run: {result.run}   (the model: {result.folder})")
 
 
 def _chosen(settings: dict[str, Any], resume: bool) -> LanguageSettings:
@@ -67,20 +66,3 @@ def _chosen(settings: dict[str, Any], resume: bool) -> LanguageSettings:
         if stored.is_file():
             return LanguageSettings.read(stored, settings)
     return LanguageSettings.build(settings)
-
-
-def _show(result: LanguageResult) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from autoprune.llm.jobs.page import figure_rows, lines_of
-
-    header, rows = figure_rows(result.report)
-    table = Table(*header)
-    for row in rows:
-        table.add_row(*row)
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(table)
-    for line in lines_of(result.report):
-        console.print(line, markup=False)
-    typer.echo(f"run: {result.run}   (the model: {result.folder})")

@@ -10,11 +10,18 @@ from autoprune.foundations.files import write_text
 from autoprune.reports.format import count, flat, plain
 from autoprune.reports.html.rendering import render, table
 
-__all__ = ["COLUMNS", "figure_rows", "lines_of", "write_page"]
+__all__ = ["COLUMNS", "REPORT_SCHEMA", "figure_rows", "is_language_report", "lines_of", "write_page"]
+
+REPORT_SCHEMA = "autoprune.llm/1"
 
 COLUMNS = ("model", "parameters", "zeros", "MB on disk")
 
 _MODELS = ("dense", "pruned", "recovered")
+
+
+def is_language_report(report: Mapping[str, Any]) -> bool:
+    """Whether a report is that of a language model."""
+    return report.get("schema") == REPORT_SCHEMA
 
 
 def figure_rows(report: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -15,7 +15,7 @@ from autoprune.llm.evaluation.perplexity import Reading
 from autoprune.llm.jobs.figures import counts_in, peak_mib, sample
 from autoprune.llm.jobs.judging import judged, split_for_judging, texts_to_judge
 from autoprune.llm.jobs.loading import Loaded, load_for
-from autoprune.llm.jobs.page import write_page
+from autoprune.llm.jobs.page import REPORT_SCHEMA, write_page
 from autoprune.llm.jobs.settings import LanguageSettings
 from autoprune.llm.methods.base import Method, PrunedModel, Work
 from autoprune.llm.methods.registry import METHODS
@@ -30,9 +30,7 @@ from autoprune.run.directory import RunDir
 from autoprune.run.flags import Flags
 from autoprune.run.stopwatch import Stopwatch, rounded_seconds
 
-__all__ = ["REPORT_SCHEMA", "LanguageResult", "prune_run"]
-
-REPORT_SCHEMA = "autoprune.llm/1"
+__all__ = ["LanguageResult", "prune_run"]
 
 _KEPT, _TRAINING = "checkpoint/blocks", "checkpoint/recovery.pt"
 

@@ -22,7 +22,9 @@ class LanguageSettings(StoredSettings):
     panel: ClassVar[str] = "Language model"
 
     model: str = setting("smollm2", "folder, FILE.gguf, smollm2, or package.module:factory")
-    method: str = setting("wanda", "what decides: magnitude, wanda, sparsegpt, ...")
+    method: str = setting(
+        "wanda", "magnitude, wanda or sparsegpt for zeros; llm-pruner, depth, ffn, heads, ... for a smaller model"
+    )
     ratio: str = setting("50%", "the share that is taken away; of zeros also a pattern such as 2:4")
     calibration: str = setting("", "file or folder of text that the method learns from")
     text: tuple[str, ...] = setting((), "files or folders of text that models are judged on")
@@ -34,6 +36,7 @@ class LanguageSettings(StoredSettings):
     sequential: bool = setting(False, "collect inputs anew within a block, when the layers before are pruned")
     owl: bool = setting(False, "give blocks with more outliers fewer zeros (OWL)")
     damping: float | None = setting(None, "of sparsegpt, relative to the mean of the diagonal; default 0.01")
+    taylor: Literal["first", "mixed"] = setting("mixed", "of llm-pruner: order of its importance")
     by_blocks: bool | None = setting(
         None, "read one block at a time out of the shards; default where the model takes half of the memory"
     )
@@ -63,7 +66,7 @@ class LanguageSettings(StoredSettings):
     @property
     def options(self) -> MethodOptions:
         """What the method is told."""
-        return MethodOptions(self.ratio, self.sequential, self.owl, self.damping)
+        return MethodOptions(self.ratio, self.sequential, self.owl, self.damping, self.taylor)
 
     @property
     def recovery(self) -> RecoveryPlan | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 __all__ = ["MethodOptions"]
 
@@ -16,9 +17,11 @@ class MethodOptions:
         sequential: One-shot sparsity: collect inputs anew within a block when the layers before are pruned.
         owl: One-shot sparsity: blocks with more outliers keep more.
         damping: SparseGPT: added to the diagonal of the second moments, relative to its mean; None for the default.
+        taylor: LLM-Pruner: first-order importance, or mixed with the second.
     """
 
     ratio: str
     sequential: bool = False
     owl: bool = False
     damping: float | None = None
+    taylor: Literal["first", "mixed"] = "mixed"

@@ -15,6 +15,7 @@ METHODS: Registry[type[Method]] = Registry(
         "magnitude": _HERE + "one_shot:MagnitudeMethod",
         "wanda": _HERE + "one_shot:WandaMethod",
         "sparsegpt": _HERE + "one_shot:SparseGptMethod",
+        "llm-pruner": _HERE + "structured:LlmPrunerMethod",
         "depth": _HERE + "structured:DepthMethod",
         "ffn": _HERE + "structured:FeedForwardMethod",
         "heads": _HERE + "structured:HeadsMethod",

@@ -13,12 +13,14 @@ from autoprune.llm.structured.depth import Depth
 from autoprune.llm.structured.ffn import FeedForward
 from autoprune.llm.structured.heads import Heads
 from autoprune.llm.structured.hidden import Hidden
+from autoprune.llm.structured.llm_pruner import LlmPruner
 
 __all__ = [
     "DepthMethod",
     "FeedForwardMethod",
     "HeadsMethod",
     "HiddenMethod",
+    "LlmPrunerMethod",
     "StructuredMethod",
     "WithoutOneShotOptions",
 ]
@@ -43,10 +45,13 @@ class StructuredMethod(WithoutOneShotOptions):
 
     def prune(self, work: Work) -> PrunedModel:
         """See `Method.prune`."""
-        how = self.how()
+        how = self._made(work.options)
         with work.reporter.stage("prune", f"pruning {how.counts}") as bar:
             made = how.prune(work.model, share_of_ratio(work.options.ratio), Calibration(work.windows, bar))
         return PrunedModel(made.model, {"ratio": made.ratio, **made.removed})
+
+    def _made(self, options: MethodOptions) -> Structured:
+        return self.how()
 
 
 class DepthMethod(StructuredMethod):
@@ -75,3 +80,13 @@ class HiddenMethod(StructuredMethod):
 
     name: ClassVar[str] = "hidden"
     how = Hidden
+
+
+class LlmPrunerMethod(StructuredMethod):
+    """Fewer neurons and groups of heads, by what the loss would lose."""
+
+    name: ClassVar[str] = "llm-pruner"
+    how = LlmPruner
+
+    def _made(self, options: MethodOptions) -> Structured:
+        return LlmPruner(options.taylor)
