@@ -26,7 +26,17 @@ if TYPE_CHECKING:
     from autoprune.hardware.contract.target import Target
     from autoprune.hardware.tables.latency_table import LatencyTable
     from autoprune.models.sizes import parameter_count as params
-    from autoprune.pipeline.api import compress, lottery, measure, profile, progressive, sensitivity, sparsify, sweep
+    from autoprune.pipeline.api import (
+        compress,
+        dynamic,
+        lottery,
+        measure,
+        profile,
+        progressive,
+        sensitivity,
+        sparsify,
+        sweep,
+    )
     from autoprune.pipeline.bench.compare import bench
     from autoprune.pipeline.load import load
     from autoprune.pipeline.load import multiply_accumulates as flops
@@ -53,6 +63,7 @@ __all__ = [
     "apply",
     "bench",
     "compress",
+    "dynamic",
     "flops",
     "llm",
     "load",
@@ -86,6 +97,7 @@ _HOMES = {
     "apply": "autoprune.techniques.apply",
     "bench": "autoprune.pipeline.bench.compare",
     "compress": "autoprune.pipeline.api",
+    "dynamic": "autoprune.pipeline.api",
     "flops": "autoprune.pipeline.load:multiply_accumulates",
     "load": "autoprune.pipeline.load",
     "lottery": "autoprune.pipeline.api",

@@ -46,6 +46,10 @@ COMMANDS = {
         _JOB + "lottery",
         "Look for lottery tickets: prune, rewind, train again, round by round, beside controls and over seeds.",
     ),
+    "dynamic": Entry(
+        _TOOL + "dynamic",
+        "Give a trained network early exits that easy inputs leave through, with a bounded loss, timed on the target.",
+    ),
     "sensitivity": Entry(
         _TOOL + "sensitivity",
         "Cut each decision alone: what the score loses, and what the device saves; a table and a picture.",

@@ -6,6 +6,7 @@ A setting is said with the same name and the same values here, on the command li
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
@@ -30,6 +31,8 @@ from autoprune.pipeline.from_python import (
     without_folder,
 )
 from autoprune.pipeline.jobs.base import Job, Result
+from autoprune.pipeline.jobs.dynamic.job import DynamicResult, check_dynamic, dynamic_job
+from autoprune.pipeline.jobs.dynamic.settings import DynamicSettings, dynamic_settings
 from autoprune.pipeline.jobs.lifecycle import check_settings
 from autoprune.pipeline.jobs.lottery.job import lottery_settings
 from autoprune.pipeline.jobs.registry import compressing, job_named
@@ -47,7 +50,7 @@ from autoprune.techniques.space import space_of
 if TYPE_CHECKING:
     from autoprune.hardware import LatencyTable
 
-__all__ = ["compress", "lottery", "measure", "profile", "progressive", "sensitivity", "sparsify", "sweep"]
+__all__ = ["compress", "dynamic", "lottery", "measure", "profile", "progressive", "sensitivity", "sparsify", "sweep"]
 
 Timing = Literal["quick", "normal", "careful"]
 
@@ -177,6 +180,45 @@ def lottery(
     with opened_job(call.handed, settings, run, call.flags, job.check, call.shown) as (opened, task):
         result = _run(job, task, opened, call.watched(opened.experiment))
     return result if run or settings.get("run") else without_folder(result)
+
+
+def dynamic(
+    model: nn.Module | str | None = None,
+    *,
+    run: str | Path | None = None,
+    mean_latency: str | None = None,
+    worst: str = "110%",
+    p95: str | None = None,
+    max_drop: float = 0.5,
+    exits: int = 3,
+    head_epochs: int = 15,
+    head_samples: int = 20_000,
+    **keywords: Unpack[JobKeywords],
+) -> DynamicResult:
+    """Give a trained network early exits that easy inputs leave through, verified on the target (docs/dynamic.md).
+
+    What is handed over and raised is as in `compress`; a budget is not taken. The network itself is not trained: with
+    its exits shut it gives the answers that it gave. Where exits gain nothing as timed it is handed back.
+
+    Args:
+        model: The trained network, or a name.
+        run: Folder that keeps the run; without it nothing is kept.
+        mean_latency: Largest mean time of a call: a share of dense (`60%`) or a time (`2.5ms`); without it
+            the least that `max_drop` allows.
+        worst: Longest path, likewise.
+        p95: The time that 95 % of the inputs keep, likewise.
+        max_drop: Percentage points of accuracy that may be lost on new inputs; an upper confidence bound keeps it.
+        exits: Most exits, 1 to 3.
+        head_epochs: Passes over the values that the heads are trained on.
+        head_samples: Training samples that they learn from at most.
+        **keywords: As of `compress`.
+    """
+    wanted = DynamicSettings(mean_latency, worst, p95, max_drop, exits, head_epochs, head_samples)
+    call = Call.of(model, keywords)
+    settings = dynamic_settings(call.settings)
+    with opened_job(call.handed, settings, run, call.flags, check_dynamic, call.shown) as (opened, task):
+        result = dynamic_job(task, opened, call.watched(opened.experiment), wanted)
+    return result if run or call.settings.get("run") else replace(result, run=None)
 
 
 def sensitivity(

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from autoprune.early_exit.files import EXITS_FILE, load_network
 from autoprune.errors import InputError, RunError, first_line
 from autoprune.export.formats import export_onnx, export_pretrained, export_pt2
-from autoprune.foundations.files import shortened
+from autoprune.foundations.files import read_json, replacing, shortened
 from autoprune.foundations.references import is_reference
 from autoprune.graph import analyse
 from autoprune.models import build, load_weights, read_weights, save_weights, uncompiled
@@ -90,6 +92,8 @@ def load(
     Raises:
         InputError: If a file is missing or does not fit.
     """
+    if not isinstance(run_or_policy, Policy) and (Path(run_or_policy) / EXITS_FILE).exists():
+        return _with_exits(Path(run_or_policy), model)
     policy, found = _policy_and_weights(run_or_policy)
     path = Path(weights) if weights is not None else found
     if path is None:
@@ -101,6 +105,22 @@ def load(
         raise InputError("the policy does not say its model's input shape")
     dense = duplicate(uncompiled(model))  # the caller's own stays as it is
     return small_with_weights(dense, as_read_by(dense, example), policy, path)
+
+
+def _with_exits(run: Path, model: nn.Module | None) -> nn.Module:
+    """The network of a run of `dynamic`.
+
+    Raises:
+        InputError: If the run does not say how its network is made, and it was not handed over.
+    """
+    made = read_json(run / EXITS_FILE, "file of exits").get("model") or {}
+    name, shape = made.get("name"), made.get("example")
+    if not isinstance(shape, list):
+        raise InputError(f"{run} has a network of several inputs; autoprune.early_exit.files.load_network takes them")
+    if model is None and not isinstance(name, str):
+        raise InputError(f"{run} does not name its network; give it: autoprune.load(run, model=...)")
+    dense = model if model is not None else build(str(name), **made.get("arguments", {}), seed=0)
+    return load_network(uncompiled(dense), torch.zeros([int(size) for size in shape]), run)
 
 
 def _policy_and_weights(source: str | Path | Policy) -> tuple[Policy, Path | None]:
@@ -169,6 +189,12 @@ def export_run(run: Path, form: str, out: Path, layout: str = "dense") -> None:
         raise InputError(f"unknown format {form!r}; known: {', '.join(FORMATS)}")
     chosen = _layout(layout, form)
     read_settings(run)
+    if (run / EXITS_FILE).exists():
+        if form != "onnx":
+            raise InputError(f"a network with early exits is written as onnx, not as {form}")
+        with replacing(out) as temporary:
+            temporary.write_bytes((run / "model.onnx").read_bytes())
+        return
     if form == "policy":
         Policy.load(run / "policy.json").save(out)
         return

@@ -18,6 +18,7 @@ COMMANDS = [
     "compress",
     "search",
     "progressive",
+    "dynamic",
     "sensitivity",
     "profile",
     "finetune",

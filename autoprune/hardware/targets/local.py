@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.contract.protocol import Measurement, Protocol
@@ -32,9 +32,11 @@ class LocalTarget(Target):
     Attributes:
         patience: Seconds without a sign of life after which its worker counts as hanging; loading one network, or one
             block of calls, must take less.
+        runs_branches: Whether its payloads are ONNX, and of an `If` it runs one branch alone.
     """
 
     patience: ClassVar[float] = 120.0
+    runs_branches: ClassVar[bool] = False
 
     @abc.abstractmethod
     def load(self, payload: bytes) -> Callable[[], object]:
@@ -49,6 +51,13 @@ class LocalTarget(Target):
 
         Returns:
             The output, or None from a target that does not say.
+        """
+        return None
+
+    def caller(self, payload: bytes) -> Callable[[Sequence[NDArray[Any]]], Sequence[NDArray[Any]]] | None:
+        """In this process: a packed network that is called with its inputs and gives its outputs.
+
+        None of a target that does not say.
         """
         return None
 

@@ -9,6 +9,7 @@ from autoprune.run.experiment import BUDGETS, Experiment, option_group
 
 __all__ = [
     "LOTTERY",
+    "OF_DYNAMIC",
     "OF_LOTTERY",
     "OF_ONE_JOB",
     "OF_PROGRESSIVE",
@@ -112,6 +113,12 @@ _OF_TRAINING_AFTER = ("finetune", "finetune_epochs", "finetune_seeds")
 
 OF_SENSITIVITY = tuple(name for name in OF_SEARCH if name not in (*_OF_AGENTS, *_OF_TRAINING_AFTER, "time_limit"))
 """Settings of a sensitivity analysis, which searches nothing and fine-tunes nothing."""
+
+OF_DYNAMIC = (
+    *("model", "weights", "data", "data_dir", "inputs", "target", "threads", "timing", "batch_size", "train_threads"),
+    *("seed", "run"),
+)
+"""Settings of early exits, which are put on a trained network."""
 
 
 def analysis_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import packages_distributions, version
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -49,6 +49,7 @@ class OnnxRuntimeTarget(LocalTarget):
         "output channels cost in stairs of 16, input channels in steps of 4; off a multiple of 4 a layer leaves "
         "the fast layout"
     )
+    runs_branches: ClassVar[bool] = True
     # These are executed inside the convolution before them.
     fused: ClassVar[frozenset[str]] = frozenset(
         {"batch_norm", "relu", "hardtanh", "clamp", "sigmoid", "tanh", "leaky_relu", "hardsigmoid", "add"}
@@ -100,6 +101,17 @@ class OnnxRuntimeTarget(LocalTarget):
         value = session.get_inputs()[0]
         output: NDArray[np.float32] = session.run(None, {value.name: x.astype(_DTYPES[value.type])})[0]
         return output.astype("float32")
+
+    def caller(self, payload: bytes) -> Callable[[Sequence[NDArray[Any]]], Sequence[NDArray[Any]]]:
+        """A session that stays."""
+        session = self._session(payload)
+        names = [value.name for value in session.get_inputs()]
+
+        def call(inputs: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
+            found: Sequence[NDArray[Any]] = session.run(None, dict(zip(names, inputs, strict=True)))
+            return found
+
+        return call
 
     def providers(self) -> list[tuple[str, dict[str, Any]]]:
         """What executes the graph, with its options, first choice first."""

@@ -11,8 +11,8 @@ import torch
 from torch import fx
 from torch.utils.flop_counter import FlopCounterMode
 
-from autoprune.dynamic.flow import Flow, node_name, sizes_of
-from autoprune.dynamic.heads import has_head
+from autoprune.early_exit.flow import Flow, node_name, sizes_of
+from autoprune.early_exit.heads import has_head
 from autoprune.errors import UnsupportedModelError
 
 __all__ = ["Place", "places_of"]

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autoprune.dynamic.confidence import CONFIDENCES
-from autoprune.dynamic.flow import Flow
-from autoprune.dynamic.heads import ExitHead, HeadTraining, fit_head
-from autoprune.dynamic.places import Place
-from autoprune.dynamic.stages import Stage, cut_at
-from autoprune.dynamic.thresholds import Answers
+from autoprune.early_exit.confidence import CONFIDENCES
+from autoprune.early_exit.flow import Flow
+from autoprune.early_exit.heads import ExitHead, HeadTraining, fit_head
+from autoprune.early_exit.places import Place
+from autoprune.early_exit.stages import Stage, cut_at
+from autoprune.early_exit.thresholds import Answers
 from autoprune.errors import InputError
 from autoprune.foundations.examples import labels_in
 from autoprune.foundations.progress import Progress, no_progress

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from autoprune.dynamic.confidence import CONFIDENCES, confidence_named
-from autoprune.dynamic.thresholds import (
+from autoprune.early_exit.confidence import CONFIDENCES, confidence_named
+from autoprune.early_exit.thresholds import (
     NEVER,
     Answers,
     Limits,

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from autoprune.dynamic.flow import flow_of
-from autoprune.dynamic.places import places_of
-from autoprune.dynamic.stages import cut_at, run_stages
+from autoprune.early_exit.flow import flow_of
+from autoprune.early_exit.places import places_of
+from autoprune.early_exit.stages import cut_at, run_stages
 from autoprune.errors import InputError, UnsupportedModelError
 from autoprune.models import build
 from autoprune.models.outputs import output_of
-from tests.dynamic.nets import Fixed, Functional, Masked, Skipping
+from tests.early_exit.nets import Fixed, Functional, Masked, Skipping
 from tests.support.nets.whole_models import MODELS
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoprune.dynamic.confidence import confidence_named
-from autoprune.dynamic.flow import Flow
-from autoprune.dynamic.heads import ExitHead
-from autoprune.dynamic.stages import Stage, cut_at
+from autoprune.early_exit.confidence import confidence_named
+from autoprune.early_exit.flow import Flow
+from autoprune.early_exit.heads import ExitHead
+from autoprune.early_exit.stages import Stage, cut_at
 from autoprune.errors import InputError
 from autoprune.models.inputs.example import Example
 

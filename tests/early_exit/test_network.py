@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from autoprune.dynamic.fit import Cut, answers_on, fitted_heads
-from autoprune.dynamic.flow import flow_of
-from autoprune.dynamic.heads import ExitHead, HeadTraining, has_head
-from autoprune.dynamic.network import DynamicNetwork, Exit
-from autoprune.dynamic.places import places_of
+from autoprune.early_exit.fit import Cut, answers_on, fitted_heads
+from autoprune.early_exit.flow import flow_of
+from autoprune.early_exit.heads import ExitHead, HeadTraining, has_head
+from autoprune.early_exit.network import DynamicNetwork, Exit
+from autoprune.early_exit.places import places_of
 from autoprune.errors import InputError, UnsupportedModelError
 from autoprune.models.inputs.reader import AS_IT_COMES
-from tests.dynamic.nets import Fixed, Masked
+from tests.early_exit.nets import Fixed, Masked
 from tests.support.tiny_job import Tiny, images, loaders
 
 
@@ -129,7 +129,7 @@ def test_heads_that_learn_from_the_network_agree_with_it():
 
 
 def _stages(cut):
-    from autoprune.dynamic.stages import cut_at
+    from autoprune.early_exit.stages import cut_at
 
     return cut_at(cut.flow, [place.node for place in cut.places])
 

@@ -1,0 +1,104 @@
+"""`autoprune dynamic`: early exits that really skip."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from autoprune.cli.options import ExperimentFile, Overwrite, Resume, resolve, settings_command
+from autoprune.pipeline.jobs.dynamic.settings import DynamicSettings, dynamic_settings
+from autoprune.pipeline.jobs.settings import OF_DYNAMIC
+from autoprune.run.experiment import Experiment, option_group
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    example = "Example: autoprune dynamic --model resnet20 --data fashion-mnist --mean-latency 60% --run early"
+    panels = {name: option_group(name) for name in OF_DYNAMIC}
+    app.command("dynamic", epilog=example)(settings_command(dynamic, OF_DYNAMIC, panels=panels))
+
+
+def dynamic(
+    *,
+    experiment_file: ExperimentFile = None,
+    mean_latency: Annotated[
+        str | None,
+        typer.Option(help="largest mean time: 60% of dense, or 2.5ms; default: the least that --max-drop allows"),
+    ] = None,
+    worst: Annotated[str, typer.Option(help="longest path, likewise")] = "110%",
+    p95: Annotated[str | None, typer.Option(help="the time that 95 % of the inputs keep, likewise")] = None,
+    max_drop: Annotated[
+        float, typer.Option(help="percentage points of accuracy that may be lost on new inputs; a bound keeps it")
+    ] = 0.5,
+    exits: Annotated[int, typer.Option(help="most exits, 1 to 3")] = 3,
+    head_epochs: Annotated[int, typer.Option(help="passes over the values that the heads are trained on")] = 15,
+    head_samples: Annotated[int, typer.Option(help="training samples that the heads learn from at most")] = 20_000,
+    settings: dict[str, Any],
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Give a trained network early exits that easy inputs leave through, with a bounded loss, timed on the target.
+
+    The network is not trained; its exits shut, it answers as before. Where exits gain nothing as timed, it is handed
+    back and the report says so.
+    """
+    from autoprune.cli.stopping import resumable
+    from autoprune.run.flags import Flags
+
+    wanted = DynamicSettings(mean_latency, worst, p95, max_drop, exits, head_epochs, head_samples)
+    given = resolve(experiment_file, settings, resume=resume)
+    experiment = Experiment.build(dynamic_settings(_without_budget(given)))
+    with resumable(experiment.run_dir, "the same command with --resume"):
+        content = _run(experiment, Flags(resume, overwrite), wanted)
+    for line in _lines(content):
+        typer.echo(line)
+    typer.echo(f"figures: {experiment.run_dir / 'report.json'}")
+
+
+def _without_budget(experiment: Experiment) -> dict[str, Any]:
+    """The settings but for what `dynamic_settings` itself says: a run that goes on has stored it."""
+    return experiment.model_dump(exclude={"latency", "agent"})
+
+
+def _run(experiment: Experiment, flags: Any, wanted: DynamicSettings) -> dict[str, Any]:
+    from autoprune.cli.screen import Screen
+    from autoprune.foundations.threads import use_threads
+    from autoprune.pipeline.jobs.dynamic.job import check_dynamic, dynamic_job
+    from autoprune.pipeline.jobs.lifecycle import opened_run
+    from autoprune.pipeline.preflight.checks import preflight
+    from autoprune.pipeline.task import load_task
+
+    check_dynamic(experiment)
+    screen = Screen()
+    with use_threads(experiment.train_threads):
+        with screen.stage("load", "loading the network and its data"):
+            task = load_task(experiment)
+        preflight(task, experiment, screen)
+        with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite) as run:
+            return dynamic_job(task, run, screen, wanted).report
+
+
+def _lines(content: dict[str, Any]) -> list[str]:
+    """The report for people."""
+    dense = content["dense"]
+    lines = [f"dense    {dense['accuracy']:.2%}  {dense['latency_ms']:.4f} ms"]
+    if not content["dynamic"]:
+        return [*lines, "exits gain nothing here within the limits: the static network stays"]
+    lines.append(
+        f"dynamic  {content['accuracy']:.2%}  mean {content['mean_latency_ms']:.4f} ms ({content['mean_share']:.1%} of"
+        f" dense; predicted {content['predicted_share']:.1%}), p95 {content['p95_latency_ms']:.4f},"
+        f" longest path {content['worst_latency_ms']:.4f}"
+    )
+    for each in content["exits"]:
+        right = (
+            "" if each["accuracy"] is None else f", right {each['accuracy']:.2%} (dense {each['dense_accuracy']:.2%})"
+        )
+        lines.append(f"  {each['place']:<12} {each['share']:6.1%} leave, {each['path_ms']:.4f} ms{right}")
+    lines.append(
+        f"lost {100 * content['test_drop']:.2f} points on the test split; promised at most"
+        f" {100 * content['promised_drop']:.2f}"
+    )
+    return lines

@@ -1,0 +1,84 @@
+"""A dynamic network on disk: the dense weights, the heads, and where the exits stand with which thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from autoprune.early_exit.flow import flow_of
+from autoprune.early_exit.heads import ExitHead
+from autoprune.early_exit.network import DynamicNetwork, Exit
+from autoprune.early_exit.places import Place
+from autoprune.errors import InputError
+from autoprune.foundations.files import read_json, write_json
+from autoprune.models import load_weights, read_weights, save_weights
+from autoprune.models.copying import duplicate
+
+__all__ = ["EXITS_FILE", "load_heads", "load_network", "save_heads", "save_network"]
+
+EXITS_FILE = "exits.json"
+
+
+def save_heads(heads: Sequence[ExitHead], path: Path) -> None:
+    """Write the linear layers of all heads."""
+    save_weights(nn.ModuleList(heads).state_dict(), path)
+
+
+def load_heads(places: Sequence[Place], classes: int, path: Path) -> list[ExitHead]:
+    """The heads of places, as `save_heads` wrote them."""
+    heads = nn.ModuleList(ExitHead(place.shape, classes) for place in places)
+    load_weights(heads, path)
+    return [head.eval() for head in heads if isinstance(head, ExitHead)]
+
+
+def save_network(network: DynamicNetwork, dense: nn.Module, made: Mapping[str, Any], folder: Path) -> None:
+    """Write what `load_network` reads.
+
+    Args:
+        network: With its exits.
+        dense: The network that they stand in.
+        made: How the dense network is made again: `name`, `arguments`, and `example`, its input's shape or None.
+        folder: The run.
+    """
+    save_weights(dense.state_dict(), folder / "network.safetensors")
+    save_weights(nn.ModuleList(network.heads).state_dict(), folder / "exit_heads.safetensors")
+    exits = [
+        {"place": each.place, "node": each.node, "threshold": each.threshold, "shape": list(head.shape)}
+        for each, head in zip(network.exits, network.heads, strict=True)
+        if isinstance(head, ExitHead)
+    ]
+    content: dict[str, Any] = {"schema": "autoprune.exits/1", "confidence": network.confidence, "exits": exits}
+    content["model"] = dict(made)
+    write_json(folder / EXITS_FILE, content)
+
+
+def load_network(dense: nn.Module, example: Any, folder: Path) -> DynamicNetwork:
+    """The dynamic network of a run.
+
+    Args:
+        dense: The dense network with any weights; left as it is.
+        example: An input, or several as `as_example` takes them.
+        folder: The run.
+
+    Raises:
+        InputError: If a file is missing or does not fit; file and field are named.
+    """
+    path = folder / EXITS_FILE
+    content = read_json(path, "file of exits")
+    model = duplicate(dense).eval()
+    load_weights(model, folder / "network.safetensors")
+    biases = [value for name, value in read_weights(folder / "exit_heads.safetensors").items() if name.endswith("bias")]
+    try:
+        rows = list(content["exits"])
+        exits = [Exit(str(row["place"]), str(row["node"]), float(row["threshold"])) for row in rows]
+        places = [Place(str(row["place"]), str(row["node"]), tuple(map(int, row["shape"])), 0.0) for row in rows]
+        confidence = str(content["confidence"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is no file of exits: {error!r}") from error
+    heads = load_heads(places, len(biases[0]) if biases else 0, folder / "exit_heads.safetensors")
+    return DynamicNetwork(flow_of(model, example), exits, heads, confidence).eval()

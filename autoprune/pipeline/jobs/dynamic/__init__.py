@@ -1,0 +1,1 @@
+"""The job behind `autoprune dynamic`: exits that really skip, chosen and verified on the target."""

@@ -1,0 +1,71 @@
+"""Which exits a network gets: of all choices that keep the limits the one that fits the wish best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autoprune.early_exit.onnx_file import DEPLOYED
+from autoprune.early_exit.thresholds import Answers, Choice, Limits, PathTimes, choices_of
+from autoprune.errors import BudgetError
+from autoprune.pipeline.jobs.dynamic.settings import DynamicSettings
+
+__all__ = ["candidates", "require_reachable"]
+
+_STEPS = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # shares of the allowed loss that are tried for an asked mean
+
+
+def require_reachable(times: PathTimes, settings: DynamicSettings) -> None:
+    """Refuse, before anything is trained, a mean that no choice of exits could reach, and a path that is too long.
+
+    Raises:
+        BudgetError: Naming the least that can be reached.
+    """
+    asked = settings.limit_ms("mean_latency", times.dense)
+    if asked is not None and asked < (least := min(times.leaves)):
+        raise BudgetError(
+            f"a mean of {asked:.4g} ms is out of reach: the first exit alone takes {least:.4g} ms,"
+            f" {least / times.dense:.1%} of the dense network's {times.dense:.4g} ms",
+            least,
+        )
+    worst = settings.limit_ms("worst", times.dense) or times.dense
+    if worst < (shortest := times.dense + min(times.passed)):
+        raise BudgetError(
+            f"a longest path of {worst:.4g} ms is out of reach: with one exit it takes {shortest:.4g} ms,"
+            f" {shortest / times.dense:.1%} of the dense network's {times.dense:.4g} ms; raise --worst",
+            shortest,
+        )
+
+
+def candidates(answers: Answers, times: PathTimes, settings: DynamicSettings) -> list[Choice]:
+    """Choices within the limits, the best first; none where no exit pays.
+
+    Without an asked mean the fastest is the best. With one it is the one that loses least of those that keep it.
+
+    Raises:
+        BudgetError: If none keeps the asked mean at the allowed loss.
+    """
+    asked = settings.limit_ms("mean_latency", times.dense)
+    allowed = settings.max_drop / 100
+    for share in (1.0,) if asked is None else _STEPS:
+        found = _within(answers, times, settings, share * allowed)
+        if asked is None or (found and found[0].mean_ms <= asked):
+            return found if asked is None else [each for each in found if each.mean_ms <= asked]
+    least = found[0].mean_ms if found else times.dense
+    raise BudgetError(
+        f"a mean of {asked:.4g} ms is out of reach at a loss of {settings.max_drop:g} points: the least is"
+        f" {least:.4g} ms, {least / times.dense:.1%} of the dense network's; raise --mean-latency or --max-drop",
+        least,
+    )
+
+
+def _within(answers: Answers, times: PathTimes, settings: DynamicSettings, loss: float) -> list[Choice]:
+    """Choices, the fastest first."""
+    limits = Limits(
+        loss,
+        settings.limit_ms("worst", times.dense) or times.dense,
+        settings.limit_ms("p95", times.dense),
+        settings.exits,
+    )
+    deployed = Answers({name: answers.confidences[name] for name in DEPLOYED}, answers.right)
+    found: Sequence[Choice] = [each for each in choices_of(deployed, times, limits) if each.mean_ms < times.dense]
+    return sorted(found, key=lambda each: each.mean_ms)

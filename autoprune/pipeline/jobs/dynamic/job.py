@@ -1,0 +1,353 @@
+"""Early exits from a trained network to a verified file: places, heads, thresholds, the target's word, the report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from autoprune.early_exit.files import EXITS_FILE, load_heads, load_network, save_heads, save_network
+from autoprune.early_exit.fit import Cut, answers_on, fitted_heads
+from autoprune.early_exit.flow import flow_of
+from autoprune.early_exit.heads import ExitHead, HeadTraining
+from autoprune.early_exit.network import DynamicNetwork, Exit
+from autoprune.early_exit.onnx_file import nested_file, parts_of
+from autoprune.early_exit.places import places_of
+from autoprune.early_exit.thresholds import NEVER, Answers, Choice, PathTimes, leaving_at
+from autoprune.errors import AutopruneError, InputError, UnsupportedModelError
+from autoprune.evaluation import accuracy
+from autoprune.export.onnx import to_onnx
+from autoprune.foundations.files import read_json, replacing, write_json
+from autoprune.hardware.targets.local import LocalTarget
+from autoprune.hardware.timing.effort import effort_named
+from autoprune.models import output_of
+from autoprune.models.inputs.example import as_example
+from autoprune.pipeline.device import target_of
+from autoprune.pipeline.jobs.dynamic.choosing import candidates, require_reachable
+from autoprune.pipeline.jobs.dynamic.paths import Stream, checked_file, path_times, stream_of, timed_files
+from autoprune.pipeline.jobs.dynamic.settings import DynamicSettings
+from autoprune.pipeline.jobs.lifecycle import check_target
+from autoprune.pipeline.jobs.search import timed
+from autoprune.pipeline.reporter import Reporter
+from autoprune.pipeline.task import Task
+from autoprune.run.directory import RunDir
+from autoprune.run.experiment import Experiment
+
+__all__ = ["DynamicResult", "check_dynamic", "dynamic_job"]
+
+LEAST_SAMPLES = 100
+"""Samples of the search split without which no loss can be bounded."""
+
+LEAST_GAIN = 0.03
+"""Share of the mean time below which the static network is handed back."""
+
+_ATTEMPTS = 3  # choices whose paths are timed before the static network is handed back
+_STREAM = 1500  # inputs of the stream
+
+
+@dataclass(frozen=True)
+class DynamicResult:
+    """What the job gives back.
+
+    Attributes:
+        model: The dynamic network, or the dense one where exits gained nothing; in evaluation mode.
+        report: The content of report.json.
+        run: The run's folder; None if nothing was kept.
+    """
+
+    model: nn.Module
+    report: dict[str, Any]
+    run: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Verified:
+    """A choice whose file was timed.
+
+    Attributes:
+        choice: The exits.
+        file: The ONNX model.
+        dense_ms: The dense network in the same session.
+        paths_ms: Every path, that to the end last.
+        streams: Of the dense network and of the file.
+    """
+
+    choice: Choice
+    file: bytes
+    dense_ms: float
+    paths_ms: tuple[float, ...]
+    streams: tuple[Stream, Stream]
+
+    @property
+    def predicted(self) -> float:
+        """Expected time in milliseconds from paths and shares."""
+        return float(np.dot(self.paths_ms, self.choice.shares))
+
+    @property
+    def measured_share(self) -> float:
+        """The stream's mean beside the dense network's in the same stream."""
+        return self.streams[1].mean / self.streams[0].mean
+
+
+def check_dynamic(experiment: Experiment) -> None:
+    """Refuse, before anything is written, what is wrong in the settings alone.
+
+    Raises:
+        InputError: If the target cannot run one branch of a file alone.
+        TargetError: If it is not available on this machine.
+    """
+    check_target(experiment)
+    target = target_of(experiment)
+    if not isinstance(target, LocalTarget) or not target.runs_branches:
+        raise InputError(f"exits cannot be skipped on the target {target.name} yet; use onnxruntime")
+    if experiment.target_batch != 1:
+        raise InputError(
+            "each input takes its own exit: a dynamic network is timed one at a time; leave target_batch 1"
+        )
+
+
+def dynamic_job(task: Task, run: RunDir, reporter: Reporter, settings: DynamicSettings) -> DynamicResult:
+    """Find places, train heads, choose thresholds, verify on the target; goes on where the run stopped.
+
+    Args:
+        task: The network with weights, its data.
+        run: The run's folder, opened.
+        reporter: Shows progress and sentences.
+        settings: The limits.
+
+    Raises:
+        UnsupportedModelError: If the network cannot be left early; the tensor in the way is named.
+        BudgetError: If a limit is out of reach; the least is named.
+        InputError: If the network is not trained, or this run was started with other limits.
+    """
+    _require_classifier(task)
+    reporter = timed(run, reporter)
+    task.model.eval()
+    with reporter.stage("analyse", "looking for places to leave the network"):
+        flow = flow_of(task.model, task.example)
+        cut = Cut(task.model, flow, places_of(flow), task.reader)
+    if run.once("dynamic settings", settings.to_json) != settings.to_json():
+        raise InputError(f"{run.path} was started with other limits; give those, or --overwrite")
+    if (report := run.file("report.json")).exists():
+        return DynamicResult(_network_of(task, run), read_json(report, "report"), run.path)
+    reporter.say(f"{len(cut.places)} places: {', '.join(place.name for place in cut.places)}")
+    times = _times(task, run, cut, reporter)
+    require_reachable(times, settings)
+    run.mark_started()
+    heads = _heads(task, run, cut, settings, reporter)
+    with reporter.stage("search", "answers of every head on the search split"):
+        answers = answers_on(cut, heads, task.data.search)
+    _require_samples(answers, reporter)
+    with reporter.stage("search", "trying every tuple of thresholds"):
+        choices = candidates(answers, times, settings)
+    verified = _first_that_holds(task, run, cut, heads, choices, settings, reporter)
+    return _delivered(task, run, cut, heads, times, verified, settings, reporter)
+
+
+def _require_classifier(task: Task) -> None:
+    if not task.trained:
+        raise InputError(f"{task.name} has no trained weights; give --weights, exits are put on a network that works")
+    if task.evaluate is not accuracy:
+        raise InputError("early exits are for classification scored by accuracy; an own score cannot bound their loss")
+
+
+def _require_samples(answers: Answers, reporter: Reporter) -> None:
+    count = answers.right.shape[1]
+    if count < LEAST_SAMPLES:
+        raise InputError(f"the search split has {count} samples; no loss can be bounded on fewer than {LEAST_SAMPLES}")
+    if count < 1000:
+        reporter.say(f"the search split has only {count} samples: the bound of the loss is wide, and few inputs leave")
+
+
+def _target(run: RunDir) -> LocalTarget:
+    target = target_of(run.experiment)
+    if not isinstance(target, LocalTarget):
+        raise AutopruneError("internal error: the target was not checked")
+    return target
+
+
+def _times(task: Task, run: RunDir, cut: Cut, reporter: Reporter) -> PathTimes:
+    """What leaving at each place takes on the target, measured once a run."""
+    classes = _classes(task)
+
+    def session() -> dict[str, Any]:
+        heads = [ExitHead(place.shape, classes).eval() for place in cut.places]
+        target = _target(run)
+        dense = target.pack(task.model, task.example)
+        effort = effort_named(run.experiment.timing)
+        return asdict(path_times(cut.flow, cut.places, heads, dense, target, effort, bar))
+
+    with reporter.stage("profile", "timing an exit at every place") as bar:
+        found = run.once("dynamic paths", session)
+    return PathTimes(found["dense"], tuple(found["leaves"]), tuple(found["passed"]))
+
+
+def _classes(task: Task) -> int:
+    with torch.no_grad():
+        output = output_of(as_example(task.example).run(task.model))
+    if output.ndim != 2 or output.shape[1] < 2:
+        raise UnsupportedModelError(f"early exits are for classification, not outputs of shape {list(output.shape)}")
+    return int(output.shape[1])
+
+
+def _heads(task: Task, run: RunDir, cut: Cut, settings: DynamicSettings, reporter: Reporter) -> list[ExitHead]:
+    path = run.file("heads.safetensors")
+    if not path.exists():
+        training = HeadTraining(epochs=settings.head_epochs, seed=run.experiment.seed)
+        with reporter.stage("train", "training the heads; the network stays as it is") as bar:
+            save_heads(fitted_heads(cut, task.data.train, training, most=settings.head_samples, progress=bar), path)
+    return load_heads(cut.places, _classes(task), path)
+
+
+def _first_that_holds(
+    task: Task,
+    run: RunDir,
+    cut: Cut,
+    heads: list[ExitHead],
+    choices: list[Choice],
+    settings: DynamicSettings,
+    reporter: Reporter,
+) -> _Verified | None:
+    """The best choice whose longest path and mean keep their limits as measured; None if none is worth it."""
+    for attempt, choice in enumerate(choices[:_ATTEMPTS]):
+        with reporter.stage("verify", "timing every path and a stream of inputs") as bar:
+            found = _verified(task, run, cut, heads, choice, attempt, bar)
+        worst = settings.limit_ms("worst", found.dense_ms) or found.dense_ms
+        asked = settings.limit_ms("mean_latency", found.dense_ms)
+        if max(found.paths_ms) > 1.005 * worst:
+            reporter.say(
+                f"the longest path takes {max(found.paths_ms) / found.dense_ms:.1%} as measured; another choice"
+            )
+        elif asked is not None and found.predicted > 1.01 * asked:
+            reporter.say(f"the mean is {found.predicted / found.dense_ms:.1%} as measured; another choice")
+        elif found.measured_share <= 1 - LEAST_GAIN:
+            return found
+    return None
+
+
+def _verified(
+    task: Task, run: RunDir, cut: Cut, heads: list[ExitHead], choice: Choice, attempt: int, bar: Any
+) -> _Verified:
+    nodes = [cut.places[place].node for place in choice.places]
+    target = _target(run)
+    parts = parts_of(cut.flow, nodes, [heads[place] for place in choice.places])
+    file = checked_file(nested_file(parts, choice.confidence, choice.thresholds))
+    dense = to_onnx(task.model, task.example)
+
+    def session() -> dict[str, Any]:
+        count = len(nodes)
+        forced = [[0.0 if k == taken else NEVER for k in range(count)] for taken in range(count + 1)]
+        paths = [nested_file(parts, choice.confidence, thresholds) for thresholds in forced]
+        effort = effort_named(run.experiment.timing)
+        whole, *each = [m.ms for m in timed_files(target, [dense, *paths], effort, bar)]
+        streams, _ = stream_of(target, [dense, file], _singles(task, cut, run.experiment.seed))
+        return {"dense": whole, "paths": each, "streams": [asdict(stream) for stream in streams]}
+
+    found = run.once(f"dynamic verification {attempt}", session)
+    one, other = (Stream(**content) for content in found["streams"])
+    return _Verified(choice, file, found["dense"], tuple(found["paths"]), (one, other))
+
+
+def _singles(task: Task, cut: Cut, seed: int) -> list[list[Tensor]]:
+    """Inputs of the search split one at a time, in an order of their own."""
+    found: list[list[Tensor]] = []
+    for batch in task.data.search:
+        call = task.reader.call(task.model, batch)
+        flat = [each for each in cut.flow.flat(call) if isinstance(each, Tensor)]
+        found += [[each[row : row + 1] for each in flat] for row in range(call.batch)]
+        if len(found) >= _STREAM:
+            break
+    order = np.random.default_rng(seed).permutation(len(found))
+    return [found[number] for number in order]
+
+
+def _delivered(
+    task: Task,
+    run: RunDir,
+    cut: Cut,
+    heads: list[ExitHead],
+    times: PathTimes,
+    verified: _Verified | None,
+    settings: DynamicSettings,
+    reporter: Reporter,
+) -> DynamicResult:
+    """Read the test split once; write the files, the report last."""
+    with reporter.stage("test", "scoring on the test split"):
+        test = answers_on(cut, heads, task.data.test)
+    content: dict[str, Any] = {
+        "schema": "autoprune.dynamic/1",
+        "model": task.name,
+        "data": task.data.name,
+        "target": target_of(run.experiment).name,
+        "settings": settings.to_json(),
+        "places": [asdict(place) for place in cut.places],
+        "place_ms": {"leaves": times.leaves, "passed": times.passed},
+        "dense": {"accuracy": float(test.right[-1].mean()), "latency_ms": times.dense},
+        "dynamic": verified is not None,
+    }
+    if verified is None:
+        reporter.say("no choice of exits is faster on the target within the limits: the static network is handed back")
+        write_json(run.file("report.json"), content)
+        return DynamicResult(task.model, content, run.path)
+    choice = verified.choice
+    exits = [
+        Exit(cut.places[place].name, cut.places[place].node, threshold)
+        for place, threshold in zip(choice.places, choice.thresholds, strict=True)
+    ]
+    network = DynamicNetwork(cut.flow, exits, [heads[place] for place in choice.places], choice.confidence).eval()
+    plain = task.example.shape if isinstance(task.example, Tensor) else None
+    made = {"name": task.name, "arguments": task.arguments, "example": None if plain is None else list(plain)}
+    save_network(network, task.model, made, run.path)
+    with replacing(run.file("model.onnx")) as temporary:
+        temporary.write_bytes(verified.file)
+    content |= _figures(cut, verified, test)
+    write_json(run.file("report.json"), content)
+    return DynamicResult(network, content, run.path)
+
+
+def _figures(cut: Cut, verified: _Verified, test: Answers) -> dict[str, Any]:
+    """What the report says of the exits: as predicted, as measured, and on the test split."""
+    choice, (dense, stream) = verified.choice, verified.streams
+    taken = leaving_at(test.confidences[choice.confidence][list(choice.places)], choice.thresholds)
+    rows = np.array([*choice.places, len(test.right) - 1])[taken]
+    right = test.right[rows, np.arange(test.right.shape[1])]
+    exits = []
+    for number, (ms, expected) in enumerate(zip(verified.paths_ms, choice.shares, strict=True)):
+        mine = taken == number
+        is_end = number == len(choice.places)
+        exits.append(
+            {
+                "place": "end" if is_end else cut.places[choice.places[number]].name,
+                "threshold": None if is_end else choice.thresholds[number],
+                "share": float(mine.mean()),
+                "expected_share": expected,
+                "accuracy": float(right[mine].mean()) if mine.any() else None,
+                "dense_accuracy": float(test.right[-1][mine].mean()) if mine.any() else None,
+                "path_ms": ms,
+            }
+        )
+    scale = verified.dense_ms / dense.mean  # a call of the stream pays for its dictionaries of inputs, too
+    return {
+        "dense": {"accuracy": float(test.right[-1].mean()), "latency_ms": verified.dense_ms, "stream": asdict(dense)},
+        "accuracy": float(right.mean()),
+        "confidence": choice.confidence,
+        "promised_drop": choice.bound,
+        "search_drop": choice.loss,
+        "test_drop": float(test.right[-1].mean() - right.mean()),
+        "exits": exits,
+        "predicted_mean_latency_ms": verified.predicted,
+        "mean_latency_ms": stream.mean * scale,
+        "p95_latency_ms": stream.p95 * scale,
+        "worst_latency_ms": max(verified.paths_ms),
+        "stream": asdict(stream),
+        "mean_share": verified.measured_share,
+        "predicted_share": verified.predicted / verified.dense_ms,
+    }
+
+
+def _network_of(task: Task, run: RunDir) -> nn.Module:
+    return load_network(task.model, task.example, run.path) if run.file(EXITS_FILE).exists() else task.model

@@ -1,0 +1,134 @@
+"""What paths through a network with exits take on the target, each by the standing protocol, and a stream of inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from autoprune.early_exit.flow import Flow
+from autoprune.early_exit.heads import ExitHead
+from autoprune.early_exit.onnx_file import captured_weights, nested_file, parts_of
+from autoprune.early_exit.places import Place
+from autoprune.early_exit.thresholds import NEVER, PathTimes
+from autoprune.errors import AutopruneError
+from autoprune.foundations.progress import Progress
+from autoprune.hardware.contract.protocol import Measurement
+from autoprune.hardware.targets.local import LocalTarget
+from autoprune.hardware.timing.effort import Effort
+from autoprune.hardware.timing.measure import least_of
+
+__all__ = ["Stream", "path_times", "stream_of", "timed_files"]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Times of single calls in milliseconds, the whole call each: mean, percentiles, longest."""
+
+    mean: float
+    p50: float
+    p95: float
+    p99: float
+    worst: float
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> Stream:
+        """Of the times of calls; the mean leaves out the 1 % at either end, which the machine and not the call made."""
+        ms = np.sort(np.asarray(seconds)) * 1e3
+        cut = len(ms) // 100
+        p50, p95, p99 = (float(np.percentile(ms, percent)) for percent in (50, 95, 99))
+        return cls(float(ms[cut : len(ms) - cut].mean()), p50, p95, p99, float(ms[-1]))
+
+
+def timed_files(
+    target: LocalTarget, payloads: Sequence[bytes], effort: Effort, progress: Progress
+) -> list[Measurement]:
+    """Payloads interleaved in fresh processes; the least of each counts."""
+    protocol = effort.plan(effort.seconds).protocol
+    passes = [target.time(payloads, protocol, lambda done, total: progress(done, total, "paths timed"))]
+    passes += [target.time(payloads, protocol) for _ in range(effort.passes - 1)]
+    return least_of(passes)[0]
+
+
+def path_times(
+    flow: Flow,
+    places: Sequence[Place],
+    heads: Sequence[ExitHead],
+    dense: bytes,
+    target: LocalTarget,
+    effort: Effort,
+    progress: Progress,
+) -> PathTimes:
+    """What leaving at each place takes, and what an exit there adds to those who go on.
+
+    For every place there is a file with that exit alone, timed once with the exit open to all and once shut.
+
+    Args:
+        flow: The network.
+        places: Offered ones.
+        heads: One a place; what they have learned does not matter.
+        dense: The packed network without exits.
+        target: Where.
+        effort: How long.
+        progress: Called with (done, all, what).
+    """
+    payloads = [dense]
+    for number, (place, head) in enumerate(zip(places, heads, strict=True)):
+        parts = parts_of(flow, [place.node], [head], for_timing=True)
+        payloads += [nested_file(parts, "max", [0.0]), nested_file(parts, "max", [NEVER])]
+        progress(number + 1, len(places), "places exported")
+    whole, *pairs = [each.ms for each in timed_files(target, payloads, effort, progress)]
+    leaves, passes = pairs[::2], pairs[1::2]
+    return PathTimes(whole, tuple(leaves), tuple(max(0.0, ms - whole) for ms in passes))
+
+
+def checked_file(content: bytes) -> bytes:
+    """A file whose branches own their weights.
+
+    Raises:
+        AutopruneError: If one does not.
+    """
+    if captured := captured_weights(content):
+        raise AutopruneError(f"internal error: a branch reads the weight {captured[0]} of the graph around it")
+    return content
+
+
+def stream_of(
+    target: LocalTarget, files: Sequence[bytes], inputs: Sequence[Sequence[Tensor]]
+) -> tuple[list[Stream], list[Any]]:
+    """Every input through every file in turn, each call timed from end to end.
+
+    Args:
+        target: Where; it must call networks in this process.
+        files: Packed networks.
+        inputs: Batches of one, in the order of the stream.
+
+    Returns:
+        The times of each file, and the outputs of the last one.
+    """
+    callers = [_caller(target, content) for content in files]
+    clock = target.clock()
+    seconds: list[list[float]] = [[] for _ in files]
+    outputs: list[Any] = []
+    found: Any = None
+    for sample in inputs:
+        arrays = [each.numpy() for each in sample]
+        for times, caller in zip(seconds, callers, strict=True):
+
+            def call(caller: Callable[..., Any] = caller, arrays: Any = arrays) -> None:
+                nonlocal found
+                found = caller(arrays)
+
+            times.append(clock.sample(call, 1)[0])
+        outputs.append(found)
+    return [Stream.of(times) for times in seconds], outputs
+
+
+def _caller(target: LocalTarget, content: bytes) -> Callable[..., Any]:
+    caller = target.caller(content)
+    if caller is None:
+        raise AutopruneError(f"internal error: {target.name} cannot be called in this process")
+    return caller

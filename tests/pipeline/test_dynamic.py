@@ -1,0 +1,151 @@
+"""`dynamic`: exits that are verified on the target, and handed back as what they are; wrong input in a line or two."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import autoprune
+from autoprune.early_exit.files import load_network
+from autoprune.early_exit.network import DynamicNetwork
+from autoprune.errors import BudgetError, InputError, UnsupportedModelError
+from autoprune.hardware import get_target
+from tests.early_exit.nets import Skipping
+
+pytest.importorskip("onnxruntime")
+
+
+def deep():
+    layers = [nn.Conv2d(1, 16, 3, padding=1), nn.ReLU()]
+    for width in (16, 48, 48, 48, 48):
+        layers += [nn.Conv2d(width, 48, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(48 * 64, 4))
+
+
+@pytest.fixture(scope="module")
+def network(loaders):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = deep()
+        optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+        for _ in range(2):
+            for images, labels in loaders["train"]:
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(images), labels).backward()
+                optimizer.step()
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def finished(network, loaders, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dynamic") / "run"
+    result = autoprune.dynamic(network, **loaders, run=folder, worst="150%", max_drop=8.0, timing="quick", exits=2)
+    return folder, result
+
+
+def test_easy_inputs_leave_and_the_whole_call_is_faster(finished):
+    _, result = finished
+    report = result.report
+    assert report["dynamic"] is True
+    assert report["mean_share"] < 0.97
+    assert report["search_drop"] <= report["promised_drop"] <= 0.08
+    assert sum(each["share"] for each in report["exits"]) == pytest.approx(1)
+    paths = [each["path_ms"] for each in report["exits"]]
+    expected = sum(each["expected_share"] * each["path_ms"] for each in report["exits"])
+    assert report["predicted_mean_latency_ms"] == pytest.approx(expected)
+    assert report["worst_latency_ms"] == max(paths) > paths[0]
+
+
+def test_the_report_says_what_the_network_does_on_the_test_split(finished, loaders):
+    _, result = finished
+    network = result.model
+    assert isinstance(network, DynamicNetwork)
+    right, taken = [], []
+    with torch.no_grad():
+        for images, labels in loaders["test"]:
+            logits, exits = network.answers(images)
+            right += (logits.argmax(1) == labels).tolist()
+            taken += exits.tolist()
+    assert result.report["accuracy"] == pytest.approx(np.mean(right))
+    for number, each in enumerate(result.report["exits"]):
+        assert each["share"] == pytest.approx(np.mean([exit_ == number for exit_ in taken]))
+
+
+def test_the_file_and_the_loaded_network_take_the_same_exits(finished, network, loaders):
+    folder, result = finished
+    images = next(iter(loaders["test"]))[0]
+    again = autoprune.load(folder, model=deep())
+    with torch.no_grad():
+        logits, taken = result.model.answers(images)
+        same, alike = again.answers(images)
+    assert torch.equal(logits, same)
+    assert taken.tolist() == alike.tolist()
+    call = get_target("onnxruntime").caller((folder / "model.onnx").read_bytes())
+    assert [int(call([image[None].numpy()])[1][0]) for image in images] == taken.tolist()
+
+
+def test_the_network_itself_is_not_changed(finished, network, loaders):
+    _, result = finished
+    images = next(iter(loaders["test"]))[0]
+    shut = DynamicNetwork(
+        result.model._flow,
+        [type(each)(each.place, each.node, 2.0) for each in result.model.exits],
+        list(result.model.heads),
+        "max",
+    )
+    with torch.no_grad():
+        assert torch.equal(shut(images), network(images))
+
+
+def test_a_finished_run_is_given_back_and_other_limits_are_refused(finished, network, loaders):
+    folder, result = finished
+    settings = {"run": folder, "worst": "150%", "timing": "quick", "exits": 2, "resume": True}
+    again = autoprune.dynamic(network, **loaders, max_drop=8.0, **settings)
+    assert again.report == json.loads(json.dumps(result.report))
+    with pytest.raises(InputError, match="other limits"):
+        autoprune.dynamic(network, **loaders, max_drop=4.0, **settings)
+
+
+def test_an_edited_threshold_is_named_with_its_file(finished, tmp_path):
+    folder, _ = finished
+    for name in ("network.safetensors", "exit_heads.safetensors"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    content = json.loads((folder / "exits.json").read_text())
+    content["exits"][0]["threshold"] = -1
+    (tmp_path / "exits.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"exits\.json: the threshold at"):
+        load_network(deep(), torch.zeros(1, 1, 8, 8), tmp_path)
+
+
+def test_a_mean_below_the_first_exit_is_refused_before_training(network, loaders, tmp_path):
+    few = nn.Sequential(*list(network)[:2], nn.Conv2d(16, 48, 1), *list(network)[-2:])
+    with pytest.raises(BudgetError, match="the first exit alone takes"):
+        autoprune.dynamic(few, **loaders, run=tmp_path / "run", mean_latency="0.00001ms", worst="200%", timing="quick")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"mean_latency": "fast"}, "--mean-latency fast"),
+        ({"worst": "-5%"}, "--worst -5%"),
+        ({"max_drop": -1.0}, "--max-drop -1"),
+        ({"exits": 9}, "--exits 9"),
+        ({"target": "torch"}, "cannot be skipped on the target torch"),
+        ({"latency": "50%"}, "no such budget"),
+        ({"target_batch": 8}, "target_batch"),
+    ],
+)
+def test_wrong_wishes_are_named_in_a_line(settings, words, loaders, tmp_path):
+    with pytest.raises(InputError, match=words) as caught:
+        autoprune.dynamic(deep(), **loaders, run=tmp_path / "run", **settings)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_that_cannot_be_left_is_refused(loaders, tmp_path):
+    with pytest.raises(UnsupportedModelError, match="what relu computes"):
+        autoprune.dynamic(Skipping(), **loaders, run=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
