@@ -63,7 +63,8 @@ def sparsity_lines(content: Mapping[str, Any]) -> list[str]:
     asked = content["sparsity"]
     update = "" if asked["weight_update"] == "none" else f", new weights by {asked['weight_update']}"
     lines = ["masked: before any training; other masks: not trained, BatchNorm re-estimated, if nothing else is said"]
-    lines.append(f"pattern {asked['pattern']}, criterion {asked['criterion']}{update}, recipe {asked['recipe']}")
+    masks = f"masks of {asked['masks']}" if asked.get("masks") else f"criterion {asked['criterion']}"
+    lines.append(f"pattern {asked['pattern']}, {masks}{update}, recipe {asked['recipe']}")
     order = asked.get("permutation")
     if order is not None:
         lines.append(

@@ -19,6 +19,7 @@ from autoprune.masks.assigned import Assigned
 from autoprune.masks.parsing import pattern_of
 from autoprune.masks.planes import PLAIN
 from autoprune.models import load_weights
+from autoprune.reports.sparsity import sparsity_lines
 from tests.pipeline.test_sparsify import SHAPE, largest_group, network, sparsified
 
 
@@ -143,6 +144,7 @@ def test_masks_of_a_checkpoint_are_kept_in_training_and_the_others_stay_dense(tm
     assert (result.model[6].weight != 0).all()
     rows = {row["name"]: row for row in result.report["layers"]}
     assert "no zero among the given masks" in rows["6.weight"]["reason"]
+    assert f"pattern 2:4, masks of {file}, recipe asp" in sparsity_lines(result.report)
     again = autoprune.load(tmp_path / "run", model=network())
     assert torch.equal(again[3].weight, result.model[3].weight)
 

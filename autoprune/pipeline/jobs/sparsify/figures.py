@@ -97,7 +97,8 @@ def _asked(work: Work, networks: Networks) -> dict[str, Any]:
     experiment = work.problem.experiment
     return {
         "pattern": work.chosen.pattern.name,
-        "criterion": experiment.criterion,
+        "criterion": experiment.criterion if experiment.masks is None else None,
+        "masks": experiment.masks,
         "weight_update": experiment.weight_update,
         "recipe": experiment.sparse_recipe,
         "from_scratch": experiment.sparse_recipe == "sr-ste" and work.fresh is not None,
