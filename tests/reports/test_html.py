@@ -238,6 +238,17 @@ def test_with_tied_layers_the_chosen_episode_is_marked_too(tmp_path):
     assert [row[-1].text for row in rows] == ["", "yes", ""]
 
 
+def test_episodes_of_other_budgets_are_not_among_the_best_of_a_run():
+    """One agent was trained for several: the better score of a wider network says nothing about this budget."""
+    costs = (1.0, 3.0, 2.0, None)
+    episodes = [
+        {"episode": k, "choices": {"a": k}, "cost": cost, "accuracy": 0.5, "reward": k} for k, cost in enumerate(costs)
+    ]
+    report = Report.of({"schema": "autoprune.report/1", "chosen": {"a": 0}})
+    best = [[row[0].text for row in search_of(episodes, report, None, limit=limit).best.rows] for limit in (2.0, None)]
+    assert best == [["3", "2", "0"], ["3", "2", "1", "0"]]
+
+
 def test_pictures_of_a_search_have_the_limit_on_the_scale_of_predicted_costs():
     """The dense network was measured at 0.8 times what the table predicts: no episode was over the search's limit."""
     measured = {"kind": "latency", "requested": "50%", "limit": 0.40, "measured": 0.39, "met": True}

@@ -67,9 +67,14 @@ def search_of(
         time=duration(sum(row["seconds"] for row in episodes if row.get("seconds") is not None)),
         over_time=_over_time(episodes, report),
         scatter=_scatter(episodes, report, chosen),
-        best=_best([row for row in episodes if limit is None or row["cost"] <= limit], report, chosen),
+        best=_best([row for row in episodes if _is_within(row, limit)], report, chosen),
         front=None if front is None else (_front_picture(front, episodes, report), _front_table(front, report)),
     )
+
+
+def _is_within(row: Mapping[str, Any], limit: float | None) -> bool:
+    """Whether an episode cost no more than a limit, as far as both are known."""
+    return limit is None or row["cost"] is None or row["cost"] <= limit
 
 
 def _titled(report: Report) -> str:
