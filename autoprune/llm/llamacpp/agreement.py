@@ -14,6 +14,8 @@ from autoprune.models.modes import in_mode
 
 __all__ = ["Agreement", "agreement"]
 
+_WITHIN_A_LETTER = "\ufffd"  # what tokenizers decode the first bytes of a letter to
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -73,15 +75,19 @@ def agreement(
     for text in texts:
         prompt = tokenizer(text)["input_ids"]
         same += session.tokens(text) == tokenizer(text, add_special_tokens=False)["input_ids"]
-        # The binding gives what is asked for, in falling order: some more, since near ties change places.
-        theirs = session.greedy(prompt, predict, 4 * likeliest)
         ids, rows = _greedy(network, prompt, predict)
-        for place in theirs.likeliest[:1]:  # none where the text ends there: llama.cpp reports no end
-            values, tokens = rows[0].topk(min(likeliest, rows.shape[1]))
+        # One token alone: of several, llama.cpp leaves out those that end within a letter. Falling order: some more,
+        # since near ties change places. Nothing where the text ends, or a letter is begun.
+        for place in session.greedy(prompt, 1, 4 * likeliest).likeliest:
+            values, best = rows[0].topk(min(likeliest, rows.shape[1]))
             differences += [
-                abs(v - place.get(t, -math.inf)) for v, t in zip(values.tolist(), tokens.tolist(), strict=True)
+                abs(v - place.get(t, -math.inf)) for v, t in zip(values.tolist(), best.tolist(), strict=True)
             ]
-        agreed = _agreed(ids, theirs.ids, set(tokenizer.all_special_ids))
+        shown = [n for n in range(len(ids)) if not tokenizer.decode(ids[: n + 1]).endswith(_WITHIN_A_LETTER)]
+        same_up_to = _agreed(
+            [ids[n] for n in shown], session.greedy(prompt, predict).ids, set(tokenizer.all_special_ids)
+        )
+        agreed = len(ids) if same_up_to == len(shown) else shown[same_up_to]
         common += agreed
         if agreed < len(ids):
             first, second = rows[agreed].topk(2).values.tolist()

@@ -37,6 +37,17 @@ def test_a_network_computes_the_same_in_llama_cpp(tmp_path, kind, changes):
     assert found.mean < 0.005 and found.tokens == (3, 3)
 
 
+def test_tokens_that_end_within_a_letter_are_compared_too(tmp_path):
+    network, tokenizer = worded_model()
+    begins_a_letter = tokenizer.convert_tokens_to_ids("Ã")  # the byte 0xC3
+    with torch.no_grad():
+        network.get_output_embeddings().weight[begins_a_letter] = 0.5 * network.get_output_embeddings().weight[
+            -60:
+        ].sum(0)
+    found = compared(network, tokenizer, tmp_path / "it.gguf")
+    assert found.holds and found.mean < 0.005, found
+
+
 @pytest.mark.slow
 def test_another_network_does_not_agree(tmp_path):
     network, tokenizer = worded_model()
