@@ -149,3 +149,40 @@ def test_a_network_that_cannot_be_left_is_refused(loaders, tmp_path):
     with pytest.raises(UnsupportedModelError, match="what relu computes"):
         autoprune.dynamic(Skipping(), **loaders, run=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_file_is_exported_and_what_there_is_not_is_said(finished, tmp_path, capsys):
+    from autoprune.cli.main import run
+
+    folder, _ = finished
+    assert run(["export", str(folder), "--format", "onnx", "--out", str(tmp_path / "early.onnx")]) == 0
+    assert (tmp_path / "early.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
+    for words in (
+        ["export", str(folder), "--format", "pt2", "--out", str(tmp_path / "early.pt2")],
+        ["report", str(folder)],
+    ):
+        capsys.readouterr()
+        assert run(words) == 2
+        said = capsys.readouterr().err.strip()
+        assert said.count("\n") < 2
+        assert "early exits" in said or "a run of dynamic has no page" in said
+    assert not (tmp_path / "early.pt2").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--mean-latency", "soon"], "--mean-latency soon: write a share"),
+        (["--max-drop", "120"], "--max-drop 120"),
+        (["--target", "torch"], "cannot be skipped on the target torch"),
+    ],
+)
+def test_the_command_refuses_in_a_line(words, said, tmp_path, monkeypatch, capsys):
+    from autoprune.cli.main import run
+
+    monkeypatch.chdir(tmp_path)
+    assert run(["dynamic", "--model", "resnet20", "--run", "early", *words]) == 2
+    found = capsys.readouterr().err.strip()
+    assert said in found
+    assert "\n" not in found
+    assert not (tmp_path / "runs").exists()
