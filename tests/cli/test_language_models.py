@@ -97,6 +97,13 @@ def test_without_texts_it_holds_out_the_end_and_takes_a_second_domain(autoprune,
     assert autoprune("llm", "prune", *model, "--method", "magnitude", "--run", "job").code == 0
     report = json.loads((folder / "runs/job/report.json").read_text())
     assert [text["name"] for text in report["texts"]] == ["learn-held-out", "python-reference"]
+    assert report["calibration"]["tokens"] == 4 * 32
+
+
+def test_windows_are_no_longer_than_the_model_can_read(autoprune, folder, model):
+    long = ["--window-length", "4096", "--text", "speech.txt", "--method", "wanda", "--run", "job"]
+    assert autoprune("llm", "prune", *model, *long).code == 0
+    assert json.loads((folder / "runs/job/report.json").read_text())["calibration"]["tokens"] == 4 * 128
 
 
 def test_out_of_shards_comes_the_same_run(autoprune, folder, model):

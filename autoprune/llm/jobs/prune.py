@@ -120,6 +120,7 @@ def _pruned(
         loaded = load_for(settings, run.file(_KEPT), can=method.by_blocks, given=given)
         windows = _windows(settings, loaded.model, texts.calibration)
     reading = Reading(settings.context, settings.stride, settings.tokens)
+    run.once("calibration tokens", windows.numel)
     dense = run.once("dense", lambda: _dense(loaded, texts, reading, reporter))
     run.mark_started()
     folder = run.file("pruned")
@@ -234,7 +235,7 @@ def _report(
         "calibration": {
             "text": texts.calibration.name,
             "windows": settings.windows,
-            "tokens": settings.windows * settings.window_length,
+            "tokens": run.recall("calibration tokens"),
         },
         "dense": _with_perplexity(figures.dense),
         "pruned": _with_perplexity(figures.pruned),
