@@ -33,6 +33,7 @@ class LotterySettings(Settings):
         0,
         "training step whose weights a ticket starts from, with that step's rate and batches; 0: the first weights",
         ge=0,
+        le=1_000_000_000,
     )
     seeds: int = setting(3, "repetitions, each with first weights and an order of images of its own", ge=1, le=100)
     controls: str = setting(
