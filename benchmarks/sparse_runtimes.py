@@ -12,11 +12,11 @@ One linear layer, y = x W^T, at several sizes and numbers of rows, on one thread
   on processors with AMX, only; elsewhere the option is accepted and changes nothing, which is what this shows.
 - `onnxruntime`: has no sparse kernels; the same graph with zeros.
 
-XNNPACK's sparse 1x1 kernels are not among them. Dense and sparse calls alternate in one process, in CPU time of the process, which other work
-disturbs least; a pair of them gives one ratio, dense / sparse: above 1 the sparse weight is faster. Shown
-are the median and the quartiles of --rounds pairs. The crossover is the largest density at which, and below which, the
-lower quartile lies above 1.1: calls that do the same (all but torch's are) differ by nearly as much, and by more where
-one row is multiplied with 9 MB of weights.
+XNNPACK's sparse 1x1 kernels are not among them. Dense and sparse calls alternate in one process, in CPU time of the
+process, which other work disturbs least; a pair of them gives one ratio, dense / sparse: above 1 the sparse weight is
+faster. Shown are the median and the quartiles of --rounds pairs. The crossover is the largest density at which, and
+below which, the lower quartile lies above 1.1: calls that do the same (all but torch's are) differ by nearly as much,
+and by more where one row is multiplied with 9 MB of weights.
 """
 
 from __future__ import annotations
