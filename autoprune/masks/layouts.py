@@ -38,7 +38,7 @@ def compressed_layout(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor],
     """
     tensors, known = {}, {}
     for name, weight in weights.items():
-        found = next((small for each in _WAYS_ROUND if (small := _smaller(weight, each)) is not None), None)
+        found = _smaller(weight)
         if found is None:
             tensors[name] = weight
             continue
@@ -49,9 +49,10 @@ def compressed_layout(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor],
     return tensors, {METADATA_KEY: json.dumps({"schema": _SCHEMA, "weights": known})}
 
 
-def _smaller(weight: Tensor, planes: Planes) -> Compressed | None:
-    """The weight compressed; None where it cannot be, or would not be smaller."""
-    if why_not_compressed(weight, planes) is not None:
+def _smaller(weight: Tensor) -> Compressed | None:
+    """The weight compressed the first way round in which it is 2:4; None where it is not, or would not be smaller."""
+    planes = next((each for each in _WAYS_ROUND if why_not_compressed(weight, each) is None), None)
+    if planes is None:
         return None
     found = compress(weight, planes)
     return found if found.bytes < weight.numel() * weight.element_size() else None
