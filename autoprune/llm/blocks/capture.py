@@ -9,7 +9,7 @@ nothing, and whose last one gives that.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from autoprune.errors import InputError, UnsupportedModelError
 from autoprune.llm.blocks.stack import DecoderStack, inner_network
 from autoprune.models.precision import device_of
 
-__all__ = ["Arrived", "Call", "arrivals", "head_logits", "run_block"]
+__all__ = ["Arrived", "Call", "arrivals", "head_logits", "passing_over", "run_block", "stream_of"]
 
 Forward = Callable[..., Any]
 
@@ -75,11 +75,26 @@ def run_block(block: nn.Module, hidden: Tensor, call: Call) -> Tensor:
 def head_logits(stack: DecoderStack, ids: Tensor, hidden: Tensor, in_tuple: bool) -> Tensor:
     """Logits, (batch, tokens, vocabulary), from what the last block gave for token ids (batch, tokens)."""
     last = len(stack.blocks) - 1
-    forwards = [_passing(in_tuple, None if n < last else hidden) for n in range(len(stack.blocks))]
+    forwards = {n: _passing(in_tuple, None if n < last else hidden) for n in range(len(stack.blocks))}
     with _replaced(stack, forwards):
         network = stack.network
         logits: Tensor = network(input_ids=ids.to(device_of(network)), use_cache=False).logits
     return logits
+
+
+@contextlib.contextmanager
+def passing_over(stack: DecoderStack, places: Collection[int]) -> Iterator[None]:
+    """The network without some blocks, for a while: they hand on what they are given."""
+    with torch.no_grad():
+        in_tuple = _gives_tuple(stack, torch.zeros(1, 2, dtype=torch.int64))
+    with _replaced(stack, dict.fromkeys(places, _passing(in_tuple, None))):
+        yield
+
+
+def stream_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+    """The residual stream, (batch, tokens, hidden), among a block's arguments."""
+    stream: Tensor = args[0] if args else kwargs["hidden_states"]
+    return stream
 
 
 def _arrived(stack: DecoderStack, ids: Tensor, in_tuple: bool) -> Arrived:
@@ -93,7 +108,7 @@ def _arrived(stack: DecoderStack, ids: Tensor, in_tuple: bool) -> Arrived:
 
         return forward
 
-    with _replaced(stack, [recorder(n) for n in range(len(stack.blocks))]):
+    with _replaced(stack, {n: recorder(n) for n in range(len(stack.blocks))}):
         _run(stack, ids)
     if [number for number, _, _ in seen] != list(range(len(stack.blocks))):
         raise UnsupportedModelError(
@@ -113,7 +128,7 @@ def _gives_tuple(stack: DecoderStack, ids: Tensor) -> bool:
         given.append(type(first).forward(first, *args, **kwargs))
         raise _Seen
 
-    with _replaced(stack, [forward] * len(stack.blocks)), contextlib.suppress(_Seen):
+    with _replaced(stack, dict.fromkeys(range(len(stack.blocks)), forward)), contextlib.suppress(_Seen):
         _run(stack, ids)
     if not given:
         raise UnsupportedModelError(f"{type(stack.network).__name__} does not call the modules of {stack.path}")
@@ -140,19 +155,22 @@ def _split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Call]
 
 def _passing(in_tuple: bool, instead: Tensor | None) -> Forward:
     def forward(*args: Any, **kwargs: Any) -> Any:
-        hidden = _split(args, kwargs)[0] if instead is None else instead
+        hidden = stream_of(args, kwargs) if instead is None else instead
         return (hidden,) if in_tuple else hidden
 
     return forward
 
 
 @contextlib.contextmanager
-def _replaced(stack: DecoderStack, forwards: Sequence[Forward]) -> Iterator[None]:
-    """The blocks compute something else meanwhile."""
-    for block, forward in zip(stack.blocks, forwards, strict=True):
-        block.__dict__["forward"] = forward
+def _replaced(stack: DecoderStack, forwards: Mapping[int, Forward]) -> Iterator[None]:
+    """Some blocks, by their number, compute something else meanwhile."""
+    before = {place: vars(stack.blocks[place]).get("forward") for place in forwards}
+    for place, forward in forwards.items():
+        stack.blocks[place].__dict__["forward"] = forward
     try:
         yield
     finally:
-        for block in stack.blocks:
-            block.__dict__.pop("forward", None)
+        for place, earlier in before.items():
+            stack.blocks[place].__dict__.pop("forward", None)
+            if earlier is not None:
+                stack.blocks[place].__dict__["forward"] = earlier

@@ -30,6 +30,9 @@ class DecoderStack:
     path: str
     blocks: tuple[nn.Module, ...]
 
+    def __len__(self) -> int:
+        return len(self.blocks)
+
     def block_name(self, number: int) -> str:
         """Qualified name of a block."""
         return f"{self.path}.{number}"

@@ -6,10 +6,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from autoprune.llm.blocks.capture import passing_over
+from autoprune.llm.blocks.stack import DecoderStack
 from autoprune.llm.models.base import LanguageModel
 from autoprune.llm.structured.base import Calibration, Outcome, Structured, kept_of
 from autoprune.llm.structured.judge import mean_loss
-from autoprune.llm.structured.stack import Stack, find_stack, influences, passing_over, without_blocks
+from autoprune.llm.structured.stack import counted_stack, influences, without_blocks
 
 __all__ = ["Depth", "choose_blocks"]
 
@@ -29,7 +31,7 @@ class Depth(Structured):
 
     def prune(self, model: LanguageModel, ratio: float, calibration: Calibration) -> Outcome:
         """A model with a smaller `num_hidden_layers`."""
-        stack = find_stack(model.network)
+        stack = counted_stack(model.network)
         count = len(stack) - kept_of(len(stack), ratio, self.counts)
         steps = choose_blocks(model.network, stack, count, calibration)
         gone = sorted(step["block"] for step in steps)
@@ -38,7 +40,9 @@ class Depth(Structured):
         return Outcome(model.with_network(small), count / len(stack), removed)
 
 
-def choose_blocks(network: nn.Module, stack: Stack, count: int, calibration: Calibration) -> list[dict[str, Any]]:
+def choose_blocks(
+    network: nn.Module, stack: DecoderStack, count: int, calibration: Calibration
+) -> list[dict[str, Any]]:
     """Which blocks go, in the order in which they were chosen.
 
     Args:
@@ -66,6 +70,6 @@ def choose_blocks(network: nn.Module, stack: Stack, count: int, calibration: Cal
     return steps
 
 
-def _loss_without(network: nn.Module, stack: Stack, places: list[int], windows: Tensor) -> float:
+def _loss_without(network: nn.Module, stack: DecoderStack, places: list[int], windows: Tensor) -> float:
     with passing_over(stack, places):
         return mean_loss(network, windows)

@@ -1,106 +1,40 @@
-"""The stack of decoder blocks of any causal language model, passed over one by one or taken away."""
+"""Decoder blocks of any causal language model: what each changes, and the model without some of them."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from autoprune.errors import UnsupportedModelError
+from autoprune.llm.blocks.capture import passing_over, stream_of
+from autoprune.llm.blocks.stack import DecoderStack, decoder_stack
 from autoprune.llm.structured.stock import require_equal, stock_from
 from autoprune.models.modes import in_mode
 
-__all__ = ["Stack", "find_stack", "influences", "passing_over", "without_blocks"]
+__all__ = ["counted_stack", "influences", "without_blocks"]
 
 
-@dataclass(frozen=True)
-class Stack:
-    """The list of blocks that the residual stream goes through.
-
-    Attributes:
-        path: Its qualified name.
-        blocks: Its modules.
-        tuples: Whether they return tuples, the stream first, and not the stream alone.
-    """
-
-    path: str
-    blocks: nn.ModuleList
-    tuples: bool
-
-    def __len__(self) -> int:
-        return len(self.blocks)
-
-
-def find_stack(network: nn.Module) -> Stack:
-    """The stack: the one list of modules that is as long as the config says that there are blocks.
+def counted_stack(network: nn.Module) -> DecoderStack:
+    """The decoder blocks of a network whose config counts them, so that it can count fewer.
 
     Raises:
-        UnsupportedModelError: If there is none, or several.
+        UnsupportedModelError: If there are none, or not as many as the config says, or only one.
     """
     model: Any = network
-    count = getattr(model.config, "num_hidden_layers", None)
-    found = [
-        (path, module)
-        for path, module in network.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == count and count > 1
-    ]
-    if len(found) != 1:
+    stack, count = decoder_stack(network), getattr(model.config, "num_hidden_layers", None)
+    if len(stack) != count or count < 2:
         raise UnsupportedModelError(
-            f"{type(network).__name__} has {len(found)} lists of {count} blocks; one stack of 2 and more is needed"
+            f"{type(network).__name__} has {len(stack)} blocks in {stack.path}, and its config says {count}; one stack"
+            " of 2 and more is needed"
         )
-    path, blocks = found[0]
-    return Stack(path, blocks, _give_tuples(network, blocks))
+    return stack
 
 
-def _give_tuples(network: Any, blocks: nn.ModuleList) -> bool:
-    seen: list[Any] = []
-    handle = blocks[0].register_forward_hook(lambda block, args, output: seen.append(output))
-    try:
-        with torch.no_grad(), in_mode(network):
-            network(input_ids=torch.zeros(1, 2, dtype=torch.int64, device=network.device), use_cache=False)
-    finally:
-        handle.remove()
-    if not seen:
-        raise UnsupportedModelError(f"{type(network).__name__} does not call its blocks one after the other")
-    return not isinstance(seen[0], Tensor)
-
-
-@contextmanager
-def passing_over(stack: Stack, places: Collection[int]) -> Iterator[None]:
-    """The network without some blocks, for a while: they hand on what they are given."""
-    with ExitStack() as undo:
-        for place in places:
-            undo.enter_context(_handing_on(stack.blocks[place], stack.tuples))
-        yield
-
-
-@contextmanager
-def _handing_on(block: nn.Module, tuples: bool) -> Iterator[None]:
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        stream = _stream(args, kwargs)
-        return (stream,) if tuples else stream
-
-    before = vars(block).get("forward")
-    block.forward = forward
-    try:
-        yield
-    finally:
-        del block.forward
-        if before is not None:
-            block.forward = before
-
-
-def _stream(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The residual stream among a block's arguments."""
-    return args[0] if args else kwargs["hidden_states"]
-
-
-def influences(network: nn.Module, stack: Stack, windows: Tensor) -> list[float]:
+def influences(network: nn.Module, stack: DecoderStack, windows: Tensor) -> list[float]:
     """Block influence: 1 minus the mean cosine between the stream before and behind each block (ShortGPT).
 
     Args:
@@ -115,7 +49,7 @@ def influences(network: nn.Module, stack: Stack, windows: Tensor) -> list[float]
 
     def watch(place: int) -> Any:
         def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            before = _stream(args, kwargs).float()
+            before = stream_of(args, kwargs).float()
             after = (output if isinstance(output, Tensor) else output[0]).float()
             sums[place] += float(torch.nn.functional.cosine_similarity(before, after, dim=-1).double().sum())
 
@@ -144,7 +78,7 @@ def without_blocks(network: nn.Module, places: Collection[int]) -> nn.Module:
         InputError: If the stock class computes something else without them.
         UnsupportedModelError: If the model has no stack of blocks.
     """
-    stack = find_stack(network)
+    stack = counted_stack(network)
     kept = [place for place in range(len(stack)) if place not in set(places)]
     renamed = {f"{stack.path}.{old}.": f"{stack.path}.{new}." for new, old in enumerate(kept)}
     gone = tuple(f"{stack.path}.{place}." for place in places)

@@ -12,7 +12,7 @@ from autoprune.llm.structured.ffn import FeedForward
 from autoprune.llm.structured.heads import Heads
 from autoprune.llm.structured.hidden import Hidden
 from autoprune.llm.structured.judge import mean_loss
-from autoprune.llm.structured.stack import find_stack, influences, without_blocks
+from autoprune.llm.structured.stack import counted_stack, influences, without_blocks
 from tests.support.language_models import language_model
 
 WINDOWS = torch.randint(0, 250, (4, 24), generator=torch.Generator().manual_seed(0))
@@ -110,7 +110,7 @@ def test_a_block_that_does_nothing_has_no_influence():
     with torch.no_grad():
         network.model.layers[1].self_attn.o_proj.weight.zero_()
         network.model.layers[1].mlp.down_proj.weight.zero_()
-    found = influences(network, find_stack(network), WINDOWS)
+    found = influences(network, counted_stack(network), WINDOWS)
     assert found[1] == pytest.approx(0, abs=1e-6) and min(found[0], found[2]) > 0.01
     small = without_blocks(network, [1])
     torch.testing.assert_close(logits(small), logits(network))
