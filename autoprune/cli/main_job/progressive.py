@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from autoprune.cli.main_job.whole_run import show_plan, whole_runs
+from autoprune.cli.main_job.whole_run import runs_of_job, show_plan
 from autoprune.cli.options import experiment_command
 from autoprune.pipeline.jobs.settings import OF_PROGRESSIVE, PROGRESSIVE
 from autoprune.run.experiment import Experiment
 from autoprune.run.flags import Flags
 
 if TYPE_CHECKING:
-    from autoprune.pipeline.jobs.base import Result
     from autoprune.pipeline.reporter import Reporter
     from autoprune.pipeline.task import Task
-    from autoprune.run.directory import RunDir
 
 __all__ = ["register"]
 
@@ -33,22 +31,10 @@ def register(app: typer.Typer) -> None:
 
 def progressive(experiment: Experiment, flags: Flags) -> None:
     """Prune a little, build, measure on the target, adjust, fine-tune; again and again until the budget is met."""
-    whole_runs(experiment, flags, _check, _job, _show)
-
-
-def _check(experiment: Experiment) -> None:
-    from autoprune.pipeline.jobs.registry import job_named
-
-    job_named(PROGRESSIVE).check(experiment)
+    runs_of_job(PROGRESSIVE, experiment, flags, _show)
 
 
 def _show(task: Task, experiment: Experiment, screen: Reporter, *, onnx: bool) -> None:
     from autoprune.pipeline.plan.base import Work
 
     show_plan(task, experiment, screen, Work.PROGRESSIVE, onnx=onnx)
-
-
-def _job(task: Task, run: RunDir, reporter: Reporter) -> Result:
-    from autoprune.pipeline.jobs.registry import job_named
-
-    return job_named(PROGRESSIVE).run(task, run, reporter)

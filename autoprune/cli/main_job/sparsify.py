@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from autoprune.cli.options import ExperimentFile, Onnx, Overwrite, Resume, resolve, settings_command
+from autoprune.cli.options import ExperimentFile, Onnx, Overwrite, Resume, settings_command
 from autoprune.pipeline.jobs.settings import OF_SPARSIFY, SPARSIFY
 from autoprune.run.experiment import Experiment, option_group
 from autoprune.run.flags import Flags
-
-if TYPE_CHECKING:
-    from autoprune.pipeline.jobs.base import Result
-    from autoprune.pipeline.reporter import Reporter
-    from autoprune.pipeline.task import Task
-    from autoprune.run.directory import RunDir
 
 __all__ = ["register"]
 
@@ -51,28 +45,10 @@ def sparsify(
     Zeros alone make nothing smaller or faster: the report has zeros, parameters, bytes on disk and measured latency as
     four figures.
     """
-    from autoprune.cli.main_job.whole_run import whole_runs
+    from autoprune.cli.main_job.whole_run import given_or_stored, runs_of_job
     from autoprune.pipeline.jobs.sparsify.chosen import sparsify_settings
 
     asked = settings if recipe is None else settings | {"recipe": recipe}
-    if experiment_file is None and not resume:
-        given = Experiment.build(sparsify_settings(asked))
-    else:
-        stored = resolve(
-            experiment_file, {k: v for k, v in asked.items() if k in ("run", "model", "data")}, resume=resume
-        )
-        own = stored.model_dump(exclude_unset=True, exclude={"recipe", "techniques", "kinds"})
-        given = Experiment.build(sparsify_settings(own | asked))
-    whole_runs(given, Flags(resume, overwrite, onnx=onnx), _check, _job)
-
-
-def _check(experiment: Experiment) -> None:
-    from autoprune.pipeline.jobs.registry import job_named
-
-    job_named(SPARSIFY).check(experiment)
-
-
-def _job(task: Task, run: RunDir, reporter: Reporter) -> Result:
-    from autoprune.pipeline.jobs.registry import job_named
-
-    return job_named(SPARSIFY).run(task, run, reporter)
+    decided = ("recipe", "techniques", "kinds")
+    given = given_or_stored(experiment_file, asked, sparsify_settings, resume=resume, decided=decided)
+    runs_of_job(SPARSIFY, given, Flags(resume, overwrite, onnx=onnx))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from autoprune.cli.options import resolve
 from autoprune.cli.stopping import resumable
 from autoprune.run.experiment import Experiment
 from autoprune.run.flags import Flags
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from autoprune.pipeline.task import Task
     from autoprune.run.directory import RunDir
 
-__all__ = ["again", "checked_parts", "show_plan", "whole_runs"]
+__all__ = ["again", "checked_parts", "given_or_stored", "runs_of_job", "show_plan", "whole_runs"]
 
 Check = Callable[[Experiment], None]
 Job = Callable[["Task", "RunDir", "Reporter"], "Result"]
@@ -44,6 +46,47 @@ def whole_runs(
         for part in parts:
             with resumable(part.experiment.run_dir, again(flags)):
                 _one(part, flags, job, screen, show or show_plan)
+
+
+def runs_of_job(name: str, experiment: Experiment, flags: Flags, show: Callable[..., None] | None = None) -> None:
+    """As `whole_runs`, of the job that is registered under a name."""
+
+    def check(each: Experiment) -> None:
+        from autoprune.pipeline.jobs.registry import job_named
+
+        job_named(name).check(each)
+
+    def job(task: Task, run: RunDir, reporter: Reporter) -> Result:
+        from autoprune.pipeline.jobs.registry import job_named
+
+        return job_named(name).run(task, run, reporter)
+
+    whole_runs(experiment, flags, check, job, show)
+
+
+def given_or_stored(
+    experiment_file: Path | None,
+    asked: Mapping[str, Any],
+    completed: Callable[[Mapping[str, Any]], dict[str, Any]],
+    *,
+    resume: bool,
+    decided: tuple[str, ...],
+) -> Experiment:
+    """The settings of a job that decides some of them itself, from the command alone or over those of a file or run.
+
+    Args:
+        experiment_file: A file of settings, if one is given.
+        asked: Settings of the command.
+        completed: Adds what the job decides.
+        resume: Whether a run goes on with the settings that it has stored.
+        decided: Names of what the job decides, which stored settings have already.
+    """
+    if experiment_file is None and not resume:
+        return Experiment.build(completed(asked))
+    where = {name: value for name, value in asked.items() if name in ("run", "model", "data")}
+    stored = resolve(experiment_file, where, resume=resume)
+    own = stored.model_dump(exclude_unset=True, exclude=set(decided))
+    return Experiment.build(completed(own | dict(asked)))
 
 
 def again(flags: Flags) -> str:

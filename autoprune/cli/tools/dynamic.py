@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -45,15 +46,15 @@ def dynamic(
     The network is not trained; its exits shut, it answers as before. Where exits gain nothing as timed, it is handed
     back and the report says so.
     """
-    from autoprune.cli.stopping import resumable
+    from autoprune.cli.tools.run_of_analysis import analysed
+    from autoprune.pipeline.jobs.dynamic.job import check_dynamic, dynamic_job
     from autoprune.run.flags import Flags
 
     wanted = DynamicSettings(mean_latency, worst, p95, max_drop, exits, head_epochs, head_samples)
     given = resolve(experiment_file, settings, resume=resume)
     experiment = Experiment.build(dynamic_settings(_without_budget(given)))
-    with resumable(experiment.run_dir, "the same command with --resume"):
-        content = _run(experiment, Flags(resume, overwrite), wanted)
-    for line in _lines(content):
+    found = analysed(experiment, Flags(resume, overwrite), check_dynamic, partial(dynamic_job, settings=wanted))
+    for line in _lines(found.report):
         typer.echo(line)
     typer.echo(f"figures: {experiment.run_dir / 'report.json'}")
 
@@ -61,24 +62,6 @@ def dynamic(
 def _without_budget(experiment: Experiment) -> dict[str, Any]:
     """The settings but for what `dynamic_settings` itself says: a run that goes on has stored it."""
     return experiment.model_dump(exclude={"latency", "agent"})
-
-
-def _run(experiment: Experiment, flags: Any, wanted: DynamicSettings) -> dict[str, Any]:
-    from autoprune.cli.screen import Screen
-    from autoprune.foundations.threads import use_threads
-    from autoprune.pipeline.jobs.dynamic.job import check_dynamic, dynamic_job
-    from autoprune.pipeline.jobs.lifecycle import opened_run
-    from autoprune.pipeline.preflight.checks import preflight
-    from autoprune.pipeline.task import load_task
-
-    check_dynamic(experiment)
-    screen = Screen()
-    with use_threads(experiment.train_threads):
-        with screen.stage("load", "loading the network and its data"):
-            task = load_task(experiment)
-        preflight(task, experiment, screen)
-        with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite) as run:
-            return dynamic_job(task, run, screen, wanted).report
 
 
 def _lines(content: dict[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,9 +41,9 @@ def sensitivity(
     The budget's kind says which cost is priced; its amount plays no part. Scores of the same weights and data are
     kept in the cache, and searches use them.
     """
-    from autoprune.cli.stopping import resumable
+    from autoprune.cli.tools.run_of_analysis import analysed
     from autoprune.cost.importance import ImportanceWeights
-    from autoprune.pipeline.jobs.sensitivity import SensitivitySettings
+    from autoprune.pipeline.jobs.sensitivity import SensitivitySettings, check_sensitivity, sensitivity_job
     from autoprune.reports.figures._matplotlib import require_matplotlib, require_picture
     from autoprune.run.flags import Flags
 
@@ -52,27 +53,10 @@ def sensitivity(
     wanted = SensitivitySettings(points, ImportanceWeights(alpha, beta, gamma))
     given = resolve(experiment_file, settings, resume=resume)
     experiment = Experiment.build(analysis_settings(given.model_dump()))
-    with resumable(experiment.run_dir, "the same command with --resume"):
-        content = _run(experiment, Flags(resume, overwrite), wanted)
+    content = analysed(
+        experiment, Flags(resume, overwrite), check_sensitivity, partial(sensitivity_job, settings=wanted)
+    )
     _show(content, experiment.run_dir, picture)
-
-
-def _run(experiment: Experiment, flags: Any, wanted: Any) -> dict[str, Any]:
-    from autoprune.cli.screen import Screen
-    from autoprune.foundations.threads import use_threads
-    from autoprune.pipeline.jobs.lifecycle import opened_run
-    from autoprune.pipeline.jobs.sensitivity import check_sensitivity, sensitivity_job
-    from autoprune.pipeline.preflight.checks import preflight
-    from autoprune.pipeline.task import load_task
-
-    check_sensitivity(experiment)
-    screen = Screen()
-    with use_threads(experiment.train_threads):
-        with screen.stage("load", "loading the network and its data"):
-            task = load_task(experiment)
-        preflight(task, experiment, screen)
-        with opened_run(experiment, resume=flags.resume, overwrite=flags.overwrite) as run:
-            return sensitivity_job(task, run, screen, wanted)
 
 
 def _show(content: dict[str, Any], folder: Path, picture: Path | None) -> None:
