@@ -26,20 +26,11 @@ if TYPE_CHECKING:
     from autoprune.hardware.contract.target import Target
     from autoprune.hardware.tables.latency_table import LatencyTable
     from autoprune.models.sizes import parameter_count as params
-    from autoprune.pipeline.api import (
-        compress,
-        dynamic,
-        lottery,
-        measure,
-        profile,
-        progressive,
-        sensitivity,
-        sparsify,
-        sweep,
-    )
+    from autoprune.pipeline.api import compress, dynamic, lottery, progressive, sensitivity, sparsify, sweep
     from autoprune.pipeline.bench.compare import bench
     from autoprune.pipeline.load import load
     from autoprune.pipeline.load import multiply_accumulates as flops
+    from autoprune.pipeline.on_device import measure, profile
     from autoprune.run.experiment import Experiment
     from autoprune.space import Policy, SearchSpace
     from autoprune.techniques.apply import apply
@@ -101,9 +92,9 @@ _HOMES = {
     "flops": "autoprune.pipeline.load:multiply_accumulates",
     "load": "autoprune.pipeline.load",
     "lottery": "autoprune.pipeline.api",
-    "measure": "autoprune.pipeline.api",
+    "measure": "autoprune.pipeline.on_device",
     "params": "autoprune.models.sizes:parameter_count",
-    "profile": "autoprune.pipeline.api",
+    "profile": "autoprune.pipeline.on_device",
     "progressive": "autoprune.pipeline.api",
     "sensitivity": "autoprune.pipeline.api",
     "sparsify": "autoprune.pipeline.api",

@@ -69,6 +69,7 @@ def write_html(run: str | Path) -> Path:
     """
     run = Path(run)
     name, report = run.resolve().name, read_report(run)
+    content = report.to_json()
     policy = Policy.load(run / "policy.json") if (run / "policy.json").exists() else None
     latency_file = run / "latency_table.json"
     steps = read_steps(run)
@@ -78,7 +79,7 @@ def write_html(run: str | Path) -> Path:
         headline=_headline(name, report),
         results=_results(report),
         policy=None if policy is None else _policy(policy, dense_widths(report, policy)),
-        tickets=tickets_of(report.to_json()) if is_lottery(report.to_json()) else None,
+        tickets=tickets_of(content) if is_lottery(content) else None,
         trajectory=trajectory_of(steps, report.budget.kind, report.score_spec) if steps else None,
         search=None if steps else search_of(read_episodes(run), report, policy, read_front(run), _search_limit(run)),
         latency=_latency(report, read_json(latency_file, "latency table") if latency_file.exists() else None),

@@ -15,12 +15,10 @@ from autoprune.early_exit.fit import Cut, answers_on, fitted_heads
 from autoprune.early_exit.flow import flow_of
 from autoprune.early_exit.heads import ExitHead, HeadTraining
 from autoprune.early_exit.network import DynamicNetwork, Exit
-from autoprune.early_exit.onnx_file import nested_file, parts_of
 from autoprune.early_exit.places import places_of
-from autoprune.early_exit.thresholds import NEVER, Answers, Choice, PathTimes, leaving_at
-from autoprune.errors import AutopruneError, InputError, UnsupportedModelError
+from autoprune.early_exit.thresholds import Answers, PathTimes, leaving_at
+from autoprune.errors import InputError, UnsupportedModelError
 from autoprune.evaluation import accuracy
-from autoprune.export.onnx import to_onnx
 from autoprune.foundations.files import read_json, replacing, write_json
 from autoprune.hardware.targets.local import LocalTarget
 from autoprune.hardware.timing.effort import effort_named
@@ -28,8 +26,9 @@ from autoprune.models import output_of
 from autoprune.models.inputs.example import as_example
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.jobs.dynamic.choosing import candidates, require_reachable
-from autoprune.pipeline.jobs.dynamic.paths import Stream, checked_file, path_times, stream_of, timed_files
+from autoprune.pipeline.jobs.dynamic.paths import path_times
 from autoprune.pipeline.jobs.dynamic.settings import DynamicSettings
+from autoprune.pipeline.jobs.dynamic.verification import Verified, first_that_holds, local_target
 from autoprune.pipeline.jobs.lifecycle import check_target
 from autoprune.pipeline.jobs.search import timed
 from autoprune.pipeline.reporter import Reporter
@@ -41,12 +40,6 @@ __all__ = ["DynamicResult", "check_dynamic", "dynamic_job"]
 
 LEAST_SAMPLES = 100
 """Samples of the search split without which no loss can be bounded."""
-
-LEAST_GAIN = 0.03
-"""Share of the mean time below which the static network is handed back."""
-
-_ATTEMPTS = 3  # choices whose paths are timed before the static network is handed back
-_STREAM = 1500  # inputs of the stream
 
 
 @dataclass(frozen=True)
@@ -62,35 +55,6 @@ class DynamicResult:
     model: nn.Module
     report: dict[str, Any]
     run: Path | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class _Verified:
-    """A choice whose file was timed.
-
-    Attributes:
-        choice: The exits.
-        file: The ONNX model.
-        dense_ms: The dense network in the same session.
-        paths_ms: Every path, that to the end last.
-        streams: Of the dense network and of the file.
-    """
-
-    choice: Choice
-    file: bytes
-    dense_ms: float
-    paths_ms: tuple[float, ...]
-    streams: tuple[Stream, Stream]
-
-    @property
-    def predicted(self) -> float:
-        """Expected time in milliseconds from paths and shares."""
-        return float(np.dot(self.paths_ms, self.choice.shares))
-
-    @property
-    def measured_share(self) -> float:
-        """The stream's mean beside the dense network's in the same stream."""
-        return self.streams[1].mean / self.streams[0].mean
 
 
 def check_dynamic(experiment: Experiment) -> None:
@@ -144,7 +108,7 @@ def dynamic_job(task: Task, run: RunDir, reporter: Reporter, settings: DynamicSe
     _require_samples(answers, reporter)
     with reporter.stage("search", "trying every tuple of thresholds"):
         choices = candidates(answers, times, settings)
-    verified = _first_that_holds(task, run, cut, heads, choices, settings, reporter)
+    verified = first_that_holds(task, run, cut, heads, choices, settings, reporter)
     return _delivered(task, run, cut, heads, times, verified, settings, reporter)
 
 
@@ -163,20 +127,13 @@ def _require_samples(answers: Answers, reporter: Reporter) -> None:
         reporter.say(f"the search split has only {count} samples: the bound of the loss is wide, and few inputs leave")
 
 
-def _target(run: RunDir) -> LocalTarget:
-    target = target_of(run.experiment)
-    if not isinstance(target, LocalTarget):
-        raise AutopruneError("internal error: the target was not checked")
-    return target
-
-
 def _times(task: Task, run: RunDir, cut: Cut, reporter: Reporter) -> PathTimes:
     """What leaving at each place takes on the target, measured once a run."""
     classes = _classes(task)
 
     def session() -> dict[str, Any]:
         heads = [ExitHead(place.shape, classes).eval() for place in cut.places]
-        target = _target(run)
+        target = local_target(run)
         dense = target.pack(task.model, task.example)
         effort = effort_named(run.experiment.timing)
         return asdict(path_times(cut.flow, cut.places, heads, dense, target, effort, bar))
@@ -203,75 +160,13 @@ def _heads(task: Task, run: RunDir, cut: Cut, settings: DynamicSettings, reporte
     return load_heads(cut.places, _classes(task), path)
 
 
-def _first_that_holds(
-    task: Task,
-    run: RunDir,
-    cut: Cut,
-    heads: list[ExitHead],
-    choices: list[Choice],
-    settings: DynamicSettings,
-    reporter: Reporter,
-) -> _Verified | None:
-    """The best choice whose longest path and mean keep their limits as measured; None if none is worth it."""
-    for attempt, choice in enumerate(choices[:_ATTEMPTS]):
-        with reporter.stage("verify", "timing every path and a stream of inputs") as bar:
-            found = _verified(task, run, cut, heads, choice, attempt, bar)
-        worst = settings.limit_ms("worst", found.dense_ms) or found.dense_ms
-        asked = settings.limit_ms("mean_latency", found.dense_ms)
-        if max(found.paths_ms) > 1.005 * worst:
-            reporter.say(
-                f"the longest path takes {max(found.paths_ms) / found.dense_ms:.1%} as measured; another choice"
-            )
-        elif asked is not None and found.predicted > 1.01 * asked:
-            reporter.say(f"the mean is {found.predicted / found.dense_ms:.1%} as measured; another choice")
-        elif found.measured_share <= 1 - LEAST_GAIN:
-            return found
-    return None
-
-
-def _verified(
-    task: Task, run: RunDir, cut: Cut, heads: list[ExitHead], choice: Choice, attempt: int, bar: Any
-) -> _Verified:
-    nodes = [cut.places[place].node for place in choice.places]
-    target = _target(run)
-    parts = parts_of(cut.flow, nodes, [heads[place] for place in choice.places])
-    file = checked_file(nested_file(parts, choice.confidence, choice.thresholds))
-    dense = to_onnx(task.model, task.example)
-
-    def session() -> dict[str, Any]:
-        count = len(nodes)
-        forced = [[0.0 if k == taken else NEVER for k in range(count)] for taken in range(count + 1)]
-        paths = [nested_file(parts, choice.confidence, thresholds) for thresholds in forced]
-        effort = effort_named(run.experiment.timing)
-        whole, *each = [m.ms for m in timed_files(target, [dense, *paths], effort, bar)]
-        streams, _ = stream_of(target, [dense, file], _singles(task, cut, run.experiment.seed))
-        return {"dense": whole, "paths": each, "streams": [asdict(stream) for stream in streams]}
-
-    found = run.once(f"dynamic verification {attempt}", session)
-    one, other = (Stream(**content) for content in found["streams"])
-    return _Verified(choice, file, found["dense"], tuple(found["paths"]), (one, other))
-
-
-def _singles(task: Task, cut: Cut, seed: int) -> list[list[Tensor]]:
-    """Inputs of the search split one at a time, in an order of their own."""
-    found: list[list[Tensor]] = []
-    for batch in task.data.search:
-        call = task.reader.call(task.model, batch)
-        flat = [each for each in cut.flow.flat(call) if isinstance(each, Tensor)]
-        found += [[each[row : row + 1] for each in flat] for row in range(call.batch)]
-        if len(found) >= _STREAM:
-            break
-    order = np.random.default_rng(seed).permutation(len(found))
-    return [found[number] for number in order]
-
-
 def _delivered(
     task: Task,
     run: RunDir,
     cut: Cut,
     heads: list[ExitHead],
     times: PathTimes,
-    verified: _Verified | None,
+    verified: Verified | None,
     settings: DynamicSettings,
     reporter: Reporter,
 ) -> DynamicResult:
@@ -309,7 +204,7 @@ def _delivered(
     return DynamicResult(network, content, run.path)
 
 
-def _figures(cut: Cut, verified: _Verified, test: Answers) -> dict[str, Any]:
+def _figures(cut: Cut, verified: Verified, test: Answers) -> dict[str, Any]:
     """What the report says of the exits: as predicted, as measured, and on the test split."""
     choice, (dense, stream) = verified.choice, verified.streams
     taken = leaving_at(test.confidences[choice.confidence][list(choice.places)], choice.thresholds)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from autoprune.errors import InputError
+from autoprune.run.experiment import BUDGETS
 
 __all__ = ["DYNAMIC", "DynamicSettings", "dynamic_settings"]
 
@@ -90,7 +91,6 @@ def dynamic_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: If a budget is given that only a search understands.
     """
-    given = [name for name in ("latency", "flops", "params", "energy", "accuracy_drop") if settings.get(name)]
-    if given or settings.get("budget"):
+    if any(settings.get(name) for name in BUDGETS):
         raise InputError("dynamic has no such budget; give mean_latency, worst, p95 and max_drop")
     return {**settings, "latency": "100%", "agent": DYNAMIC}
