@@ -1,4 +1,4 @@
-"""A dynamic network on disk: the dense weights, the heads, and where the exits stand with which thresholds."""
+"""A dynamic network on disk: the dense weights, the heads, and where its exits are, with which thresholds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def save_network(network: DynamicNetwork, dense: nn.Module, made: Mapping[str, A
 
     Args:
         network: With its exits.
-        dense: The network that they stand in.
+        dense: The network that they belong to.
         made: How the dense network is made again: `name`, `arguments`, and `example`, its input's shape or None.
         folder: The run.
     """

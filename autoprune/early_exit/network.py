@@ -24,7 +24,7 @@ class Exit:
     """An exit of a dynamic network.
 
     Attributes:
-        place: The module behind which it stands.
+        place: The module behind which it is.
         node: The value in the exported graph.
         threshold: Confidence from which an input leaves.
 

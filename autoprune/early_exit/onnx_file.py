@@ -50,7 +50,7 @@ def parts_of(flow: Flow, nodes: Sequence[str], heads: Sequence[ExitHead], *, for
 
     Args:
         flow: The network.
-        nodes: The values at which exits stand.
+        nodes: The values at which there are exits.
         heads: One an exit.
         for_timing: Whether the faster exporter will do.
 

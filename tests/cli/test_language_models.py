@@ -183,10 +183,10 @@ def test_a_recovery_lowers_the_perplexity_and_goes_on_where_it_stopped(autoprune
         "--recover-every", "4", "--recover-lr", "3e-3",
     ]  # fmt: skip
     assert autoprune(*command, "--run", "whole").code == 0
-    whole, told = training._Training._step, json.loads((folder / "runs/whole/report.json").read_text())
-    assert told["recovered"]["texts"][0]["perplexity"] < 0.9 * told["pruned"]["texts"][0]["perplexity"]
-    assert told["recovered"]["zeros"] == told["pruned"]["zeros"]
-    assert told["texts"][0]["perplexity"] == told["recovered"]["texts"][0]["perplexity"]
+    whole, content = training._Training._step, json.loads((folder / "runs/whole/report.json").read_text())
+    assert content["recovered"]["texts"][0]["perplexity"] < 0.9 * content["pruned"]["texts"][0]["perplexity"]
+    assert content["recovered"]["zeros"] == content["pruned"]["zeros"]
+    assert content["texts"][0]["perplexity"] == content["recovered"]["texts"][0]["perplexity"]
 
     def stopping(self, step):
         if step == 6:
@@ -203,10 +203,10 @@ def test_a_recovery_lowers_the_perplexity_and_goes_on_where_it_stopped(autoprune
     monkeypatch.setattr(training._Training, "_step", going_on)
     again = autoprune(*command, "--run", "job", "--resume")
     assert again.code == 0, again.err
-    assert json.loads((folder / "runs/job/report.json").read_text())["recovered"] == told["recovered"]
+    assert json.loads((folder / "runs/job/report.json").read_text())["recovered"] == content["recovered"]
     assert not (folder / "runs/job/checkpoint/recovery.pt").exists()
     read = autoprune("llm", "eval", "runs/job", "--text", "speech.txt", "--context", "32", "--tokens", "320")
-    assert f"{told['texts'][0]['perplexity']:.2f}" in read.out
+    assert f"{content['texts'][0]['perplexity']:.2f}" in read.out
 
 
 def test_a_text_too_short_is_named(autoprune, folder, model):

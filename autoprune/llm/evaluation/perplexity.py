@@ -1,9 +1,9 @@
 """Perplexity: how many tokens a model hesitates between, on the average, when it predicts the next one of a text.
 
 The figure depends on the tokenizer, on how much of the text the model sees before each token, and on the text, so all
-of these are told with it (`TextScore`). Windows of `context` tokens move over the text by `stride`; in each the tokens
+of these come with it (`TextScore`). Windows of `context` tokens move over the text by `stride`; in each the tokens
 that no window before it predicted are scored: with a stride as long as the context every token once, and the first of
-each window, which nothing stands before, not at all.
+each window, which has nothing before it, not at all.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Reading:
             raise InputError(f"a context of {self.context} tokens predicts nothing; give 2 or more")
         if not 1 <= self.step <= self.context:
             raise InputError(
-                f"a stride of {self.step} tokens leaves some unread or stands still; give 1 to the context"
+                f"a stride of {self.step} tokens leaves some unread or does not move; give 1 to the context"
             )
 
     @property

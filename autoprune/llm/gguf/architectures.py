@@ -41,7 +41,7 @@ def architecture_of(network: nn.Module) -> Architecture:
     """The architecture under which llama.cpp computes what the network computes.
 
     Raises:
-        InputError: If there is none that we know; the message says what stands in the way.
+        InputError: If there is none that we know; the message says why.
     """
     config: Any = getattr(network, "config", None)
     kind = getattr(config, "model_type", None)

@@ -1,4 +1,4 @@
-"""What is told of a model beside its perplexity: parameters, zeros, bytes, memory, and what it writes."""
+"""What is reported of a model beside its perplexity: parameters, zeros, bytes, memory, and what it writes."""
 
 from __future__ import annotations
 

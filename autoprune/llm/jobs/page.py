@@ -38,10 +38,10 @@ def figure_rows(report: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[
 
 def lines_of(report: Mapping[str, Any]) -> list[str]:
     """The sentences under the table."""
-    told = report["calibration"]
+    content = report["calibration"]
     rows = report["texts"]
     return [
-        f"{report['method']} at {report['ratio']}, calibrated on {told['tokens']} tokens of {told['text']}",
+        f"{report['method']} at {report['ratio']}, calibrated on {content['tokens']} tokens of {content['text']}",
         *(
             f"{row['name']}: {row['tokens']} tokens predicted, context {row['context']}, stride {row['stride']}"
             for row in rows
@@ -62,7 +62,7 @@ def write_page(report: Mapping[str, Any], run: Path) -> Path:
     shown = [
         (row["name"], f"{row['zeros'] / row['weights']:.2%}", _error(row["error"]), row["note"] or "") for row in layers
     ]
-    told = {k: v for k, v in report.items() if k in ("model", "method", "ratio", "calibration", "seed", "seconds")}
+    content = {k: v for k, v in report.items() if k in ("model", "method", "ratio", "calibration", "seed", "seconds")}
     page = render(
         "language.html",
         title=f"autoprune llm: {run.name}",
@@ -70,7 +70,7 @@ def write_page(report: Mapping[str, Any], run: Path) -> Path:
         lines=lines_of(report),
         samples=[(name, report[name]["sample"]) for name in _MODELS if (report.get(name) or {}).get("sample")],
         layers=table(("layer", "zeros", "error of its outputs", "note"), shown) if shown else None,
-        conditions=table(("name", "value"), [(name, plain(value)) for name, value in flat(told)], words=2),
+        conditions=table(("name", "value"), [(name, plain(value)) for name, value in flat(content)], words=2),
     )
     path = run / "report.html"
     write_text(path, page)

@@ -174,7 +174,7 @@ def _save(found: PrunedModel, folder: Path) -> None:
 
 
 def _figures_of(folder: Path, loaded: Loaded, texts: _Texts, reading: Reading, reporter: Reporter) -> dict[str, Any]:
-    """What is told of the pruned model, read back from the folder that users load."""
+    """What is reported of the pruned model, read back from the folder that users load."""
     if loaded.storage is not loaded.dense and folder.name == "pruned":
         scores = judged(loaded.model, texts.judged, reading, reporter, "the pruned model", loaded.storage)
         return {**counts_in(folder), "texts": scores, "sample": None}
@@ -205,7 +205,7 @@ def _recovered(
 
 @dataclass(frozen=True)
 class Figures:
-    """What is told of each model of a run.
+    """What is reported of each model of a run.
 
     Attributes:
         dense: As it came.

@@ -65,7 +65,7 @@ class LanguageSettings(StoredSettings):
 
     @property
     def options(self) -> MethodOptions:
-        """What the method is told."""
+        """The method's options."""
         return MethodOptions(self.ratio, self.sequential, self.owl, self.damping, self.taylor)
 
     @property

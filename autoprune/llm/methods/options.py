@@ -1,4 +1,4 @@
-"""What a method is told; no heavy import, for the command line reads it."""
+"""Options of a method; no heavy import, for the command line reads it."""
 
 from __future__ import annotations
 

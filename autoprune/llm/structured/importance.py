@@ -3,7 +3,7 @@
 A reader is a linear layer y = W x. Without column p of W, y loses W[:, p] x_p, whose mean square over tokens is
 ||W[:, p]||^2 E[x_p^2]: Wanda's score of a column, squared and summed over rows. A unit's importance is the root of
 that, summed over all columns in all layers that read it. Minitron's scores are of the activations alone; this one also
-knows that an activation that nobody weighs does not matter.
+knows that an activation without a weight does not matter.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def measure_inputs(network: Any, groups: Sequence[Group], calibration: Calibrati
 
 
 def importance(network: nn.Module, group: Group, squares: InputSquares, parts: int = 1) -> Tensor:
-    """Importance of every unit of a group, float64 (units,); (units, parts) where its parts are told apart.
+    """Importance of every unit of a group, float64 (units,); (units, parts) where its parts are scored apart.
 
     Args:
         network: What was watched.

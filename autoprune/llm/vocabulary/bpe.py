@@ -12,7 +12,7 @@ from autoprune.errors import InputError
 __all__ = ["Bpe", "read_bpe"]
 
 
-# The letter that stands for each byte, as GPT-2 chose them: itself where it is printed, else one behind the 256.
+# The letter in place of each byte, as GPT-2 chose them: itself where it is printed, else one behind the 256.
 _PRINTED = (*range(33, 127), *range(161, 173), *range(174, 256))
 _LETTERS = frozenset(map(chr, (*_PRINTED, *range(256, 512 - len(_PRINTED)))))
 
