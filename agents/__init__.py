@@ -9,7 +9,7 @@ from autoprune.agents.registry import AGENTS, get, options_of
 from autoprune.foundations.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from autoprune.agents.base import Agent, EpisodeRecord, best
+    from autoprune.agents.base import Agent, EpisodeRecord, PlannedEpisode, best
     from autoprune.agents.driver import run_search
     from autoprune.agents.state import AgentState
     from autoprune.run.settings import default_warmup
@@ -19,6 +19,7 @@ __all__ = [
     "Agent",
     "AgentState",
     "EpisodeRecord",
+    "PlannedEpisode",
     "best",
     "default_warmup",
     "get",
@@ -30,6 +31,7 @@ _HOMES = {
     "Agent": "autoprune.agents.base",
     "AgentState": "autoprune.agents.state",
     "EpisodeRecord": "autoprune.agents.base",
+    "PlannedEpisode": "autoprune.agents.planned",
     "best": "autoprune.agents.base",
     "default_warmup": "autoprune.run.settings",
     "run_search": "autoprune.agents.driver",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar
@@ -11,6 +12,7 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 
+from autoprune.agents.planned import PlannedEpisode
 from autoprune.agents.state import AgentState
 from autoprune.envs import PruningEnv, action_for, spend_budget
 from autoprune.errors import AutopruneError, InputError, RunError
@@ -18,7 +20,7 @@ from autoprune.foundations.files import shortened
 from autoprune.run.records import EpisodeRecord
 from autoprune.run.settings import default_warmup
 
-__all__ = ["Agent", "EpisodeRecord", "best"]
+__all__ = ["Agent", "EpisodeRecord", "PlannedEpisode", "best"]
 
 
 def best(records: Sequence[EpisodeRecord], count: int = 1) -> list[EpisodeRecord]:
@@ -38,14 +40,18 @@ def best(records: Sequence[EpisodeRecord], count: int = 1) -> list[EpisodeRecord
 class Agent(ABC):
     """Fills in policies, one an episode, and learns from their scores.
 
-    An agent is deterministic given its seed, the episode's number and the history of scores: every episode draws from
-    a separate generator, seeded by (seed, episode). So a search resumes exactly from a saved state, or from the
-    stored scores alone.
+    An agent is deterministic given its seed, the episode's number, the history of scores and the size of its rounds:
+    every episode draws from a separate generator, seeded by (seed, episode). So a search resumes exactly from a saved
+    state, or from the stored scores alone.
 
-    Life cycle: `__init__` on an environment; perhaps `load_state_dict`; then `episode(0)`, `episode(1)`, ... until
-    `finished`, with `state_dict` between any two of them. A subclass writes `_play` (one whole episode, through
-    `_execute` or step by step), and `_learn` where it learns. It is named on the command line once it is in
-    `autoprune.agents.AGENTS`, and is proved by `autoprune.testing.agent`.
+    Life cycle: `__init__` on an environment; perhaps `load_state_dict`; then rounds until `finished`, with
+    `state_dict` between any two of them. A round is `plan(n)`, which chooses the policies of the next n episodes by
+    what is known so far, so that they can be scored at the same time, and then `play()` n times, which plays them in
+    their order and learns from each. `episode(k)` is a round of one.
+
+    A subclass writes `_plan` (what one episode plays), `_carry_out` where that is more than `_execute`, and `_learn`
+    where it learns. It is named on the command line once it is in `autoprune.agents.AGENTS`, and is proved by
+    `autoprune.testing.agent`.
 
     Args:
         env: The environment; wrappers around it are taken off.
@@ -109,6 +115,7 @@ class Agent(ABC):
         wanted = default_warmup(episodes) if warmup is None else warmup
         self.warmup = min(episodes, max(wanted, len(self.seed_policies)))
         self.history: list[EpisodeRecord] = []
+        self._round: list[PlannedEpisode] = []
         self._playing = False
         self._prepare()
 
@@ -121,12 +128,41 @@ class Agent(ABC):
         return len(self.history)
 
     @property
+    def left(self) -> int:
+        """How many episodes may still be played."""
+        return self.episodes - self.played
+
+    @property
     def finished(self) -> bool:
         """Whether all episodes have been played."""
-        return self.played >= self.episodes
+        return self.left < 1
+
+    @property
+    def between_rounds(self) -> bool:
+        """Whether no episode is planned or under way, so that the agent has a state."""
+        return not (self._round or self._playing)
+
+    def plan(self, count: int) -> list[PlannedEpisode]:
+        """Begin a round: choose what the next episodes play, all of them by what is known now.
+
+        Args:
+            count: How many at most; fewer where fewer are left, or where the warm-up ends.
+
+        Returns:
+            The episodes in their order, with the choices that will be executed.
+
+        Raises:
+            InputError: If the last round is not played to its end, or the count is not at least 1.
+        """
+        if count < 1 or not self.between_rounds:
+            raise InputError(f"a round has at least 1 episode and begins after the last one's end; not {count}")
+        first = self.played
+        for k in range(first, first + min(count, self.left, self._together)):
+            self._round.append(self._as_executed(self._plan(k)))
+        return list(self._round)
 
     def episode(self, k: int) -> EpisodeRecord:
-        """Play episode `k` and learn from it.
+        """Plan and play episode `k` alone, and learn from it.
 
         Raises:
             InputError: If `k` is not the next episode.
@@ -134,8 +170,25 @@ class Agent(ABC):
         if k != self.played:
             raise InputError(f"the agent's next episode is {self.played}, not {k}")
         start = perf_counter()
+        self.plan(1)
+        return self.play(start)
+
+    def play(self, start: float | None = None) -> EpisodeRecord:
+        """Play the next episode of the round and learn from it.
+
+        Args:
+            start: When work on it began, of `time.perf_counter`; now if not given.
+
+        Raises:
+            InputError: If no episode is planned.
+        """
+        if not self._round:
+            raise InputError("no episode is planned; plan() begins a round")
+        start = perf_counter() if start is None else start
         self._playing = True
-        self._play(k)
+        planned = self._round.pop(0)
+        k = planned.number
+        self._carry_out(planned)
         outcome = self.env.outcome
         assert outcome is not None  # an episode has just ended
         record = EpisodeRecord(
@@ -150,7 +203,7 @@ class Agent(ABC):
             warmup=k < self.warmup,
             images=outcome.share if outcome.share < 1 else None,
         )
-        self._learn(record)
+        self._learn(record, planned)
         self.history.append(record)
         self._playing = False
         return record
@@ -169,9 +222,9 @@ class Agent(ABC):
         """Everything needed to continue exactly from here: tensors, and plain JSON values.
 
         Raises:
-            AutopruneError: If an episode was interrupted half-way: only the last saved state is whole.
+            AutopruneError: If an episode or a round was interrupted half-way: only the last saved state is whole.
         """
-        if self._playing:
+        if not self.between_rounds:
             raise AutopruneError(f"episode {self.played} was interrupted; resume from the last saved state instead")
         return AgentState(
             {},
@@ -213,11 +266,37 @@ class Agent(ABC):
         raise InputError(f"{self.name} learns nothing that another run could start from")
 
     @abstractmethod
-    def _play(self, k: int) -> None:
-        """Play one whole episode of the environment."""
+    def _plan(self, k: int) -> PlannedEpisode:
+        """Choose what episode `k` plays, by the history; `pending` are the round's episodes before it."""
 
-    def _learn(self, record: EpisodeRecord) -> None:  # noqa: B027  # not every agent learns
+    def _carry_out(self, planned: PlannedEpisode) -> None:
+        """Play one whole episode of the environment."""
+        self._execute(planned.choices, planned.limit)
+
+    def _learn(self, record: EpisodeRecord, planned: PlannedEpisode) -> None:  # noqa: B027  # not every agent learns
         """Take note of the episode just played."""
+
+    @property
+    def _together(self) -> int:
+        """How many episodes a round may have; what follows the warm-up, or the first episode, learns from it."""
+        if self.played < self.warmup:
+            return self.warmup - self.played
+        return self.episodes if self.history else 1
+
+    @property
+    def pending(self) -> list[dict[str, int]]:
+        """Policies that are planned and not played yet."""
+        return [planned.choices for planned in self._round]
+
+    def _episode(self, k: int, choices: Mapping[str, int], note: Any = None) -> PlannedEpisode:
+        """Episode `k` with what it asks for, under its own limit."""
+        return PlannedEpisode(k, dict(choices), self._limit(k), note)
+
+    def _as_executed(self, planned: PlannedEpisode) -> PlannedEpisode:
+        """The same episode with the feasible choices that are nearest to what it asks for."""
+        env, asked = self.env, planned.choices
+        executed = env.preview(lambda _: action_for(env.decision, asked[env.decision.name]), planned.limit)
+        return replace(planned, choices=executed)
 
     def _generator(self, k: int) -> np.random.Generator:
         """Episode `k`'s own generator."""
@@ -238,14 +317,14 @@ class Agent(ABC):
         """What episode `k` may cost, in the cost's unit."""
         return self.limits[k % len(self.limits)] if self.limits else self.env.limit
 
-    def _execute(self, choices: Mapping[str, int], limit: float | None = None) -> None:
+    def _execute(self, choices: Mapping[str, int], limit: float) -> None:
         """Play one episode that asks for `choices`; the nearest feasible ones are executed.
 
         Args:
             choices: Kept units by decision, complete.
-            limit: What the episode's policy may cost, in the cost's unit; the search's limit if not given.
+            limit: What the episode's policy may cost, in the cost's unit.
         """
-        self.env.reset(options={} if limit is None else {"limit": limit})
+        self.env.reset(options={"limit": limit})
         for decision in self.env.space.decisions:
             self.env.step(action_for(decision, choices[decision.name]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from autoprune.agents.base import Agent
+from autoprune.agents.base import Agent, PlannedEpisode
 
 __all__ = ["RandomAgent"]
 
@@ -14,5 +14,5 @@ class RandomAgent(Agent):
 
     name: ClassVar[str] = "random"
 
-    def _play(self, k: int) -> None:
-        self._execute(self._prescribed(k) or self._explore(k))
+    def _plan(self, k: int) -> PlannedEpisode:
+        return self._episode(k, self._prescribed(k) or self._explore(k))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from autoprune.agents.base import Agent
+from autoprune.agents.base import Agent, PlannedEpisode
 from autoprune.envs import largest_uniform
 
 __all__ = ["UniformAgent"]
@@ -21,10 +21,10 @@ class UniformAgent(Agent):
     is_baseline: ClassVar[bool] = True
 
     @property
-    def finished(self) -> bool:
-        """Whether the one episode has been played."""
-        return self.played >= 1
+    def left(self) -> int:
+        """One, until it has been played."""
+        return 1 - self.played
 
-    def _play(self, k: int) -> None:
+    def _plan(self, k: int) -> PlannedEpisode:
         least = {decision.name: decision.options[0] for decision in self.env.space.decisions}
-        self._execute(largest_uniform(self.env.cost, self.env.limit) or least)
+        return self._episode(k, largest_uniform(self.env.cost, self.env.limit) or least)

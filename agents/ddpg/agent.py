@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from autoprune.agents.base import Agent
+from autoprune.agents.base import Agent, PlannedEpisode
 from autoprune.agents.ddpg.amc import AMC
 from autoprune.agents.ddpg.settings import AMCSettings
 from autoprune.agents.limits import limit_of
@@ -50,10 +50,12 @@ class DDPGAgent(Agent):
             seed=self.seed,
         )
 
-    def _play(self, k: int) -> None:
-        self._sigma = self.model.sigma
-        limit = self._limit(k)
-        self.model.play(k, self._prescribed(k) or self._chosen(k, limit), limit)
+    def _plan(self, k: int) -> PlannedEpisode:
+        return self._episode(k, self._prescribed(k) or self._chosen(k, self._limit(k)))
+
+    def _carry_out(self, planned: PlannedEpisode) -> None:
+        self._sigma = self.model.sigma(planned.number)
+        self.model.play(planned.number, planned.choices, planned.limit)
 
     def _chosen(self, k: int, limit: float) -> dict[str, int]:
         """What a learning episode plays: the actor's proposal, or a neighbour of the best policies.
@@ -62,9 +64,9 @@ class DDPGAgent(Agent):
         """
         rng = self._generator(k)
         if rng.random() < self.settings.neighbours and limit < float("inf") and self.history:
-            return self._neighbours.draw(self.history, limit, rng)
-        proposed = self.model.propose(limit, rng)
-        return self._neighbours.instead_of(proposed, self.history, limit, rng) or proposed
+            return self._neighbours.draw(self.history, limit, rng, self.pending)
+        proposed = self.model.propose(k, limit, rng)
+        return self._neighbours.instead_of(proposed, self.history, limit, rng, self.pending) or proposed
 
     def _limit(self, k: int) -> float:
         """The budget, or one of several; of a front, a limit between it and the dense cost."""

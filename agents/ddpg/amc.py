@@ -78,10 +78,9 @@ class AMC(DDPG):
             group["lr"] = settings.actor_lr
         self.set_logger(Logger(folder=None, output_formats=[]))
 
-    @property
-    def sigma(self) -> float:
-        """Noise of the current episode, in shares of units kept; 0 in the warm-up, whose policies are prescribed."""
-        learning = self._episode_num - self.warmup
+    def sigma(self, k: int) -> float:
+        """Noise of episode `k`, in shares of units kept; 0 in the warm-up, whose policies are prescribed."""
+        learning = k - self.warmup
         return self.settings.noise(learning, self.episodes - self.warmup) if learning >= 0 else 0.0
 
     def adopt(self, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -115,22 +114,23 @@ class AMC(DDPG):
         self.replay_buffer.generator = np.random.default_rng([self._stream, k, 1])
         self.learn(len(self.pruning_env.space), reset_num_timesteps=False)
 
-    def propose(self, limit: float, rng: np.random.Generator) -> dict[str, int]:
+    def propose(self, k: int, limit: float, rng: np.random.Generator) -> dict[str, int]:
         """The policy that the actor chooses with truncated-normal noise, near the budget's surface; nothing is scored.
 
         Args:
+            k: Of which episode; says how much noise there is.
             limit: What the policy may cost, in the cost's unit.
             rng: Where the noise comes from.
 
         Returns:
             Kept units by decision.
         """
-        return self.pruning_env.preview(lambda observation: self._explore(observation, rng), limit)
+        return self.pruning_env.preview(lambda observation: self._explore(observation, self.sigma(k), rng), limit)
 
-    def _explore(self, observation: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    def _explore(self, observation: NDArray[np.float32], sigma: float, rng: np.random.Generator) -> NDArray[np.float32]:
         with torch.no_grad():
             mean = (float(self.actor(torch.as_tensor(observation[None]))[0, 0]) + 1.0) / 2.0
-        share = truncated_normal(mean, self.sigma, rng)
+        share = truncated_normal(mean, sigma, rng)
         asked = np.array([2.0 * share - 1.0], dtype=np.float32)
         return self.pruning_env.spend(asked, self.settings.slack)
 

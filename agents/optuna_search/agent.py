@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
-from autoprune.agents.base import Agent, EpisodeRecord
+from autoprune.agents.base import Agent, EpisodeRecord, PlannedEpisode
 from autoprune.agents.limits import limit_of
 from autoprune.agents.optuna_search.journal import Journal
 from autoprune.agents.optuna_search.quiet import quiet
@@ -48,7 +48,7 @@ class OptunaAgent(Agent):
     settings: OptunaSettings
 
     def _prepare(self) -> None:
-        self._plan = Plan(self.episodes, self.warmup, lambda k: int(self._generator(k).integers(2**31)))
+        self._schedule = Plan(self.episodes, self.warmup, lambda k: int(self._generator(k).integers(2**31)))
         self._distributions: dict[str, BaseDistribution] = {
             decision.name: IntDistribution(0, len(decision.options) - 1) for decision in self.env.space.decisions
         }
@@ -61,41 +61,43 @@ class OptunaAgent(Agent):
         with quiet():
             self._journal = Journal(folder, self.study)
 
-    def _play(self, k: int) -> None:
+    def _plan(self, k: int) -> PlannedEpisode:
         prescribed = self._prescribed(k)
         with quiet():
             self.study.sampler = Executed(
-                SAMPLERS[self.settings.chosen_sampler](self._plan, k),
+                SAMPLERS[self.settings.chosen_sampler](self._schedule, k),
                 lambda options: self._executed(options, k),
                 self._distributions,
                 None if prescribed is None else self._numbers(prescribed),
             )
-            self._trial = self.study.ask(self._distributions)
+            trial = self.study.ask(self._distributions)
+        numbers = [trial.params[name] for name in self.env.space.names]
+        return self._episode(k, self.env.space.choices(numbers), trial)
 
     def _limit(self, k: int) -> float:
         """The budget; of a front, a limit between it and the dense cost."""
         return limit_of(k, self.env.cost, self.env.limit) if self.settings.front else self.env.limit
 
     def _executed(self, options: Mapping[str, int], k: int) -> dict[str, int]:
-        """Play an episode that asks for these options; the option numbers that were executed."""
+        """The option numbers that an episode executes if it asks for these options."""
         space, limit = self.env.space, self._limit(k)
         choices = space.choices([options[name] for name in space.names])
         if k >= self.warmup:
             asked = self._spending(choices, limit, self.settings.slack)
-            choices = self._neighbours.instead_of(asked, self.history, limit, self._generator(k)) or asked
-        self._execute(choices, limit)
-        assert self.env.outcome is not None  # the episode has just ended
-        return self._numbers(self.env.outcome.choices)
+            rng = self._generator(k)
+            choices = self._neighbours.instead_of(asked, self.history, limit, rng, self.pending) or asked
+        return self._numbers(self._as_executed(PlannedEpisode(k, choices, limit)).choices)
 
-    def _learn(self, record: EpisodeRecord) -> None:
+    def _learn(self, record: EpisodeRecord, planned: PlannedEpisode) -> None:
+        trial: optuna.Trial = planned.note
         for name, value in _shown(record).items():
-            self._trial.set_user_attr(name, value)
+            trial.set_user_attr(name, value)
         for name, value in self._constraints(record).items():
-            self._trial.set_constraint(name, value)
+            trial.set_constraint(name, value)
         with quiet():
-            trial = self.study.tell(self._trial, self._values(record))
+            told = self.study.tell(trial, self._values(record))
             if self._journal is not None:
-                self._journal.add(trial)
+                self._journal.add(told)
 
     def _values(self, record: EpisodeRecord) -> list[float]:
         """What the study is told of an episode, in the order of its directions."""

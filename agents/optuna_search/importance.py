@@ -11,7 +11,7 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers import TPESampler
 from optuna.trial import create_trial
 
-from autoprune.agents.base import Agent, EpisodeRecord
+from autoprune.agents.base import Agent, EpisodeRecord, PlannedEpisode
 from autoprune.agents.optuna_search.quiet import quiet
 from autoprune.agents.solvers.greedy_steps import Prices
 from autoprune.agents.solvers.least_important import least_important
@@ -69,21 +69,20 @@ class ImportanceAgent(Agent):
         """Weights and what came of them."""
         return [(w, record) for w, record in zip(self.weights, self.history, strict=True) if w is not None]
 
-    def _play(self, k: int) -> None:
+    def _plan(self, k: int) -> PlannedEpisode:
         number = k - len(self.seed_policies)
-        self._now = self._drawn(k, number) if number >= 0 else None
-        if self._now is None:
-            self._execute(self.seed_policies[k])
-            return
+        if number < 0:
+            return self._episode(k, self.seed_policies[k])
+        weights = self._drawn(k, number)
         limit = (
             self.env.limit
             if np.isfinite(self.env.limit)
             else drawn_limit(self.env.cost, self._generator(k), self.env.fallback)
         )
-        self._execute(least_important(self.prices, self.env.energy, self._now, limit))
+        return self._episode(k, least_important(self.prices, self.env.energy, weights, limit), weights)
 
-    def _learn(self, record: EpisodeRecord) -> None:
-        self.weights.append(self._now)
+    def _learn(self, record: EpisodeRecord, planned: PlannedEpisode) -> None:
+        self.weights.append(planned.note)
 
     def _drawn(self, k: int, number: int) -> ImportanceWeights:
         if number < len(_FIRST):

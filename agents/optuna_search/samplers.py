@@ -82,9 +82,9 @@ class Executed(BaseSampler):
 
     Args:
         inner: Who chooses.
-        execute: Plays an episode that asks for option numbers by decision, and returns those that were executed.
+        execute: Of option numbers by decision that an episode asks for, those that it executes.
         distributions: The options of every decision.
-        prescribed: What is played instead of the sampler's choice, such as a solver's answer.
+        prescribed: What is asked for instead of the sampler's choice, such as a solver's answer.
     """
 
     def __init__(

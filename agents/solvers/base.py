@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from autoprune.agents.base import Agent
+from autoprune.agents.base import Agent, PlannedEpisode
 from autoprune.agents.solvers.neighbours import Neighbours
 from autoprune.agents.state import AgentState
 from autoprune.envs import drawn_limit
@@ -46,17 +46,19 @@ class SolverAgent(Agent):
             limit: What a policy may cost at most, in the cost's unit; finite.
         """
 
-    def _play(self, k: int) -> None:
-        if k < len(self.seed_policies):
-            self._execute(self.seed_policies[k])
-        elif np.isinf(self.env.limit):
-            self._execute(self.solve(drawn_limit(self.env.cost, self._generator(k), self.env.fallback))[0])
-        else:
-            answers, number = self.answers(), k - len(self.seed_policies)
-            if number < len(answers):
-                self._execute(answers[number])
-            else:
-                self._execute(self._neighbours.draw(self.history, self.env.limit, self._generator(k)))
+    def _plan(self, k: int) -> PlannedEpisode:
+        return self._episode(k, self.seed_policies[k] if k < len(self.seed_policies) else self._computed(k))
+
+    def _computed(self, k: int) -> dict[str, int]:
+        """An answer, or a neighbour of the best policies; random in a first round that is longer than the answers."""
+        if np.isinf(self.env.limit):
+            return self.solve(drawn_limit(self.env.cost, self._generator(k), self.env.fallback))[0]
+        answers, number = self.answers(), k - len(self.seed_policies)
+        if number < len(answers):
+            return answers[number]
+        if not self.history:
+            return self._explore(k)
+        return self._neighbours.draw(self.history, self.env.limit, self._generator(k), self.pending)
 
     def answers(self) -> list[dict[str, int]]:
         """Its policies within the environment's budget, computed once."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.agents.base import Agent, EpisodeRecord
+from autoprune.agents.base import Agent, EpisodeRecord, PlannedEpisode
 from autoprune.agents.solvers.neighbours import Neighbours
 from autoprune.errors import InputError
 
@@ -54,23 +54,23 @@ class EvolutionAgent(Agent):
     def _prepare(self) -> None:
         self._neighbours = Neighbours(self.env)
 
-    def _play(self, k: int) -> None:
-        if not self.history and k >= self.warmup:
-            self._execute(self._explore(k))
-        elif (prescribed := self._prescribed(k)) is not None:
-            self._execute(prescribed)
-        else:
-            self._execute(self._new(self._generator(k)))
+    def _plan(self, k: int) -> PlannedEpisode:
+        return self._episode(k, self._prescribed(k) or self._bred(k))
+
+    def _bred(self, k: int) -> dict[str, int]:
+        """A child; a random policy where there is no parent yet."""
+        return self._new(self._generator(k)) if self.history else self._explore(k)
 
     def _new(self, rng: np.random.Generator) -> dict[str, int]:
         """A child within the budget; a neighbour of the best policies where it was played before."""
         asked = self.env.space.choices(self._child(rng))
         child = self._spending(asked, self.env.limit, self.settings.slack)
-        return self._neighbours.instead_of(child, self.history, self.env.limit, rng) or child
+        return self._neighbours.instead_of(child, self.history, self.env.limit, rng, self.pending) or child
 
     def _child(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Option numbers of a child that asks for something new, where a few draws find one."""
-        played = {tuple(self.env.space.indices(record.choices).tolist()) for record in self.history}
+        known = [*(record.choices for record in self.history), *self.pending]
+        played = {tuple(self.env.space.indices(choices).tolist()) for choices in known}
         child = self._drawn(rng)
         for _ in range(_TRIES):
             if tuple(child.tolist()) not in played:

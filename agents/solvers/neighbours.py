@@ -31,7 +31,12 @@ class Neighbours:
         self.prices = Prices.of(env)
 
     def instead_of(
-        self, choices: Mapping[str, int], history: Sequence[EpisodeRecord], limit: float, rng: np.random.Generator
+        self,
+        choices: Mapping[str, int],
+        history: Sequence[EpisodeRecord],
+        limit: float,
+        rng: np.random.Generator,
+        pending: Sequence[Mapping[str, int]] = (),
     ) -> dict[str, int] | None:
         """What an agent plays where it has chosen what was played before, which would teach it nothing.
 
@@ -40,24 +45,34 @@ class Neighbours:
             history: The episodes so far.
             limit: What the episode's policy may cost, in the cost's unit.
             rng: Where the randomness comes from.
+            pending: Policies that are planned and not played yet.
 
         Returns:
-            A neighbour of the best policies; None where the choice is new, or there is no limit to spend.
+            A neighbour of the best policies; None where the choice is new, there is no limit to spend, or no policy
+            within it yet.
         """
-        if np.isinf(limit) or all(record.choices != choices for record in history):
+        known = [*(record.choices for record in history), *pending]
+        if np.isinf(limit) or choices not in known or all(record.predicted_cost > limit for record in history):
             return None
-        return self.draw(history, limit, rng)
+        return self.draw(history, limit, rng, pending)
 
-    def draw(self, history: Sequence[EpisodeRecord], limit: float, rng: np.random.Generator) -> dict[str, int]:
+    def draw(
+        self,
+        history: Sequence[EpisodeRecord],
+        limit: float,
+        rng: np.random.Generator,
+        pending: Sequence[Mapping[str, int]] = (),
+    ) -> dict[str, int]:
         """A policy that is not among the episodes so far, where a few draws find one.
 
         Args:
             history: The episodes so far, at least one of them within the limit.
             limit: What the policy may cost, in the cost's unit; finite.
             rng: Where the randomness comes from.
+            pending: Policies that are planned and not played yet.
         """
         parents = best([record for record in history if record.predicted_cost <= limit], _PARENTS)
-        played = {tuple(record.choices.values()) for record in history}
+        played = {tuple(choices.values()) for choices in (*(record.choices for record in history), *pending)}
         choices: dict[str, int] = {}
         for _ in range(_TRIES):
             parent = parents[int(rng.integers(len(parents)))]

@@ -152,6 +152,35 @@ class AgentTests:
         assert rows_of(logged) == rows_of(whole[stop:])
         assert second.env.memory.evaluations == sum(not record.cached for record in whole[stop:])
 
+    @pytest.mark.parametrize(("saved", "stop"), [(None, 3), (5, 7), (9, 12)])
+    def test_a_search_in_rounds_resumes_within_a_round(self, saved: int | None, stop: int) -> None:
+        """From its rows, or from a state between two rounds; a second search in rounds is the same one."""
+        whole = run_search(self.make(), EPISODES, lambda _: None, batch=4)
+        head, second = plain(whole[:stop]), self.make()
+        if saved is not None:
+            first = self.make()
+            run_search(first, min(saved, len(whole)), lambda _: None, batch=4)
+            second.load_state_dict(first.state_dict())
+        logged: list[EpisodeRecord] = []
+        records = run_search(second, EPISODES, logged.append, rows=head, batch=4)
+        assert rows_of(records) == rows_of(whole)
+        assert rows_of(logged) == rows_of(whole[len(head) :])
+        assert second.env.memory.evaluations == sum(not record.cached for record in logged)
+
+    def test_a_round_is_chosen_before_it_is_scored(self) -> None:
+        """What is planned is executed as it is, nothing is scored for it, and the agent has a state only afterwards."""
+        agent = self.make()
+        while not agent.finished:
+            before = agent.env.memory.evaluations
+            planned = agent.plan(4)
+            assert agent.env.memory.evaluations == before
+            for each in planned:
+                with pytest.raises(AutopruneError, match="interrupted"):
+                    agent.state_dict()
+                record = agent.play()
+                assert (record.episode, record.choices) == (each.number, each.choices)
+            agent.state_dict()
+
     def test_a_lost_row_is_logged_again_from_the_state(self) -> None:
         """A checkpoint that is ahead of the rows."""
         first = self.make()

@@ -22,13 +22,13 @@ from autoprune.agents import Agent, best
 class Climber(Agent):
     name = "mine"
 
-    def _play(self, k):
+    def _plan(self, k):
         choices = self._prescribed(k) or dict(best(self.history)[0].choices)
         if k >= self.warmup:
             draw = self._generator(k)
             decision = self.env.space.decisions[draw.integers(len(self.env.space.decisions))]
             choices[decision.name] = int(draw.choice(decision.options))
-        self._execute(choices)
+        return self._episode(k, choices)
 '''
 
 ITS_TESTS = """

@@ -144,8 +144,8 @@ class Timid(Agent):
 
     name = "timid"
 
-    def _play(self, k):
-        self._execute({decision.name: decision.options[0] for decision in self.env.space.decisions})
+    def _plan(self, k):
+        return self._episode(k, {decision.name: decision.options[0] for decision in self.env.space.decisions})
 
 
 @pytest.mark.parametrize("budget", ["flops<=60%", "latency<=80%"])

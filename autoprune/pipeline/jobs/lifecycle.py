@@ -14,7 +14,7 @@ from autoprune.foundations.files import read_json, replacing
 from autoprune.pipeline.device import further_target, target_of
 from autoprune.pipeline.finish.deliver import Result
 from autoprune.pipeline.jobs.registry import JOBS
-from autoprune.pipeline.search.play import saved_state
+from autoprune.pipeline.search.checkpoint import saved_state
 from autoprune.pipeline.search.together import SIBLINGS
 from autoprune.pipeline.task import has_data_of_python
 from autoprune.reconstruction.registry import CANDIDATE_WEIGHTS

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoprune import agents
-from autoprune.agents import Agent, AgentState, EpisodeRecord, run_search
+from autoprune.agents import Agent, EpisodeRecord, run_search
 from autoprune.agents.solvers.base import SolverAgent
 from autoprune.cost import FeasibleActions
 from autoprune.envs import (
@@ -21,10 +21,10 @@ from autoprune.envs import (
     amc_features,
     largest_uniform,
 )
-from autoprune.errors import InputError
 from autoprune.evaluation import accuracy
 from autoprune.pipeline.problem import Problem, figure
 from autoprune.pipeline.reporter import Bar, Reporter
+from autoprune.pipeline.search.checkpoint import STATE, Checkpoint, earlier_state
 from autoprune.pipeline.search.single_cuts import score_single_cuts
 from autoprune.pipeline.search.together import limits_of, take_over
 from autoprune.reports.tensorboard.search import SearchWriter
@@ -36,7 +36,6 @@ __all__ = [
     "play",
     "points_of_curves",
     "project",
-    "saved_state",
     "scorer_of",
     "start_search",
     "uniform_choices",
@@ -48,8 +47,6 @@ _SOLVERS = ("exact", "greedy", "netadapt")
 
 _POINTS = 4  # options of each decision that are scored alone, where there is time for it
 
-_STATE, _WARM_START = "checkpoint/agent.safetensors", "checkpoint/warm-start.safetensors"
-_CHECKPOINT_EVERY = 20  # episodes; those after it are replayed from their stored scores
 _RACE_ERROR = 0.01  # chance at most that a policy which belongs to the finalists is given up
 
 
@@ -106,7 +103,7 @@ def start_search(problem: Problem, reporter: Reporter) -> Search:
     limit = problem.run.once("first search limit", lambda: problem.limit)
     limits: list[float] = problem.run.once("search limits", lambda: list(limits_of(problem)))
     score, race = _scores(problem, scorer, several=experiment.front or bool(limits))
-    if limits and take_over(problem, _STATE):
+    if limits and take_over(problem, STATE):
         reporter.say("one agent is trained for all budgets of these runs; its search is taken over from the first")
     features = amc_features(problem.analysis, problem.space)
     reward, curves = _reward(problem, score), _curves(problem, kind, scorer, reporter)
@@ -133,28 +130,8 @@ def start_search(problem: Problem, reporter: Reporter) -> Search:
         **agents.options_of(experiment.agent, front=experiment.front),
     )
     if experiment.warm_start is not None:
-        agent.start_from(_earlier_state(problem, Path(experiment.warm_start)))
+        agent.start_from(earlier_state(problem.run, Path(experiment.warm_start)))
     return Search(problem, agent, score, [], agent.episodes, race)
-
-
-def _earlier_state(problem: Problem, other: Path) -> AgentState:
-    """What the agent of another run has learned; copied into this run, which does not depend on the other one then."""
-    own = problem.run.file(_WARM_START)
-    if not own.exists():
-        AgentState.load(saved_state(other)).save(own)
-    return AgentState.load(own)
-
-
-def saved_state(run: Path) -> Path:
-    """The file that holds a run's agent.
-
-    Raises:
-        InputError: If the run has none.
-    """
-    path = run / _STATE
-    if not path.is_file():
-        raise InputError(f"--warm-start {run}: there is no {_STATE}; name the folder of a run whose agent is ddpg")
-    return path
 
 
 def _scores(problem: Problem, scorer: Scorer, *, several: bool) -> tuple[ScoreMemory, Race | None]:
@@ -230,9 +207,7 @@ def play(search: Search, reporter: Reporter) -> list[EpisodeRecord]:
     """Play the experiment's episodes, going on where the run stopped."""
     problem, run = search.problem, search.problem.run
     rows = [EpisodeRecord.from_row(row) for row in run.episodes()]
-    checkpoint = run.file(_STATE)
-    if checkpoint.exists():
-        search.agent.load_state_dict(AgentState.load(checkpoint))
+    checkpoint = Checkpoint(run, search.agent, len(rows))
     search.agent.keep_files_in(run.path)
     total, spec = search.episodes, problem.task.scored_as
     writer = SearchWriter(
@@ -253,15 +228,14 @@ def play(search: Search, reporter: Reporter) -> list[EpisodeRecord]:
         def finished(record: EpisodeRecord) -> None:
             run.append_episode(record.to_row())
             known.append(record)
-            if record.episode % _CHECKPOINT_EVERY == _CHECKPOINT_EVERY - 1 or not record.episode:
-                search.agent.state_dict().save(checkpoint)
+            checkpoint.played(record.episode + 1)
             writer.episode(record.to_row(), search.agent.scalars())
             reporter.happened("episode", record.to_row())
             _show(bar, within(known, search.agent.env.limit), len(known), problem)
 
         search.records = run_search(search.agent, total, finished, rows=rows)
         if len(rows) < len(search.records):
-            search.agent.state_dict().save(checkpoint)  # of the whole search: another run may start from it
+            checkpoint.save(len(search.records))  # of the whole search: another run may start from it
         leader = agents.best(search.within)[0]
         writer.policy_picture(leader.choices)
         writer.hparams(
