@@ -96,7 +96,7 @@ def _analyse(
     model: nn.Module, example: Example, print_: dict[str, Any], validate: bool, blocks: bool, progress: Progress
 ) -> Analysis:
     traced = trace(model, example)
-    shadows = Shadows(model, example, traced) if validate else None
+    shadows = Shadows(model, example, traced, economical=True) if validate else None
     interpretations = first_interpretations(traced)
     while True:
         walk = Walk(traced, interpretations).run()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 
@@ -11,7 +13,7 @@ from torch import nn
 
 from autoprune.errors import UnsupportedModelError
 from autoprune.graph import Analysis, analyse
-from autoprune.graph.proof import sizes, smaller_inputs
+from autoprune.graph.proof import network_copy, sizes, smaller_inputs
 from autoprune.graph.trace.export import Trace, trace
 from autoprune.models.inputs.example import Example
 from tests.graph.test_patterns import CASES
@@ -155,3 +157,54 @@ def test_text_networks_are_proven_on_short_texts(name: str, monkeypatch: pytest.
     assert described(analyse(entry.build(), example, blocks=False)) == plain
     assert shapes == [(1, 13), (1, 13)]
     assert plain[0]
+
+
+@pytest.mark.parametrize(
+    "name", [name if n % 12 == 0 else pytest.param(name, marks=pytest.mark.slow) for n, name in enumerate(CASES)]
+)
+def test_weights_that_keep_their_precision_give_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is silent is read as 0, in half of the memory."""
+    x = torch.randn(CASES[name].shape, generator=torch.Generator().manual_seed(0))
+    plain = described(analyse(CASES[name].build(), x))
+    monkeypatch.setattr(network_copy, "LARGE", 0)
+    monkeypatch.setattr(network_copy, "MATRIX", 0)
+    assert described(analyse(CASES[name].build(), x)) == plain
+
+
+@pytest.mark.parametrize("name", ["BERT", "GPT-2", "Llama"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_text_networks_are_proven_on_weights_of_their_own_precision(
+    name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = MODELS[name]
+    ids = torch.randperm(60, generator=torch.Generator().manual_seed(0))[:30].reshape(1, 30) + 3
+    plain = described(analyse(entry.build(), {"input_ids": ids}, blocks=False))
+    monkeypatch.setattr(network_copy, "LARGE", 0)
+    monkeypatch.setattr(network_copy, "MATRIX", 0)
+    assert described(analyse(entry.build().to(dtype), {"input_ids": ids}, blocks=False)) == plain
+    assert plain[0]
+
+
+_PEAK = """
+import resource, sys, torch
+from torch import nn
+from autoprune.graph import analyse
+from autoprune.graph.proof import network_copy
+from tests.graph.test_full_size import Perceptron
+network_copy.LARGE = 2**20
+torch.set_num_threads(1)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+analyse(nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)), torch.zeros(1, 8))
+net = nn.Sequential(nn.Linear(16, 1024), *(Perceptron(1024, 4096) for _ in range(3)), nn.Linear(1024, 4))
+before = peak()
+groups = analyse(net, torch.zeros(1, 16), blocks=False).groups
+print(len(groups), (peak() - before) / sum(4 * p.numel() for p in net.parameters()))
+"""
+
+
+def test_a_large_network_is_proven_without_a_copy_in_double_precision():
+    """Which alone is twice the weights: here it is a copy of them, and what a cut leaves of another."""
+    done = subprocess.run([sys.executable, "-c", _PEAK], capture_output=True, text=True, check=True)
+    groups, share = done.stdout.split()
+    assert int(groups) == 4
+    assert float(share) < 2.5, f"{share} times the weights"

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autoprune.errors import UnsupportedModelError
+from autoprune.graph.analysis import Index
+from autoprune.graph.proof.doubled import Doubled
 from autoprune.graph.proof.draws import steady_draws
+from autoprune.graph.proof.random_weights import random_like, randomise
+from autoprune.graph.proof.silenced import silenced
 from autoprune.graph.trace.export import Trace
 from autoprune.graph.trace.outputs import tensors_of
 from autoprune.graph.trace.quiet import quiet
@@ -22,6 +28,8 @@ from autoprune.models.state import state_kept
 __all__ = ["SEED", "Shadow", "Shadows", "call"]
 
 SEED = 20180910
+LARGE = 2**27  # parameters from which a copy in double precision is too large
+MATRIX = 2**16  # numbers from which a matrix of such a network keeps its own precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +43,7 @@ class Shadow:
         outputs: What it returns for the example, under ``SEED``.
         read_only: Names of the parameters that its forward does not write to.
         traced: The model's trace, which tells whether it draws random numbers.
+        doubled: How it is computed in double precision where its weights are not stored in it.
     """
 
     network: nn.Module
@@ -43,13 +52,31 @@ class Shadow:
     outputs: list[torch.Tensor]
     read_only: frozenset[str]
     traced: Trace
+    doubled: Doubled | None = None
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """A context in which it, and what is cut from it, is computed in the precision of its example."""
+        return self.doubled or nullcontext()
+
+    @contextmanager
+    def silenced(self, tensors: Mapping[str, torch.Tensor], places: Sequence[tuple[str, int, Index]]) -> Iterator[None]:
+        """These places of its tensors at 0, as in ``silenced``; a large network's weights are only read so."""
+        if self.doubled is None:
+            with silenced(tensors, places):
+                yield
+            return
+        read = [place for place in places if place[0] in self.read_only]
+        buffers = [place for place in places if place[0] not in self.read_only]
+        with silenced(tensors, buffers), self.doubled.silenced(tensors, read):
+            yield
 
     def resized(self, sized: Example) -> Shadow | None:
         """The same copy with a random input of another size; None where it fails or returns what is not finite."""
-        dtype = next((t.dtype for t in self.network.parameters() if t.is_floating_point()), torch.float32)
-        random = _random(sized, torch.Generator().manual_seed(SEED)).map(lambda t: t.to(_of(dtype, t)))
+        stored = next((t.dtype for t in self.network.parameters() if t.is_floating_point()), torch.float32)
+        dtype = torch.float64 if self.doubled else stored
+        random = random_like(sized, torch.Generator().manual_seed(SEED)).map(lambda t: t.to(_of(dtype, t)))
         try:
-            outputs = _run(self.network, random, self.traced)
+            outputs = _run(self.network, random, self.traced, self.doubled)
         except Exception:  # noqa: BLE001 - the user's forward may raise anything
             return None
         return replace(self, example=random, outputs=outputs) if _finite(outputs) is True else None
@@ -62,10 +89,13 @@ class Shadows:
         model: The dense model; not changed.
         example: An example input.
         traced: The model's trace.
+        economical: Whether a large network's copy may keep its weights in their own precision, to be run in its
+            ``computing`` only.
     """
 
-    def __init__(self, model: nn.Module, example: Example, traced: Trace) -> None:
+    def __init__(self, model: nn.Module, example: Example, traced: Trace, *, economical: bool = False) -> None:
         self._model, self._example, self._traced = model, example, traced
+        self._economical = economical and sum(p.numel() for p in model.parameters()) >= LARGE
         self._made: dict[int, Shadow] = {}
 
     def __call__(self, as_traced: bool) -> Shadow:
@@ -77,7 +107,9 @@ class Shadows:
         batch = self._traced.batch if as_traced else 1
         if batch not in self._made:
             self._made.clear()  # one at a time: each is twice as large as a model of single precision
-            self._made[batch] = _prepared(self._model, self._example.with_batch(batch), self._example, self._traced)
+            sized = self._example.with_batch(batch)
+            small = _economical(self._model, sized, self._traced) if self._economical else None
+            self._made[batch] = small or _prepared(self._model, sized, self._example, self._traced)
         return self._made[batch]
 
 
@@ -92,6 +124,34 @@ def call(model: nn.Module, example: Example, *, with_history: bool = False) -> l
         return tensors if with_history else [tensor.detach() for tensor in tensors]
 
 
+def _economical(model: nn.Module, sized: Example, traced: Trace) -> Shadow | None:
+    """A copy whose random matrices have the model's own precision, computed in double; None where that cannot be done.
+
+    Nothing may write to a weight, and no two may share a storage: silent units are put to 0 as they are read.
+    """
+    parameters = list(model.parameters())
+    plain = all(type(p) is nn.Parameter and p.layout is torch.strided and not p.is_complex() for p in parameters)
+    if not plain:
+        return None
+    generator = torch.Generator().manual_seed(SEED)
+    random = random_like(sized, generator).map(lambda t: t.to(_of(torch.float64, t)))
+    network, doubled = _copied(model, _stored, generator), Doubled()
+    before = _states(network)
+    try:
+        outputs = _run(network, random, traced, doubled)
+    except Exception:  # noqa: BLE001 - the user's forward may not run so
+        return None
+    storages = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    if _states(network) != before or len(storages) != len(before) or _finite(outputs) is not True:
+        return None
+    return Shadow(network, random, 1e-7, outputs, frozenset(before), traced, doubled)
+
+
+def _stored(tensor: Tensor) -> torch.dtype:
+    """The precision of a tensor of such a copy. Convolutions refuse operands of two types before they are computed."""
+    return tensor.dtype if tensor.dim() == 2 and tensor.numel() >= MATRIX else _of(torch.float64, tensor)
+
+
 def _prepared(model: nn.Module, sized: Example, example: Example, traced: Trace) -> Shadow:
     """A copy to experiment on, a random input like ``sized`` and a tolerance (relative to the largest output).
 
@@ -102,7 +162,7 @@ def _prepared(model: nn.Module, sized: Example, example: Example, traced: Trace)
         UnsupportedModelError: The model's forward fails, or returns NaN or nothing finite.
     """
     generator = torch.Generator().manual_seed(SEED)
-    random = _random(sized, generator)
+    random = random_like(sized, generator)
     own = next((t.dtype for t in model.parameters() if t.is_floating_point()), torch.float32)
     exact = 1e-4 if traced.casts else 1e-7
     loose = 1e-3 if own in (torch.float32, torch.float64) else 3e-2
@@ -110,7 +170,7 @@ def _prepared(model: nn.Module, sized: Example, example: Example, traced: Trace)
     failure: BaseException | None = None
     usable: Shadow | None = None
     for dtype, tolerance, shuffle in tries:
-        network = _copied(model, dtype, generator if shuffle else None)
+        network = _copied(model, partial(_of, dtype), generator if shuffle else None)
         for candidate in (random, example):  # the example itself where one sample alone does not do
             cast = candidate.map(lambda t, dtype=dtype: t.to(_of(dtype, t)))
             before = _states(network)
@@ -132,22 +192,23 @@ def _prepared(model: nn.Module, sized: Example, example: Example, traced: Trace)
     return usable
 
 
-def _copied(model: nn.Module, dtype: torch.dtype, generator: torch.Generator | None) -> nn.Module:
-    """A copy in evaluation mode and another precision, with random weights where there is a generator.
+def _copied(model: nn.Module, kind_of: Callable[[Tensor], torch.dtype], generator: torch.Generator | None) -> nn.Module:
+    """A copy in evaluation mode and other precisions, with random weights where there is a generator.
 
-    Its weights are never there in the model's own precision: for a while that would be another copy of them.
+    Its weights are never there in the model's own precision as well: for a while that would be another copy of them.
     """
 
     def twin(parameter: nn.Parameter) -> nn.Parameter:
-        kind = _of(dtype, parameter)
+        kind = kind_of(parameter)
         same = parameter.detach().to(kind, copy=True) if generator is None else torch.empty_like(parameter, dtype=kind)
         return nn.Parameter(same, parameter.requires_grad)
 
     plain = [p for p in model.parameters() if type(p) is nn.Parameter and p.layout is torch.strided]
     twins = {id(p): twin(p) for p in plain if p.is_floating_point() or p.is_complex()}
-    network = in_precision(isolated(model, twins).eval(), dtype)
+    network = isolated(model, twins).eval()
+    network._apply(lambda tensor: tensor.to(kind_of(tensor)))  # type: ignore[no-untyped-call]
     if generator is not None:
-        _randomise(network, generator)
+        randomise(network, generator)
     return network
 
 
@@ -161,35 +222,15 @@ def _states(model: nn.Module) -> dict[str, tuple[int, float]]:
     return {name: (p._version, norm(p.detach())) for name, p in model.named_parameters()}
 
 
-def _random(sized: Example, generator: torch.Generator) -> Example:
-    """An input like ``sized``; what is no floating-point number stays."""
-
-    def drawn(tensor: torch.Tensor) -> torch.Tensor:
-        if not (tensor.is_floating_point() or tensor.is_complex()):
-            return tensor
-        kind = torch.complex64 if tensor.is_complex() else torch.float32
-        return torch.randn(tensor.shape, generator=generator, dtype=kind).to(tensor.device, tensor.dtype)
-
-    return sized.map(drawn)
-
-
-def in_precision(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The model with its floating-point numbers in this precision, complex ones in the complex type that goes with it.
-
-    ``Module.to(dtype)`` drops the imaginary part of complex parameters.
-    """
-    model._apply(lambda tensor: tensor.to(_of(dtype, tensor)))  # type: ignore[no-untyped-call]
-    return model
-
-
 def _of(dtype: torch.dtype, tensor: torch.Tensor) -> torch.dtype:
+    """The type that goes with this precision; ``Module.to(dtype)`` drops the imaginary part of complex parameters."""
     if tensor.is_complex():
         return dtype.to_complex() if dtype.itemsize > 2 else tensor.dtype  # there is hardly an operator for halves
     return dtype if tensor.is_floating_point() else tensor.dtype
 
 
-def _run(model: nn.Module, example: Example, traced: Trace) -> list[torch.Tensor]:
-    with quiet(), steady_draws(traced), torch.no_grad():
+def _run(model: nn.Module, example: Example, traced: Trace, doubled: Doubled | None = None) -> list[torch.Tensor]:
+    with quiet(), steady_draws(traced), torch.no_grad(), doubled or nullcontext():
         return call(model, example)
 
 
@@ -205,25 +246,3 @@ def _unusable(failure: BaseException | None) -> str:
     if failure is None:
         return "the model returns NaN, or nothing finite, for the example input; hand over a real sample"
     return f"the model's forward fails on random inputs and on the example: {raised(failure)}; hand over a real sample"
-
-
-def _randomise(model: nn.Module, generator: torch.Generator) -> None:
-    """Random weights that keep the size of activations, and random statistics: every f(0) is different from 0."""
-    variances = {f"{name}.running_var".lstrip(".") for name, m in model.named_modules() if hasattr(m, "running_var")}
-    with torch.no_grad():
-        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-            leaf = name.rpartition(".")[2]
-            is_buffer = not isinstance(tensor, nn.Parameter)
-            inexact = tensor.is_floating_point() or tensor.is_complex()
-            if not inexact or (is_buffer and not leaf.startswith("running_")):
-                continue
-            tensor.copy_(_drawn(tensor, leaf, name in variances, generator))
-
-
-def _drawn(tensor: torch.Tensor, leaf: str, is_variance: bool, generator: torch.Generator) -> torch.Tensor:
-    """Random numbers for a parameter, of single precision: copies of them take half the memory of doubles."""
-    if is_variance or (tensor.dim() < 2 and "bias" not in leaf and "mean" not in leaf):
-        return torch.rand(tensor.shape, generator=generator) + 0.5
-    kind = torch.complex64 if tensor.is_complex() else torch.float32
-    normal = torch.randn(tensor.shape, generator=generator, dtype=kind)
-    return normal.mul_(0.3 if tensor.dim() < 2 else math.sqrt(2.0 / max(1, tensor[0].numel())))

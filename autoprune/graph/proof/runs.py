@@ -12,7 +12,6 @@ from autoprune.graph.coupling.norms import NormLine
 from autoprune.graph.proof.comparison import difference
 from autoprune.graph.proof.network_copy import SEED, Shadow, call
 from autoprune.graph.proof.reference import Reference
-from autoprune.graph.proof.silenced import silenced
 from autoprune.graph.proof.visibility import Sight
 from autoprune.graph.surgery.slicer import Slicer
 from autoprune.graph.surgery.weight_sharing import Selector
@@ -53,7 +52,8 @@ class Runs:
         """Why the widths that are normalised over cannot be proven; empty where the reference is the user's forward."""
         torch.manual_seed(SEED)
         try:
-            got = self._reference.run(self._shadow.example, {})
+            with self._shadow.computing():
+                got = self._reference.run(self._shadow.example, {})
         except Exception as error:  # noqa: BLE001 - traced for one precision and run in another
             return f"its norms cannot be run over some units only: {exception_line(error)}"
         if difference(got, self._shadow.outputs, self._shadow.tolerance):
@@ -64,7 +64,9 @@ class Runs:
         """None when the cut network equals the silenced one; else what went wrong."""
         wanted = self._wanted(kept)
         try:
-            got = call(self._selected(kept), self._shadow.example)
+            network = self._selected(kept)
+            with self._shadow.computing():
+                got = call(network, self._shadow.example)
         except Exception as error:  # noqa: BLE001 - the user's forward may raise anything on a cut network
             return f"its forward fails once cut: {raised(error)}"
         return difference(got, wanted, self._shadow.tolerance)
@@ -74,8 +76,8 @@ class Runs:
         wanted = self._wanted(kept)
         network = self._selected(kept)
         try:
-            with torch.enable_grad():
-                sight = Sight(self._slicer, kept, dict(network.named_parameters()))
+            sight = Sight(self._slicer, kept, dict(network.named_parameters()))
+            with torch.enable_grad(), self._shadow.computing():
                 outputs = call(network, self._shadow.example, with_history=True)
                 if difference([t.detach() for t in outputs], wanted, self._shadow.tolerance):
                     return None
@@ -91,7 +93,7 @@ class Runs:
 
     def _wanted(self, kept: Mapping[str, Index]) -> list[torch.Tensor]:
         """The dense network's outputs, its readers being silenced; norms over a width see what is kept of it."""
-        with silenced(self._tensors, self._slicer.silenced(kept)):
+        with self._shadow.silenced(self._tensors, self._slicer.silenced(kept)), self._shadow.computing():
             if self._normalised.isdisjoint(kept):
                 return call(self._shadow.network, self._shadow.example)
             torch.manual_seed(SEED)

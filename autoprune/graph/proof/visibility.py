@@ -68,8 +68,9 @@ class Sight:
     def _note(self, places: Sequence[_Place], parameter: torch.Tensor) -> None:
         """What the numbers would move by if these weights were others of their size; the gradient is let go of."""
         assert parameter.grad is not None
-        effect = (parameter.grad * parameter.detach()).abs().square_()
-        parameter.grad = None
+        effect, parameter.grad = parameter.grad, None
+        effect.mul_(parameter.detach())  # in place: that of a large vocabulary is large
+        effect = (effect.abs() if effect.is_complex() else effect.abs_()).square_()
         for group, module, dim, at in places:
             others = [other for other in range(effect.dim()) if other != dim]
             along = effect.sum(others) if others else effect
