@@ -1,13 +1,20 @@
-"""How many threads torch computes with."""
+"""How many threads torch computes with, and whether there is a core for each."""
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
 
-__all__ = ["use_threads"]
+__all__ = ["busy_cores", "crowded", "use_threads"]
+
+_LOOKED = 0.3  # seconds for which the work of others is looked at
+_TICKS = Path("/proc/stat")  # of all cores together, in its first line
+_SPARE = 0.5  # of a core, that may be missing
 
 
 @contextmanager
@@ -19,3 +26,41 @@ def use_threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def crowded() -> str | None:
+    """What to say where other processes leave fewer cores than torch has threads; None where each has its core.
+
+    The threads wait for each other after every operator, and spin while they wait. So one that has no core holds up
+    all of them: a step of training took up to twenty times as long.
+    """
+    threads = torch.get_num_threads()
+    busy = busy_cores() if threads > 1 else None
+    cores = os.cpu_count() or 1
+    if busy is None or cores - busy >= threads - _SPARE:
+        return None
+    fewer = max(1, int(cores - busy))
+    return (
+        f"other processes keep {busy:.1f} of {cores} cores busy, and torch computes with {threads} threads, which wait"
+        f" for each other; --train-threads {fewer} will probably be faster"
+    )
+
+
+def busy_cores(seconds: float = _LOOKED) -> float | None:
+    """How many cores work while this process sleeps; None where the system does not say it.
+
+    Args:
+        seconds: How long to look.
+    """
+    with suppress(OSError, ValueError, IndexError):
+        before = _worked_and_idle()
+        time.sleep(seconds)
+        worked, idle = (after - earlier for after, earlier in zip(_worked_and_idle(), before, strict=True))
+        return (os.cpu_count() or 1) * worked / max(1, worked + idle)
+    return None
+
+
+def _worked_and_idle() -> tuple[int, int]:
+    ticks = [int(word) for word in _TICKS.read_text(encoding="utf-8").splitlines()[0].split()[1:9]]
+    idle = ticks[3] + ticks[4]  # and waiting for a disk
+    return sum(ticks) - idle, idle

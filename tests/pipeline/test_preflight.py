@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from autoprune.data import from_loaders
 from autoprune.errors import AutopruneError, InputError, TargetError
+from autoprune.foundations import threads as threads_module
 from autoprune.pipeline.preflight.checks import preflight
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
@@ -25,6 +26,10 @@ class Told(Reporter):
 
     def __init__(self):
         self.stages = []
+        self.said = []
+
+    def say(self, message):
+        self.said.append(message)
 
     def open_bar(self, what, total):
         self.stages.append(what)
@@ -278,3 +283,34 @@ def test_the_test_split_is_never_scored_with_labels_or_images_that_are_none():
     ):
         with pytest.raises(InputError, match=said):
             compress(test=test, finetune_epochs=0)
+
+
+@pytest.mark.parametrize(
+    ("busy", "threads", "fewer"), [(0.1, 4, None), (1.0, 4, 3), (1.0, 3, None), (3.9, 2, 1), (4, 1, None)]
+)
+def test_threads_that_have_no_core_of_their_own_are_reported(busy, threads, fewer, monkeypatch, tmp_path):
+    """A hundredth of a second is a tick; of four cores so many work while we look."""
+    ticks = tmp_path / "stat"
+
+    def write(worked, idle):
+        ticks.write_text(f"cpu  {worked} 0 7 {idle} 5 0 0 0 0 0\ncpu0 1 2 3 4 5 6 7 8 9 10\n")
+
+    write(1000, 2000)
+    monkeypatch.setattr(threads_module, "_TICKS", ticks)
+    monkeypatch.setattr(threads_module.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(
+        threads_module.time, "sleep", lambda seconds: write(1000 + round(100 * busy), 2000 + round(100 * (4 - busy)))
+    )
+    reporter = Told()
+    model = net()
+    task = Task("net", model, from_loaders(loader(), loader(), loader()), True)
+    with threads_module.use_threads(threads):
+        preflight(task, Experiment.build({"target": f"{user.__name__}:Odd", "flops": "50%"}), reporter)
+    assert [f"--train-threads {fewer} " in sentence for sentence in reporter.said] == [True] * (fewer is not None)
+
+
+def test_a_system_that_does_not_say_who_works_is_no_fault(monkeypatch, tmp_path):
+    monkeypatch.setattr(threads_module, "_TICKS", tmp_path / "none")
+    assert threads_module.busy_cores() is None
+    with threads_module.use_threads(2):
+        assert threads_module.crowded() is None

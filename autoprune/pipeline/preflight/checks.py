@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from autoprune.foundations.threads import crowded
 from autoprune.foundations.user_code import during
 from autoprune.pipeline.preflight.base import Check, Subject
 from autoprune.pipeline.preflight.batches import Forward, FurtherBatches, Labels, SmallestBatch
@@ -65,3 +66,6 @@ def preflight(
             with during(f"trying {check.what}"):
                 check.run(subject)
         bar(len(wanted))
+    note = crowded()
+    if note is not None:
+        reporter.say(note)
