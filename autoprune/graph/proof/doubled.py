@@ -22,14 +22,14 @@ __all__ = ["Doubled"]
 _Places = list[tuple[int, torch.Tensor]]  # dimension, positions along it
 
 
-class Doubled(TorchDispatchMode):
+class Doubled(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A mode in which every operator reads doubles.
 
     What an operator writes to, or gives a view of, keeps its own type; a precision that a forward asks for is double.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._silent: dict[int, tuple[torch.Tensor, _Places]] = {}  # address of a storage -> its weight
 
     @contextmanager
