@@ -135,15 +135,18 @@ def answers_on(
     names = tuple(kinds)
     sure: dict[str, list[Tensor]] = {name: [] for name in names}
     right: list[Tensor] = []
+    classes: list[Tensor] = []
     with torch.no_grad():
         for batch in batches:
             *values, logits = cut.values(stages, batch)
             labels = _labels(logits, batch)
             answers = [head(value) for head, value in zip(heads, values, strict=True)]
+            classes.append(labels)
             right.append(torch.stack([each.argmax(1) == labels for each in (*answers, logits)]))
             for name in names:
                 sure[name].append(torch.stack([CONFIDENCES[name](each) for each in answers]))
     if not right:
         raise InputError("there are no samples to choose thresholds on; the loader is empty, or was used up")
     confidences = {name: torch.cat(parts, 1).double().numpy() for name, parts in sure.items()}
-    return Answers(confidences, np.asarray(torch.cat(right, 1).numpy()))
+    known = torch.cat(classes).cpu().numpy().astype(np.int64)
+    return Answers(confidences, np.asarray(torch.cat(right, 1).numpy()), known)

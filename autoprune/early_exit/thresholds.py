@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Answers", "Choice", "Limits", "PathTimes", "choices_of", "leaving_at", "loss_bound"]
+__all__ = ["Answers", "Choice", "Limits", "PathTimes", "choices_of", "leaving_at", "loss_bound", "solved"]
 
 NEVER = 2.0
 """A threshold that no confidence reaches."""
@@ -34,10 +34,12 @@ class Answers:
     Attributes:
         confidences: Kind of confidence -> (places, inputs).
         right: Whether each answer is right, bool (places + 1, inputs); the network's own last.
+        labels: The class of each input, int64 (inputs,); None where nobody asks for it.
     """
 
     confidences: Mapping[str, Floats]
     right: NDArray[np.bool_]
+    labels: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -153,10 +155,24 @@ def choices_of(answers: Answers, times: PathTimes, limits: Limits) -> Iterator[C
             path = times.of(places)
             if path.max() > limits.worst:
                 continue
-            for kind, confidences in answers.confidences.items():
-                found = _best(confidences[list(places)], answers.right, places, path, limits)
+            for kind in answers.confidences:
+                found = solved(answers, kind, places, path, limits)
                 if found is not None:
-                    yield Choice(places, kind, *found)
+                    yield found
+
+
+def solved(answers: Answers, kind: str, places: Sequence[int], path: Floats, limits: Limits) -> Choice | None:
+    """The thresholds of least expected time for given exits; None if none keeps the limits.
+
+    Args:
+        answers: Of the search split.
+        kind: Of confidence.
+        places: The exits, ascending.
+        path: Milliseconds of each path, that to the end last.
+        limits: On loss and p95; the longest path is given.
+    """
+    found = _best(answers.confidences[kind][list(places)], answers.right, places, path, limits)
+    return None if found is None else Choice(tuple(places), kind, *found)
 
 
 def _best(

@@ -4,7 +4,7 @@ Reads a run's files and plain values. TensorBoard and matplotlib are imported wh
 """
 
 from autoprune.reports.compare import compare, pareto_picture
-from autoprune.reports.html.run_page import write_html
+from autoprune.reports.html.pages import write_html
 from autoprune.reports.progress import Progress
 from autoprune.reports.tables import summary_lines, summary_table
 from autoprune.reports.tensorboard.search import SearchWriter

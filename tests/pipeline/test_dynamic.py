@@ -13,6 +13,7 @@ from autoprune.early_exit.network import DynamicNetwork
 from autoprune.errors import BudgetError, InputError, UnsupportedModelError
 from autoprune.hardware import get_target
 from tests.early_exit.nets import Skipping
+from tests.support.pages import Page
 
 pytest.importorskip("onnxruntime")
 
@@ -157,16 +158,72 @@ def test_the_file_is_exported_and_what_there_is_not_is_said(finished, tmp_path, 
     folder, _ = finished
     assert run(["export", str(folder), "--format", "onnx", "--out", str(tmp_path / "early.onnx")]) == 0
     assert (tmp_path / "early.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
-    for words in (
-        ["export", str(folder), "--format", "pt2", "--out", str(tmp_path / "early.pt2")],
-        ["report", str(folder)],
-    ):
-        capsys.readouterr()
-        assert run(words) == 2
-        said = capsys.readouterr().err.strip()
-        assert said.count("\n") < 2
-        assert "early exits" in said or "a run of dynamic has no page" in said
+    capsys.readouterr()
+    assert run(["export", str(folder), "--format", "pt2", "--out", str(tmp_path / "early.pt2")]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.count("\n") < 2
+    assert "early exits" in said
     assert not (tmp_path / "early.pt2").exists()
+
+
+def test_the_report_command_writes_the_page(finished, capsys):
+    from autoprune.cli.main import run
+
+    folder, result = finished
+    (folder / "report.html").unlink(missing_ok=True)
+    assert run(["report", str(folder)]) == 0
+    page = Page(folder / "report.html")
+    for each in result.report["exits"]:
+        assert each["place"] in page.text
+        assert f"{each['share']:.1%}".replace("%", "") in page.text
+    assert len(page.pictures) >= 3
+    assert "promised at most" in capsys.readouterr().out
+    damaged = json.loads((folder / "report.json").read_text())
+    whole = (folder / "report.json").read_text()
+    del damaged["exits"]
+    (folder / "report.json").write_text(json.dumps(damaged))
+    assert run(["report", str(folder)]) == 2
+    assert "no report of dynamic: KeyError('exits')" in capsys.readouterr().err
+    (folder / "report.json").write_text(whole)
+
+
+def test_the_curves_are_what_their_thresholds_do(finished, network, loaders):
+    _, result = finished
+    report, dynamic = result.report, result.model
+    paths = np.array([each["path_ms"] for each in report["exits"]])
+    worst, shut = report["curves"]["uniform"][0], report["curves"]["uniform"][-1]
+    assert worst["mean_ms"] == pytest.approx(paths[0])  # a threshold of 0: all leave at the first exit
+    heads = []
+    for number in range(len(paths)):
+        places = [
+            type(each)(each.place, each.node, 0.0 if k == number else 2.0) for k, each in enumerate(dynamic.exits)
+        ]
+        forced = DynamicNetwork(dynamic._flow, places, list(dynamic.heads), dynamic.confidence).eval()
+        with torch.no_grad():
+            right = [(forced(images).argmax(1) == labels).float() for images, labels in loaders["test"]]
+        heads.append(float(torch.cat(right).mean()))
+    assert worst["accuracy"] == pytest.approx(heads[0])
+    assert shut["mean_ms"] > paths[0]
+    for solved, random in zip(report["curves"]["solved"], report["curves"]["random"], strict=True):
+        assert random["mean_ms"] == solved["mean_ms"]
+        assert min(heads) - 1e-9 <= random["accuracy"] <= max(heads) + 1e-9
+    means = [each["mean_ms"] for each in report["curves"]["solved"]]
+    assert len(means) > 1
+    assert means[-1] <= means[0]
+
+
+def test_classes_bins_and_changed_inputs_add_up(finished, loaders):
+    report = finished[1].report
+    labels = torch.cat([each for _, each in loaders["test"]]).numpy()
+    weights = np.bincount(labels) / len(labels)
+    shares = np.array([row["shares"] for row in report["exits_by_class"]])
+    assert weights[np.unique(labels)] @ shares == pytest.approx([each["share"] for each in report["exits"]])
+    for bins in report["reliability"]:
+        assert sum(each["inputs"] for each in bins) == len(labels)
+    plain, *changed = report["shift"]
+    assert plain["inputs"] == "as they are"
+    assert plain["dense_accuracy"] - plain["accuracy"] == pytest.approx(report["search_drop"], abs=1e-6)
+    assert [sum(each["shares"]) for each in changed] == pytest.approx([1.0] * 3)
 
 
 @pytest.mark.parametrize(

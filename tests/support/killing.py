@@ -119,7 +119,7 @@ def main():
     import autoprune.hardware.tables.profile
     import autoprune.pipeline.jobs.compress
     import autoprune.pipeline.load
-    import autoprune.reports.html.run_page  # noqa: F401 - so that no job imports anything
+    import autoprune.reports.html.pages  # noqa: F401 - so that no job imports anything
     from autoprune import agents
     from autoprune.graph import analyse
     from tests.support import tiny_job

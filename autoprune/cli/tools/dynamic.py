@@ -46,42 +46,20 @@ def dynamic(
     The network is not trained; its exits shut, it answers as before. Where exits gain nothing as timed, it is handed
     back and the report says so.
     """
+    from autoprune.cli.screen import print_report
     from autoprune.cli.tools.run_of_analysis import analysed
     from autoprune.pipeline.jobs.dynamic.job import check_dynamic, dynamic_job
+    from autoprune.reports import write_html
     from autoprune.run.flags import Flags
 
     wanted = DynamicSettings(mean_latency, worst, p95, max_drop, exits, head_epochs, head_samples)
     given = resolve(experiment_file, settings, resume=resume)
     experiment = Experiment.build(dynamic_settings(_without_budget(given)))
     found = analysed(experiment, Flags(resume, overwrite), check_dynamic, partial(dynamic_job, settings=wanted))
-    for line in _lines(found.report):
-        typer.echo(line)
-    typer.echo(f"figures: {experiment.run_dir / 'report.json'}")
+    print_report(found.report)
+    typer.echo(f"page: {write_html(experiment.run_dir)}")
 
 
 def _without_budget(experiment: Experiment) -> dict[str, Any]:
     """The settings but for what `dynamic_settings` itself says: a run that goes on has stored it."""
     return experiment.model_dump(exclude={"latency", "agent"})
-
-
-def _lines(content: dict[str, Any]) -> list[str]:
-    """The report for people."""
-    dense = content["dense"]
-    lines = [f"dense    {dense['accuracy']:.2%}  {dense['latency_ms']:.4f} ms"]
-    if not content["dynamic"]:
-        return [*lines, "exits gain nothing here within the limits: the static network stays"]
-    lines.append(
-        f"dynamic  {content['accuracy']:.2%}  mean {content['mean_latency_ms']:.4f} ms ({content['mean_share']:.1%} of"
-        f" dense; predicted {content['predicted_share']:.1%}), p95 {content['p95_latency_ms']:.4f},"
-        f" longest path {content['worst_latency_ms']:.4f}"
-    )
-    for each in content["exits"]:
-        right = (
-            "" if each["accuracy"] is None else f", right {each['accuracy']:.2%} (dense {each['dense_accuracy']:.2%})"
-        )
-        lines.append(f"  {each['place']:<12} {each['share']:6.1%} leave, {each['path_ms']:.4f} ms{right}")
-    lines.append(
-        f"lost {100 * content['test_drop']:.2f} points on the test split; promised at most"
-        f" {100 * content['promised_drop']:.2f}"
-    )
-    return lines

@@ -18,7 +18,6 @@ def register(app: typer.Typer) -> None:
 def report(run: Annotated[Path, typer.Argument(help="folder of a finished run")]) -> None:
     """Write report.html, one self-contained page, and print the table."""
     from autoprune.cli.screen import print_report
-    from autoprune.errors import InputError
     from autoprune.foundations.files import read_json
     from autoprune.llm.jobs.page import is_language_report
     from autoprune.reports import write_html
@@ -29,8 +28,6 @@ def report(run: Annotated[Path, typer.Argument(help="folder of a finished run")]
         _language(run)
         return
     read_settings(run)
-    if read_json(run / "report.json", "report").get("schema") == "autoprune.dynamic/1":
-        raise InputError(f"a run of dynamic has no page; its figures are in {run / 'report.json'}")
     page = write_html(run)
     print_report(read_json(file, "report"))
     typer.echo(f"page: {page}")

@@ -33,7 +33,7 @@ from autoprune.run.report import Report, dense_widths, read_episodes, read_repor
 from autoprune.run.score import ScoreSpec
 from autoprune.space import Policy
 
-__all__ = ["write_html"]
+__all__ = ["write_run_page"]
 
 # Keys of the report that the page shows elsewhere than in the list "Run".
 _SHOWN_APART = {
@@ -53,7 +53,7 @@ _SHOWN_APART = {
 _SHOWN_FIRST = ("target", "agent", "seed", "episodes")
 
 
-def write_html(run: str | Path) -> Path:
+def write_run_page(run: str | Path) -> Path:
     """Write `report.html` into a run's folder: one page without scripts that loads nothing from elsewhere.
 
     It is made of `report.json`, and of `policy.json`, `episodes.jsonl` or `steps.jsonl`, `front.json`,

@@ -26,13 +26,16 @@ from autoprune.models import output_of
 from autoprune.models.inputs.example import as_example
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.jobs.dynamic.choosing import candidates, require_reachable
+from autoprune.pipeline.jobs.dynamic.curves import classes_by_exit, curves, reliability
 from autoprune.pipeline.jobs.dynamic.paths import path_times
 from autoprune.pipeline.jobs.dynamic.settings import DynamicSettings
+from autoprune.pipeline.jobs.dynamic.shift import shifted
 from autoprune.pipeline.jobs.dynamic.verification import Verified, first_that_holds, local_target
 from autoprune.pipeline.jobs.lifecycle import check_target
 from autoprune.pipeline.jobs.search import timed
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
+from autoprune.reports.dynamic import DYNAMIC_SCHEMA
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
 
@@ -109,7 +112,7 @@ def dynamic_job(task: Task, run: RunDir, reporter: Reporter, settings: DynamicSe
     with reporter.stage("search", "trying every tuple of thresholds"):
         choices = candidates(answers, times, settings)
     verified = first_that_holds(task, run, cut, heads, choices, settings, reporter)
-    return _delivered(task, run, cut, heads, times, verified, settings, reporter)
+    return _delivered(task, run, cut, heads, times, verified, settings, reporter, answers)
 
 
 def _require_classifier(task: Task) -> None:
@@ -169,12 +172,13 @@ def _delivered(
     verified: Verified | None,
     settings: DynamicSettings,
     reporter: Reporter,
+    search: Answers,
 ) -> DynamicResult:
     """Read the test split once; write the files, the report last."""
     with reporter.stage("test", "scoring on the test split"):
         test = answers_on(cut, heads, task.data.test)
     content: dict[str, Any] = {
-        "schema": "autoprune.dynamic/1",
+        "schema": DYNAMIC_SCHEMA,
         "model": task.name,
         "data": task.data.name,
         "target": target_of(run.experiment).name,
@@ -199,7 +203,9 @@ def _delivered(
     save_network(network, task.model, made, run.path)
     with replacing(run.file("model.onnx")) as temporary:
         temporary.write_bytes(verified.file)
-    content |= _figures(cut, verified, test)
+    content |= _figures(cut, verified, test) | _pictured(verified, search, test)
+    with reporter.stage("test", "changed inputs, thresholds as they are"):
+        content["shift"] = shifted(network, task.model, task.reader, task.data.search)
     write_json(run.file("report.json"), content)
     return DynamicResult(network, content, run.path)
 
@@ -241,6 +247,17 @@ def _figures(cut: Cut, verified: Verified, test: Answers) -> dict[str, Any]:
         "stream": asdict(stream),
         "mean_share": verified.measured_share,
         "predicted_share": verified.predicted / verified.dense_ms,
+    }
+
+
+def _pictured(verified: Verified, search: Answers, test: Answers) -> dict[str, Any]:
+    """What the page draws of the test split."""
+    choice = verified.choice
+    taken = leaving_at(test.confidences[choice.confidence][list(choice.places)], choice.thresholds)
+    return {
+        "curves": curves(choice, verified.paths_ms, search, test),
+        "exits_by_class": classes_by_exit(taken, test.labels, len(choice.places) + 1),
+        "reliability": [reliability(test.confidences["max"][place], test.right[place]) for place in choice.places],
     }
 
 

@@ -1,0 +1,140 @@
+"""The page of a run of `autoprune dynamic`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoprune.errors import RunError
+from autoprune.foundations.files import read_json, write_text
+from autoprune.reports.dynamic import dynamic_lines
+from autoprune.reports.figures.dynamic import classes_figure, curves_figure, reliability_figure
+from autoprune.reports.format import NONE, flat, milliseconds, percent, plain
+from autoprune.reports.html.rendering import Picture, Table, picture, render, table
+
+__all__ = ["write_dynamic_page"]
+
+
+def write_dynamic_page(run: str | Path) -> Path:
+    """Write `report.html` into a run of `dynamic`: one page without scripts that loads nothing from elsewhere.
+
+    Raises:
+        RunError: If the run's report is damaged; what it lacks is named.
+        InputError: If the page cannot be written.
+    """
+    run = Path(run)
+    content = read_json(run / "report.json", "report")
+    try:
+        page = _page(run.resolve().name, content)
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise RunError(f"{run / 'report.json'} is no report of dynamic: {error!r}") from error
+    out = run / "report.html"
+    write_text(out, page)
+    return out
+
+
+@dataclass(frozen=True)
+class _Exits:
+    """What there is to see of a network that leaves early; parts are None where a report of an older run lacks them."""
+
+    times: Table
+    paths: Table
+    curves: Picture | None
+    classes: Picture | None
+    reliability: Picture | None
+    shift: Table | None
+
+
+def _page(name: str, content: Mapping[str, Any]) -> str:
+    dense, last = content["dense"], dynamic_lines(content)[-1]
+    about = {key: content[key] for key in ("model", "data", "target", "settings")}
+    return render(
+        "dynamic.html",
+        title=f"autoprune dynamic: {name}",
+        verdict=last[:1].upper() + last[1:],
+        dense=f"The dense network: {percent(dense['accuracy'], 2)}, {milliseconds(dense['latency_ms'])} ms",
+        exits=_exits(content) if content["dynamic"] else None,
+        places=_places(content),
+        settings=table(("name", "value"), [(name, plain(value)) for name, value in flat(about)], words=2),
+    )
+
+
+def _exits(content: Mapping[str, Any]) -> _Exits:
+    def drawn(key: str, draw: Any, caption: str) -> Picture | None:
+        return picture(lambda palette: draw(content, palette), caption) if content.get(key) else None
+
+    return _Exits(
+        _times(content),
+        _paths(content["exits"]),
+        drawn(
+            "curves",
+            curves_figure,
+            "Accuracy on the test split over mean time. solved: thresholds of least time for one promised loss after"
+            " another, chosen on the search split; uniform: one threshold for all exits; random: exits drawn with the"
+            " same shares, whatever the heads say.",
+        ),
+        drawn("exits_by_class", classes_figure, "Of each class's inputs of the test split, the share on each path."),
+        drawn(
+            "reliability",
+            reliability_figure,
+            "Accuracy of each exit's head on all inputs of the test split over its largest probability, in bins; on the"
+            " line both agree.",
+        ),
+        _shift(content) if content.get("shift") else None,
+    )
+
+
+def _times(content: Mapping[str, Any]) -> Table:
+    """Predicted and measured, beside the dense network."""
+    whole, stream = content["dense"]["stream"], content["stream"]
+    rows = [
+        (name, milliseconds(whole[name]), (milliseconds(stream[name]), percent(stream[name] / whole[name], 1)))
+        for name in ("mean", "p50", "p95", "p99")
+    ]
+    base = content["dense"]["latency_ms"]
+    for words, key in (("longest path", "worst_latency_ms"), ("mean, predicted", "predicted_mean_latency_ms")):
+        rows.append((words, milliseconds(base), (milliseconds(content[key]), percent(content[key] / base, 1))))
+    return table(("ms", "dense", "with exits"), rows)
+
+
+def _paths(exits: Sequence[Mapping[str, Any]]) -> Table:
+    rows = [
+        (
+            each["place"],
+            NONE if each["threshold"] is None else f"{each['threshold']:.4f}",
+            percent(each["share"], 1),
+            percent(each["expected_share"], 1),
+            NONE if each["accuracy"] is None else percent(each["accuracy"], 2),
+            NONE if each["dense_accuracy"] is None else percent(each["dense_accuracy"], 2),
+            milliseconds(each["path_ms"]),
+        )
+        for each in exits
+    ]
+    header = ("leave at", "threshold", "test split", "search split", "accuracy there", "dense on the same", "path, ms")
+    return table(header, rows)
+
+
+def _shift(content: Mapping[str, Any]) -> Table:
+    """Changed inputs, thresholds as they are."""
+    rows = [
+        (
+            each["inputs"],
+            percent(each["accuracy"], 1),
+            percent(each["dense_accuracy"], 1),
+            *(percent(share, 1) for share in each["shares"]),
+        )
+        for each in content["shift"]
+    ]
+    return table(("inputs", "accuracy", "dense", *(each["place"] for each in content["exits"])), rows)
+
+
+def _places(content: Mapping[str, Any]) -> Table:
+    """What an exit at every place that was offered would cost and save."""
+    dense, times = content["dense"]["latency_ms"], content["place_ms"]
+    rows = [
+        (place["name"], percent(leaves / dense, 1), percent(passed / dense, 1))
+        for place, leaves, passed in zip(content["places"], times["leaves"], times["passed"], strict=True)
+    ]
+    return table(("exit behind", "who leaves takes, of dense", "who goes on takes more, of dense"), rows)
