@@ -12,6 +12,12 @@ from torch.optim import Optimizer
 
 __all__ = ["Masks", "SteppingConstraint", "Together", "TrainingConstraint"]
 
+_WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Bytes of an element -> integers of that size."""
+
+_AS_WORDS = 2**22
+"""Elements of the largest mask that is kept as words, which take as much memory as the weight."""
+
 
 class TrainingConstraint(Protocol):
     """Puts weights back where they must be, after every step.
@@ -65,33 +71,45 @@ class Masks(SteppingConstraint):
 
     def __init__(self, masks: Mapping[str, Tensor]) -> None:
         self._masks = dict(masks)
+        self._words: dict[tuple[str, torch.device, torch.dtype], Tensor] = {}
 
     @torch.no_grad()
     def before_step(self, model: nn.Module) -> None:
         """Zero the gradients of the masked weights."""
         parameters = dict(model.named_parameters())
-        for name, mask in self._masks.items():
+        for name in self._masks:
             if (gradient := parameters[name].grad) is not None:
-                gradient.masked_fill_(~mask.to(gradient.device), 0)
+                self._zero(name, gradient)
 
     @torch.no_grad()
     def average(self, model: nn.Module) -> None:
         """Zero the masked weights of an average."""
         parameters = dict(model.named_parameters())
-        for name, mask in self._masks.items():
-            parameters[name].masked_fill_(~mask.to(parameters[name].device), 0)
+        for name in self._masks:
+            self._zero(name, parameters[name])
 
     @torch.no_grad()
     def project(self, model: nn.Module, optimizer: Optimizer) -> None:
         """Zero the masked weights, and whatever the optimiser keeps of them (momentum, second moments)."""
         parameters = dict(model.named_parameters())
-        for name, mask in self._masks.items():
+        for name in self._masks:
             parameter = parameters[name]
-            free = mask.to(parameter.device)
-            parameter.masked_fill_(~free, 0)
+            self._zero(name, parameter)
             for kept in optimizer.state.get(parameter, {}).values():
                 if isinstance(kept, Tensor) and kept.shape == parameter.shape:
-                    kept.masked_fill_(~free, 0)
+                    self._zero(name, kept)
+
+    def _zero(self, name: str, tensor: Tensor) -> None:
+        """Zero the masked elements of a tensor (of a parameter's shape) in place, whatever they are: NaN, too."""
+        mask, word = self._masks[name], _WORDS.get(tensor.element_size())
+        if word is None or mask.numel() > _AS_WORDS:
+            tensor.masked_fill_(~mask.to(tensor.device), 0)
+            return
+        key = (name, tensor.device, word)
+        if key not in self._words:  # -1 has all bits, 0 none
+            self._words[key] = -mask.to(tensor.device, word)
+        # `masked_fill_` goes element by element on a CPU; an AND of the bits does the same ten times as fast.
+        tensor.view(word).bitwise_and_(self._words[key])
 
 
 class Together:

@@ -74,8 +74,16 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> Optimizer:
     check_optimizer(settings.optimizer)
     if settings.optimizer in OPTIMIZERS:
         groups = [{"params": [p for p in trained if (p.ndim > 1) == decays]} for decays in (True, False)]
-        return OPTIMIZERS[settings.optimizer](groups, settings, given)
+        fused = {"fused": True} if settings.fused and _can_be_fused(model, trained) else {}
+        return OPTIMIZERS[settings.optimizer](groups, settings, given | fused)
     return _own(settings.optimizer, trained, given)
+
+
+def _can_be_fused(model: nn.Module, trained: list[nn.Parameter]) -> bool:
+    """Whether torch's fused kernels are right for these weights: they go over memory as it lies, and know no gaps."""
+    sparse = any(getattr(module, "sparse", False) for module in model.modules())  # gradients of an embedding
+    dense = all(p.is_contiguous() and p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in trained)
+    return dense and not sparse
 
 
 def _own(name: str, trained: list[nn.Parameter], given: Mapping[str, Any]) -> Optimizer:

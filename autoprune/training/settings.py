@@ -52,6 +52,7 @@ class TrainSettings:
         channels_last: Keep image tensors as NHWC in memory; None where bfloat16 is native. In float32 on a CPU only
             where that is sound (`autoprune.models.layout`).
         seed: Of whatever the model itself draws (dropout); the batches have their own.
+        fused: Update all weights in one kernel where torch has one for them; the same but for rounding.
 
     Raises:
         InputError: If a value is out of its range; the message names all that are.
@@ -74,6 +75,7 @@ class TrainSettings:
     bf16: bool | None = None
     channels_last: bool | None = None
     seed: int = 0
+    fused: bool = False
 
     def __post_init__(self) -> None:
         wrong = [

@@ -1,5 +1,8 @@
 """A constraint is kept by every step, and by what the optimiser remembers."""
 
+import copy
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -87,3 +90,34 @@ def test_masked_weights_do_not_count_where_gradients_are_clipped(net):
     without[:, 0] = 0.0
     Trainer(narrow, [(without, labels)], settings).run()
     assert torch.allclose(net[0].weight[:, 1:], narrow[0].weight[:, 1:]) and torch.allclose(net[2].bias, narrow[2].bias)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_whatever_is_masked_becomes_zero_as_masked_fill_makes_it(dtype, layout):
+    """In every number format and layout; NaN and infinity, too, which a product would keep."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 6, 3, bias=False).to(dtype).to(memory_format=layout)
+    mask = torch.rand(6, 4, 3, 3) > 0.5
+    with torch.no_grad():
+        conv.weight[0], conv.weight[1], conv.weight[2] = math.nan, math.inf, -0.0
+    conv.weight.grad = conv.weight.detach().clone()
+    wanted = conv.weight.detach().clone().masked_fill_(~mask, 0)
+    masks = Masks({"weight": mask})
+    masks.before_step(conv)
+    masks.project(conv, torch.optim.SGD(conv.parameters(), lr=0.1))
+    for found in (conv.weight.detach(), conv.weight.grad):
+        assert torch.equal(found.nan_to_num(7), wanted.nan_to_num(7))
+        assert not found[~mask].any() and found.stride() == wanted.stride()
+
+
+def test_a_large_mask_is_not_kept_twice_and_does_the_same(net, batches, monkeypatch):
+    mask = torch.rand(5, 6, generator=torch.Generator().manual_seed(0)) > 0.5
+    ends = []
+    for most in (2**22, 0):
+        monkeypatch.setattr("autoprune.training.constraint._AS_WORDS", most)
+        masks = Masks({"0.weight": mask})
+        trained = Trainer(copy.deepcopy(net), batches, TrainSettings(epochs=2, bf16=False), constraint=masks).run()
+        ends.append(trained[0].weight.detach())
+        assert len(masks._words) == (1 if most else 0)
+    assert torch.equal(*ends)

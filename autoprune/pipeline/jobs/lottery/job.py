@@ -104,7 +104,7 @@ class LotteryJob(Job):
 def _schedule(networks: Networks, task: Task, experiment: Experiment) -> TrainSettings:
     """The training of every arm: that of a dense network, from labels alone."""
     recipe = Recipe.chosen(experiment, attention=networks.analysis.has_attention)
-    return recipe.dense(experiment.train_epochs or task.data.dense_epochs, experiment.seed)
+    return replace(recipe.dense(experiment.train_epochs or task.data.dense_epochs, experiment.seed), fused=True)
 
 
 @dataclass(frozen=True, eq=False)

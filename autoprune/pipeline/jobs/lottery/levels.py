@@ -77,6 +77,7 @@ class Level:
         task: Data, loss and score.
         run: Where its row and its checkpoint are kept.
         settings: The whole schedule.
+        batches: What all arms of the seed learn from.
     """
 
     seed: int
@@ -85,6 +86,7 @@ class Level:
     task: Task
     run: RunDir
     settings: TrainSettings
+    batches: InEpochs
 
     @property
     def key(self) -> str:
@@ -105,7 +107,7 @@ class Level:
         begun = time.perf_counter()
         trainer = Trainer(
             start.network,
-            InEpochs(self.task.data.train, first=(self.seed + 1) * 100_003),
+            self.batches,
             replace(self.settings, distil_weight=0.0, seed=self.seed),
             loss=self.task.loss,
             constraint=Masks(start.masks),

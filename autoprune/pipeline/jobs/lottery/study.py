@@ -28,6 +28,7 @@ from autoprune.pipeline.reporter import Bar, Reporter
 from autoprune.run.directory import RunDir
 from autoprune.techniques.sparsity.ticket import Ticket, read_ticket, save_ticket
 from autoprune.training import TrainSettings
+from autoprune.training.epochs import Remembered
 
 __all__ = ["FINETUNING", "SeedStudy", "last_weights", "ticket_file"]
 
@@ -165,7 +166,12 @@ class SeedStudy:
         settings = self.settings
         if arm == "finetune" and settings.lr is not None:
             settings = replace(settings, lr=settings.lr * FINETUNING)
-        return Level(self.seed, arm, number, self.networks.task, self.run, settings)
+        return Level(self.seed, arm, number, self.networks.task, self.run, settings, self._batches)
+
+    @cached_property
+    def _batches(self) -> Remembered:
+        """The same for all arms: the same images in the same order."""
+        return Remembered(self.networks.task.data.train, (self.seed + 1) * 100_003, self.settings.epochs)
 
     def _ticking(self, level: Level) -> Tick:
         return lambda loss: self.bar.update(self.before + len(self._rows), training=level.key, loss=f"{loss:.3f}")
