@@ -6,6 +6,7 @@ import contextlib
 import math
 import numbers
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,15 +16,40 @@ from autoprune.errors import InputError
 from autoprune.foundations.examples import labels_in
 from autoprune.foundations.user_code import UserBatches, UserCode, as_given, path_of, wrong_form
 from autoprune.models.inputs.reader import AS_IT_COMES, BatchReader
-from autoprune.models.layout import computing
+from autoprune.models.layout import chosen_layout, computing, in_layout
 from autoprune.models.modes import in_mode
 from autoprune.models.outputs import moved, output_of
 from autoprune.models.precision import device_of
 
-__all__ = ["Evaluate", "accuracy", "output_of", "right_answers", "scored"]
+__all__ = ["Evaluate", "Judge", "accuracy", "output_of", "right_answers", "scored"]
 
 Evaluate = Callable[[nn.Module, Iterable[Any]], float]
 """An own score of (model, batches) in place of `accuracy`; higher is better."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How networks are scored: all that a process which scores candidates needs of a task.
+
+    Attributes:
+        evaluate: Score of (model, batches).
+        reader: Which parts of a batch are the network's inputs.
+    """
+
+    evaluate: Evaluate
+    reader: BatchReader
+
+    def score(self, model: nn.Module, batches: Iterable[Any]) -> float:
+        """Score of a network in evaluation mode; every module's own mode is put back."""
+        with in_mode(model), in_layout(chosen_layout(device_of(model), bf16=None)):  # a user's own score may train
+            if self.evaluate is accuracy:
+                return accuracy(model, batches, reader=self.reader)
+            return scored(self.evaluate, model, batches)
+
+    def right_answers(self, model: nn.Module, batches: Iterable[Any]) -> Tensor:
+        """Which images a network classifies as `score` counts them where that is `accuracy`, bool (images,)."""
+        with in_mode(model), in_layout(chosen_layout(device_of(model), bf16=None)):
+            return right_answers(model, batches, reader=self.reader)
 
 
 def accuracy(

@@ -37,7 +37,8 @@ from autoprune.pipeline.task import shipped_weights, split_search_set
 from autoprune.reconstruction.candidate_weights import CandidateWeights, Fitting, Slices
 from autoprune.reconstruction.refit import IMAGES
 from autoprune.reconstruction.registry import CANDIDATE_WEIGHTS
-from autoprune.techniques.racing import Race, shuffled
+from autoprune.techniques.homes.inline import Inline
+from autoprune.techniques.racing import PartialScore, Race, shuffled
 from autoprune.techniques.scoring import Scorer
 from autoprune.techniques.space import space_of
 
@@ -131,7 +132,8 @@ def profile(it: Subject, weights: str, finalists: int) -> None:
     for fidelity in ("full", "racing"):
         timed = Timed(it.weights(), images, refits=weights == "reconstructed")
         scorer = Scorer(it.networks, timed, it.batches, accuracy)
-        race = RacingMemory(Race(scorer, mixed, right_answers, 0.01), finalists)
+        partial = PartialScore(scorer, mixed, right_answers, 0.01)
+        race = RacingMemory(Race(Inline(partial), partial.count), finalists)
         memory = ScoreMemory(scorer) if fidelity == "full" else race
         start, cpu = time.perf_counter(), time.process_time()
         best = max(memory(choices) for choices in it.policies)

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from autoprune.data import DataSet, load
 from autoprune.errors import AutopruneError, InputError, UnsupportedModelError, one_line
-from autoprune.evaluation import Evaluate, accuracy, right_answers, scored
+from autoprune.evaluation import Evaluate, Judge, accuracy
 from autoprune.foundations.references import resolve
 from autoprune.foundations.seeding import reseed, seeded
 from autoprune.models import build, device_of, in_mode, load_weights, output_of
 from autoprune.models.inputs.example import as_example
 from autoprune.models.inputs.reader import AS_IT_COMES, BatchReader
-from autoprune.models.layout import chosen_layout, in_layout
 from autoprune.models.outputs import with_changed_tensors
 from autoprune.run.experiment import Experiment
 from autoprune.run.score import ACCURACY, ScoreSpec
@@ -113,15 +112,12 @@ class Task:
 
     def score(self, model: nn.Module, batches: Iterable[Any]) -> float:
         """Score of a network in evaluation mode; every module's own mode is put back."""
-        with in_mode(model), in_layout(chosen_layout(device_of(model), bf16=None)):  # a user's own score may train
-            if self.evaluate is accuracy:
-                return accuracy(model, batches, reader=self.reader)
-            return scored(self.evaluate, model, batches)
+        return self.judge.score(model, batches)
 
-    def right_answers(self, model: nn.Module, batches: Iterable[Any]) -> Tensor:
-        """Which images a network classifies as `score` counts them where that is `accuracy`, bool (images,)."""
-        with in_mode(model), in_layout(chosen_layout(device_of(model), bf16=None)):
-            return right_answers(model, batches, reader=self.reader)
+    @property
+    def judge(self) -> Judge:
+        """How its networks are scored."""
+        return Judge(self.evaluate, self.reader)
 
     def merit(self, model: nn.Module, batches: Iterable[Any]) -> float:
         """The score, turned where less is better: the larger, the better."""

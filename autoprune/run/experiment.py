@@ -55,7 +55,7 @@ class Experiment(
     An experiment is a value of each of its blocks: a function that needs the target alone takes `TargetSettings`.
     """
 
-    may_differ: ClassVar[tuple[str, ...]] = ("run", "data_dir", "table", "time_limit")
+    may_differ: ClassVar[tuple[str, ...]] = ("run", "data_dir", "table", "time_limit", "workers")
     """Where things lie, and how long a process may take."""
 
     @model_validator(mode="after")

@@ -37,6 +37,8 @@ class SettingKeywords(TypedDict, total=False):
     episodes: int
     warmup: int | None
     fidelity: Literal["racing", "full"]
+    batch: int | None
+    workers: int
     front: bool
     warm_start: str | Path | None
     granularity: int | str | None

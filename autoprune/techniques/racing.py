@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from autoprune.models.outputs import with_changed_tensors
 from autoprune.run.score import Estimate
+from autoprune.techniques.homes.base import Home, Scored, ScoreJob
 from autoprune.techniques.scoring import Scorer
 
-__all__ = ["Race", "chance_at_most", "shuffled"]
+__all__ = ["PartialScore", "Race", "chance_at_most", "shuffled"]
 
 Right = Callable[[nn.Module, Iterable[Any]], Tensor]
 """Which images of some batches a network classifies rightly, bool (images,)."""
@@ -27,8 +28,8 @@ _MOST = 64
 """Answers of policies that are kept, those of the best ones; as many as there can be finalists."""
 
 
-class Race:
-    """Scores a policy by its accuracy, and stops where it is clearly below a rival's on the same images.
+class PartialScore:
+    """Scores a candidate by its accuracy, and stops where it is clearly below a rival's on the same images.
 
     The images come in one random order, drawn once. At each look only those images count on which one of the two is
     right and the other wrong (a sign test, paired by image, for draws without replacement; `chance_at_most`). A policy
@@ -45,16 +46,48 @@ class Race:
         error: Chance at most with which a policy as good as its rival is given up.
 
     Attributes:
-        seen: Images that candidates were scored on so far, in this process.
-        spared: Images that were not needed.
-        seconds: Time that scoring on the images took.
+        count: Images in all.
     """
 
     def __init__(self, scorer: Scorer, images: Sequence[Any], right: Right, error: float) -> None:
         self._scorer, self._right = scorer, right
         self._parts = _parts(images)
-        self._count = self._parts[-1][0]
+        self.count = self._parts[-1][0]
         self._error = error / max(1, len(self._parts) - 1)
+
+    def __call__(self, job: ScoreJob) -> Scored:
+        """Score of a policy; an estimate if it is clearly worse than the rival whose answers it is compared with."""
+        network, against = self._scorer.network(job.choices), job.against
+        answers, start = torch.zeros(0, dtype=torch.bool), time.perf_counter()
+        for end, batches in self._parts:
+            answers = torch.cat([answers, self._right(network, batches)])
+            if against is not None and end < self.count and self._is_worse(answers, against):
+                behind = (int(against[:end].sum()) - int(answers.sum())) / end
+                estimate = Estimate(max(0.0, _mean(against) - behind), end / self.count)
+                return Scored(estimate, answers, time.perf_counter() - start)
+        return Scored(Estimate(_mean(answers)), answers, time.perf_counter() - start)
+
+    def _is_worse(self, answers: Tensor, against: Tensor) -> bool:
+        seen = against[: len(answers)]
+        won, lost = int((answers & ~seen).sum()), int((~answers & seen).sum())
+        return won < lost and chance_at_most(won, won + lost, int((~against).sum())) <= self._error
+
+
+class Race:
+    """Scores policies against a rival, of which it knows which images it classifies rightly.
+
+    Args:
+        home: Where candidates are scored, by `PartialScore`.
+        count: Images in all.
+
+    Attributes:
+        seen: Images that candidates were scored on so far, in this process.
+        spared: Images that were not needed.
+        seconds: Time that scoring on the images took, of all processes together.
+    """
+
+    def __init__(self, home: Home, count: int) -> None:
+        self._home, self._count = home, count
         self._answers: dict[tuple[tuple[str, int], ...], Tensor] = {}
         self.seen = self.spared = 0
         self.seconds = 0.0
@@ -66,44 +99,41 @@ class Race:
             choices: Kept units by decision.
             rival: A policy that was scored on all images; None scores on all images, too.
         """
-        against = None if rival is None else self._known(rival)
-        network = self._scorer.network(choices)
-        answers = torch.zeros(0, dtype=torch.bool)
-        for end, batches in self._parts:
-            start = time.perf_counter()
-            answers = torch.cat([answers, self._right(network, batches)])
-            self.seconds += time.perf_counter() - start
-            if against is not None and end < self._count and self._is_worse(answers, against):
-                self.seen, self.spared = self.seen + end, self.spared + self._count - end
-                behind = (int(against[:end].sum()) - int(answers.sum())) / end
-                return Estimate(max(0.0, _mean(against) - behind), end / self._count)
-        self.seen += self._count
-        self._keep(choices, answers)
-        return Estimate(_mean(answers))
+        job = self._job(choices, rival)
+        found = self._home.score(job)
+        answers = found.answers
+        assert answers is not None  # images are what is counted
+        self.seconds += found.seconds
+        self.seen, self.spared = self.seen + len(answers), self.spared + self._count - len(answers)
+        if found.estimate.share == 1:
+            self._keep(job, answers)
+        return found.estimate
+
+    def begin(self, policies: Sequence[Mapping[str, int]], rival: Mapping[str, int] | None) -> None:
+        """Policies that will be asked for, all with the same rival."""
+        self._home.begin([self._job(choices, rival) for choices in policies])
 
     @property
     def spared_seconds(self) -> float:
         """Time that the images that were not needed would have taken, at the speed of the others."""
         return self.seconds * self.spared / max(1, self.seen)
 
-    def _is_worse(self, answers: Tensor, against: Tensor) -> bool:
-        seen = against[: len(answers)]
-        won, lost = int((answers & ~seen).sum()), int((~answers & seen).sum())
-        return won < lost and chance_at_most(won, won + lost, int((~against).sum())) <= self._error
+    def _job(self, choices: Mapping[str, int], rival: Mapping[str, int] | None) -> ScoreJob:
+        return ScoreJob(choices, None if rival is None else self._known(rival))
 
     def _known(self, rival: Mapping[str, int]) -> Tensor:
         """The rival's answers; a resumed search has to take them anew."""
-        key = tuple(sorted(rival.items()))
-        if key not in self._answers:
-            network = self._scorer.network(rival)
-            self._keep(rival, torch.cat([self._right(network, batches) for _, batches in self._parts]))
-        return self._answers[key]
+        job = ScoreJob(rival)
+        if job.key not in self._answers:
+            answers = self._home.score(job).answers
+            assert answers is not None  # images are what is counted
+            self._keep(job, answers)
+        return self._answers[job.key]
 
-    def _keep(self, choices: Mapping[str, int], answers: Tensor) -> None:
-        key = tuple(sorted(choices.items()))
-        self._answers[key] = answers
+    def _keep(self, job: ScoreJob, answers: Tensor) -> None:
+        self._answers[job.key] = answers
         if len(self._answers) > _MOST:
-            worst = min(self._answers, key=lambda each: (each == key, int(self._answers[each].sum())))
+            worst = min(self._answers, key=lambda each: (each == job.key, int(self._answers[each].sum())))
             del self._answers[worst]
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from torch import nn
 
 from autoprune.evaluation import Evaluate, accuracy
 from autoprune.reconstruction.candidate_weights import CandidateWeights, Slices
+from autoprune.run.score import Estimate
+from autoprune.techniques.homes.base import Home, Scored, ScoreJob
 
-__all__ = ["Networks", "Scorer"]
+__all__ = ["Networks", "Scorer", "ScoresAt", "WholeScore"]
 
 
 class Networks(Protocol):
@@ -53,3 +55,37 @@ class Scorer:
         small = self._networks.select(choices)
         self._weights.prepare(small, self._networks.slices(choices))
         return small
+
+
+class WholeScore:
+    """What a home runs where every score is taken on all images.
+
+    Args:
+        scorer: Scores a policy.
+    """
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+
+    def __call__(self, job: ScoreJob) -> Scored:
+        """Score of a candidate; there is no rival."""
+        return Scored(Estimate(self._scorer(job.choices)))
+
+
+class ScoresAt:
+    """Scores policies on all images, in a home.
+
+    Args:
+        home: Where candidates are scored, by `WholeScore`.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def __call__(self, choices: Mapping[str, int]) -> float:
+        """Score of a policy."""
+        return self._home.score(ScoreJob(choices)).estimate.value
+
+    def begin(self, policies: Sequence[Mapping[str, int]], rival: Mapping[str, int] | None) -> None:
+        """Policies that will be asked for; a rival is of no effect."""
+        self._home.begin([ScoreJob(choices) for choices in policies])

@@ -127,6 +127,10 @@ class StackCandidates:
         first = stack.techniques[0]
         self._first = first.candidates(model, stack.analysis, stack.fitted.get(first.name))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process the fast path is built anew: it is made of closures and of views of the weights."""
+        return StackCandidates, (self._stack, self._model)
+
     def select(self, choices: Mapping[str, int]) -> nn.Module:
         """The network that keeps so much of every decision."""
         stack, parts = self._stack, self._stack.bare(choices)

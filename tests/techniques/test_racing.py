@@ -5,7 +5,8 @@ import torch
 from scipy.stats import binom, hypergeom
 
 from autoprune.envs import RacingMemory
-from autoprune.techniques.racing import Race, chance_at_most, shuffled
+from autoprune.techniques.homes.inline import Inline
+from autoprune.techniques.racing import PartialScore, Race, chance_at_most, shuffled
 
 IMAGES = 800
 
@@ -27,7 +28,8 @@ class Answers:
 def race(table, error=0.01, order=None):
     answers = Answers(table)
     images = [(each,) for each in (torch.arange(table.shape[1]) if order is None else order).split(100)]
-    return Race(answers, images, answers.right, error)
+    score = PartialScore(answers, images, answers.right, error)
+    return Race(Inline(score), score.count)
 
 
 def drawn(rates, seed=0):

@@ -49,6 +49,8 @@ _OF_AGENTS = (
     "episodes",
     "warmup",
     "fidelity",
+    "batch",
+    "workers",
     "front",
     "warm_start",
     "finalists",

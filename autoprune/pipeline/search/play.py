@@ -13,7 +13,6 @@ from autoprune.cost import FeasibleActions
 from autoprune.envs import (
     Curves,
     PruningEnv,
-    RacingMemory,
     RelativeToDense,
     ResourceConstrained,
     Reward,
@@ -21,14 +20,13 @@ from autoprune.envs import (
     amc_features,
     largest_uniform,
 )
-from autoprune.evaluation import accuracy
 from autoprune.pipeline.problem import Problem, figure
 from autoprune.pipeline.reporter import Bar, Reporter
 from autoprune.pipeline.search.checkpoint import STATE, Checkpoint, earlier_state
+from autoprune.pipeline.search.scores import Scores, scorer_of, scores_of
 from autoprune.pipeline.search.single_cuts import score_single_cuts
 from autoprune.pipeline.search.together import limits_of, take_over
 from autoprune.reports.tensorboard.search import SearchWriter
-from autoprune.techniques.racing import Race, shuffled
 from autoprune.techniques.scoring import Scorer
 
 __all__ = [
@@ -36,7 +34,6 @@ __all__ = [
     "play",
     "points_of_curves",
     "project",
-    "scorer_of",
     "start_search",
     "uniform_choices",
     "within",
@@ -47,8 +44,6 @@ _SOLVERS = ("exact", "greedy", "netadapt")
 
 _POINTS = 4  # options of each decision that are scored alone, where there is time for it
 
-_RACE_ERROR = 0.01  # chance at most that a policy which belongs to the finalists is given up
-
 
 @dataclass
 class Search:
@@ -56,17 +51,20 @@ class Search:
 
     Attributes:
         records: The finished episodes.
-        score: Scores any policy as the episodes were scored, each once.
+        scores: What scores the episodes.
         episodes: How many the search is to have; of one agent for several budgets, as many for each.
-        race: What gives up policies early; None where every score is taken on all images.
     """
 
     problem: Problem
     agent: Agent
-    score: ScoreMemory
+    scores: Scores
     records: list[EpisodeRecord]
     episodes: int
-    race: Race | None = None
+
+    @property
+    def score(self) -> ScoreMemory:
+        """Scores any policy as the episodes were scored, each once."""
+        return self.scores.memory
 
     @property
     def within(self) -> list[EpisodeRecord]:
@@ -76,12 +74,6 @@ class Search:
     def merit(self, choices: Mapping[str, int]) -> float:
         """A policy's score, turned where less is better: the larger, the better."""
         return self.problem.task.scored_as.merit(self.score(choices))
-
-
-def scorer_of(problem: Problem) -> Scorer:
-    """Scores candidates on the part of the search split that episodes have."""
-    networks = problem.stack.candidates(problem.task.model)
-    return Scorer(networks, problem.candidate_weights, problem.task.search_parts[0], problem.task.score)
 
 
 def within(records: Sequence[EpisodeRecord], limit: float) -> list[EpisodeRecord]:
@@ -102,16 +94,16 @@ def start_search(problem: Problem, reporter: Reporter) -> Search:
         scorer = scorer_of(problem)
     limit = problem.run.once("first search limit", lambda: problem.limit)
     limits: list[float] = problem.run.once("search limits", lambda: list(limits_of(problem)))
-    score, race = _scores(problem, scorer, several=experiment.front or bool(limits))
+    scores = scores_of(problem, scorer, several=experiment.front or bool(limits))
     if limits and take_over(problem, STATE):
         reporter.say("one agent is trained for all budgets of these runs; its search is taken over from the first")
     features = amc_features(problem.analysis, problem.space)
-    reward, curves = _reward(problem, score), _curves(problem, kind, scorer, reporter)
+    reward, curves = _reward(problem, scores.memory), _curves(problem, kind, scorer, reporter)
     env = PruningEnv(
         problem.space,
         problem.cost,
         limit,
-        score,
+        scores.memory,
         features,
         reward,
         task.scored_as,
@@ -131,18 +123,7 @@ def start_search(problem: Problem, reporter: Reporter) -> Search:
     )
     if experiment.warm_start is not None:
         agent.start_from(earlier_state(problem.run, Path(experiment.warm_start)))
-    return Search(problem, agent, score, [], agent.episodes, race)
-
-
-def _scores(problem: Problem, scorer: Scorer, *, several: bool) -> tuple[ScoreMemory, Race | None]:
-    """What scores policies, and the race if there is one: only of a plain accuracy is known what a part of it says."""
-    task, experiment = problem.task, problem.experiment
-    images, _ = task.search_parts
-    races = experiment.fidelity == "racing" and not several  # of several budgets the cheaper policy is often the worse
-    if not races or task.evaluate is not accuracy or (mixed := shuffled(images)) is None:
-        return ScoreMemory(scorer), None
-    race = Race(scorer, mixed, task.right_answers, _RACE_ERROR)
-    return RacingMemory(race, experiment.finalists), race
+    return Search(problem, agent, scores, [], agent.episodes)
 
 
 def points_of_curves(kind: type[Agent], episodes: int, decisions: int) -> int:
@@ -222,7 +203,7 @@ def play(search: Search, reporter: Reporter) -> list[EpisodeRecord]:
         earlier=[row.to_row() for row in rows],
     )
     what = f"search with {search.agent.name}, {problem.wanted}"
-    with writer, reporter.stage("search", what, total, len(rows)) as bar:
+    with writer, search.scores.home, reporter.stage("search", what, total, len(rows)) as bar:
         known = list(rows)
 
         def finished(record: EpisodeRecord) -> None:
@@ -233,7 +214,7 @@ def play(search: Search, reporter: Reporter) -> list[EpisodeRecord]:
             reporter.happened("episode", record.to_row())
             _show(bar, within(known, search.agent.env.limit), len(known), problem)
 
-        search.records = run_search(search.agent, total, finished, rows=rows)
+        search.records = run_search(search.agent, total, finished, rows=rows, batch=search.scores.batch)
         if len(rows) < len(search.records):
             checkpoint.save(len(search.records))  # of the whole search: another run may start from it
         leader = agents.best(search.within)[0]
@@ -255,7 +236,7 @@ def _spared(given_up: Sequence[float], search: Search) -> str:
     """What racing saved; the time is that of this process."""
     scored = sum(not row.cached for row in search.records)
     needed = (scored - sum(1 - share for share in given_up)) / scored
-    seconds = 0.0 if search.race is None else search.race.spared_seconds
+    seconds = 0.0 if search.scores.race is None else search.scores.race.spared_seconds
     return (
         f"{len(given_up)} of {scored} candidates were clearly worse than the {search.problem.experiment.finalists} best"
         f" and given up early: {needed:.0%} of the images were scored, about {seconds:.1f} s spared"

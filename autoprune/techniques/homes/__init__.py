@@ -1,0 +1,1 @@
+"""Where candidates are scored: one contract, a home a file."""
