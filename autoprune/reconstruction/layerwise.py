@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,8 @@ from autoprune.models.inputs.example import Example
 from autoprune.models.layout import computing
 from autoprune.models.modes import in_mode
 from autoprune.models.precision import device_of
-from autoprune.models.windows import WindowedLayer, drawn_positions, input_rows
+from autoprune.models.windows import Positions, WindowedLayer, drawn_positions, input_rows
+from autoprune.reconstruction.attention import projections
 from autoprune.reconstruction.sparsegpt import DAMPING, Chooser, better_rows, by_groups, by_share, fixed_mask, sparsegpt
 
 __all__ = ["ROWS", "PrunedLayers", "prune_layers"]
@@ -45,8 +47,8 @@ def prune_layers(model: nn.Module, call: Example, assigned: Mapping[str, Assigne
 
     N:M patterns and shares of one tensor choose their masks on the way, by the weights as the update has left them.
     Other patterns get a mask by |w| times the norm of its input (Wanda) first. So do layers whose second moments cannot
-    be factorised, which then keep their values. A weight whose layer is no linear layer or convolution that runs as
-    such (the input projection of nn.MultiheadAttention) is masked by magnitude, and keeps its values.
+    be factorised, which then keep their values. A weight that is neither that of a linear layer or convolution nor a
+    projection of `nn.MultiheadAttention` is masked by magnitude, and keeps its values.
 
     Args:
         model: Its weights are written into.
@@ -61,8 +63,13 @@ def prune_layers(model: nn.Module, call: Example, assigned: Mapping[str, Assigne
         for name in assigned:
             layer = modules[id(parameters[name])][1]
             if isinstance(layer, WindowedLayer) and layer.weight is parameters[name]:
-                hook = layer.register_forward_pre_hook(lambda m, given, name=name: work.prune(name, m, given[0]))
+                hook = layer.register_forward_pre_hook(lambda m, given, name=name: work.prune_layer(name, m, given[0]))
                 hooks.callback(hook.remove)
+        names = {id(parameters[name]): name for name in assigned}
+        for layer in model.modules():
+            if isinstance(layer, nn.MultiheadAttention):
+                own = {leaf: names[id(p)] for leaf, p in layer.named_parameters() if id(p) in names}
+                hooks.callback(layer.register_forward_pre_hook(work.of_attention(own), with_kwargs=True).remove)
         with UserCode(f"the network {path_of(model)}"):
             call.map(lambda tensor: tensor.to(device)).run(model)
         work.mask_the_others(parameters)
@@ -77,17 +84,41 @@ class _Layers:
         self.masks: dict[str, Tensor] = {}
         self.notes: dict[str, str] = {}
 
-    def prune(self, name: str, layer: WindowedLayer, given: Tensor) -> None:
+    def prune_layer(self, name: str, layer: WindowedLayer, given: Tensor) -> None:
         """Prune a layer whose input arrives for the first time."""
+        if not self._came_before(name):
+            self._prune(name, layer.weight.detach(), _grams(input_rows(layer, given.detach(), _drawn())))
+
+    def of_attention(self, names: Mapping[str, str]) -> Callable[[nn.Module, Any, Any], None]:
+        """A hook that prunes the projections of attention whose input arrives for the first time.
+
+        Args:
+            names: Name of a weight within it -> name of the weight.
+        """
+
+        def hook(layer: nn.Module, args: Any, kwargs: Any) -> None:
+            assert isinstance(layer, nn.MultiheadAttention)
+            again = [name for name in names.values() if self._came_before(name)]
+            if again or not names:
+                return
+            for leaf, inputs in projections(layer, args, kwargs):
+                if leaf in names:
+                    grams = [_grams(_some(given).unsqueeze(1)) for given in inputs]
+                    self._prune(names[leaf], layer.get_parameter(leaf).detach(), torch.cat(grams))
+
+        return hook
+
+    def _came_before(self, name: str) -> bool:
         if name in self.masks:
             self.notes[name] = "it runs several times; its weights fit the inputs of the first run"
-            return
-        one, weight = self._assigned[name], layer.weight.detach()
+        return name in self.masks
+
+    def _prune(self, name: str, weight: Tensor, grams: Tensor) -> None:
+        """Prune a weight by the second moments of its inputs, (groups, in, in), of as many groups of outputs."""
+        one = self._assigned[name]
         if one.why_not(tuple(weight.shape)) is not None:
             self.masks[name] = torch.ones_like(weight, dtype=torch.bool)
             return
-        rows = input_rows(layer, given.detach(), drawn_positions(ROWS, torch.Generator().manual_seed(0))).float()
-        grams = torch.einsum("rgi,rgj->gij", rows, rows)
         mask = torch.ones_like(weight, dtype=torch.bool)
         solved = weight.clone()
         by_norm = _by_norm(one, weight, grams)
@@ -130,8 +161,23 @@ class _Layers:
             parameters[name].masked_fill_(~mask, 0)
             self.masks[name] = mask
             self.notes[name] = (
-                "no layer runs with it as a linear layer or convolution; masked by magnitude, not updated"
+                "neither a linear layer or convolution nor attention runs with it; masked by magnitude, not updated"
             )
+
+
+def _drawn() -> Positions:
+    return drawn_positions(ROWS, torch.Generator().manual_seed(0))
+
+
+def _some(given: Tensor) -> Tensor:
+    """Of an input, (..., in), as many positions as are looked at."""
+    rows = given.reshape(-1, given.shape[-1])
+    return rows[_drawn()(len(rows)).to(rows.device)]
+
+
+def _grams(rows: Tensor) -> Tensor:
+    """Second moments, (groups, in, in), of (rows, groups, in)."""
+    return torch.einsum("rgi,rgj->gij", rows.float(), rows.float())
 
 
 def _by_norm(one: Assigned, weight: Tensor, grams: Tensor) -> Tensor:

@@ -163,11 +163,53 @@ def test_a_whole_network_is_pruned_in_one_pass(text):
         one = assigned[name]
         if one.why_not(tuple(parameters[name].shape)) is None and "x" not in text and "global" not in text:
             assert int(pruned.masks[name].sum()) == one.pattern.kept(one.planes.shape(parameters[name].shape))
-    assert "no layer runs with it" in pruned.notes["attention.in_proj_weight"]
-    assert "first.weight" not in pruned.notes
+    assert not {"first.weight", "attention.in_proj_weight", "attention.out_proj.weight"} & pruned.notes.keys()
     # the layer's own outputs are closer to the dense ones than with magnitude masks
     own = functional.conv2d(x, dense.first.weight)
     plain = dense.first.weight.detach() * assigned["first.weight"].mask(dense.first.weight.detach().abs())
     if "global" not in text and text != "1x4:0.5":
         errors = [(functional.conv2d(x, w) - own).square().sum() for w in (model.first.weight, plain)]
         assert errors[0] < errors[1]
+
+
+class Layers(nn.Module):
+    """Attention of two heads as linear layers, with the weights of the attention that is given."""
+
+    def __init__(self, given):
+        super().__init__()
+        self.q, self.k, self.v, self.out = (nn.Linear(size, 16) for size in (16, given.kdim, given.vdim, 16))
+        weights = given.in_proj_weight
+        for at, (one, leaf) in enumerate(zip((self.q, self.k, self.v), "qkv", strict=True)):
+            own = getattr(given, f"{leaf}_proj_weight") if weights is None else weights.chunk(3)[at]
+            one.weight.data.copy_(own)
+            one.bias.data.copy_(given.in_proj_bias.chunk(3)[at])
+        self.out.load_state_dict(given.out_proj.state_dict())
+
+    def forward(self, x, y, z):
+        heads = [
+            layer(each).unflatten(-1, (2, 8)).transpose(1, 2)
+            for layer, each in zip((self.q, self.k, self.v), (x, y, z), strict=True)
+        ]
+        return self.out(functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize("text", ["2:4", "unstructured:0.5"])
+@pytest.mark.parametrize(("kdim", "vdim"), [(16, 16), (8, 12)])
+def test_projections_of_attention_are_pruned_as_the_layers_that_they_are(text, kdim, vdim):
+    torch.manual_seed(0)
+    attention = nn.MultiheadAttention(16, 2, kdim=kdim, vdim=vdim, batch_first=True).eval()
+    nn.init.normal_(attention.in_proj_bias)
+    layers = Layers(attention)
+    given = torch.randn(40, 5, 16), torch.randn(40, 6, kdim), torch.randn(40, 6, vdim)
+    separate = attention.in_proj_weight is None
+    names = [*(f"{leaf}_proj_weight" for leaf in "qkv")] if separate else ["in_proj_weight"]
+    own, theirs = [*names, "out_proj.weight"], [f"{leaf}.weight" for leaf in ("q", "k", "v", "out")]
+    if text != "2:4" and not separate:
+        theirs, own = theirs[3:], own[1:]  # a share is one of all three together
+    before = attention.out_proj
+    masks = prune_layers(attention, Example(given, {}), {n: Assigned(Planes(), pattern_of(text)) for n in own}).masks
+    wanted = prune_layers(layers, Example(given, {}), {n: Assigned(Planes(), pattern_of(text)) for n in theirs}).masks
+    assert attention.out_proj is before
+    flat = [torch.cat([found[name].flatten() for name in these]) for found, these in ((masks, own), (wanted, theirs))]
+    assert torch.equal(*flat)
+    torch.testing.assert_close(attention(*given)[0], layers(*given))
