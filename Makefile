@@ -11,9 +11,10 @@ RUN    ?= demo
 
 .PHONY: demo test check lint slow wheel clean
 
+# One thread: the images are so small that a second one does not pay, and on a busy machine two wait for each other.
 demo: $(VENV)/.demo
 	$(BIN)/autoprune compress --model resnet20 --data digits --target onnxruntime --latency 30% \
-	    --agent ddpg --episodes 100 --onnx --run $(RUN) --overwrite
+	    --agent ddpg --episodes 100 --train-threads 1 --onnx --run $(RUN) --overwrite
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile --durations=15
