@@ -72,6 +72,13 @@ def test_what_candidates_are_given_is_in_the_plan(trained, loaders):
     assert "training of all widths" not in str(autoprune.compress(trained, **loaders, **SETTINGS, dry_run=True))
 
 
+def test_the_search_for_an_order_of_units_is_in_the_plan(trained, loaders):
+    plain = {"kinds": ("nm",), "flops": "60%", "episodes": 2, "agent": "random", "dry_run": True}
+    assert "order of units" not in str(autoprune.compress(trained, **loaders, **plain, techniques="nm"))
+    plan = autoprune.compress(trained, **loaders, **plain, techniques="nm@permute=7")
+    assert [stage.seconds for stage in plan.stages if stage.name == "order of units"] == [7]
+
+
 def test_single_cuts_are_in_the_plan_of_an_agent_that_wants_them(trained, loaders, tmp_path):
     settings = {**SETTINGS, "agent": "greedy", "episodes": 2, "finetune_epochs": 0}
     plan = autoprune.compress(trained, **loaders, **settings, dry_run=True)

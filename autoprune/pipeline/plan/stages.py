@@ -19,6 +19,7 @@ from autoprune.pipeline.plan.timing import TargetTimes, profile_seconds, verific
 from autoprune.pipeline.search.play import points_of_curves
 from autoprune.pipeline.search.single_cuts import tried_options
 from autoprune.reconstruction.candidate_weights import Elastic
+from autoprune.techniques.sparsity.permutation import wished
 
 __all__ = ["stages_of"]
 
@@ -85,6 +86,9 @@ class _Stages:
         elif experiment.slim:
             epochs = max(1, final_epochs(experiment, task.data))
             yield self._training("training for the scales that rank units", epochs, lambda: clock.dense_step)
+        technique = wished(clock.stack.techniques)
+        if technique is not None:
+            yield PlannedStage("order of units", technique.settings.permute, "at most; its proof comes on top")
         if experiment.candidate_weights == Elastic.name:
             yield self._training("training of all widths", experiment.elastic_epochs, lambda: clock.elastic_step)
 
