@@ -41,7 +41,10 @@ COMMANDS = {
         _JOB + "sparsify",
         "Set weights to zero by a pattern (N:M, blocks, single ones), train with the mask, and say what it brings.",
     ),
-    "llm": Entry("autoprune.cli.language.group", "Language models: prune them, and judge them by their perplexity."),
+    "llm": Entry(
+        "autoprune.cli.language.group",
+        "Language models: prune them or compress them to a budget, and judge them by their perplexity.",
+    ),
     "lottery": Entry(
         _JOB + "lottery",
         "Look for lottery tickets: prune, rewind, train again, round by round, beside controls and over seeds.",

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from autoprune.foundations.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from autoprune.llm.api import evaluate, prune
+    from autoprune.llm.api import compress, evaluate, prune
     from autoprune.llm.models.base import LanguageModel
 
-__all__ = ["LanguageModel", "evaluate", "prune"]
+__all__ = ["LanguageModel", "compress", "evaluate", "prune"]
 
 _HOMES = {
     "LanguageModel": "autoprune.llm.models.base",
+    "compress": "autoprune.llm.api",
     "evaluate": "autoprune.llm.api",
     "prune": "autoprune.llm.api",
 }

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from autoprune.llm.evaluation.perplexity import CONTEXT, Reading, TextScore, perplexity
+from autoprune.llm.jobs.compress import compress_run
+from autoprune.llm.jobs.compress_settings import CompressSettings
 from autoprune.llm.jobs.judging import texts_to_judge
-from autoprune.llm.jobs.prune import LanguageResult, prune_run
+from autoprune.llm.jobs.prune import prune_run
+from autoprune.llm.jobs.run import LanguageResult
 from autoprune.llm.jobs.settings import LanguageSettings
 from autoprune.llm.models.base import LanguageModel
 from autoprune.llm.models.load import load_language_model
 from autoprune.run.flags import Flags
 
-__all__ = ["evaluate", "prune"]
+__all__ = ["compress", "evaluate", "prune"]
 
 
 def prune(
@@ -41,12 +44,39 @@ def prune(
     Raises:
         InputError: If something that was handed over is wrong.
     """
-    given = model if isinstance(model, LanguageModel) else None
-    name = model.origin if isinstance(model, LanguageModel) else model
+    given, name = _handed_over(model)
     asked = LanguageSettings.build(
         {"model": name, "calibration": calibration, "method": method, "ratio": ratio, **settings}
     )
     return prune_run(asked, Flags(resume, overwrite), given=given)
+
+
+def compress(
+    model: str | LanguageModel, *, calibration: str, resume: bool = False, overwrite: bool = False, **settings: Any
+) -> LanguageResult:
+    """Search how many blocks, neurons, heads and channels of a language model stay within a budget, in a run's folder.
+
+    Args:
+        model: As for `prune`; one that is handed over stays as it is.
+        calibration: File or folder of text: its last tenth scores candidates, what goes first is learned from the rest.
+        resume: Go on with a run that exists.
+        overwrite: Replace a run that exists.
+        **settings: Further fields of `CompressSettings`: the budget (`params`, `bytes`, `prefill_latency` or
+            `decode_latency`), agent, episodes, target, run, text, recover, ...
+
+    Raises:
+        InputError: If something that was handed over is wrong.
+        BudgetError: If nothing meets the budget.
+        TargetError: If the target is not available.
+    """
+    given, name = _handed_over(model)
+    asked = CompressSettings.build({"model": name, "calibration": calibration, **settings})
+    return compress_run(asked, Flags(resume, overwrite), given=given)
+
+
+def _handed_over(model: str | LanguageModel) -> tuple[LanguageModel | None, str]:
+    """A model itself where it was handed over, and what it is called."""
+    return (model, model.origin) if isinstance(model, LanguageModel) else (None, model)
 
 
 def evaluate(

@@ -13,9 +13,10 @@ from torch import Tensor
 from autoprune.errors import InputError
 from autoprune.llm.models.library import quiet
 
-__all__ = ["Text", "read_text", "reference_prose"]
+__all__ = ["Text", "held_out", "read_text", "reference_prose"]
 
 _SUFFIXES = (".txt", ".md", ".text", ".rst")
+_HELD_OUT = 0.1  # share of a calibration text that is held out where no other text was given
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,13 @@ def _content(file: Path) -> str:
         raise InputError(f"{file} is not text: {error.reason} at byte {error.start}") from error
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror or error}") from error
+
+
+def held_out(text: Text) -> tuple[Text, Text]:
+    """A text without its last tenth, and that tenth."""
+    whole = "\n".join(text.documents)
+    cut = whole.rfind(" ", 0, int(len(whole) * (1 - _HELD_OUT))) + 1 or int(len(whole) * (1 - _HELD_OUT))
+    return Text(text.name, (whole[:cut],)), Text(f"{text.name}-held-out", (whole[cut:],))
 
 
 def reference_prose() -> Text:

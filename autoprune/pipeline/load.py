@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from autoprune.errors import InputError, RunError, first_line
 from autoprune.export.formats import export_onnx, export_pretrained, export_pt2
 from autoprune.foundations.files import read_json, replacing, shortened
 from autoprune.foundations.references import is_reference
+from autoprune.foundations.registry import Registry
 from autoprune.graph import analyse
 from autoprune.models import build, load_weights, read_weights, save_weights, uncompiled
 from autoprune.models.checkpoint import aligned
@@ -24,9 +25,14 @@ from autoprune.space import Policy
 from autoprune.techniques.apply import apply
 from autoprune.techniques.policy_example import as_read_by, example_of
 
-__all__ = ["FORMATS", "apply_files", "dense_model", "export_onnx", "export_run", "load"]
+__all__ = ["FORMATS", "LOADERS", "apply_files", "dense_model", "export_onnx", "export_run", "load"]
 
 FORMATS = ("onnx", "pt2", "safetensors", "policy", "pretrained")
+
+LOADERS: Registry[Callable[[Path], nn.Module]] = Registry(
+    "kind of run", {"autoprune.llm/1": "autoprune.llm.models.load:network_in_run"}
+)
+"""What loads the network of a run, by the schema of its report; of others, the policy says how."""
 
 _LARGEST = 10**5  # of channels and classes that a policy names: more would only fill the memory
 _MOST_NUMBERS = 2**28  # in an example input: one GiB in float32
@@ -94,6 +100,8 @@ def load(
     """
     if not isinstance(run_or_policy, Policy) and (Path(run_or_policy) / EXITS_FILE).exists():
         return _with_exits(Path(run_or_policy), model)
+    if not isinstance(run_or_policy, Policy) and (loader := _loader_of(Path(run_or_policy))) is not None:
+        return loader(Path(run_or_policy))
     policy, found = _policy_and_weights(run_or_policy)
     path = Path(weights) if weights is not None else found
     if path is None:
@@ -105,6 +113,13 @@ def load(
         raise InputError("the policy does not say its model's input shape")
     dense = duplicate(uncompiled(model))  # the caller's own stays as it is
     return small_with_weights(dense, as_read_by(dense, example), policy, path)
+
+
+def _loader_of(run: Path) -> Callable[[Path], nn.Module] | None:
+    """What loads a run whose report is not that of a network with a policy; None for all others."""
+    report = run / "report.json"
+    schema = read_json(report, "report").get("schema") if report.is_file() else None
+    return LOADERS.get(str(schema)) if schema in LOADERS else None
 
 
 def _with_exits(run: Path, model: nn.Module | None) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from autoprune.cli.language import evaluate, export, prune
+from autoprune.cli.language import compress, evaluate, export, prune
 
 __all__ = ["register"]
 
@@ -12,9 +12,9 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.callback(epilog="Example: autoprune llm prune --model smollm2 --calibration texts --run sparse")(language)
-    for command in (prune, evaluate, export):
+    for command in (prune, compress, evaluate, export):
         command.register(app)
 
 
 def language() -> None:
-    """Language models: prune them, and judge them by their perplexity."""
+    """Language models: prune them or compress them to a budget, and judge them by their perplexity."""

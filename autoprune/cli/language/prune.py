@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import typer
 
+from autoprune.cli.language.settings import chosen_settings, panels_of
 from autoprune.cli.options import Overwrite, Resume, settings_command
 from autoprune.llm.jobs.settings import LanguageSettings
-from autoprune.run.recovery import SETTINGS
 
 __all__ = ["register"]
 
-_PANELS = {
-    "Model and method": ("model", "method", "ratio", "sequential", "owl", "damping", "taylor", "by_blocks", "dtype"),
-    "Texts": ("calibration", "windows", "window_length", "text", "context", "stride", "tokens"),
-    "Recovery": (
-        "recover",
-        "recover_steps",
-        "recover_batch",
-        "recover_lr",
-        "distillation",
-        "recover_every",
-        "patience",
-        "checkpointing",
-    ),
-    "Run": ("seed", "run"),
-}
+_OWN = ("model", "method", "ratio", "sequential", "owl", "damping", "taylor", "by_blocks", "dtype")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
     example = "Example: autoprune llm prune --model smollm2 --method wanda --ratio 2:4 --calibration texts --run sparse"
-    panels = {name: panel for panel, names in _PANELS.items() for name in names}
+    panels = panels_of({"Model and method": _OWN})
     command = settings_command(prune, list(panels), panels=panels, of=LanguageSettings)
     app.command("prune", epilog=example)(command)
 
@@ -51,18 +36,8 @@ def prune(*, settings: dict[str, Any], resume: Resume = False, overwrite: Overwr
     from autoprune.run.flags import Flags
 
     flags = Flags(resume, overwrite)
-    chosen = _chosen(settings, resume)
+    chosen = chosen_settings(LanguageSettings, settings, resume)
     with resumable(chosen.run_dir, again(flags)):
         result = prune_run(chosen, flags, Screen())
     print_language_report(result.report)
     typer.echo(f"run: {result.run}   (the model: {result.folder})")
-
-
-def _chosen(settings: dict[str, Any], resume: bool) -> LanguageSettings:
-    """What was asked for; on a run that goes on, its own settings where nothing else is said."""
-    run = settings.get("run")
-    if resume and run is not None:
-        stored = (Path(run) if "/" in run else Path("runs") / run) / SETTINGS
-        if stored.is_file():
-            return LanguageSettings.read(stored, settings)
-    return LanguageSettings.build(settings)

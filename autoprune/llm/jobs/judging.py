@@ -15,9 +15,8 @@ from autoprune.llm.models.base import LanguageModel
 from autoprune.llm.texts import Text, read_text, reference_prose
 from autoprune.pipeline.reporter import Reporter
 
-__all__ = ["judged", "split_for_judging", "texts_to_judge"]
+__all__ = ["judged", "texts_to_judge"]
 
-_HELD_OUT = 0.1  # share of a calibration text that is held out where no other text was given
 _DOMAINS = 2
 
 
@@ -44,13 +43,6 @@ def texts_to_judge(paths: Sequence[str], calibration: Text | None = None) -> lis
     if twice:
         raise InputError(f"two texts are called {twice[0]}; rename one of them")
     return texts if len(texts) >= _DOMAINS else [*texts, reference_prose()]
-
-
-def split_for_judging(calibration: Text) -> tuple[Text, Text]:
-    """A calibration text without its last tenth, and that tenth."""
-    whole = "\n".join(calibration.documents)
-    cut = whole.rfind(" ", 0, int(len(whole) * (1 - _HELD_OUT))) + 1 or int(len(whole) * (1 - _HELD_OUT))
-    return Text(calibration.name, (whole[:cut],)), Text(f"{calibration.name}-held-out", (whole[cut:],))
 
 
 def judged(

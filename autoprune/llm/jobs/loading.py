@@ -15,7 +15,7 @@ from autoprune.errors import InputError
 from autoprune.llm.blocks.shards import Shards, shard_bytes, skeleton
 from autoprune.llm.blocks.stack import decoder_stack
 from autoprune.llm.blocks.storage import BlockStorage, WholeNetwork
-from autoprune.llm.jobs.settings import LanguageSettings
+from autoprune.llm.jobs.settings import LanguageRunSettings
 from autoprune.llm.models.base import LanguageModel
 from autoprune.llm.models.load import folder_of, load_language_model
 
@@ -48,7 +48,7 @@ def dtype_of(name: str) -> torch.dtype | None:
     return None if name == "stored" else getattr(torch, name)
 
 
-def load_for(settings: LanguageSettings, kept: Path, *, can: bool, given: LanguageModel | None = None) -> Loaded:
+def load_for(settings: LanguageRunSettings, kept: Path, *, can: bool, given: LanguageModel | None = None) -> Loaded:
     """Load the model that settings name.
 
     Args:
@@ -71,11 +71,11 @@ def load_for(settings: LanguageSettings, kept: Path, *, can: bool, given: Langua
     return Loaded(model, storage, storage, folder, _teacher(settings, given))
 
 
-def _read(settings: LanguageSettings) -> LanguageModel:
+def _read(settings: LanguageRunSettings) -> LanguageModel:
     return load_language_model(settings.model, dtype_of(settings.dtype))
 
 
-def _teacher(settings: LanguageSettings, given: LanguageModel | None) -> Callable[[], nn.Module]:
+def _teacher(settings: LanguageRunSettings, given: LanguageModel | None) -> Callable[[], nn.Module]:
     """Reads the dense model again; one that was handed over is copied now, before a method changes it."""
     if given is None:
         return lambda: _read(settings).network
@@ -84,14 +84,14 @@ def _teacher(settings: LanguageSettings, given: LanguageModel | None) -> Callabl
     return lambda: network
 
 
-def _by_blocks(settings: LanguageSettings, folder: Path | None, can: bool) -> bool:
-    if settings.by_blocks is None:
+def _by_blocks(settings: LanguageRunSettings, folder: Path | None, can: bool) -> bool:
+    if settings.reads_by_blocks is None:
         large = folder is not None and can and settings.dtype == "stored"
         return large and shard_bytes(folder) > _SHARE * psutil.virtual_memory().available  # type: ignore[arg-type]
-    if not settings.by_blocks:
+    if not settings.reads_by_blocks:
         return False
     if not can:
-        raise InputError(f"{settings.method} needs the whole model in memory; leave --by-blocks out")
+        raise InputError(f"{settings.words[0]} needs the whole model in memory; leave --by-blocks out")
     if folder is None:
         raise InputError("--by-blocks reads safetensors files; give a folder or a .gguf file as --model")
     if settings.dtype != "stored":

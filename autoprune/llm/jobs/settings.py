@@ -1,7 +1,8 @@
-"""Settings of `autoprune llm prune`."""
+"""Settings of the runs of `autoprune llm`: what both commands read, and what `prune` has of its own."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -13,19 +14,15 @@ from autoprune.llm.recovery.base import RecoveryPlan
 from autoprune.run.settings.base import setting
 from autoprune.run.settings.stored import StoredSettings
 
-__all__ = ["LanguageSettings"]
+__all__ = ["LanguageRunSettings", "LanguageSettings"]
 
 
-class LanguageSettings(StoredSettings):
-    """What is pruned, by which text, and on what it is judged."""
+class LanguageRunSettings(StoredSettings, ABC):
+    """What is made smaller, by which text, on what it is judged, and how it is trained afterwards."""
 
     panel: ClassVar[str] = "Language model"
 
     model: str = setting("smollm2", "folder, FILE.gguf, smollm2, or package.module:factory")
-    method: str = setting(
-        "wanda", "magnitude, wanda or sparsegpt for zeros; llm-pruner, depth, ffn, heads, ... for a smaller model"
-    )
-    ratio: str = setting("50%", "the share that is taken away; of zeros also a pattern such as 2:4")
     calibration: str = setting("", "file or folder of text that the method learns from")
     text: tuple[str, ...] = setting((), "files or folders of text that models are judged on")
     context: int = setting(512, "tokens that the model sees at once when it is judged", ge=2)
@@ -33,13 +30,6 @@ class LanguageSettings(StoredSettings):
     tokens: int = setting(16384, "tokens of each text that are read", ge=2)
     windows: int = setting(32, "windows drawn from the calibration text", ge=1)
     window_length: int = setting(512, "tokens of each of them", ge=2)
-    sequential: bool = setting(False, "collect inputs anew within a block, when the layers before are pruned")
-    owl: bool = setting(False, "give blocks with more outliers fewer zeros (OWL)")
-    damping: float | None = setting(None, "of sparsegpt, relative to the mean of the diagonal; default 0.01")
-    taylor: Literal["first", "mixed"] = setting("mixed", "of llm-pruner: order of its importance")
-    by_blocks: bool | None = setting(
-        None, "read one block at a time out of the shards; default where the model takes half of the memory"
-    )
     recover: Literal["none", "full", "lora"] = setting("none", "training after the cut: full keeps every zero")
     recover_steps: int = setting(40, "steps of it, at most", ge=1)
     recover_batch: int = setting(2, "windows of a step", ge=1)
@@ -64,11 +54,6 @@ class LanguageSettings(StoredSettings):
         return self
 
     @property
-    def options(self) -> MethodOptions:
-        """The method's options."""
-        return MethodOptions(self.ratio, self.sequential, self.owl, self.damping, self.taylor)
-
-    @property
     def recovery(self) -> RecoveryPlan | None:
         """The training after the cut; None without one."""
         if self.recover == "none":
@@ -84,7 +69,54 @@ class LanguageSettings(StoredSettings):
         name = self.run or self.default_name()
         return Path(name) if "/" in name else Path("runs") / name
 
+    @property
+    @abstractmethod
+    def words(self) -> tuple[str, str]:
+        """What reports call the method, and how much it is asked to do."""
+
+    @property
+    def reads_by_blocks(self) -> bool | None:
+        """Whether the model is read one block at a time; None to decide by its size."""
+        return False
+
+    @property
+    def options(self) -> MethodOptions:
+        """The method's options."""
+        return MethodOptions(self.words[1])
+
     def default_name(self) -> str:
-        """Name of a run that was given none: model, method and ratio."""
-        parts = (Path(self.model).stem.replace(":", "."), self.method, self.ratio.replace(":", "of").replace("%", ""))
+        """Name of a run that was given none: model, method, and how much."""
+        method, amount = self.words
+        parts = (Path(self.model).stem.replace(":", "."), method, amount.replace(":", "of").replace("%", ""))
         return shortened("-".join("".join(c if c.isalnum() or c in "._-" else "_" for c in part) for part in parts))
+
+
+class LanguageSettings(LanguageRunSettings):
+    """Settings of `autoprune llm prune`."""
+
+    method: str = setting(
+        "wanda", "magnitude, wanda or sparsegpt for zeros; llm-pruner, depth, ffn, heads, ... for a smaller model"
+    )
+    ratio: str = setting("50%", "the share that is taken away; of zeros also a pattern such as 2:4")
+    sequential: bool = setting(False, "collect inputs anew within a block, when the layers before are pruned")
+    owl: bool = setting(False, "give blocks with more outliers fewer zeros (OWL)")
+    damping: float | None = setting(None, "of sparsegpt, relative to the mean of the diagonal; default 0.01")
+    taylor: Literal["first", "mixed"] = setting("mixed", "of llm-pruner: order of its importance")
+    by_blocks: bool | None = setting(
+        None, "read one block at a time out of the shards; default where the model takes half of the memory"
+    )
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """Method and ratio."""
+        return self.method, self.ratio
+
+    @property
+    def reads_by_blocks(self) -> bool | None:
+        """As asked for."""
+        return self.by_blocks
+
+    @property
+    def options(self) -> MethodOptions:
+        """The method's options."""
+        return MethodOptions(self.ratio, self.sequential, self.owl, self.damping, self.taylor)

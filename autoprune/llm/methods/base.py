@@ -15,6 +15,7 @@ from autoprune.llm.methods.options import MethodOptions
 from autoprune.llm.models.base import LanguageModel
 from autoprune.llm.texts import Text
 from autoprune.pipeline.reporter import Reporter
+from autoprune.run.directory import RunDir
 
 __all__ = ["Method", "PrunedModel", "Work"]
 
@@ -29,7 +30,7 @@ class Work:
         text: The calibration text.
         windows: Drawn from it, int64 (windows, tokens).
         options: What is taken away, and how.
-        once: `RunDir.once`: what took time is computed the first time, and read back in a run that goes on.
+        run: The run's folder; what took time is asked of `run.once`, so that a run that goes on reads it back.
         reporter: Shows stages and sentences.
     """
 
@@ -38,7 +39,7 @@ class Work:
     text: Text
     windows: Tensor
     options: MethodOptions
-    once: Callable[[str, Callable[[], Any]], Any]
+    run: RunDir[Any]
     reporter: Reporter
 
 
@@ -64,11 +65,13 @@ class Method(ABC):
         name: What users call it.
         by_blocks: Whether it works with one block in memory at a time, through `Work.storage`.
         leaves_zeros: Whether what it takes away are zeros, which a training after it must hold.
+        marks_start: Whether it calls `RunDir.mark_started` itself, once it knows that it can do what is asked for.
     """
 
     name: ClassVar[str]
     by_blocks: ClassVar[bool] = False
     leaves_zeros: ClassVar[bool] = False
+    marks_start: ClassVar[bool] = False
 
     @abstractmethod
     def check(self, options: MethodOptions) -> None:

@@ -95,7 +95,7 @@ def _ratios(work: Work) -> tuple[float, ...] | None:
             shares, weights = outlier_shares(work.storage, work.windows, bar)
         return ratios(shares, weights, pattern.zeros)
 
-    return tuple(work.once("owl ratios", found))
+    return tuple(work.run.once("owl ratios", found))
 
 
 def _zeros(rows: list[LayerFigures]) -> float:

@@ -16,7 +16,7 @@ from autoprune.llm.models.folder import is_model_folder, load_folder
 from autoprune.llm.models.gguf_file import converted, smollm2_file
 from autoprune.llm.models.library import transformers
 
-__all__ = ["BUILT_IN", "folder_of", "load_language_model", "model_in_run"]
+__all__ = ["BUILT_IN", "folder_of", "load_language_model", "model_in_run", "network_in_run"]
 
 BUILT_IN = "smollm2"
 
@@ -72,6 +72,16 @@ def model_in_run(path: Path) -> Path:
         if is_model_folder(path / name):
             return path / name
     raise RunError(f"{path} holds no language model: neither a config.json nor a finished run of autoprune llm")
+
+
+def network_in_run(path: Path) -> nn.Module:
+    """The network of a finished run, in evaluation mode.
+
+    Raises:
+        RunError: If the run has none.
+        InputError: If it cannot be read.
+    """
+    return load_folder(model_in_run(path), str(path)).network
 
 
 def _made(spec: str, dtype: torch.dtype | None) -> LanguageModel:

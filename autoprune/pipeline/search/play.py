@@ -9,7 +9,7 @@ from pathlib import Path
 from autoprune import agents
 from autoprune.agents import Agent, EpisodeRecord, run_search
 from autoprune.agents.solvers.base import SolverAgent
-from autoprune.cost import FeasibleActions
+from autoprune.cost import CostModel, FeasibleActions
 from autoprune.envs import (
     Curves,
     PruningEnv,
@@ -31,9 +31,11 @@ from autoprune.techniques.scoring import Scorer
 
 __all__ = [
     "Search",
+    "nearest_within",
     "play",
     "points_of_curves",
     "project",
+    "solved_policies",
     "start_search",
     "uniform_choices",
     "within",
@@ -169,11 +171,7 @@ def _solver_answers(
     """
 
     def under(limit: float) -> list[dict[str, int]]:
-        uniform = largest_uniform(problem.cost, limit)
-        solvers = (agents.get(name)(env, episodes=1, seed=problem.experiment.seed) for name in _SOLVERS)
-        solved = [agent.solve(limit)[0] for agent in solvers if isinstance(agent, SolverAgent)]
-        found = [*([] if uniform is None else [uniform]), *solved]
-        unlike = [dict(each) for each in {tuple(choices.items()): choices for choices in found}.values()]
+        unlike = solved_policies(env, limit, problem.experiment.seed)
         return unlike if len(limits) == 1 else [unlike[n % len(unlike)] for n in range(1 + len(_SOLVERS))]
 
     def solve() -> list[dict[str, int]]:
@@ -182,6 +180,21 @@ def _solver_answers(
         return [choices for turn in zip(*found, strict=True) for choices in turn]
 
     return problem.run.once("solvers' answers", solve)
+
+
+def solved_policies(env: PruningEnv, limit: float, seed: int) -> list[dict[str, int]]:
+    """The uniform policy and the solvers' answers within a limit, each once.
+
+    Args:
+        env: Prices policies; its curves say what they lose.
+        limit: In the cost's unit.
+        seed: Of the solvers.
+    """
+    uniform = largest_uniform(env.cost, limit)
+    solvers = (agents.get(name)(env, episodes=1, seed=seed) for name in _SOLVERS)
+    solved = [agent.solve(limit)[0] for agent in solvers if isinstance(agent, SolverAgent)]
+    found = [*([] if uniform is None else [uniform]), *solved]
+    return [dict(each) for each in {tuple(choices.items()): choices for choices in found}.values()]
 
 
 def play(search: Search, reporter: Reporter) -> list[EpisodeRecord]:
@@ -262,8 +275,17 @@ def uniform_choices(problem: Problem) -> dict[str, int]:
 
 def project(problem: Problem, choices: Mapping[str, int]) -> dict[str, int]:
     """The feasible policy nearest to `choices`, decision by decision in forward order."""
-    feasible = FeasibleActions(problem.cost, problem.limit)
-    for decision in problem.space.decisions:
+    return nearest_within(problem.cost, problem.limit, choices)
+
+
+def nearest_within(cost: CostModel, limit: float, choices: Mapping[str, int]) -> dict[str, int]:
+    """The policy within a limit that is nearest to `choices`, decision by decision in forward order.
+
+    Raises:
+        BudgetError: If no policy is.
+    """
+    feasible = FeasibleActions(cost, limit)
+    for decision in cost.space.decisions:
         allowed = [o for o, ok in zip(range(len(decision.options)), feasible.allowed(), strict=True) if ok]
         wanted = choices[decision.name]
         feasible.take(min(allowed, key=lambda o: (abs(decision.options[o] - wanted), -o)))

@@ -1,0 +1,56 @@
+"""Settings of `autoprune llm compress`."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from autoprune.llm.jobs.settings import LanguageRunSettings
+from autoprune.llm.search.budget import BUDGETS, LanguageBudget, SearchPlan
+from autoprune.run.settings.base import setting, valid
+
+__all__ = ["CompressSettings"]
+
+
+class CompressSettings(LanguageRunSettings):
+    """A budget, who searches, and all that every run of a language model has."""
+
+    params: str | None = setting(None, "budget of parameters: 70% or 90M")
+    bytes: str | None = setting(None, "budget of bytes in a safetensors file: 70% or 200MB")
+    prefill_latency: str | None = setting(None, "budget of the time to read a prompt: 70% or 300ms")
+    decode_latency: str | None = setting(None, "budget of the time to write a token: 70% or 8ms")
+    target: str = setting("llama.cpp", "where latencies are measured: llama.cpp or torch, in one thread")
+    prompt: int = setting(128, "tokens of the prompt that is read, or that stands before the tokens written", ge=1)
+    type: Literal["f32", "f16", "q8_0", "q4_0", "q4_1"] = setting(
+        "f16", "of the GGUF files that llama.cpp is timed with"
+    )
+    agent: str = setting(
+        "optuna", "who searches: ddpg, optuna, evolution, exact, greedy, importance, netadapt, random, uniform"
+    )
+    episodes: int = setting(60, "candidates that the agent may try, repeated ones included", ge=1, le=10**6)
+    warmup: int | None = setting(None, "episodes before the agent learns; default a quarter", ge=0, le=10**6)
+
+    @model_validator(mode="after")
+    def _has_one_budget(self) -> Self:
+        valid(lambda: self.budget)
+        if self.warmup is not None and self.warmup > self.episodes:
+            raise ValueError(f"warmup ({self.warmup}) must not exceed episodes ({self.episodes})")
+        return self
+
+    @property
+    def budget(self) -> LanguageBudget:
+        """What the model may cost."""
+        return LanguageBudget.of({kind: getattr(self, kind) for kind in BUDGETS})
+
+    @property
+    def plan(self) -> SearchPlan:
+        """How the search goes."""
+        return SearchPlan(
+            self.budget, self.agent, self.episodes, self.warmup, self.target, self.prompt, self.type, self.seed
+        )
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """Who searches, and the budget."""
+        return f"search with {self.agent}", str(self.budget)

@@ -1,0 +1,135 @@
+"""Where latencies of language models are measured: prefill of a prompt, and decoding behind it."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from autoprune.foundations.registry import Registry
+from autoprune.hardware.contract.protocol import Protocol
+from autoprune.hardware.timing.clocks import CpuClock
+from autoprune.hardware.timing.loop import time_calls
+from autoprune.llm.gguf.write import write_gguf
+from autoprune.llm.llamacpp.target import LlamaCppTarget
+from autoprune.llm.llamacpp.timing import time_files
+from autoprune.llm.models.base import LanguageModel
+
+__all__ = ["TIMERS", "LanguageTimer", "LlamaCppTimer", "Phase", "TorchTimer"]
+
+Phase = Literal["prefill", "decode"]
+
+_DECODED = 16  # tokens of one call
+
+
+class LanguageTimer(ABC):
+    """Times language models; makes no difference between dense and pruned ones.
+
+    Args:
+        prompt: Tokens that are read, or that stand before those that are decoded.
+        number_format: Of files, where the target reads files.
+
+    Attributes:
+        name: What users call it.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, prompt: int = 128, number_format: str = "f16") -> None:
+        self.prompt, self.number_format = prompt, number_format
+
+    def require(self) -> None:  # noqa: B027 - what needs nothing is there
+        """Refuse what is not available on this machine.
+
+        Raises:
+            TargetError: Says what is missing.
+        """
+
+    @abstractmethod
+    def times(self, models: Sequence[LanguageModel], phase: Phase) -> list[float]:
+        """Milliseconds of models in turn: of the whole prompt, or of one token decoded behind it.
+
+        Raises:
+            TargetError: If the target failed.
+            InputError: If a model cannot be run there.
+        """
+
+
+class LlamaCppTimer(LanguageTimer):
+    """Stock llama.cpp, one thread."""
+
+    name = "llama.cpp"
+
+    def require(self) -> None:
+        """See `LanguageTimer.require`."""
+        LlamaCppTarget().require()
+
+    def times(self, models: Sequence[LanguageModel], phase: Phase) -> list[float]:
+        """See `LanguageTimer.times`."""
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder) / f"{number}.gguf" for number in range(len(models))]
+            for model, path in zip(models, paths, strict=True):
+                write_gguf(model.network, model.tokenizer, path, self.number_format)
+            speeds = time_files(paths, context=self.prompt, tokens=_DECODED)
+        return [speed.prefill.ms if phase == "prefill" else speed.decode_ms for speed in speeds]
+
+
+class TorchTimer(LanguageTimer):
+    """PyTorch in this process, one thread, with a cache of keys and values."""
+
+    name = "torch"
+    protocol: ClassVar[Protocol] = Protocol(block=0.06, warmup=2, least_blocks=3, most_blocks=12, closing=1)
+
+    def times(self, models: Sequence[LanguageModel], phase: Phase) -> list[float]:
+        """See `LanguageTimer.times`."""
+        make = self._prefill if phase == "prefill" else self._decode
+        with _one_thread(), torch.no_grad():
+            found = time_calls([make(model.network) for model in models], CpuClock(), self.protocol)
+        return [each.ms / (1 if phase == "prefill" else _DECODED) for each in found]
+
+    def _ids(self, network: Any) -> torch.Tensor:
+        ids = 5 + torch.arange(self.prompt) % 89
+        return (ids % int(network.config.vocab_size))[None].to(network.device)
+
+    def _prefill(self, network: Any) -> Callable[[], object]:
+        ids = self._ids(network)
+        return lambda: network(input_ids=ids, use_cache=True, logits_to_keep=1)
+
+    def _decode(self, network: Any) -> Callable[[], object]:
+        known = network(input_ids=self._ids(network), use_cache=True).past_key_values
+        tokens = self._ids(network)[:, :1]
+
+        def decode() -> object:
+            cache, output = copy.deepcopy(known), None
+            for _ in range(_DECODED):
+                output = network(input_ids=tokens, past_key_values=cache, use_cache=True)
+            return output
+
+        return decode
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+TIMERS: Registry[type[LanguageTimer]] = Registry(
+    "target of language models",
+    {
+        "llama.cpp": "autoprune.llm.search.timers:LlamaCppTimer",
+        "torch": "autoprune.llm.search.timers:TorchTimer",
+    },
+    "autoprune.language_targets",
+)
+"""Targets by name."""
