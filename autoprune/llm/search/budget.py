@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from autoprune.cost.budget import Budget
 from autoprune.errors import InputError
 
-__all__ = ["BUDGETS", "LanguageBudget", "SearchPlan"]
+__all__ = ["BUDGETS", "LanguageBudget", "Phase", "SearchPlan"]
 
 _METRICS = {"params": "params", "bytes": "bytes", "prefill_latency": "latency", "decode_latency": "latency"}
+
+Phase = Literal["prefill", "decode"]
+"""What latencies are of: reading a prompt, or writing a token behind it."""
 
 BUDGETS = tuple(_METRICS)
 """The settings that name a budget; a run has one."""
@@ -49,7 +53,12 @@ class LanguageBudget:
     @property
     def timed(self) -> bool:
         """Whether it is measured on a target."""
-        return self.amount.kind == "latency"
+        return self.amount.metric.timed
+
+    @property
+    def phase(self) -> Phase:
+        """What is timed."""
+        return "prefill" if self.kind.startswith("prefill") else "decode"
 
     def __str__(self) -> str:
         return f"{self.kind.replace('_', ' ')} of at most {self.amount.requested}"

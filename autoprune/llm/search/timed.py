@@ -25,7 +25,7 @@ from autoprune.llm.search.budget import LanguageBudget
 from autoprune.llm.search.counted import Tensors, parameters_by_scope
 from autoprune.llm.search.levers import BLOCKS, Levers
 from autoprune.llm.search.pricing import Measured, Pricing
-from autoprune.llm.search.timers import LanguageTimer, Phase
+from autoprune.llm.search.timers import LanguageTimer
 from autoprune.pipeline.reporter import Reporter
 from autoprune.run.directory import RunDir
 from autoprune.space import SearchSpace
@@ -65,7 +65,7 @@ class Timed(Pricing):
         reporter: Reporter,
     ) -> None:
         self._budget, self._model, self._timer = budget, model, timer
-        self._phase: Phase = "prefill" if budget.kind == "prefill_latency" else "decode"
+        self._phase = budget.phase
         shapes = shapes_to_time(levers.space)
         with reporter.stage("profile", f"timing shapes on {timer.name}", len(shapes)) as bar:
             rows: list[tuple[float, float]] = []

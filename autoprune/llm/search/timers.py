@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 
@@ -20,10 +20,9 @@ from autoprune.llm.gguf.write import write_gguf
 from autoprune.llm.llamacpp.target import LlamaCppTarget
 from autoprune.llm.llamacpp.timing import time_files
 from autoprune.llm.models.base import LanguageModel
+from autoprune.llm.search.budget import Phase
 
-__all__ = ["TIMERS", "LanguageTimer", "LlamaCppTimer", "Phase", "TorchTimer"]
-
-Phase = Literal["prefill", "decode"]
+__all__ = ["TIMERS", "LanguageTimer", "LlamaCppTimer", "TorchTimer"]
 
 _DECODED = 16  # tokens of one call
 
