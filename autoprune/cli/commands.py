@@ -50,7 +50,7 @@ COMMANDS = {
         "Look for lottery tickets: prune, rewind, train again, round by round, beside controls and over seeds.",
     ),
     "dynamic": Entry(
-        _TOOL + "dynamic",
+        _JOB + "dynamic",
         "Give a trained network early exits that easy inputs leave through, with a bounded loss, timed on the target.",
     ),
     "sensitivity": Entry(

@@ -19,7 +19,16 @@ from autoprune.run.settings.stored import StoredSettings
 from autoprune.run.sweep import SWEEP_FILE
 from autoprune.techniques.registry import TECHNIQUES
 
-__all__ = ["ExperimentFile", "Onnx", "Overwrite", "Resume", "experiment_command", "resolve", "settings_command"]
+__all__ = [
+    "DryRun",
+    "ExperimentFile",
+    "Onnx",
+    "Overwrite",
+    "Resume",
+    "experiment_command",
+    "resolve",
+    "settings_command",
+]
 
 _NAMED: Mapping[str, Iterable[str]] = {
     "candidate_weights": CANDIDATE_WEIGHTS,
@@ -38,7 +47,7 @@ Resume = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace a run that exists", rich_help_panel="Run")]
 Onnx = Annotated[bool, typer.Option("--onnx", help="also write model.onnx into the run", rich_help_panel="Run")]
-_DryRun = Annotated[
+DryRun = Annotated[
     bool,
     typer.Option(
         "--dry-run", help="try everything once, print the plan with its time, and stop", rich_help_panel="Run"
@@ -187,7 +196,7 @@ def _is_literal(annotation: Any) -> bool:
 
 
 def _flags(onnx: bool) -> list[inspect.Parameter]:
-    offered: dict[str, Any] = {"resume": Resume, "overwrite": Overwrite, "dry_run": _DryRun}
+    offered: dict[str, Any] = {"resume": Resume, "overwrite": Overwrite, "dry_run": DryRun}
     if onnx:
         offered["onnx"] = Onnx
     return [_parameter(name, annotation, False) for name, annotation in offered.items()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,12 @@ def load_heads(places: Sequence[Place], classes: int, path: Path) -> list[ExitHe
     return [head.eval() for head in heads if isinstance(head, ExitHead)]
 
 
-def save_network(network: DynamicNetwork, dense: nn.Module, made: Mapping[str, Any], folder: Path) -> None:
+def save_network(network: DynamicNetwork, dense: nn.Module, folder: Path) -> None:
     """Write what `load_network` reads.
 
     Args:
         network: With its exits.
         dense: The network that they belong to.
-        made: How the dense network is made again: `name`, `arguments`, and `example`, its input's shape or None.
         folder: The run.
     """
     save_weights(dense.state_dict(), folder / "network.safetensors")
@@ -51,7 +50,6 @@ def save_network(network: DynamicNetwork, dense: nn.Module, made: Mapping[str, A
         if isinstance(head, ExitHead)
     ]
     content: dict[str, Any] = {"schema": "autoprune.exits/1", "confidence": network.confidence, "exits": exits}
-    content["model"] = dict(made)
     write_json(folder / EXITS_FILE, content)
 
 

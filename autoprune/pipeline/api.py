@@ -6,7 +6,6 @@ A setting is said with the same name and the same values here, on the command li
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
@@ -26,13 +25,12 @@ from autoprune.pipeline.from_python import (
     without_folder,
 )
 from autoprune.pipeline.jobs.base import Job, Result
-from autoprune.pipeline.jobs.dynamic.job import DynamicResult, check_dynamic, dynamic_job
-from autoprune.pipeline.jobs.dynamic.settings import DynamicSettings, dynamic_settings
-from autoprune.pipeline.jobs.lifecycle import check_settings
+from autoprune.pipeline.jobs.dynamic.settings import dynamic_settings
+from autoprune.pipeline.jobs.lifecycle import check_settings, finished_result
 from autoprune.pipeline.jobs.lottery.job import lottery_settings
 from autoprune.pipeline.jobs.registry import compressing, job_named
 from autoprune.pipeline.jobs.sensitivity import POINTS, SensitivitySettings, check_sensitivity, sensitivity_job
-from autoprune.pipeline.jobs.settings import LOTTERY, PROGRESSIVE, SPARSIFY, analysis_settings
+from autoprune.pipeline.jobs.settings import DYNAMIC, LOTTERY, PROGRESSIVE, SPARSIFY, analysis_settings
 from autoprune.pipeline.jobs.sparsify.alone import masked_alone
 from autoprune.pipeline.jobs.sparsify.chosen import sparsify_settings
 from autoprune.pipeline.plan.base import Plan, Work
@@ -175,42 +173,28 @@ def lottery(
 
 
 def dynamic(
-    model: nn.Module | str | None = None,
-    *,
-    run: str | Path | None = None,
-    mean_latency: str | None = None,
-    worst: str = "110%",
-    p95: str | None = None,
-    max_drop: float = 0.5,
-    exits: int = 3,
-    head_epochs: int = 15,
-    head_samples: int = 20_000,
-    **keywords: Unpack[JobKeywords],
-) -> DynamicResult:
+    model: nn.Module | str | None = None, *, run: str | Path | None = None, **keywords: Unpack[JobKeywords]
+) -> Result:
     """Give a trained network early exits that easy inputs leave through, verified on the target (docs/dynamic.md).
 
-    What is handed over and raised is as in `compress`; a budget is not taken. The network itself is not trained: with
-    its exits shut it gives the answers that it gave. Where exits gain nothing as timed it is handed back.
+    What is handed over and raised is as in `compress`; a budget is not taken, and the limits are the settings
+    `mean_latency`, `worst`, `p95`, `max_drop` and `exits`. The network itself is not trained: with its exits shut it
+    gives the answers that it gave. Where exits gain nothing as timed it is handed back.
 
     Args:
         model: The trained network, or a name.
         run: Folder that keeps the run; without it nothing is kept.
-        mean_latency: Largest mean time of a call: a share of dense (`60%`) or a time (`2.5ms`); without it
-            the least that `max_drop` allows.
-        worst: Longest path, likewise.
-        p95: The time that 95 % of the inputs keep, likewise.
-        max_drop: Percentage points of accuracy that may be lost on new inputs; an upper confidence bound keeps it.
-        exits: Most exits, 1 to 3.
-        head_epochs: Passes over the values that the heads are trained on.
-        head_samples: Training samples that they learn from at most.
         **keywords: As of `compress`.
+
+    Returns:
+        The dynamic network or the dense one, a policy that cuts nothing, and the report.
     """
-    wanted = DynamicSettings(mean_latency, worst, p95, max_drop, exits, head_epochs, head_samples)
-    call = Call.of(model, keywords)
-    settings = dynamic_settings(call.settings)
-    with opened_job(call.handed, settings, run, call.flags, check_dynamic, call.shown) as (opened, task):
-        result = dynamic_job(task, opened, call.watched(opened.experiment), wanted)
-    return result if run or call.settings.get("run") else replace(result, run=None)
+    call = Call.of(model, {**keywords, "agent": DYNAMIC})
+    settings, job = dynamic_settings(call.settings), job_named(DYNAMIC)
+    with opened_job(call.handed, settings, run, call.flags, job.check, call.shown) as (opened, task):
+        done = finished_result(opened, task.model)
+        result = done or _run(job, task, opened, call.watched(opened.experiment))
+    return result if run or settings.get("run") else without_folder(result)
 
 
 def sensitivity(

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from autoprune.early_exit.files import EXITS_FILE, load_network
@@ -126,16 +125,15 @@ def _with_exits(run: Path, model: nn.Module | None) -> nn.Module:
     """The network of a run of `dynamic`.
 
     Raises:
-        InputError: If the run does not say how its network is made, and it was not handed over.
+        InputError: If the run does not say how its network is made, and it was not handed over; or a file is damaged.
     """
-    made = read_json(run / EXITS_FILE, "file of exits").get("model") or {}
-    name, shape = made.get("name"), made.get("example")
-    if not isinstance(shape, list):
-        raise InputError(f"{run} has a network of several inputs; autoprune.early_exit.files.load_network takes them")
-    if model is None and not isinstance(name, str):
-        raise InputError(f"{run} does not name its network; give it: autoprune.load(run, model=...)")
-    dense = model if model is not None else build(str(name), **made.get("arguments", {}), seed=0)
-    return load_network(uncompiled(dense), torch.zeros([int(size) for size in shape]), run)
+    policy = Policy.load(run / "policy.json")
+    if model is None:
+        return load_network(*dense_model(policy), run)
+    if (example := example_of(policy)) is None:
+        raise InputError(f"{run / 'policy.json'} does not say its model's input shape")
+    dense = uncompiled(model)
+    return load_network(dense, as_read_by(dense, example), run)
 
 
 def _policy_and_weights(source: str | Path | Policy) -> tuple[Policy, Path | None]:

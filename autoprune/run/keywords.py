@@ -70,6 +70,13 @@ class SettingKeywords(TypedDict, total=False):
     seeds: int
     controls: str | Sequence[str]
     stability: str | int | Sequence[int] | None
+    mean_latency: str | None
+    worst: str
+    p95: str | None
+    max_drop: float
+    exits: int
+    head_epochs: int
+    head_samples: int
     train_epochs: int | None
     finetune_epochs: int | None
     schedule: Literal["one-shot", "iterative", "cubic"]

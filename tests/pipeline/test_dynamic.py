@@ -1,6 +1,7 @@
 """`dynamic`: exits that are verified on the target, and handed back as what they are; wrong input in a line or two."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from torch import nn
 import autoprune
 from autoprune.early_exit.files import load_network
 from autoprune.early_exit.network import DynamicNetwork
-from autoprune.errors import BudgetError, InputError, UnsupportedModelError
+from autoprune.errors import BudgetError, InputError, RunError, UnsupportedModelError
 from autoprune.hardware import get_target
+from autoprune.reports import write_html
 from tests.early_exit.nets import Skipping
 from tests.support.pages import Page
 
@@ -105,8 +107,48 @@ def test_a_finished_run_is_given_back_and_other_limits_are_refused(finished, net
     settings = {"run": folder, "worst": "150%", "timing": "quick", "exits": 2, "resume": True}
     again = autoprune.dynamic(network, **loaders, max_drop=8.0, **settings)
     assert again.report == json.loads(json.dumps(result.report))
-    with pytest.raises(InputError, match="other limits"):
+    with pytest.raises(RunError, match="max_drop"):
         autoprune.dynamic(network, **loaders, max_drop=4.0, **settings)
+
+
+def test_a_run_that_is_killed_before_its_report_ends_the_same(finished, network, loaders, tmp_path):
+    folder, result = finished
+    again = tmp_path / "run"
+    shutil.copytree(folder, again)
+    (again / "report.json").unlink()
+    settings = {"worst": "150%", "timing": "quick", "exits": 2, "max_drop": 8.0, "resume": True}
+    resumed = autoprune.dynamic(network, **loaders, run=again, **settings)
+    assert json.loads(json.dumps(resumed.report)) == json.loads(json.dumps(result.report))
+    assert (again / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
+
+
+@pytest.mark.slow
+def test_where_exits_gain_nothing_the_network_itself_is_handed_back_and_loaded(network, loaders, tmp_path, monkeypatch):
+    monkeypatch.setattr("autoprune.pipeline.jobs.dynamic.job.first_that_holds", lambda *_: None)
+    result = autoprune.dynamic(network, **loaders, run=tmp_path / "run", worst="150%", timing="quick", head_epochs=1)
+    assert result.report["dynamic"] is False
+    images = next(iter(loaders["test"]))[0]
+    with torch.no_grad():
+        assert torch.equal(autoprune.load(tmp_path / "run", model=deep())(images), network(images))
+        assert torch.equal(result.model(images), network(images))
+    assert "the static network stays" in " ".join(Page(write_html(tmp_path / "run")).words)
+
+
+def test_the_plan_names_the_places_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    from autoprune.cli.main import run
+    from autoprune.models import save_weights
+    from tests.support.tiny_job import network as tiny
+
+    monkeypatch.chdir(tmp_path)
+    save_weights(tiny().state_dict(), tmp_path / "w.safetensors")
+    (tmp_path / "early.yaml").write_text(
+        "model: tests.support.tiny_job:network\ndata: tests.support.tiny_job:loaders\nweights: w.safetensors\n"
+        "max_drop: 1.5\ntiming: quick\nexits: 2\n"
+    )
+    assert run(["dynamic", "early.yaml", "--worst", "130%", "--run", "early", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "of kind exit" in said and "a loss of at most 1.5 points, longest path 130%" in said
+    assert not (tmp_path / "runs").exists()
 
 
 def test_an_edited_threshold_is_named_with_its_file(finished, tmp_path):
@@ -130,10 +172,10 @@ def test_a_mean_below_the_first_exit_is_refused_before_training(network, loaders
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"mean_latency": "fast"}, "--mean-latency fast"),
-        ({"worst": "-5%"}, "--worst -5%"),
-        ({"max_drop": -1.0}, "--max-drop -1"),
-        ({"exits": 9}, "--exits 9"),
+        ({"mean_latency": "fast"}, "mean_latency: write a share"),
+        ({"worst": "-5%"}, "worst: write a share"),
+        ({"max_drop": -1.0}, "max_drop: "),
+        ({"exits": 9}, "exits: "),
         ({"target": "torch"}, "cannot be skipped on the target torch"),
         ({"latency": "50%"}, "no such budget"),
         ({"target_batch": 8}, "target_batch"),
@@ -229,8 +271,8 @@ def test_classes_bins_and_changed_inputs_add_up(finished, loaders):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--mean-latency", "soon"], "--mean-latency soon: write a share"),
-        (["--max-drop", "120"], "--max-drop 120"),
+        (["--mean-latency", "soon"], "mean_latency: write a share"),
+        (["--max-drop", "120"], "max_drop: "),
         (["--target", "torch"], "cannot be skipped on the target torch"),
     ],
 )

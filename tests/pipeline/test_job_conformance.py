@@ -3,14 +3,18 @@
 from typing import Any
 
 import pytest
+import torch
 
+from autoprune.models import save_weights
 from autoprune.pipeline.jobs.compress import CompressJob
+from autoprune.pipeline.jobs.dynamic.settings import dynamic_settings
 from autoprune.pipeline.jobs.lottery.job import lottery_settings
 from autoprune.pipeline.jobs.registry import JOBS, job_named
 from autoprune.pipeline.jobs.sparsify.chosen import sparsify_settings
 from autoprune.pipeline.task import load_task
 from autoprune.run.experiment import Experiment
 from autoprune.testing.job import check_job
+from tests.support.tiny_job import network
 
 SETTINGS = {
     "model": "tests.support.tiny_job:network",
@@ -27,6 +31,18 @@ SETTINGS = {
 OTHER = {
     "progressive": {"agent": "progressive", "step": "30%", "step_epochs": 1},
     "accuracy-drop": {"flops": None, "accuracy_drop": 60.0, "episodes": 5},
+    "dynamic": {
+        "flops": None,
+        "agent": None,
+        "target": "onnxruntime",
+        "timing": "quick",
+        "weights": "trained.safetensors",
+        "max_drop": 90.0,
+        "worst": "300%",
+        "episodes": None,
+        "finalists": None,
+        "finetune_epochs": None,
+    },
     "lottery": {"rounds": 1, "seeds": 1, "controls": "random"},
 }
 
@@ -38,13 +54,20 @@ def experiment(tmp_path, monkeypatch):
     def made(name):
         settings: dict[str, Any] = {**SETTINGS, **OTHER.get(name, {})}
         settings = sparsify_settings(settings | {"recipe": "asp"}) if name == "sparsify" else settings
+        if name == "dynamic":
+            torch.manual_seed(0)
+            save_weights(network().state_dict(), tmp_path / "trained.safetensors")
+            settings = dynamic_settings({key: value for key, value in settings.items() if value is not None})
         settings = lottery_settings(settings) if name == "lottery" else settings
         return Experiment.build({key: value for key, value in settings.items() if value is not None} | {"run": "r"})
 
     return made
 
 
-@pytest.mark.parametrize("name", [name for name in JOBS if name != "search"])  # it leaves a policy, and no report
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name == "dynamic" else ()) for name in JOBS if name != "search"],
+)  # it leaves a policy, and no report
 def test_our_own_jobs_conform(name, experiment):
     wanted = experiment(name)
     check_job(job_named(name), wanted, lambda: load_task(wanted))

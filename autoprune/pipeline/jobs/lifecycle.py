@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from torch import nn
+
 from autoprune import agents
 from autoprune.cost.budget import parsed_budgets
 from autoprune.criteria.registry import criterion_of
@@ -134,14 +136,21 @@ def is_finished(experiment: Experiment, flags: Flags) -> bool:
     return flags.resume and not flags.overwrite and (experiment.run_dir / "report.json").exists()
 
 
-def finished_result(run: RunDir) -> Result | None:
-    """The result of a run that is done; None if it is not."""
+def finished_result(run: RunDir, model: nn.Module | None = None) -> Result | None:
+    """The result of a run that is done; None if it is not.
+
+    Args:
+        run: The run.
+        model: The dense network, where the run cannot make it by its name.
+    """
     report = run.file("report.json")  # written last
     if not report.exists():
         return None
     from autoprune.pipeline.load import load
 
-    return Result(load(run.path), Policy.load(run.file("policy.json")), read_json(report, "report"), run.path)
+    return Result(
+        load(run.path, model=model), Policy.load(run.file("policy.json")), read_json(report, "report"), run.path
+    )
 
 
 def require_search(path: Path) -> Experiment:
@@ -159,7 +168,7 @@ def require_search(path: Path) -> Experiment:
         )
     if experiment.agent in JOBS:  # a job without an agent names itself there
         raise RunError(
-            f"{path} was fine-tuned on its way; `autoprune {experiment.agent} --run {name} --resume` goes on with it"
+            f"{path} is finished by its own command; `autoprune {experiment.agent} --run {name} --resume` goes on"
         )
     if experiment.accuracy_drop is not None and not (path / "report.json").exists():
         raise RunError(

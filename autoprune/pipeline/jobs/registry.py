@@ -16,6 +16,7 @@ JOBS: Registry[type[Job]] = Registry(
         "accuracy-drop": "autoprune.pipeline.jobs.accuracy_drop:AccuracyDropJob",
         "progressive": "autoprune.pipeline.jobs.progressive.job:ProgressiveJob",
         "sparsify": "autoprune.pipeline.jobs.sparsify.job:SparsifyJob",
+        "dynamic": "autoprune.pipeline.jobs.dynamic.job:DynamicJob",
         "lottery": "autoprune.pipeline.jobs.lottery.job:LotteryJob",
     },
     "autoprune.jobs",

@@ -8,6 +8,7 @@ from typing import Any
 from autoprune.run.experiment import BUDGETS, Experiment, option_group
 
 __all__ = [
+    "DYNAMIC",
     "LOTTERY",
     "OF_DYNAMIC",
     "OF_LOTTERY",
@@ -34,12 +35,15 @@ OF_SPARSITY = tuple(name for name in Experiment.model_fields if option_group(nam
 
 _OF_TICKETS = tuple(name for name in Experiment.model_fields if option_group(name) == "Lottery")
 
+_OF_EXITS = tuple(name for name in Experiment.model_fields if option_group(name) == "Early exits")
+
 OF_ONE_JOB = (
     *(name for name in Experiment.model_fields if option_group(name) == "Progressive"),
     *OF_SPARSITY,
     *_OF_TICKETS,
+    *_OF_EXITS,
 )
-"""Settings of progressive pruning, of sparsification and of lottery tickets, which mean nothing to other jobs."""
+"""Settings of single jobs (progressive pruning, sparsification, tickets, exits), which mean nothing to others."""
 
 OF_SEARCH = tuple(name for name in Experiment.model_fields if name not in OF_ONE_JOB)
 """Settings of the jobs in which an agent searches."""
@@ -61,7 +65,7 @@ _OF_AGENTS = (
 )
 
 OF_PROGRESSIVE = tuple(
-    name for name in Experiment.model_fields if name not in (*_OF_AGENTS, *OF_SPARSITY, *_OF_TICKETS)
+    name for name in Experiment.model_fields if name not in (*_OF_AGENTS, *OF_SPARSITY, *_OF_TICKETS, *_OF_EXITS)
 )
 """Settings of progressive pruning, which has no agent."""
 
@@ -116,9 +120,13 @@ _OF_TRAINING_AFTER = ("finetune", "finetune_epochs", "finetune_seeds")
 OF_SENSITIVITY = tuple(name for name in OF_SEARCH if name not in (*_OF_AGENTS, *_OF_TRAINING_AFTER, "time_limit"))
 """Settings of a sensitivity analysis, which searches nothing and fine-tunes nothing."""
 
+DYNAMIC = "dynamic"
+"""What runs with early exits have where others name their agent."""
+
 OF_DYNAMIC = (
-    *("model", "weights", "data", "data_dir", "inputs", "target", "threads", "timing", "batch_size", "train_threads"),
-    *("seed", "run"),
+    *("model", "weights", "data", "data_dir", "inputs", "target", "threads", "timing"),
+    *_OF_EXITS,
+    *("batch_size", "train_threads", "seed", "time_limit", "run"),
 )
 """Settings of early exits, which are put on a trained network."""
 

@@ -5,6 +5,7 @@
 
 from autoprune.run.settings.base import Settings
 from autoprune.run.settings.budget import BUDGETS, BudgetSettings
+from autoprune.run.settings.dynamic import DynamicSettings
 from autoprune.run.settings.lottery import LotterySettings
 from autoprune.run.settings.run import RunSettings, seconds_in
 from autoprune.run.settings.search import SearchSettings, default_warmup
@@ -17,6 +18,7 @@ __all__ = [
     "BLOCKS",
     "BUDGETS",
     "BudgetSettings",
+    "DynamicSettings",
     "LotterySettings",
     "ModelSettings",
     "ProgressiveSettings",
@@ -43,6 +45,7 @@ BLOCKS: tuple[type[Settings], ...] = (
     ProgressiveSettings,
     SparsitySettings,
     LotterySettings,
+    DynamicSettings,
     TrainingPlan,
     RecipeSettings,
     RunSettings,

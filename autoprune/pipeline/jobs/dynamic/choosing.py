@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from autoprune.early_exit.onnx_file import DEPLOYED
 from autoprune.early_exit.thresholds import Answers, Choice, Limits, PathTimes, choices_of
 from autoprune.errors import BudgetError
-from autoprune.pipeline.jobs.dynamic.settings import DynamicSettings
+from autoprune.run.settings import DynamicSettings
 
 __all__ = ["candidates", "require_reachable"]
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from autoprune.early_exit.files import EXITS_FILE, load_heads, load_network, save_heads, save_network
+from autoprune.early_exit.files import load_heads, save_heads, save_network
 from autoprune.early_exit.fit import Cut, answers_on, fitted_heads
 from autoprune.early_exit.flow import flow_of
 from autoprune.early_exit.heads import ExitHead, HeadTraining
@@ -19,100 +17,78 @@ from autoprune.early_exit.places import places_of
 from autoprune.early_exit.thresholds import Answers, PathTimes, leaving_at
 from autoprune.errors import InputError, UnsupportedModelError
 from autoprune.evaluation import accuracy
-from autoprune.foundations.files import read_json, replacing, write_json
+from autoprune.foundations.files import replacing, write_json
 from autoprune.hardware.targets.local import LocalTarget
 from autoprune.hardware.timing.effort import effort_named
-from autoprune.models import output_of
-from autoprune.models.inputs.example import as_example
+from autoprune.models import output_of, save_weights
+from autoprune.models.inputs.example import as_example, described
 from autoprune.pipeline.device import target_of
+from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.dynamic.choosing import candidates, require_reachable
 from autoprune.pipeline.jobs.dynamic.curves import classes_by_exit, curves, reliability
 from autoprune.pipeline.jobs.dynamic.paths import path_times
-from autoprune.pipeline.jobs.dynamic.settings import DynamicSettings
 from autoprune.pipeline.jobs.dynamic.shift import shifted
 from autoprune.pipeline.jobs.dynamic.verification import Verified, first_that_holds, local_target
 from autoprune.pipeline.jobs.lifecycle import check_target
 from autoprune.pipeline.jobs.search import timed
+from autoprune.pipeline.jobs.settings import DYNAMIC, OF_DYNAMIC
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.reports.dynamic import DYNAMIC_SCHEMA
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
+from autoprune.run.settings import DynamicSettings
+from autoprune.space import Policy
 
-__all__ = ["DynamicResult", "check_dynamic", "dynamic_job"]
+__all__ = ["DynamicJob"]
 
 LEAST_SAMPLES = 100
 """Samples of the search split without which no loss can be bounded."""
 
 
-@dataclass(frozen=True)
-class DynamicResult:
-    """What the job gives back.
+class DynamicJob(Job):
+    """Find places, train heads, choose thresholds, verify on the target; nothing of the network itself changes."""
 
-    Attributes:
-        model: The dynamic network, or the dense one where exits gained nothing; in evaluation mode.
-        report: The content of report.json.
-        run: The run's folder; None if nothing was kept.
-    """
+    name = DYNAMIC
+    settings = OF_DYNAMIC
 
-    model: nn.Module
-    report: dict[str, Any]
-    run: Path | None = None
+    def check(self, experiment: Experiment) -> None:
+        """The target must run one branch of a file alone."""
+        check_target(experiment)
+        target = target_of(experiment)
+        if not isinstance(target, LocalTarget) or not target.runs_branches:
+            raise InputError(f"exits cannot be skipped on the target {target.name} yet; use onnxruntime")
+        if experiment.target_batch != 1:
+            raise InputError(
+                "each input takes its own exit: a dynamic network is timed one at a time; leave target_batch 1"
+            )
 
+    def run(self, task: Task, run: RunDir, reporter: Reporter) -> Result:
+        """Go on where the run stopped; the report comes last.
 
-def check_dynamic(experiment: Experiment) -> None:
-    """Refuse, before anything is written, what is wrong in the settings alone.
-
-    Raises:
-        InputError: If the target cannot run one branch of a file alone.
-        TargetError: If it is not available on this machine.
-    """
-    check_target(experiment)
-    target = target_of(experiment)
-    if not isinstance(target, LocalTarget) or not target.runs_branches:
-        raise InputError(f"exits cannot be skipped on the target {target.name} yet; use onnxruntime")
-    if experiment.target_batch != 1:
-        raise InputError(
-            "each input takes its own exit: a dynamic network is timed one at a time; leave target_batch 1"
-        )
-
-
-def dynamic_job(task: Task, run: RunDir, reporter: Reporter, settings: DynamicSettings) -> DynamicResult:
-    """Find places, train heads, choose thresholds, verify on the target; goes on where the run stopped.
-
-    Args:
-        task: The network with weights, its data.
-        run: The run's folder, opened.
-        reporter: Shows progress and sentences.
-        settings: The limits.
-
-    Raises:
-        UnsupportedModelError: If the network cannot be left early; the tensor in the way is named.
-        BudgetError: If a limit is out of reach; the least is named.
-        InputError: If the network is not trained, or this run was started with other limits.
-    """
-    _require_classifier(task)
-    reporter = timed(run, reporter)
-    task.model.eval()
-    with reporter.stage("analyse", "looking for places to leave the network"):
-        flow = flow_of(task.model, task.example)
-        cut = Cut(task.model, flow, places_of(flow), task.reader)
-    if run.once("dynamic settings", settings.to_json) != settings.to_json():
-        raise InputError(f"{run.path} was started with other limits; give those, or --overwrite")
-    if (report := run.file("report.json")).exists():
-        return DynamicResult(_network_of(task, run), read_json(report, "report"), run.path)
-    reporter.say(f"{len(cut.places)} places: {', '.join(place.name for place in cut.places)}")
-    times = _times(task, run, cut, reporter)
-    require_reachable(times, settings)
-    run.mark_started()
-    heads = _heads(task, run, cut, settings, reporter)
-    with reporter.stage("search", "answers of every head on the search split"):
-        answers = answers_on(cut, heads, task.data.search)
-    _require_samples(answers, reporter)
-    with reporter.stage("search", "trying every tuple of thresholds"):
-        choices = candidates(answers, times, settings)
-    verified = first_that_holds(task, run, cut, heads, choices, settings, reporter)
-    return _delivered(task, run, cut, heads, times, verified, settings, reporter, answers)
+        Raises:
+            UnsupportedModelError: If the network cannot be left early; the tensor in the way is named.
+            BudgetError: If a limit is out of reach; the least is named.
+            InputError: If the network is not trained, or its score is not accuracy.
+        """
+        _require_classifier(task)
+        settings, reporter = run.experiment, timed(run, reporter)
+        task.model.eval()
+        with reporter.stage("analyse", "looking for places to leave the network"):
+            flow = flow_of(task.model, task.example)
+            cut = Cut(task.model, flow, places_of(flow), task.reader)
+        reporter.say(f"{len(cut.places)} places: {', '.join(place.name for place in cut.places)}")
+        times = _times(task, run, cut, reporter)
+        require_reachable(times, settings)
+        run.mark_started()
+        heads = _heads(task, run, cut, settings, reporter)
+        with reporter.stage("search", "answers of every head on the search split"):
+            answers = answers_on(cut, heads, task.data.search)
+        _require_samples(answers, reporter)
+        with reporter.stage("search", "trying every tuple of thresholds"):
+            choices = candidates(answers, times, settings)
+        verified = first_that_holds(task, run, cut, heads, choices, settings, reporter)
+        return _delivered(task, run, cut, heads, times, verified, reporter, answers)
 
 
 def _require_classifier(task: Task) -> None:
@@ -170,10 +146,9 @@ def _delivered(
     heads: list[ExitHead],
     times: PathTimes,
     verified: Verified | None,
-    settings: DynamicSettings,
     reporter: Reporter,
     search: Answers,
-) -> DynamicResult:
+) -> Result:
     """Read the test split once; write the files, the report last."""
     with reporter.stage("test", "scoring on the test split"):
         test = answers_on(cut, heads, task.data.test)
@@ -182,32 +157,36 @@ def _delivered(
         "model": task.name,
         "data": task.data.name,
         "target": target_of(run.experiment).name,
-        "settings": settings.to_json(),
-        "places": [asdict(place) for place in cut.places],
-        "place_ms": {"leaves": times.leaves, "passed": times.passed},
+        "settings": run.experiment.exit_limits,
+        "places": [asdict(place) | {"shape": list(place.shape)} for place in cut.places],
+        "place_ms": {"leaves": list(times.leaves), "passed": list(times.passed)},
         "dense": {"accuracy": float(test.right[-1].mean()), "latency_ms": times.dense},
         "dynamic": verified is not None,
     }
+    policy = _uncut(task, run)
+    policy.save(run.file("policy.json"))
     if verified is None:
         reporter.say("no choice of exits is faster on the target within the limits: the static network is handed back")
+        save_weights(task.model.state_dict(), run.file("pruned.safetensors"))
         write_json(run.file("report.json"), content)
-        return DynamicResult(task.model, content, run.path)
+        return Result(task.model, policy, content, run.path)
     choice = verified.choice
     exits = [
         Exit(cut.places[place].name, cut.places[place].node, threshold)
         for place, threshold in zip(choice.places, choice.thresholds, strict=True)
     ]
     network = DynamicNetwork(cut.flow, exits, [heads[place] for place in choice.places], choice.confidence).eval()
-    plain = task.example.shape if isinstance(task.example, Tensor) else None
-    made = {"name": task.name, "arguments": task.arguments, "example": None if plain is None else list(plain)}
-    save_network(network, task.model, made, run.path)
+    save_network(network, task.model, run.path)
     with replacing(run.file("model.onnx")) as temporary:
         temporary.write_bytes(verified.file)
     content |= _figures(cut, verified, test) | _pictured(verified, search, test)
     with reporter.stage("test", "changed inputs, thresholds as they are"):
-        content["shift"] = shifted(network, task.model, task.reader, task.data.search)
+        # Asked once: a loader that shuffles gives other inputs the noise the next time.
+        content["shift"] = run.once(
+            "dynamic shift", lambda: shifted(network, task.model, task.reader, task.data.search)
+        )
     write_json(run.file("report.json"), content)
-    return DynamicResult(network, content, run.path)
+    return Result(network, policy, content, run.path)
 
 
 def _figures(cut: Cut, verified: Verified, test: Answers) -> dict[str, Any]:
@@ -261,5 +240,7 @@ def _pictured(verified: Verified, search: Answers, test: Answers) -> dict[str, A
     }
 
 
-def _network_of(task: Task, run: RunDir) -> nn.Module:
-    return load_network(task.model, task.example, run.path) if run.file(EXITS_FILE).exists() else task.model
+def _uncut(task: Task, run: RunDir) -> Policy:
+    """A policy that cuts nothing: exits leave the network itself as it is."""
+    about = {"name": task.name, "arguments": task.arguments, "example": described(task.example)}
+    return Policy(model=about, choices={}, agent=DYNAMIC, seed=run.experiment.seed)

@@ -18,18 +18,19 @@ from autoprune.hardware.targets.local import LocalTarget
 from autoprune.hardware.timing.effort import effort_named
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.jobs.dynamic.paths import Stream, checked_file, stream_of, timed_files
-from autoprune.pipeline.jobs.dynamic.settings import DynamicSettings
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
+from autoprune.run.settings import DynamicSettings
 
-__all__ = ["LEAST_GAIN", "Verified", "first_that_holds", "local_target"]
+__all__ = ["LEAST_GAIN", "STREAM", "Verified", "first_that_holds", "local_target"]
 
 LEAST_GAIN = 0.03
 """Share of the mean time below which the static network is handed back."""
 
 _ATTEMPTS = 3  # choices whose paths are timed before the static network is handed back
-_STREAM = 1500  # inputs of the stream
+STREAM = 1500
+"""Inputs of the stream."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +126,7 @@ def _singles(task: Task, cut: Cut, seed: int) -> list[list[Tensor]]:
         call = task.reader.call(task.model, batch)
         flat = [each for each in cut.flow.flat(call) if isinstance(each, Tensor)]
         found += [[each[row : row + 1] for each in flat] for row in range(call.batch)]
-        if len(found) >= _STREAM:
+        if len(found) >= STREAM:
             break
     order = np.random.default_rng(seed).permutation(len(found))
     return [found[number] for number in order]

@@ -1,0 +1,71 @@
+"""What `autoprune dynamic` would do, with estimated seconds."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from autoprune.early_exit.fit import Cut
+from autoprune.early_exit.flow import flow_of
+from autoprune.early_exit.places import places_of
+from autoprune.early_exit.stages import cut_at
+from autoprune.hardware.targets.local import LocalTarget
+from autoprune.hardware.timing.effort import effort_named
+from autoprune.pipeline.device import target_of
+from autoprune.pipeline.jobs.dynamic.paths import timed_files
+from autoprune.pipeline.jobs.dynamic.verification import STREAM
+from autoprune.pipeline.plan.base import Plan, PlannedStage
+from autoprune.pipeline.reporter import Reporter
+from autoprune.pipeline.task import Task
+from autoprune.run.experiment import Experiment
+
+__all__ = ["dynamic_plan"]
+
+_WRITTEN = ("experiment.yaml", "checkpoint/", "policy.json", "heads.safetensors", "network.safetensors",
+            "exit_heads.safetensors", "exits.json", "model.onnx", "report.json", "report.html")  # fmt: skip
+
+
+def dynamic_plan(task: Task, experiment: Experiment, reporter: Reporter) -> Plan:
+    """Lay out a job whose preflight has passed: the dense network is timed once, and a batch is read.
+
+    Args:
+        task: Left as it is.
+        experiment: The settings.
+        reporter: Shows the stage.
+
+    Raises:
+        UnsupportedModelError: If the network cannot be left early; the tensor in the way is named.
+    """
+    with reporter.stage("plan", "looking for places, timing single steps") as bar:
+        flow = flow_of(task.model.eval(), task.example)
+        cut = Cut(task.model, flow, places_of(flow), task.reader)
+        target, effort = target_of(experiment), effort_named(experiment.timing)
+        assert isinstance(target, LocalTarget)  # as `check` wants it
+        start = time.perf_counter()
+        dense = timed_files(target, [target.pack(task.model, task.example)], effort, bar)[0].ms
+        file, sample = time.perf_counter() - start, _sample_seconds(task, cut)
+    counts = task.data.counts
+    paths, count = 1 + 2 * len(cut.places), min(experiment.head_samples, counts.get("train", experiment.head_samples))
+    stream = min(STREAM, counts.get("search", STREAM)) * 2 * dense / 1e3
+    stages = (
+        PlannedStage("times of the places", paths * file, f"{paths} files, one timed at {file:.1f} s"),
+        PlannedStage("heads", count * sample, f"{count} samples at {1e3 * sample:.2f} ms, without their training"),
+        PlannedStage("search", counts.get("search", 0) * sample, "answers on the search split"),
+        PlannedStage("verification", (experiment.exits + 2) * file + stream, "every path, and a stream of inputs"),
+        PlannedStage("test", counts.get("test", 0) * sample, "answers on the test split"),
+    )
+    mean = f"a mean of at most {experiment.mean_latency}" if experiment.mean_latency else "the least mean"
+    limits = f"{mean} at a loss of at most {experiment.max_drop:g} points, longest path {experiment.worst}"
+    said = f"{limits}; the dense network takes {dense:.4g} ms"
+    return Plan(task.name, {"exit": len(cut.places)}, {}, said, stages, _WRITTEN, str(experiment.run_dir))
+
+
+def _sample_seconds(task: Task, cut: Cut) -> float:
+    """Seconds until the values of one sample are computed, of a batch of the search split."""
+    batch = next(iter(task.data.search))
+    stages = cut_at(cut.flow, [place.node for place in cut.places])
+    start = time.perf_counter()
+    with torch.no_grad():
+        *_, logits = cut.values(stages, batch)
+    return (time.perf_counter() - start) / len(logits)

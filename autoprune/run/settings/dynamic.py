@@ -1,0 +1,75 @@
+"""What a network with early exits is to keep."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pydantic import field_validator
+
+from autoprune.run.settings.base import Settings, setting
+
+__all__ = ["DynamicSettings"]
+
+
+class DynamicSettings(Settings):
+    """Limits of a network with early exits, and how its heads are trained."""
+
+    panel = "Early exits"
+
+    mean_latency: str | None = setting(
+        None, "largest mean time of a call: 60% of dense, or 2.5ms; without it the least that --max-drop allows"
+    )
+    worst: str = setting("110%", "longest path, all heads paid, likewise")
+    p95: str | None = setting(None, "the time that 95 % of the inputs keep, likewise")
+    max_drop: float = setting(
+        0.5, "percentage points of accuracy that may be lost on new inputs; an upper bound keeps it", ge=0, lt=100
+    )
+    exits: int = setting(3, "most exits", ge=1, le=3)
+    head_epochs: int = setting(15, "passes over the values that the heads are trained on", ge=1, le=10_000)
+    head_samples: int = setting(20_000, "training samples that the heads learn from at most", ge=1, le=10**9)
+
+    @field_validator("mean_latency", "worst", "p95")
+    @classmethod
+    def _amount_can_be_read(cls, value: Any) -> Any:
+        if value is not None:
+            _amount(value)
+        return value
+
+    def limit_ms(self, name: str, dense: float) -> float | None:
+        """A limit in milliseconds.
+
+        Args:
+            name: `mean_latency`, `worst` or `p95`.
+            dense: The dense network's latency in milliseconds.
+        """
+        amount = getattr(self, name)
+        if amount is None:
+            return None
+        number, is_share = _amount(amount)
+        return number * dense if is_share else number
+
+    @property
+    def exit_limits(self) -> dict[str, Any]:
+        """The block's settings alone, as the report has them."""
+        return {name: getattr(self, name) for name in DynamicSettings.model_fields}
+
+
+def _amount(text: str) -> tuple[float, bool]:
+    """A share, or milliseconds; and whether it is a share.
+
+    Raises:
+        ValueError: If it is neither.
+
+    >>> _amount("60%"), _amount("2.5ms")
+    ((0.6, True), (2.5, False))
+    """
+    words = text.strip()
+    is_share = words.endswith("%")
+    try:
+        number = float(words.removesuffix("%") if is_share else words.removesuffix("ms"))
+    except ValueError:
+        number = math.nan
+    if not (is_share or words.endswith("ms")) or not 0 < number < math.inf:
+        raise ValueError("write a share of the dense latency (60%) or a time (2.5ms)")
+    return (number / 100 if is_share else number), is_share
