@@ -2,14 +2,15 @@
 
     OMP_NUM_THREADS=1 python benchmarks/candidate_speed.py
     python benchmarks/candidate_speed.py --weights recalibrated --candidates 60
-    python benchmarks/candidate_speed.py --processes 2          # one process of two threads, then two of one thread
+    python benchmarks/candidate_speed.py --processes 2          # one process, then two, as `--workers 2` scores
 
 ResNet-20 on Fashion-MNIST with its shipped weights, random policies that spend 30 % of the multiply-accumulates,
 scored as a search scores them: candidates' weights, then all images of the search split's part that episodes have
 (`--fidelity full`), or as many as racing wants. Forward passes are the scoring and, of the candidates' weights, what
 the passes take without them: the network is run once more on the same calibration images, which counts nowhere else.
-With --processes N the same policies are scored on all images, once by one process of N threads and once by N processes
-of one thread; the scores have to be the same.
+With --processes N the same policies are scored on all images in rounds of 8, once in this process with one thread and
+once by N processes of one thread; the scores have to be the same. The processor seconds of the processes include their
+start.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
+from pathlib import Path
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -27,36 +30,26 @@ import torch
 from torch import nn
 
 from autoprune.cost.macs import macs_cost
-from autoprune.criteria.ranking import kept_units, ranking
+from autoprune.criteria.ranking import ranking
 from autoprune.data import load
 from autoprune.envs import RacingMemory, ScoreMemory, spend_budget
-from autoprune.evaluation import accuracy, right_answers
-from autoprune.graph import Selector, analyse, index_map
+from autoprune.evaluation import Judge, accuracy, right_answers
+from autoprune.graph import analyse
 from autoprune.models import load_weights, resnet20
+from autoprune.models.inputs.reader import AS_IT_COMES
 from autoprune.pipeline.task import shipped_weights, split_search_set
 from autoprune.reconstruction.candidate_weights import CandidateWeights, Fitting, Slices
 from autoprune.reconstruction.refit import IMAGES
 from autoprune.reconstruction.registry import CANDIDATE_WEIGHTS
+from autoprune.space import STRUCTURED
+from autoprune.techniques.homes.base import Home, ScoreJob
 from autoprune.techniques.homes.inline import Inline
+from autoprune.techniques.homes.pool import Pool
 from autoprune.techniques.racing import PartialScore, Race, shuffled
-from autoprune.techniques.scoring import Scorer
+from autoprune.techniques.registry import techniques_of
+from autoprune.techniques.scoring import Scorer, WholeScore
 from autoprune.techniques.space import space_of
-
-
-class Networks:
-    """Cuts of one dense network, without the house's other techniques."""
-
-    def __init__(self, model: nn.Module, example: Any) -> None:
-        self.analysis = analyse(model, example)
-        self._order, self._selector = ranking(model, self.analysis), Selector(model, self.analysis)
-
-    def select(self, choices: Mapping[str, int]) -> nn.Module:
-        """The cut network."""
-        return self._selector.select(kept_units(self._order, choices))
-
-    def slices(self, choices: Mapping[str, int]) -> Slices:
-        """Where its tensors come from."""
-        return index_map(self.analysis, kept_units(self._order, choices))
+from autoprune.techniques.stack import Stack, StackCandidates
 
 
 class Timed(CandidateWeights):
@@ -85,7 +78,7 @@ class Subject:
     """What is scored, and on what.
 
     Attributes:
-        networks: Cuts of the trained network.
+        networks: Candidates of the trained network.
         policies: Random ones that spend the budget.
         batches: The search split's part that episodes have.
         calibration: Batches that candidates' weights are made from.
@@ -93,7 +86,7 @@ class Subject:
         model: The dense network.
     """
 
-    networks: Networks
+    networks: StackCandidates
     policies: list[dict[str, int]]
     batches: list[Any]
     calibration: list[Any]
@@ -112,16 +105,17 @@ def subject(weights: str, count: int) -> Subject:
     if shipped is None:
         raise SystemExit("the shipped weights are missing")
     load_weights(model, shipped)
-    networks = Networks(model, data.example)
-    space = space_of(networks.analysis, target="onnxruntime")
-    cost = macs_cost(networks.analysis, space)
+    analysis = analyse(model, data.example)
+    space = space_of(analysis, target="onnxruntime")
+    cost = macs_cost(analysis, space)
+    stack = Stack(techniques_of((STRUCTURED,)), analysis, space).with_fitted(STRUCTURED, ranking(model, analysis))
     policies = [
         spend_budget(cost, 0.3 * cost.dense, np.random.default_rng([0, number]), fallback=cost.least()[1])
         for number in range(count)
     ]
     batches, _ = split_search_set(data.search)
     kind: Callable[[Fitting], CandidateWeights] = CANDIDATE_WEIGHTS.get(weights)
-    return Subject(networks, policies, list(batches), list(data.calibration), kind, model)
+    return Subject(stack.candidates(model), policies, list(batches), list(data.calibration), kind, model)
 
 
 def profile(it: Subject, weights: str, finalists: int) -> None:
@@ -148,30 +142,39 @@ def profile(it: Subject, weights: str, finalists: int) -> None:
         )
 
 
-def scored(weights: str, count: int, part: slice, threads: int) -> tuple[list[float], float, float]:
-    """Scores of a part of the policies, with the time and the processor seconds that they took."""
-    torch.set_num_threads(threads)
-    it = subject(weights, count)
-    scorer = Scorer(it.networks, it.weights(), it.batches, accuracy)
-    scorer(it.policies[0])  # what is made once for all candidates
-    start, cpu = time.perf_counter(), time.process_time()
-    scores = [scorer(choices) for choices in it.policies[part]]
-    return scores, time.perf_counter() - start, time.process_time() - cpu
-
-
 def against(weights: str, count: int, processes: int) -> None:
-    """Print what one process of several threads and several of one thread take for the same policies."""
-    with get_context("spawn").Pool(1) as pool:
-        ((scores, took, cpu),) = pool.starmap(scored, [(weights, count, slice(None), processes)])
-    print(
-        f"1 process of {processes} threads: {count} candidates, {took:.0f} s, of the processor {cpu:.0f} s", flush=True
-    )
-    with get_context("spawn").Pool(processes) as pool:
-        parts = [(weights, count, slice(first, None, processes), 1) for first in range(processes)]
-        found = pool.starmap(scored, parts, chunksize=1)
-    took, cpu = max(each[1] for each in found), sum(each[2] for each in found)
-    print(f"{processes} processes of 1 thread: {count} candidates, {took:.0f} s, of the processor {cpu:.0f} s")
-    print("the scores are the same:", all(scores[first::processes] == each[0] for first, each in enumerate(found)))
+    """Print what one process of one thread and several of them take for the same policies."""
+    torch.set_num_threads(1)
+    it = subject(weights, count)
+    judge = Judge(accuracy, AS_IT_COMES)
+    score = WholeScore(Scorer(it.networks, it.weights(), it.batches, judge.score))
+    jobs = [ScoreJob(choices) for choices in it.policies]
+    found = []
+    with TemporaryDirectory() as folder:
+        for number in (1, processes):
+            home = (
+                Inline(score, threads=1) if number == 1 else Pool(score, number, Path(folder) / "score.pt", "ResNet-20")
+            )
+            start, cpu = time.perf_counter(), _processor_seconds()
+            with home:
+                found.append(_in_rounds(home, jobs))
+                took = time.perf_counter() - start
+            cpu = _processor_seconds() - cpu
+            print(f"{number} processes: {count} candidates, {took:.0f} s, of the processor {cpu:.0f} s", flush=True)
+    print("the scores are the same:", found[0] == found[1])
+
+
+def _in_rounds(home: Home, jobs: Sequence[ScoreJob], batch: int = 8) -> list[float]:
+    scores = []
+    for first in range(0, len(jobs), batch):
+        home.begin(jobs[first : first + batch])
+        scores += [home.score(job).estimate.value for job in jobs[first : first + batch]]
+    return scores
+
+
+def _processor_seconds() -> float:
+    """Of this process and of those that it has waited for."""
+    return sum(each.ru_utime + each.ru_stime for each in map(getrusage, (RUSAGE_SELF, RUSAGE_CHILDREN)))
 
 
 def main() -> None:
@@ -180,7 +183,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=300)
     parser.add_argument("--weights", default="reconstructed", choices=("reconstructed", "recalibrated"))
     parser.add_argument("--finalists", type=int, default=6)
-    parser.add_argument("--processes", type=int, help="compare as many processes with as many threads")
+    parser.add_argument("--processes", type=int, help="compare so many processes with one")
     given = parser.parse_args()
     if given.processes:
         against(given.weights, given.candidates, given.processes)
