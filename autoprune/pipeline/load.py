@@ -23,6 +23,7 @@ from autoprune.run.directory import is_run, read_settings
 from autoprune.space import Policy
 from autoprune.techniques.apply import apply
 from autoprune.techniques.policy_example import as_read_by, example_of
+from autoprune.techniques.sparsity.ticket import is_ticket, read_ticket
 
 __all__ = ["FORMATS", "LOADERS", "apply_files", "dense_model", "export_onnx", "export_run", "load"]
 
@@ -86,7 +87,8 @@ def load(
     """The small network, ready to use.
 
     Args:
-        run_or_policy: A run's folder, a policy or its file.
+        run_or_policy: A run's folder, a policy or its file; or a lottery ticket's file, which gives the network that
+            its training starts from, under the masks of the last round.
         weights: Dense weights, which are then cut, or the small network's own. Default: the run's `finetuned`
             weights, or its `pruned` ones where it was not fine-tuned.
         model: The dense network, where it is neither of the zoo nor a `package.module:factory`.
@@ -97,6 +99,8 @@ def load(
     Raises:
         InputError: If a file is missing or does not fit.
     """
+    if not isinstance(run_or_policy, Policy) and _is_ticket(Path(run_or_policy)):
+        return _of_ticket(Path(run_or_policy), weights, model)
     if not isinstance(run_or_policy, Policy) and (Path(run_or_policy) / EXITS_FILE).exists():
         return _with_exits(Path(run_or_policy), model)
     if not isinstance(run_or_policy, Policy) and (loader := _loader_of(Path(run_or_policy))) is not None:
@@ -119,6 +123,38 @@ def _loader_of(run: Path) -> Callable[[Path], nn.Module] | None:
     report = run / "report.json"
     schema = read_json(report, "report").get("schema") if report.is_file() else None
     return LOADERS.get(str(schema)) if schema in LOADERS else None
+
+
+def _is_ticket(path: Path) -> bool:
+    return path.suffix == ".safetensors" and path.is_file() and is_ticket(path)
+
+
+def _of_ticket(path: Path, weights: str | Path | None, model: nn.Module | None) -> nn.Module:
+    """The network that a ticket's training starts from.
+
+    Raises:
+        InputError: If weights are given, or the ticket does not name a network that can be made.
+    """
+    if weights is not None:
+        raise InputError(f"{path} is a ticket, which has weights of its own; leave the weights out")
+    ticket = read_ticket(path)
+    name, arguments = ticket.about.get("name"), ticket.about.get("arguments") or {}
+    if model is None and not isinstance(name, str):
+        raise InputError(f"{path} does not name its network; give it: autoprune.load(ticket, model=...)")
+    if not isinstance(arguments, dict) or not all(_is_argument(*each) for each in arguments.items()):
+        raise InputError(f"{path}: the ticket's arguments of its model are none: {shortened(repr(arguments))}")
+    dense = uncompiled(model) if model is not None else _made(path, str(name), arguments)
+    return ticket.network(dense).eval()
+
+
+def _made(path: Path, name: str, arguments: Mapping[str, int]) -> nn.Module:
+    try:
+        return build(name, **arguments, seed=0)
+    except InputError as error:
+        raise InputError(
+            f"the network of {path} cannot be made by its name ({first_line(error)}); give it: autoprune.load(ticket,"
+            " model=...)"
+        ) from error
 
 
 def _with_exits(run: Path, model: nn.Module | None) -> nn.Module:

@@ -12,9 +12,11 @@ from autoprune.run.score import ScoreSpec
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["arms_in", "difference_rows", "is_lottery", "lottery_lines", "lottery_tables", "score_rows"]
+__all__ = ["arms_in", "difference_rows", "is_lottery", "lottery_lines", "lottery_tables", "score_rows", "tables_of"]
 
 Content = Mapping[str, Any]
+
+_JUDGED = 3  # seeds; of fewer nothing is said
 
 
 def is_lottery(content: Content) -> bool:
@@ -48,14 +50,32 @@ def difference_rows(content: Content) -> list[list[str]]:
     return rows
 
 
+def transfer_rows(content: Content) -> list[list[str]]:
+    """The header and a row for every place that tickets were carried over to."""
+    spec = Report.of(content).score_spec
+    shown = {"dense": "dense", "native": "found there", "ticket": "ticket", "mask": "mask alone", "random": "random"}
+    rows = [["carried over to", *shown.values(), f"ticket {MINUS} random", f"mask {MINUS} random"]]
+    for one in content["lottery"].get("transfer", ()):
+        scores = [spec.with_spread(one[arm][f"{spec.key}_mean"], one[arm][f"{spec.key}_std"]) for arm in shown]
+        found = {(each["of"], each["against"]): each for each in one["comparisons"]}
+        rows.append([one["to"], *scores, *(_difference(found.get((of, "random")), spec) for of in ("ticket", "mask"))])
+    return rows
+
+
+def tables_of(content: Content) -> list[list[list[str]]]:
+    """Header and rows of every table: scores, differences, and transfer where there was one."""
+    found = [score_rows(content), difference_rows(content), transfer_rows(content)]
+    return [table for table in found if len(table) > 1]
+
+
 def lottery_tables(content: Content) -> list[Table]:
-    """Scores, and differences, for the terminal."""
+    """Scores, differences and transfer, for the terminal."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     tables = []
-    for header, *rows in (score_rows(content), difference_rows(content)):
+    for header, *rows in tables_of(content):
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for name in header:
             table.add_column(name, justify="right", overflow="fold")
@@ -109,5 +129,5 @@ def _difference(found: Content | None, spec: ScoreSpec) -> str:
     mean = f"{'+' if found['mean'] >= 0 else MINUS}{abs(spec.scale * found['mean']):.2f}"
     if found["half"] is None:
         return mean
-    star = "*" if found["said"] in ("above", "below") else ""
+    star = "*" if found["seeds"] >= _JUDGED and abs(found["mean"]) > found["half"] else ""
     return f"{mean} \N{PLUS-MINUS SIGN} {spec.scale * found['half']:.2f}{star}"

@@ -70,6 +70,13 @@ def loaders():
     )
 
 
+def mirrored():
+    """The same images upside down."""
+    parts = (TensorDataset(images(n, seed).tensors[0].flip(2), images(n, seed).tensors[1]) for n, seed in
+             ((64, 10), (32, 11), (32, 12)))  # fmt: skip
+    return tuple(DataLoader(part, batch_size=16) for part in parts)
+
+
 def loaders_of_one_class():
     return tuple(DataLoader(images(64, seed, classes=1), batch_size=32) for seed in range(3))
 

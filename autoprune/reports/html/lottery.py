@@ -8,7 +8,7 @@ from typing import Any
 
 from autoprune.reports.figures.lottery import lottery_figure
 from autoprune.reports.html.rendering import Picture, Table, picture, table
-from autoprune.reports.lottery import arms_in, difference_rows, lottery_lines, score_rows
+from autoprune.reports.lottery import arms_in, lottery_lines, tables_of
 from autoprune.run.report import Report
 
 __all__ = ["LotterySection", "tickets_of"]
@@ -20,7 +20,7 @@ class LotterySection:
 
     Attributes:
         scores: Score over density.
-        tables: Scores, and paired differences.
+        tables: Scores, paired differences, and transfer where there was one.
         lines: What is to be said of them.
     """
 
@@ -38,6 +38,6 @@ def tickets_of(content: Mapping[str, Any]) -> LotterySection:
     )
     return LotterySection(
         picture(lambda palette: lottery_figure(content["rounds"], arms_in(content), spec, palette), caption),
-        [table(header, rows) for header, *rows in (score_rows(content), difference_rows(content))],
+        [table(header, rows) for header, *rows in tables_of(content)],
         lottery_lines(content),
     )

@@ -50,6 +50,12 @@ class LotterySettings(Settings):
         " in other orders of the images, and how far the score falls between their ends",
     )
 
+    transfer: str = setting(
+        "",
+        "where the first weights and masks are tried beside those found there and random ones: other data sets with"
+        " inputs of this network, or an optimizer, sgd or adamw; several with commas",
+    )
+
     @field_validator("stability", mode="before")
     @classmethod
     def _steps_are_text(cls, value: Any) -> Any:
@@ -77,9 +83,9 @@ class LotterySettings(Settings):
             _rate_in(text)
         return value
 
-    @field_validator("controls", mode="before")
+    @field_validator("controls", "transfer", mode="before")
     @classmethod
-    def _controls_are_text(cls, value: Any) -> Any:
+    def _names_are_text(cls, value: Any) -> Any:
         return joined(value)
 
     @field_validator("controls")
@@ -101,6 +107,11 @@ class LotterySettings(Settings):
     def control_names(self) -> tuple[str, ...]:
         """The controls, in the order in which they were named."""
         return tuple(self.controls.split(",")) if self.controls else ()
+
+    @property
+    def transfers(self) -> tuple[str, ...]:
+        """Data sets and optimisers that tickets are carried over to, each once."""
+        return tuple(dict.fromkeys(part.strip() for part in self.transfer.split(",") if part.strip()))
 
     @property
     def stability_steps(self) -> tuple[int, ...]:

@@ -25,6 +25,7 @@ from autoprune.pipeline.jobs.lottery.levels import ROWS
 from autoprune.pipeline.jobs.lottery.networks import Networks
 from autoprune.pipeline.jobs.lottery.stability import BARRIERS, Stability, barriers_of
 from autoprune.pipeline.jobs.lottery.study import SeedStudy, last_weights
+from autoprune.pipeline.jobs.lottery.transfer import Transfer, check_transfers, transfers_of
 from autoprune.pipeline.jobs.search import timed
 from autoprune.pipeline.jobs.settings import LOTTERY, OF_LOTTERY
 from autoprune.pipeline.reporter import Reporter
@@ -42,7 +43,6 @@ from autoprune.techniques.sparsity.ticket import read_ticket
 from autoprune.techniques.sparsity.zeros import STEPS
 from autoprune.techniques.stack import Stack
 from autoprune.training import Trainer, TrainSettings
-from autoprune.training.recipe import Recipe
 
 __all__ = ["LotteryJob", "lottery_settings"]
 
@@ -74,7 +74,7 @@ class LotteryJob(Job):
         experiment, reporter = run.experiment, timed(run, reporter)
         require_trainable(task)
         networks = Networks(task, experiment)
-        settings = _schedule(networks, task, experiment)
+        settings = networks.schedule
         self._refuse(networks, settings)
         run.mark_started()
         each = 1 + ("reinit" in experiment.control_names) + experiment.rounds * (1 + len(experiment.control_names))
@@ -85,6 +85,7 @@ class LotteryJob(Job):
                 SeedStudy(networks, run, settings, reporter, bar, seed, number * each).carry_out()
         Stability(networks, run, settings, reporter).carry_out()
         study = StudyRows(run.rows(ROWS), task.scored_as, experiment.control_names)
+        Transfer(networks, run, reporter, delivered_round(study)[0]).carry_out()
         return _Delivery(networks, run, reporter, study).result()
 
     @staticmethod
@@ -98,13 +99,8 @@ class LotteryJob(Job):
                 raise InputError(f"--{name} {step} is past the training's {steps} steps; give an earlier step")
         if "small" in experiment.control_names:
             networks.small(parameter_count(task.model), experiment.seed)
+        check_transfers(networks)
         assert networks.rates  # refuses a network without a weight to prune
-
-
-def _schedule(networks: Networks, task: Task, experiment: Experiment) -> TrainSettings:
-    """The training of every arm: that of a dense network, from labels alone."""
-    recipe = Recipe.chosen(experiment, attention=networks.analysis.has_attention)
-    return replace(recipe.dense(experiment.train_epochs or task.data.dense_epochs, experiment.seed), fused=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,6 +209,7 @@ class _Delivery:
         found = {
             "comparisons": comparisons(study),
             "stability": barriers_of(run.rows(BARRIERS), accuracy=spec.is_accuracy),
+            "transfer": transfers_of(run, spec, number),
         }
         return content | {"rounds": rounds_of(study), "lottery": asked | found}
 

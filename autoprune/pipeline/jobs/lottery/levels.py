@@ -11,7 +11,8 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -27,17 +28,30 @@ from autoprune.models.precision import device_of
 from autoprune.pipeline.finish.fine_tuning import reported_score
 from autoprune.pipeline.finish.trainings import read_state
 from autoprune.pipeline.task import Task
-from autoprune.run.directory import RunDir
 from autoprune.training import Trainer, TrainSettings
 from autoprune.training.constraint import Masks
 from autoprune.training.epochs import InEpochs
 
-__all__ = ["ROWS", "Level", "Start", "Tick", "validation_loss"]
+__all__ = ["ROWS", "Level", "Shelf", "Start", "Tick", "validation_loss"]
 
 ROWS = "rounds.jsonl"
 """A line for every training that is finished."""
 
 Tick = Callable[[float], None]
+
+
+class Shelf(Protocol):
+    """Where a study keeps its files: a run's folder, or a part of it."""
+
+    def file(self, name: str) -> Path:
+        """Path of a file."""
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """Every whole line of a file of rows."""
+
+    def append_row(self, name: str, row: dict[str, Any]) -> None:
+        """Add a line to a file of rows."""
+
 
 _UNFINISHED, _SAVE_EVERY = "checkpoint/level.pt", 5.0  # seconds between two checkpoints
 
@@ -84,7 +98,7 @@ class Level:
     arm: str
     round: int
     task: Task
-    run: RunDir
+    run: Shelf
     settings: TrainSettings
     batches: InEpochs
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 
@@ -16,6 +16,8 @@ from autoprune.models.copying import duplicate
 from autoprune.pipeline.task import Task, training_device
 from autoprune.run.experiment import Experiment
 from autoprune.techniques.sparsity.tensors import weights_of
+from autoprune.training import TrainSettings
+from autoprune.training.recipe import Recipe
 
 __all__ = ["Networks"]
 
@@ -39,6 +41,14 @@ class Networks:
     def analysis(self) -> Analysis:
         """The network's operators; nothing is cut, so nothing is proved."""
         return analyse(self.task.model, self.task.example, validate=False, blocks=False)
+
+    @cached_property
+    def schedule(self) -> TrainSettings:
+        """The training of every arm: that of a dense network, from labels alone."""
+        experiment = self.experiment
+        recipe = Recipe.chosen(experiment, attention=self.analysis.has_attention)
+        epochs = experiment.train_epochs or self.task.data.dense_epochs
+        return replace(recipe.dense(epochs, experiment.seed), fused=True)
 
     @cached_property
     def rates(self) -> dict[str, float]:

@@ -22,10 +22,9 @@ from autoprune.foundations.seeding import stream
 from autoprune.graph.fingerprint import fingerprint
 from autoprune.masks.ladder import first_masks, pruned_globally, pruned_in_layers, random_masks, shuffled
 from autoprune.models import parameter_count
-from autoprune.pipeline.jobs.lottery.levels import ROWS, Level, Start, Tick
+from autoprune.pipeline.jobs.lottery.levels import ROWS, Level, Shelf, Start, Tick
 from autoprune.pipeline.jobs.lottery.networks import Networks
 from autoprune.pipeline.reporter import Bar, Reporter
-from autoprune.run.directory import RunDir
 from autoprune.techniques.sparsity.ticket import Ticket, read_ticket, save_ticket
 from autoprune.training import TrainSettings
 from autoprune.training.epochs import Remembered
@@ -39,12 +38,12 @@ _CHAINS = ("finetune", "lr-rewind")  # controls that prune what they have traine
 _DENSE, _TICKET = "dense", "ticket"
 
 
-def ticket_file(run: RunDir, seed: int) -> Path:
+def ticket_file(run: Shelf, seed: int) -> Path:
     """Where a seed's ticket lies."""
     return run.file(f"tickets/seed-{seed}.safetensors")
 
 
-def last_weights(run: RunDir, seed: int, arm: str, number: int) -> Path:
+def last_weights(run: Shelf, seed: int, arm: str, number: int) -> Path:
     """Where the weights lie that a round of an arm has ended with; kept of the first seed's tickets alone."""
     return run.file(f"checkpoint/lottery/seed-{seed}-{arm}-{number}.safetensors")
 
@@ -64,7 +63,7 @@ class SeedStudy:
     """
 
     networks: Networks
-    run: RunDir
+    run: Shelf
     settings: TrainSettings
     reporter: Reporter
     bar: Bar
@@ -76,7 +75,7 @@ class SeedStudy:
         experiment = self.networks.experiment
         self._dense()
         if "reinit" in experiment.control_names:
-            self._level("reinit", 0, lambda: self.reinitialised(self._whole, 0))
+            self.level("reinit", 0, lambda: self.reinitialised(self._whole, 0))
         for number in range(1, experiment.rounds + 1):
             before = len(self._rows)
             masks = self._ticket(number)
@@ -131,7 +130,7 @@ class SeedStudy:
         if self._is_done(_TICKET, number):
             return read_ticket(ticket_file(self.run, self.seed)).masks(number)
         masks = self._pruned(_TICKET, number)
-        self._level(_TICKET, number, lambda: self.rewound(masks, number))
+        self.level(_TICKET, number, lambda: self.rewound(masks, number))
         return masks
 
     def _control(self, arm: str, masks: Mapping[str, Tensor], number: int) -> None:
@@ -139,7 +138,7 @@ class SeedStudy:
         if self._is_done(arm, number):
             return
         own = self._pruned(arm, number) if arm in _CHAINS else masks
-        self._level(arm, number, lambda: _STARTS[arm](self, own, number))
+        self.level(arm, number, lambda: _STARTS[arm](self, own, number))
 
     def _pruned(self, arm: str, number: int) -> dict[str, Tensor]:
         """The masks of a round, by the weights that the arm's round before has ended with."""
@@ -148,8 +147,14 @@ class SeedStudy:
             return pruned_globally(last.start, last.masks(), experiment.rate, number)
         return pruned_in_layers(last.start, last.masks(), self.networks.rates, number)
 
-    def _level(self, arm: str, number: int, start_of: Callable[[], Start]) -> None:
-        """Carry out a level, unless it is done."""
+    def level(self, arm: str, number: int, start_of: Callable[[], Start]) -> None:
+        """Carry out a level, unless it is done.
+
+        Args:
+            arm: Its name in the rows.
+            number: Its round.
+            start_of: Makes what it begins with.
+        """
         if self._is_done(arm, number):
             return
         start, level = start_of(), self._named(arm, number)
