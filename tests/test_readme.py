@@ -41,6 +41,7 @@ SHORTER = {
     "compress": ("--episodes", "6", "--finetune-epochs", "1", "--granularity", "16", "--timing", "quick"),
     "profile": ("--granularity", "16", "--timing", "quick"),
     "bench": ("--repetitions", "3"),
+    "lottery": ("--rounds", "1", "--seeds", "1", "--train-epochs", "1", "--timing", "quick"),
     "progressive": ("--step", "30%", "--finetune-epochs", "1", "--granularity", "16", "--timing", "quick"),
 }
 
@@ -69,6 +70,7 @@ def test_the_readme_has_the_commands_that_are_tested_here():
         "autoprune inspect",
         "autoprune compress",
         "autoprune export",
+        "autoprune lottery",
         "autoprune targets",
         "autoprune profile",
         "autoprune bench",
@@ -108,6 +110,16 @@ def test_the_commands_for_ones_own_network(tmp_path):
     assert json.loads((tmp_path / "device.json").read_text())["schema"] == "autoprune.device_table/1"
     assert all(target in benched for target in ("onnxruntime", "openvino", "torch"))
     assert ": met" in stepped
+
+
+def test_the_study_of_lottery_tickets(tmp_path):
+    line = next(line for line in commands() if line.startswith("autoprune lottery"))
+    assert "not judged with fewer than three seeds" in autoprune(line, tmp_path, *SHORTER["lottery"])
+    rows = [json.loads(row) for row in (tmp_path / "runs/tickets/rounds.jsonl").read_text().splitlines()]
+    assert [(row["arm"], row["round"]) for row in rows] == [
+        ("dense", 0), ("reinit", 0), ("ticket", 1), ("reinit", 1), ("random", 1),
+    ]  # fmt: skip
+    assert {row["weights"] for row in rows if row["round"]} == {256 * 300 * 8 // 10 + 24_000 + 900}
 
 
 @pytest.mark.slow

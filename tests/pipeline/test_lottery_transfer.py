@@ -80,12 +80,11 @@ def test_the_report_has_every_arm_and_paired_differences(done):
     assert header[:3] == ["carried over to", "dense", "found there"] and [row[0] for row in rows] == [MIRRORED, "adamw"]
 
 
-@pytest.mark.parametrize("after", [5, 9])
-def test_a_transfer_that_was_killed_ends_as_a_whole_one(done, tmp_path, monkeypatch, after):
+def test_a_transfer_that_was_killed_ends_as_a_whole_one(done, tmp_path, monkeypatch):
     finish, count = Level.finish, iter(range(100))
 
     def killed(self, row):
-        if next(count) == after:
+        if next(count) == 9:  # in the middle of the first destination
             raise KeyboardInterrupt
         finish(self, row)
 
