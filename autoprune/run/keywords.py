@@ -70,6 +70,7 @@ class SettingKeywords(TypedDict, total=False):
     seeds: int
     controls: str | Sequence[str]
     stability: str | int | Sequence[int] | None
+    transfer: str | Sequence[str]
     mean_latency: str | None
     worst: str
     p95: str | None

@@ -93,9 +93,9 @@ def in_size(data: DataSet, shape: tuple[int, ...]) -> DataSet:
             f"--transfer {data.name}: its inputs are {list(data.shape)}, and the network is for {list(shape)};"
             " give a data set with inputs of this size"
         )
-    scaled = {name: _scaled(part, shape) for name, part in parts.items()}
+    train, calibration, search, test = (_scaled(part, shape) for part in parts.values())
     example = F.interpolate(data.example, size=shape[-2:], mode="bilinear", align_corners=False)
-    return replace(data, **scaled, shape=shape, example=example)
+    return replace(data, train=train, calibration=calibration, search=search, test=test, shape=shape, example=example)
 
 
 def _scaled(batches: Iterable[Any], shape: tuple[int, ...]) -> TensorBatches:
