@@ -6,20 +6,18 @@ from dataclasses import dataclass
 from functools import partial
 
 from autoprune import agents
-from autoprune.agents import Agent, AgentState, EpisodeRecord, run_search
+from autoprune.agents import Agent, EpisodeRecord, run_search
 from autoprune.envs import Curves, PruningEnv, RelativeToDense, ScoreMemory
 from autoprune.llm.search.budget import SearchPlan
 from autoprune.llm.search.pricing import Pricing
 from autoprune.llm.search.scoring import LOSS
 from autoprune.pipeline.reporter import Reporter
+from autoprune.pipeline.search.checkpoint import Checkpoint
 from autoprune.pipeline.search.play import points_of_curves, solved_policies
 from autoprune.pipeline.search.single_cuts import SingleCuts, tried_options
 from autoprune.run.directory import RunDir
 
 __all__ = ["Found", "search"]
-
-_STATE = "checkpoint/agent.safetensors"
-_CHECKPOINT_EVERY = 20  # episodes; those after it are replayed from their stored scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +88,7 @@ def _starts(env: PruningEnv, plan: SearchPlan, run: RunDir) -> list[dict[str, in
 
 def _play(agent: Agent, run: RunDir, reporter: Reporter) -> list[EpisodeRecord]:
     rows = [EpisodeRecord.from_row(row) for row in run.episodes()]
-    checkpoint = run.file(_STATE)
-    if checkpoint.exists():
-        agent.load_state_dict(AgentState.load(checkpoint))
+    checkpoint = Checkpoint(run, agent, len(rows))
     agent.keep_files_in(run.path)
     known = list(rows)
     with reporter.stage("search", f"search with {agent.name}", agent.episodes, len(rows)) as bar:
@@ -100,8 +96,7 @@ def _play(agent: Agent, run: RunDir, reporter: Reporter) -> list[EpisodeRecord]:
         def finished(record: EpisodeRecord) -> None:
             run.append_episode(record.to_row())
             known.append(record)
-            if record.episode % _CHECKPOINT_EVERY == _CHECKPOINT_EVERY - 1:
-                agent.state_dict().save(checkpoint)
+            checkpoint.played(record.episode + 1)
             reporter.happened("episode", record.to_row())
             bar.update(len(known), best=LOSS.text(agents.best(known)[0].value))
 

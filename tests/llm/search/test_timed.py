@@ -1,0 +1,41 @@
+"""Latencies of language models: the fit through measured shapes, and the timer of PyTorch."""
+
+import pytest
+import torch
+
+from autoprune.hardware.contract.protocol import Protocol
+from autoprune.llm.search.levers import read_levers
+from autoprune.llm.search.timed import fitted_cost, shapes_to_time
+from autoprune.llm.search.timers import TorchTimer
+from autoprune.llm.structured.base import Calibration
+from tests.support.language_models import language_model
+from tests.support.language_timers import Formula
+
+WINDOWS = torch.randint(0, 250, (4, 24), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def llama():
+    return read_levers(language_model().network, Calibration(WINDOWS), lambda key, compute: compute())
+
+
+def test_a_latency_that_is_a_sum_is_priced_exactly(llama):
+    timer = Formula()
+    shapes = [llama.space.complete({}), *shapes_to_time(llama.space)]
+    ms = torch.tensor([timer.ms(llama.cut(choices)) for choices in shapes]).double().numpy()
+    cost, errors = fitted_cost(llama, shapes, ms, "decode_latency")
+    assert errors.worst < 1e-3
+    for choices in [{"ffn": 48, "heads": 1}, {"blocks": 1, "hidden": 48, "queries": 1}]:
+        assert cost.cost(choices) == pytest.approx(timer.ms(llama.cut(choices)), rel=0.01)
+
+
+def test_torch_times_more_blocks_longer():
+    class Quick(TorchTimer):
+        protocol = Protocol(block=0.004, warmup=1, least_blocks=3, most_blocks=4, closing=0)
+
+    models = [language_model(num_hidden_layers=1), language_model(num_hidden_layers=8)]
+    before = torch.get_num_threads()
+    for phase in ("prefill", "decode"):
+        few, many = Quick(prompt=8).times(models, phase)
+        assert many > 2 * few > 0
+    assert torch.get_num_threads() == before
