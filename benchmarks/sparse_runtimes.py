@@ -12,11 +12,14 @@ One linear layer, y = x W^T, at several sizes and numbers of rows, on one thread
   on processors with AMX, only; elsewhere the option is accepted and changes nothing, which is what this shows.
 - `onnxruntime`: has no sparse kernels; the same graph with zeros.
 
-XNNPACK's sparse 1x1 kernels are not among them. Dense and sparse calls alternate in one process, in CPU time of the
-process, which other work disturbs least; a pair of them gives one ratio, dense / sparse: above 1 the sparse weight is
-faster. Shown are the median and the quartiles of --rounds pairs. The crossover is the largest density at which, and
-below which, the lower quartile lies above 1.1: calls that do the same (all but torch's are) differ by nearly as much,
-and by more where one row is multiplied with 9 MB of weights.
+XNNPACK has sparse kernels for 1x1 convolutions in networks of a certain form. `--executorch` times such a network
+through ExecuTorch instead, dense and with zeros in its 1x1 convolutions (pip install 'autoprune[executorch]').
+
+Dense and sparse calls alternate in one process, in CPU time of the process, which other work disturbs least; a pair of
+them gives one ratio, dense / sparse: above 1 the sparse weight is faster. Shown are the median and the quartiles of
+--rounds pairs. The crossover is the largest density at which, and below which, the lower quartile lies above 1.1: calls
+that do the same (all but torch's are) differ by nearly as much, and by more where one row is multiplied with 9 MB of
+weights.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from autoprune.hardware.sensors.processor import cpu_model
@@ -109,6 +112,41 @@ RUNTIMES: dict[str, tuple[Callable[[Tensor, Tensor, str], Call], str, str, Calla
     "onnxruntime": (onnxruntime_call, "dense", "dense", Unstructured),
 }
 """Name -> (what makes a call, the layout of the dense weight, of the sparse one, the pattern of a share of zeros)."""
+
+
+class Pointwise(nn.Module):
+    """A form that XNNPACK can run sparse: a strided 3x3 on an image, 1x1 convolutions, the mean over space."""
+
+    def __init__(self, width: int, share: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 32, 3, 2, 1)
+        self.rest = nn.ModuleList(nn.Conv2d(inputs, width, 1) for inputs in (32, width, width, width))
+        for layer in self.rest:
+            weight = layer.weight.data
+            weight.mul_(Unstructured(share).mask(weight.abs().flatten(1)[None])[0].reshape(weight.shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, width, 1, 1)."""
+        x = self.stem(x).relu()
+        for layer in self.rest:
+            x = layer(x).relu()
+        return x.mean((2, 3), keepdim=True)
+
+
+def executorch_table(rounds: int) -> str:
+    """Dense / sparse of the network of 1x1 convolutions, by width and density."""
+    from autoprune.hardware.targets.executorch import ExecuTorchTarget
+
+    target, x = ExecuTorchTarget(), torch.randn(1, 3, 64, 64)
+    lines = ["| width | density | dense / sparse, quartiles |", "|---|---|---|"]
+    for width in (128, 256):
+        dense = target.load(target.pack(Pointwise(width, 0.0).eval(), x))
+        for density in DENSITIES:
+            sparse = target.load(target.pack(Pointwise(width, 1 - density).eval(), x))
+            row = compared(dense, sparse, rounds)
+            lines.append(f"| {width} | {density:.0%} | {row['low']:.2f} {row['ratio']:.2f} {row['high']:.2f} |")
+    return "\n".join([f"executorch {version('executorch')}", "", *lines])
 
 
 def milliseconds(call: Call, repeats: int) -> float:
@@ -211,13 +249,17 @@ def picture(content: dict[str, Any], out: Path) -> None:
 def main() -> None:
     """Measure, unless --table or --picture read what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("sparse-runtimes.json"))
+    parser.add_argument("--executorch", action="store_true", help="a network of 1x1 convolutions on XNNPACK instead")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--picture", type=Path)
     asked = parser.parse_args()
     warnings.filterwarnings("ignore", message="Sparse (CSR|BSR) tensor support")
     torch.set_num_threads(1)
+    if asked.executorch:
+        print(executorch_table(asked.rounds))
+        return
     if not (asked.table or asked.picture):
         versions = {name: version(name) for name in ("torch", "openvino", "onnxruntime")}
         content = {"processor": cpu_model(), "machine": platform.machine(), "versions": versions, "rows": []}
