@@ -13,7 +13,7 @@ import torch
 __all__ = ["busy_cores", "crowded", "use_threads"]
 
 _LOOKED = 0.3  # seconds for which the work of others is looked at
-_TICKS = Path("/proc/stat")  # of all cores together, in its first line
+_TICKS = Path("/proc/stat")  # a line for each core
 _SPARE = 0.5  # of a core, that may be missing
 
 
@@ -36,7 +36,7 @@ def crowded() -> str | None:
     """
     threads = torch.get_num_threads()
     busy = busy_cores() if threads > 1 else None
-    cores = os.cpu_count() or 1
+    cores = len(_ours())
     if busy is None or cores - busy >= threads - _SPARE:
         return None
     fewer = max(1, int(cores - busy))
@@ -47,7 +47,7 @@ def crowded() -> str | None:
 
 
 def busy_cores(seconds: float = _LOOKED) -> float | None:
-    """How many cores work while this process sleeps; None where the system does not say it.
+    """How many of this process's cores work while it sleeps; None where the system does not say it.
 
     Args:
         seconds: How long to look.
@@ -56,11 +56,23 @@ def busy_cores(seconds: float = _LOOKED) -> float | None:
         before = _worked_and_idle()
         time.sleep(seconds)
         worked, idle = (after - earlier for after, earlier in zip(_worked_and_idle(), before, strict=True))
-        return (os.cpu_count() or 1) * worked / max(1, worked + idle)
+        return len(_ours()) * worked / max(1, worked + idle)
     return None
 
 
+def _ours() -> set[int]:
+    """The cores that this process may use."""
+    given = getattr(os, "sched_getaffinity", None)  # on Linux
+    return set(given(0)) if given else set(range(os.cpu_count() or 1))
+
+
 def _worked_and_idle() -> tuple[int, int]:
-    ticks = [int(word) for word in _TICKS.read_text(encoding="utf-8").splitlines()[0].split()[1:9]]
-    idle = ticks[3] + ticks[4]  # and waiting for a disk
-    return sum(ticks) - idle, idle
+    worked, idle, names = 0, 0, {f"cpu{number}" for number in _ours()}
+    for name, *words in map(str.split, _TICKS.read_text(encoding="utf-8").splitlines()):
+        if name in names:
+            ticks = [int(word) for word in words[:8]]
+            idle += ticks[3] + ticks[4]  # and waiting for a disk
+            worked += sum(ticks) - ticks[3] - ticks[4]
+    if not worked + idle:
+        raise ValueError("no core of ours is there")
+    return worked, idle

@@ -38,6 +38,11 @@ _LARGEST = 10**5  # of channels and classes that a policy names: more would only
 _MOST_NUMBERS = 2**28  # in an example input: one GiB in float32
 
 
+def _require_own_weights(run: str | Path, weights: object) -> None:
+    if weights is not None:
+        raise InputError(f"{run} has weights of its own; leave the weights out")
+
+
 def dense_model(policy: Policy, model: str | None = None) -> tuple[nn.Module, Any]:
     """The dense network that a policy was made for, with fresh weights, and an input of its shape.
 
@@ -102,8 +107,12 @@ def load(
     if not isinstance(run_or_policy, Policy) and _is_ticket(Path(run_or_policy)):
         return _of_ticket(Path(run_or_policy), weights, model)
     if not isinstance(run_or_policy, Policy) and (Path(run_or_policy) / EXITS_FILE).exists():
+        _require_own_weights(run_or_policy, weights)
         return _with_exits(Path(run_or_policy), model)
     if not isinstance(run_or_policy, Policy) and (loader := _loader_of(Path(run_or_policy))) is not None:
+        _require_own_weights(run_or_policy, weights)
+        if model is not None:
+            raise InputError(f"{run_or_policy} has its model in files; leave the model out")
         return loader(Path(run_or_policy))
     policy, found = _policy_and_weights(run_or_policy)
     path = Path(weights) if weights is not None else found

@@ -67,7 +67,7 @@ def prune_layers(model: nn.Module, call: Example, assigned: Mapping[str, Assigne
                 hooks.callback(hook.remove)
         names = {id(parameters[name]): name for name in assigned}
         for layer in model.modules():
-            if isinstance(layer, nn.MultiheadAttention):
+            if isinstance(layer, nn.MultiheadAttention) and type(layer).forward is nn.MultiheadAttention.forward:
                 own = {leaf: names[id(p)] for leaf, p in layer.named_parameters() if id(p) in names}
                 hooks.callback(layer.register_forward_pre_hook(work.of_attention(own), with_kwargs=True).remove)
         with UserCode(f"the network {path_of(model)}"):

@@ -293,11 +293,12 @@ def test_threads_that_have_no_core_of_their_own_are_reported(busy, threads, fewe
     ticks = tmp_path / "stat"
 
     def write(worked, idle):
-        ticks.write_text(f"cpu  {worked} 0 7 {idle} 5 0 0 0 0 0\ncpu0 1 2 3 4 5 6 7 8 9 10\n")
+        four = "".join(f"cpu{core} {worked // 4} 0 7 {idle // 4} 5 0 0 0 0 0\n" for core in (2, 3, 5, 7))
+        ticks.write_text(f"cpu  1 2 3 4 5 6 7 8 9 10\n{four}cpu4 1 2 3 4 5 6 7 8 9 10\n")
 
     write(1000, 2000)
     monkeypatch.setattr(threads_module, "_TICKS", ticks)
-    monkeypatch.setattr(threads_module.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(threads_module.os, "sched_getaffinity", lambda process: {2, 3, 5, 7}, raising=False)
     monkeypatch.setattr(
         threads_module.time, "sleep", lambda seconds: write(1000 + round(100 * busy), 2000 + round(100 * (4 - busy)))
     )

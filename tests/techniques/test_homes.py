@@ -72,6 +72,8 @@ def test_scores_are_those_of_one_thread_here_and_nothing_is_left_behind(tmp_path
     here = Inline(score, threads=1)
     best = max((here.score(ScoreJob(choices)) for choices in drawn), key=lambda found: found.estimate.value)
     jobs = [ScoreJob(choices) for choices in drawn[:3]] + [ScoreJob(choices, best.answers) for choices in drawn[3:]]
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "score.pt").write_bytes(b"half of what a killed process wrote")
     with Pool(score, 2, tmp_path / "checkpoint" / "score.pt", "the network") as pool:
         pool.begin(jobs)
         assert [plain(pool.score(job)) for job in jobs] == [plain(here.score(job)) for job in jobs]
@@ -122,8 +124,9 @@ from autoprune.techniques.homes.pool import Pool
 from tests.support.scores import Failing
 if __name__ == "__main__":
     pool = Pool(Failing(sys.argv[1]), 2, Path(sys.argv[2]), "the network")
-    pool.begin([ScoreJob({"n": 1}), ScoreJob({"n": 2})])
+    pool.begin([ScoreJob({"n": 1}), ScoreJob({"n": 2}), ScoreJob({"n": 7})])  # the last one takes until it is killed
     pool.score(ScoreJob({"n": 1}))
+    pool.score(ScoreJob({"n": 2}))
     print(*pool.pids, flush=True)
     time.sleep(60)
 """

@@ -193,6 +193,23 @@ class Layers(nn.Module):
         return self.out(functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
 
 
+class Own(nn.MultiheadAttention):
+    """With a forward of its own, whose inputs are not what the projections are multiplied with."""
+
+    def forward(self, x):
+        return super().forward(x + 1, x, x, need_weights=False)[0]
+
+
+def test_attention_with_a_forward_of_its_own_is_masked_and_keeps_its_values():
+    torch.manual_seed(0)
+    model = nn.Sequential(Own(16, 2, batch_first=True), nn.Linear(16, 4))
+    before = model[0].in_proj_weight.detach().clone()
+    assigned = {"0.in_proj_weight": Assigned(Planes(), pattern_of("2:4"))}
+    pruned = prune_layers(model, Example((torch.randn(8, 5, 16),), {}), assigned)
+    assert torch.equal(model[0].in_proj_weight, before * pruned.masks["0.in_proj_weight"])
+    assert "masked by magnitude" in pruned.notes["0.in_proj_weight"]
+
+
 @pytest.mark.parametrize("text", ["2:4", "unstructured:0.5"])
 @pytest.mark.parametrize(("kdim", "vdim"), [(16, 16), (8, 12)])
 def test_projections_of_attention_are_pruned_as_the_layers_that_they_are(text, kdim, vdim):

@@ -7,8 +7,9 @@ that nothing has to be kept to put them back.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -49,10 +50,15 @@ class Doubled(TorchDispatchMode):  # type: ignore[no-untyped-call]
         finally:
             self._silent.clear()
 
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        _give_back_memory()
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operator on doubles."""
         kwargs = kwargs or {}
-        if func is torch.ops.aten.view.dtype:  # reads bytes as another type
+        gives_gradient = func is torch.ops.aten._to_copy.default and torch._C._current_graph_task_id() != -1
+        if gives_gradient or func is torch.ops.aten.view.dtype:  # of its weight's type; bytes read as another type
             return func(*args, **kwargs)
         written = {argument.name for argument in func._schema.arguments if argument.alias_info is not None}
         named = zip(func._schema.arguments, args, strict=False)
@@ -75,6 +81,12 @@ class Doubled(TorchDispatchMode):  # type: ignore[no-untyped-call]
             content.index_fill_(dim, at, 0)
         offset = value.storage_offset() - weight.storage_offset()
         return content.as_strided(value.shape, value.stride(), offset)  # a view of it, maybe
+
+
+def _give_back_memory() -> None:
+    """Of the doubles of this run, which C's allocator would keep, in pieces between what stays."""
+    with suppress(OSError, AttributeError):  # glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _address(tensor: torch.Tensor) -> int:

@@ -149,7 +149,9 @@ def _economical(model: nn.Module, sized: Example, traced: Trace) -> Shadow | Non
 
 def _stored(tensor: Tensor) -> torch.dtype:
     """The precision of a tensor of such a copy. Convolutions refuse operands of two types before they are computed."""
-    return tensor.dtype if tensor.dim() == 2 and tensor.numel() >= MATRIX else _of(torch.float64, tensor)
+    large = tensor.dim() == 2 and tensor.numel() >= MATRIX
+    keeps = large and tensor.dtype is not torch.float16  # in which small gradients would vanish
+    return tensor.dtype if keeps else _of(torch.float64, tensor)
 
 
 def _prepared(model: nn.Module, sized: Example, example: Example, traced: Trace) -> Shadow:

@@ -63,7 +63,8 @@ class Counted(Pricing):
     Args:
         budget: The limit.
         levers: What can be changed.
-        dense: Parameters and bytes of the dense model, as its report has them.
+        dense: Parameters and bytes of the dense model, as its report has them. Its files may hold what is no parameter
+            (masks of attention), and tied weights twice, so that parameters are counted in the network.
     """
 
     how = "counted"
@@ -75,7 +76,9 @@ class Counted(Pricing):
         }
         counts: dict[str, Callable[[nn.Module], float]] = {"params": _parameters, "bytes": _bytes}
         self.cost = prices[budget.kind]()
-        self._count, self._dense = counts[budget.kind], float(dense[budget.kind])
+        self._count = counts[budget.kind]
+        own = self._count(levers.network)
+        self._dense = min(own, float(dense[budget.kind]) or own)
         self.limit = budget.amount.limit(self._dense)
 
     def measure(self, network: nn.Module) -> Measured:

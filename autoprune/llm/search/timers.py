@@ -22,9 +22,10 @@ from autoprune.llm.llamacpp.timing import time_files
 from autoprune.llm.models.base import LanguageModel
 from autoprune.llm.search.budget import Phase
 
-__all__ = ["TIMERS", "LanguageTimer", "LlamaCppTimer", "TorchTimer"]
+__all__ = ["DECODED", "TIMERS", "LanguageTimer", "LlamaCppTimer", "TorchTimer"]
 
-_DECODED = 16  # tokens of one call
+DECODED = 16
+"""Tokens that one timed call decodes."""
 
 
 class LanguageTimer(ABC):
@@ -75,7 +76,7 @@ class LlamaCppTimer(LanguageTimer):
             paths = [Path(folder) / f"{number}.gguf" for number in range(len(models))]
             for model, path in zip(models, paths, strict=True):
                 write_gguf(model.network, model.tokenizer, path, self.number_format)
-            speeds = time_files(paths, context=self.prompt, tokens=_DECODED)
+            speeds = time_files(paths, context=self.prompt, tokens=DECODED)
         return [speed.prefill.ms if phase == "prefill" else speed.decode_ms for speed in speeds]
 
 
@@ -90,7 +91,7 @@ class TorchTimer(LanguageTimer):
         make = self._prefill if phase == "prefill" else self._decode
         with _one_thread(), torch.no_grad():
             found = time_calls([make(model.network) for model in models], CpuClock(), self.protocol)
-        return [each.ms / (1 if phase == "prefill" else _DECODED) for each in found]
+        return [each.ms / (1 if phase == "prefill" else DECODED) for each in found]
 
     def _ids(self, network: Any) -> torch.Tensor:
         ids = 5 + torch.arange(self.prompt) % 89
@@ -106,7 +107,7 @@ class TorchTimer(LanguageTimer):
 
         def decode() -> object:
             cache, output = copy.deepcopy(known), None
-            for _ in range(_DECODED):
+            for _ in range(DECODED):
                 output = network(input_ids=tokens, past_key_values=cache, use_cache=True)
             return output
 

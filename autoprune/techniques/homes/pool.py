@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from autoprune.errors import InputError, first_line
+from autoprune.foundations.files import replacing
 from autoprune.techniques.homes.base import CandidateScore, Home, Scored, ScoreJob
 from autoprune.techniques.homes.inline import Inline
 from autoprune.techniques.homes.worker import Failure, Worker
@@ -24,9 +25,10 @@ _DEATHS = 3  # of processes, for each worker, without an answer in between: they
 class Pool(Home):
     """Scores candidates in several processes, which start when the first candidates come.
 
-    The score is written to a file once, from which every process reads it: dense weights, calibration statistics and
-    images are in memory once. A process that dies is replaced, and what it was scoring is scored again. What fails in
-    a process is done again in this one, where it is reported as in a search without processes.
+    The score is written to a file once, which every process maps: calibration statistics and images are in memory
+    once. Each has a copy of the dense weights, which it cuts candidates from. A process that dies is replaced, and
+    what it was scoring is scored again. What fails in a process is done again in this one, where it is reported as in
+    a search without processes.
 
     Args:
         score: Scores one candidate; picklable.
@@ -43,6 +45,7 @@ class Pool(Home):
         self._waiting: deque[ScoreJob] = deque()
         self._found: dict[_Key, Scored | Failure] = {}
         self._deaths = 0
+        self._written = False  # a file of a process that was killed is not this score
 
     @property
     def pids(self) -> list[int | None]:
@@ -74,6 +77,7 @@ class Pool(Home):
         while self._workers:
             self._workers.pop().end()
         self._path.unlink(missing_ok=True)
+        self._written = False
 
     def _has(self, job: ScoreJob) -> bool:
         under_way = [worker.job for worker in self._workers if worker.job is not None]
@@ -88,7 +92,7 @@ class Pool(Home):
                 worker.send(self._waiting.popleft())
 
     def _start(self) -> None:
-        if not self._path.exists():
+        if not self._written:
             self._write()
         worker = Worker(self._path)
         self._workers.append(worker)
@@ -97,15 +101,16 @@ class Pool(Home):
     def _write(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            torch.save(self._score, self._path)
-        except OSError:
+            with replacing(self._path) as temporary:
+                torch.save(self._score, temporary)
+        except (OSError, InputError):
             raise
         except Exception as error:  # a network of the user's may refuse in any way
-            self._path.unlink(missing_ok=True)
             raise InputError(
                 f"--workers {self._count}: {self._what} and its score cannot be sent to another process"
                 f" ({first_line(error)}); use --workers 1"
             ) from error
+        self._written = True
 
     def _take_answers(self) -> None:
         """Wait until a process answers or dies, then keep them all busy."""

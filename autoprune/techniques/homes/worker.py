@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ class Failure:
 class Worker:
     """A process of one thread that scores one candidate at a time.
 
-    It ends when its parent ends, however that comes about: the other end of its pipe is closed then. Ctrl-C in a
+    It ends when its parent ends, however that comes about. Ctrl-C in a
     terminal reaches it, too, and is left to the parent.
 
     Args:
@@ -95,6 +97,7 @@ class Worker:
 def _serve(connection: Connection, path: str, numerics: dict[str, Any]) -> None:
     """What runs in the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):  # the parent is gone: nobody is left to tell
         try:
             score = _loaded(path, numerics)
@@ -104,6 +107,14 @@ def _serve(connection: Connection, path: str, numerics: dict[str, Any]) -> None:
         while True:
             choices, against = connection.recv()
             connection.send(_answer(score, ScoreJob(choices, _unpacked(against))))
+
+
+def _end_with_the_parent() -> None:
+    """Even in the midst of a candidate, when nobody looks at the pipe."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _loaded(path: str, numerics: dict[str, Any]) -> CandidateScore:
@@ -146,6 +157,7 @@ def _without_interruption() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # the first process starts it, which lets SIGINT through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from autoprune.early_exit.onnx_file import DEPLOYED
 from autoprune.early_exit.thresholds import Answers, Choice, Limits, PathTimes, choices_of
@@ -36,20 +37,25 @@ def require_reachable(times: PathTimes, settings: DynamicSettings) -> None:
         )
 
 
-def candidates(answers: Answers, times: PathTimes, settings: DynamicSettings) -> list[Choice]:
+def candidates(answers: Answers, times: PathTimes, settings: DynamicSettings) -> Iterable[Choice]:
     """Choices within the limits, the best first; none where no exit pays.
 
-    Without an asked mean the fastest is the best. With one it is the one that loses least of those that keep it.
+    Without an asked mean the fastest is the best. With one it is the one that loses least of those that keep it;
+    those that lose more, and are faster, come behind it.
 
     Raises:
         BudgetError: If none keeps the asked mean at the allowed loss.
     """
     asked = settings.limit_ms("mean_latency", times.dense)
     allowed = settings.max_drop / 100
-    for share in (1.0,) if asked is None else _STEPS:
-        found = _within(answers, times, settings, share * allowed)
-        if asked is None or (found and found[0].mean_ms <= asked):
-            return found if asked is None else [each for each in found if each.mean_ms <= asked]
+    if asked is None:
+        return _within(answers, times, settings, allowed)
+    losses = (share * allowed for share in _STEPS)
+    for loss in losses:
+        found = _within(answers, times, settings, loss)
+        if found and found[0].mean_ms <= asked:
+            faster = (each for more in losses for each in _within(answers, times, settings, more))
+            return (each for each in chain(found, faster) if each.mean_ms <= asked)
     least = found[0].mean_ms if found else times.dense
     raise BudgetError(
         f"a mean of {asked:.4g} ms is out of reach at a loss of {settings.max_drop:g} points: the least is"

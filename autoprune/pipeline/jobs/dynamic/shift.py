@@ -12,11 +12,13 @@ from torch.nn import functional
 
 from autoprune.early_exit.network import DynamicNetwork
 from autoprune.foundations.examples import labels_in
+from autoprune.models import output_of
 from autoprune.models.inputs.reader import BatchReader
 
 __all__ = ["SHIFTS", "shifted"]
 
 _MOST = 1000  # inputs
+_TOGETHER = 32  # that a network is given at once
 
 
 def _noise(images: Tensor) -> Tensor:
@@ -63,9 +65,11 @@ def shifted(
     found = []
     with torch.no_grad():
         for name, change in SHIFTS.items() if images is not None else ():
-            logits, taken = network.answers(changed := change(images))
+            parts = change(images).split(_TOGETHER)
+            logits, taken = map(torch.cat, zip(*(network.answers(part) for part in parts), strict=True))
+            whole = torch.cat([output_of(dense(part)) for part in parts])
             shares = torch.bincount(taken, minlength=len(network.exits) + 1) / len(taken)
-            row = {"accuracy": _share_right(logits, labels), "dense_accuracy": _share_right(dense(changed), labels)}
+            row = {"accuracy": _share_right(logits, labels), "dense_accuracy": _share_right(whole, labels)}
             found.append({"inputs": name, **row, "shares": shares.tolist()})
     network.counts = counts
     return found

@@ -6,6 +6,7 @@ first weights (Morcos et al., NeurIPS 2019). The ticket found in the other place
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -102,8 +103,10 @@ def _random(masks: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
 
 
 def part_of(run: RunDir, name: str) -> Part:
-    """Where a destination's files lie."""
-    return Part(run, "transfer/" + "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in name))
+    """Where a destination's files lie: a folder of its own, whatever its name has to give up for it."""
+    plain = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in name)
+    mark = "" if plain == name else "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
+    return Part(run, f"transfer/{plain}{mark}")
 
 
 def transfers_of(run: RunDir, spec: ScoreSpec, number: int) -> list[dict[str, Any]]:
