@@ -65,7 +65,7 @@ def shifted(
     found = []
     with torch.no_grad():
         for name, change in SHIFTS.items() if images is not None else ():
-            parts = change(images).split(_TOGETHER)
+            parts = torch.split(change(images), _TOGETHER)
             logits, taken = map(torch.cat, zip(*(network.answers(part) for part in parts), strict=True))
             whole = torch.cat([output_of(dense(part)) for part in parts])
             shares = torch.bincount(taken, minlength=len(network.exits) + 1) / len(taken)
