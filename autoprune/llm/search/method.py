@@ -9,10 +9,8 @@ from torch import Tensor
 
 from autoprune import agents
 from autoprune.envs import ScoreMemory
-from autoprune.errors import InputError
 from autoprune.llm.methods.base import Method, PrunedModel, Work
 from autoprune.llm.methods.options import MethodOptions
-from autoprune.llm.models.base import LanguageModel
 from autoprune.llm.search.agent import Found, search
 from autoprune.llm.search.budget import SearchPlan
 from autoprune.llm.search.choosing import Chosen, choose
@@ -20,7 +18,7 @@ from autoprune.llm.search.levers import BLOCKS, Levers, read_levers
 from autoprune.llm.search.pricing import Counted, Pricing
 from autoprune.llm.search.scoring import HeldOutLoss
 from autoprune.llm.search.timed import Timed
-from autoprune.llm.search.timers import DECODED, TIMERS, LanguageTimer
+from autoprune.llm.search.timers import TIMERS, LanguageTimer
 from autoprune.llm.structured.base import Calibration
 from autoprune.llm.texts import held_out
 from autoprune.llm.windows import calibration_windows
@@ -62,7 +60,6 @@ class SearchMethod(Method):
         Raises:
             BudgetError: If nothing meets the budget.
         """
-        self._require_positions(work.model)
         learned, scored = self._windows(work)
         with work.reporter.stage("calibrate", "reading what the model's parts do") as bar:
             levers = read_levers(work.model.network, Calibration(learned, bar), work.run.once)
@@ -86,14 +83,6 @@ class SearchMethod(Method):
         )
         policy.save(work.run.file("policy.json"))
         return PrunedModel(work.model.with_network(chosen.network), self._details(levers, pricing, found, chosen))
-
-    def _require_positions(self, model: LanguageModel) -> None:
-        needed, most = self._plan.prompt + DECODED, model.context
-        if self._plan.budget.timed and most is not None and needed > most:
-            raise InputError(
-                f"--prompt {self._plan.prompt}: {needed} tokens with the {DECODED} that are decoded behind it, and"
-                f" {model.origin} was made for {most}"
-            )
 
     def _windows(self, work: Work) -> tuple[Tensor, Tensor]:
         """Windows of the text that is learned from, and of the one that candidates are scored on."""

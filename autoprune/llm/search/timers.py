@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from autoprune.errors import InputError
 from autoprune.foundations.registry import Registry
 from autoprune.hardware.contract.protocol import Protocol
 from autoprune.hardware.timing.clocks import CpuClock
@@ -89,8 +90,14 @@ class TorchTimer(LanguageTimer):
     def times(self, models: Sequence[LanguageModel], phase: Phase) -> list[float]:
         """See `LanguageTimer.times`."""
         make = self._prefill if phase == "prefill" else self._decode
-        with _one_thread(), torch.no_grad():
-            found = time_calls([make(model.network) for model in models], CpuClock(), self.protocol)
+        try:
+            with _one_thread(), torch.no_grad():
+                found = time_calls([make(model.network) for model in models], CpuClock(), self.protocol)
+        except IndexError as error:  # positions that are learned end with the table
+            raise InputError(
+                f"--prompt {self.prompt}: {models[0].origin} cannot read {self.prompt + DECODED} tokens, of which"
+                f" {DECODED} are decoded behind the prompt"
+            ) from error
         return [each.ms / (1 if phase == "prefill" else DECODED) for each in found]
 
     def _ids(self, network: Any) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from autoprune.errors import InputError
 from autoprune.hardware.contract.protocol import Protocol
 from autoprune.llm.search.levers import read_levers
 from autoprune.llm.search.timed import fitted_cost, shapes_to_time
@@ -39,3 +40,10 @@ def test_torch_times_more_blocks_longer():
         few, many = Quick(prompt=8).times(models, phase)
         assert many > 2 * few > 0
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("phase", ["prefill", "decode"])
+def test_a_prompt_beyond_the_learned_positions_is_refused_in_one_line(phase):
+    model = language_model("gpt2", n_positions=32)
+    with pytest.raises(InputError, match=r"^--prompt 40: .* cannot read 56 tokens, of which 16 are decoded .*$"):
+        TorchTimer(prompt=40).times([model], phase)
