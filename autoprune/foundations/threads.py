@@ -32,7 +32,7 @@ def crowded() -> str | None:
     """What to say where other processes leave fewer cores than torch has threads; None where each has its core.
 
     The threads wait for each other after every operator, and spin while they wait. So one that has no core holds up
-    all of them: a step of training took up to twenty times as long.
+    all of them (figures: docs/getting-started.md).
     """
     threads = torch.get_num_threads()
     busy = busy_cores() if threads > 1 else None
