@@ -106,7 +106,7 @@ def openvino_call(weight: Tensor, x: Tensor, layout: str) -> Call:
 
 RUNTIMES: dict[str, tuple[Callable[[Tensor, Tensor, str], Call], str, str, Callable[[float], Pattern]]] = {
     "torch CSR": (torch_call, "dense", "CSR", Unstructured),
-    "torch BSR 16x16": (torch_call, "dense", "BSR", lambda zeros: Blocks(16, 16, zeros)),
+    "torch BSR 16x16": (torch_call, "dense", "BSR", lambda zeros: Blocks(zeros, 16, 16)),
     "openvino f32": (openvino_call, "f32", "f32 sparse", Unstructured),
     "openvino int8": (openvino_call, "int8", "int8 sparse", Unstructured),
     "onnxruntime": (onnxruntime_call, "dense", "dense", Unstructured),

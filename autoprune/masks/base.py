@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from autoprune.errors import InputError
 
-__all__ = ["Pattern", "PlanesShape", "checked_saliency", "planes_shape"]
+__all__ = ["Graded", "Pattern", "PlanesShape", "ShareOfZeros", "checked_saliency", "planes_shape"]
 
 PlanesShape = tuple[int, int, int]
 """(planes, outputs, inputs) of a weight."""
@@ -63,6 +64,52 @@ class Pattern(ABC):
     def density(self, shape: PlanesShape) -> float:
         """Share of the weights that stay."""
         return self.kept(shape) / math.prod(shape)
+
+
+class Graded(Pattern):
+    """A pattern that is one of a family: the same groups, of which more or less stays.
+
+    A group is what an amount is counted of: of N:M the M neighbours, of banks the weights of a bank, of a share of all
+    weights these weights, of blocks the blocks.
+    """
+
+    @property
+    @abstractmethod
+    def family(self) -> str:
+        """The family's name; `autoprune.masks.parsing.family_of` reads it."""
+
+    @abstractmethod
+    def units(self, shape: PlanesShape) -> int:
+        """How many units a whole group of a weight has."""
+
+    @abstractmethod
+    def keeping(self, kept: int, shape: PlanesShape) -> Pattern:
+        """The pattern of the family that keeps so many units of a whole group, from 1 to fewer than all."""
+
+    @property
+    def step(self) -> int:
+        """Amounts are multiples of this."""
+        return 1
+
+
+@dataclass(frozen=True)
+class ShareOfZeros(Graded):
+    """A pattern whose amount is a share of zeros.
+
+    Attributes:
+        zeros: Share of a group's units that goes, in [0, 1).
+    """
+
+    zeros: float
+
+    def keeping(self, kept: int, shape: PlanesShape) -> Pattern:
+        """See `Graded.keeping`."""
+        return replace(self, zeros=1 - kept / self.units(shape))
+
+    @property
+    def family(self) -> str:
+        """The name without its amount."""
+        return self.name.rpartition(":")[0]
 
 
 def planes_shape(tensor: Tensor) -> PlanesShape:

@@ -10,28 +10,27 @@ from torch import Tensor
 from torch.nn import functional
 
 from autoprune.errors import InputError
-from autoprune.masks.base import Pattern, PlanesShape, checked_saliency, planes_shape
+from autoprune.masks.base import PlanesShape, ShareOfZeros, checked_saliency, planes_shape
 from autoprune.masks.unstructured import checked_share, zeros_of
 
 __all__ = ["Blocks"]
 
 
 @dataclass(frozen=True)
-class Blocks(Pattern):
+class Blocks(ShareOfZeros):
     """A share of the blocks of `rows` outputs by `columns` inputs is zero; those of least mean saliency.
 
     Where a width is no multiple of the block's, the blocks at the edge are smaller; each counts as a block.
     Blocks lie in one plane, and the share is of those of all planes.
 
     Attributes:
+        zeros: Share of the blocks that goes, in [0, 1); at least one block stays.
         rows: Outputs of a block.
         columns: Inputs of a block.
-        zeros: Share of the blocks that goes, in [0, 1); at least one block stays.
     """
 
     rows: int
     columns: int
-    zeros: float
 
     def __post_init__(self) -> None:
         if self.rows < 1 or self.columns < 1 or self.rows * self.columns < 2:
@@ -47,6 +46,10 @@ class Blocks(Pattern):
         """See `Pattern.why_not`."""
         blocks = math.prod(self._counts(shape))
         return f"it is a single block of {self.rows}x{self.columns}" if blocks < 2 else None
+
+    def units(self, shape: PlanesShape) -> int:
+        """See `Graded.units`: the blocks."""
+        return math.prod(self._counts(shape))
 
     def kept(self, shape: PlanesShape) -> int:
         """Exact where widths are multiples of the block's; else the most that may stay (edge blocks are smaller)."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from autoprune.errors import InputError
-from autoprune.masks.base import Pattern, PlanesShape, checked_saliency
+from autoprune.masks.base import Graded, PlanesShape, checked_saliency
 
 __all__ = ["LARGEST_GROUP", "NofM", "grouped"]
 
@@ -18,7 +18,7 @@ LARGEST_GROUP = 1024
 
 
 @dataclass(frozen=True)
-class NofM(Pattern):
+class NofM(Graded):
     """Of each output, N weights stay of every M neighbours along the inputs.
 
     Where the inputs are no multiple of M, the last group is smaller. It counts as if it were filled up with zeros, as
@@ -44,6 +44,19 @@ class NofM(Pattern):
     def name(self) -> str:
         """As users write it."""
         return f"{self.n}:{self.m}"
+
+    @property
+    def family(self) -> str:
+        """N is open."""
+        return f"N:{self.m}"
+
+    def units(self, shape: PlanesShape) -> int:
+        """See `Graded.units`: the neighbours."""
+        return self.m
+
+    def keeping(self, kept: int, shape: PlanesShape) -> NofM:
+        """See `Graded.keeping`."""
+        return NofM(kept, self.m)
 
     def why_not(self, shape: PlanesShape) -> str | None:
         """See `Pattern.why_not`."""

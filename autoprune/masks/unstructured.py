@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from autoprune.errors import InputError
-from autoprune.masks.base import Pattern, PlanesShape, checked_saliency, planes_shape
+from autoprune.masks.base import PlanesShape, ShareOfZeros, checked_saliency, planes_shape
 
 __all__ = ["Unstructured", "checked_share", "global_masks", "zeros_of"]
 
 
 @dataclass(frozen=True)
-class Unstructured(Pattern):
+class Unstructured(ShareOfZeros):
     """A share of the weights is zero: those of least saliency, counted exactly.
 
     Attributes:
@@ -24,7 +24,6 @@ class Unstructured(Pattern):
         across: Whether the share is of all tensors together (`global_masks`), not of each.
     """
 
-    zeros: float
     across: bool = False
 
     def __post_init__(self) -> None:
@@ -38,6 +37,15 @@ class Unstructured(Pattern):
     def why_not(self, shape: PlanesShape) -> str | None:
         """See `Pattern.why_not`."""
         return "it is a single weight" if math.prod(shape) < 2 else None
+
+    @property
+    def family(self) -> str:
+        """The same for all shares of a tensor."""
+        return "unstructured"
+
+    def units(self, shape: PlanesShape) -> int:
+        """See `Graded.units`: the weights."""
+        return math.prod(shape)
 
     def kept(self, shape: PlanesShape) -> int:
         """See `Pattern.kept`."""

@@ -125,10 +125,11 @@ def sparsify(
     Args:
         model: The trained network, left as it is; or a name.
         run: Folder that keeps the run; if it is not given, a temporary one.
-        **keywords: As of `compress`. `pattern` is `2:4` (the default) and any N:M, `2:4-both`, `4x4:0.5`,
-            `unstructured:0.9` or `unstructured:0.9-global`; `recipe` is `one-shot` (the default), `asp`, `gradual`,
-            `sr-ste` or `regularised` (docs/sparsity.md); `criterion` may be `sparsegpt`, too. `permute=True` first puts
-            units into an order in which N:M groups keep more.
+        **keywords: As of `compress`. `pattern` is `2:4` (the default) and any N:M, `2:4-both`, `2:4/1:2`, `4x4:0.5`,
+            `bank:4:0.75`, `column:8:0.75`, `kernel:0.5`, `filter:0.5`, `unstructured:0.9` or
+            `unstructured:0.9-global`; `recipe` is `one-shot` (the default), `asp`, `gradual`, `sr-ste` or `regularised`
+            (docs/sparsity.md); `criterion` may be `sparsegpt`, too. `permute=True` first puts units into an order in
+            which N:M groups keep more.
 
     Returns:
         The network with its zeros, a policy that holds the masks, and a report.

@@ -6,13 +6,25 @@ order; a `Policy` is a choice for every decision; `SpaceConstraints` are what a 
 
 from autoprune.space.constraints import SpaceConstraints
 from autoprune.space.decision import Decision
-from autoprune.space.kinds import BLOCK, CHANNELS, KINDS, NM, STRUCTURED, ZEROS, DecisionKind, Stage, checked_kinds
+from autoprune.space.kinds import (
+    BLOCK,
+    CHANNELS,
+    KEPT,
+    KINDS,
+    NM,
+    STRUCTURED,
+    ZEROS,
+    DecisionKind,
+    Stage,
+    checked_kinds,
+)
 from autoprune.space.policy import MANY_SCHEMA, POLICY_SCHEMA, Policy, TechniquePart, first_fault
 from autoprune.space.search_space import SearchSpace
 
 __all__ = [
     "BLOCK",
     "CHANNELS",
+    "KEPT",
     "KINDS",
     "MANY_SCHEMA",
     "NM",

@@ -19,6 +19,7 @@ from autoprune.foundations.registry import Registry
 __all__ = [
     "BLOCK",
     "CHANNELS",
+    "KEPT",
     "KINDS",
     "NM",
     "STRUCTURED",
@@ -92,7 +93,9 @@ ZEROS = DecisionKind(
     "zeros", "thousandths of a tensor's weights", by_default=False, technique="zeros", stage=Stage.MASK
 )
 """How many thousandths of a tensor's weights stay."""
-for _kind in (NM, ZEROS):
+KEPT = DecisionKind("kept", "number of kept units of a group", by_default=False, technique="kept", stage=Stage.MASK)
+"""How many units of every group of an accelerator's pattern stay."""
+for _kind in (NM, ZEROS, KEPT):
     KINDS.register(_kind.name, _kind)
 
 

@@ -11,7 +11,7 @@ from autoprune.errors import InputError
 from autoprune.foundations.files import shortened
 from autoprune.foundations.references import is_reference, resolve
 from autoprune.foundations.registry import Registry
-from autoprune.space import KINDS, NM, STRUCTURED, ZEROS, first_fault
+from autoprune.space import KEPT, KINDS, NM, STRUCTURED, ZEROS, first_fault
 
 if TYPE_CHECKING:  # names are listed without torch
     from autoprune.techniques.base import Technique
@@ -23,6 +23,7 @@ TECHNIQUES: Registry[type[Technique[Any]]] = Registry(
     {
         STRUCTURED: "autoprune.techniques.structured.technique:Structured",
         NM.technique: "autoprune.techniques.sparsity.nm:NofMSparsity",
+        KEPT.technique: "autoprune.techniques.sparsity.kept:Kept",
         ZEROS.technique: "autoprune.techniques.sparsity.zeros:Zeros",
     },
     "autoprune.techniques",

@@ -93,7 +93,7 @@ def test_unstructured_counts_are_exact(shape, zeros, seed, ties):
 @settings(max_examples=300, deadline=None)
 @given(SHAPES, st.sampled_from([(1, 4), (4, 4), (4, 1), (16, 16), (3, 5)]), st.floats(0, 0.99), st.integers(0, 2**31))
 def test_blocks_stay_or_go_whole(shape, block, zeros, seed):
-    pattern = Blocks(*block, zeros)
+    pattern = Blocks(zeros, *block)
     if pattern.why_not(shape):
         return
     mask = pattern.mask(saliency_of(shape, seed, ties=True))
@@ -128,7 +128,7 @@ def test_a_fault_names_the_place():
     both = NofMBothWays(1, 2)
     assert "along the outputs" in both.fault(torch.tensor([[[1.0, 0.0], [3.0, 0.0]]]))
     assert "3 of 4 weights are not zero" in Unstructured(0.5).fault(torch.tensor([[[1.0, 1.0, 1.0, 0.0]]]))
-    assert "2 blocks of 1x2" in Blocks(1, 2, 0.5).fault(torch.ones(1, 1, 4))
+    assert "2 blocks of 1x2" in Blocks(0.5, 1, 2).fault(torch.ones(1, 1, 4))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_pattern_is_read_back_from_its_name(text):
 
 def test_shares_may_be_written_as_percentages_and_blocks_go_by_halves():
     assert pattern_of("unstructured:90%") == Unstructured(0.9)
-    assert pattern_of(" 4X4 ") == Blocks(4, 4, 0.5)
+    assert pattern_of(" 4X4 ") == Blocks(0.5, 4, 4)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import autoprune
 from autoprune.errors import InputError
+from autoprune.masks.parsing import pattern_of
+from autoprune.masks.planes import PLAIN
 
 SHAPE = (1, 6, 6)
 
@@ -53,6 +55,29 @@ def test_every_recipe_leaves_the_pattern_in_every_group(recipe: str, tmp_path: P
     assert largest_group(model[3].weight, 4) == 2
     assert largest_group(model[6].weight, 4) == 2
     assert (model[0].weight != 0).all()  # one input: no group of four
+
+
+def keeps(model: nn.Module, policy: Any, pattern: str) -> None:
+    """Every weight that has a mask is of the pattern."""
+    masked, wanted = policy.further[0].payload["masks"], pattern_of(pattern)
+    assert masked
+    for name in masked:
+        planes = PLAIN.of(model.get_parameter(name))
+        assert wanted.fault(planes) is None
+        assert 0 < int((planes != 0).sum()) < planes.numel()
+
+
+@pytest.mark.parametrize("pattern", ["column:2:0.5", "2:4/1:2", "kernel:0.5", "filter:0.5", "vector:4:0.5"])
+def test_patterns_of_accelerators_are_masked_without_data(pattern: str) -> None:
+    result = autoprune.sparsify(network(), pattern=pattern, example_input=torch.zeros(1, *SHAPE))
+    keeps(result.model, result.policy, pattern)
+
+
+def test_banks_are_balanced_after_a_gradual_training(tmp_path: Path) -> None:
+    result = sparsified(tmp_path / "run", pattern="bank:4:0.5", recipe="gradual", finetune_epochs=1)
+    keeps(result.model, result.policy, "bank:4:0.5")
+    again = autoprune.load(tmp_path / "run", model=network())
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), result.model.parameters(), strict=True))
 
 
 def test_the_run_gives_the_sparse_network_back(tmp_path: Path) -> None:

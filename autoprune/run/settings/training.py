@@ -52,8 +52,8 @@ class SparsitySettings(Settings):
 
     pattern: str = setting(
         "2:4",
-        "which weights may stay together: N:M along the inputs, 2:4-both, 4x4:0.5 (blocks, half of them zero),"
-        " unstructured:0.9, unstructured:0.9-global",
+        "which weights may stay together: N:M along the inputs, 2:4-both, 2:4/1:2, 4x4:0.5 (blocks, half of them zero),"
+        " bank:4:0.75, column:8:0.75, kernel:0.5, filter:0.5, unstructured:0.9, unstructured:0.9-global",
     )
     sparse_recipe: Literal["one-shot", "asp", "gradual", "sr-ste", "regularised"] = setting(
         "one-shot",

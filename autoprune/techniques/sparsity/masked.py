@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -48,30 +49,29 @@ class MaskTechnique(Technique[RankedWeights]):
     stage = Stage.MASK
     exact: ClassVar[bool] = True
 
-    @property
     @abstractmethod
-    def options(self) -> tuple[int, ...]:
-        """What a decision may keep, ascending; the last is whole."""
+    def options_of(self, weight: Weight) -> tuple[int, ...]:
+        """What the decision on a weight may keep, ascending; the last is whole."""
 
     @abstractmethod
     def head(self) -> dict[str, Any]:
         """What a policy must say of the settings to be carried out again, as JSON values."""
 
     @abstractmethod
-    def width_of(self, head: Mapping[str, Any]) -> int:
-        """The units that are whole, by a policy's head; the settings' own where it says nothing.
+    def width_of(self, weight: Weight, head: Mapping[str, Any]) -> int:
+        """The units that are whole of a weight, by a policy's head; the settings' own where it says nothing.
 
         Raises:
             PolicyMismatchError: If the head is damaged.
         """
 
     @abstractmethod
-    def pattern(self, kept: int, head: Mapping[str, Any]) -> Pattern:
-        """The pattern of a tensor of which so much stays; see `width_of` for the head."""
+    def pattern(self, weight: Weight, kept: int, head: Mapping[str, Any]) -> Pattern:
+        """The pattern of a weight of which so much stays; see `width_of` for the head."""
 
     @abstractmethod
-    def share(self) -> Share:
-        """How much of an operator's work is left."""
+    def share(self, weight: Weight) -> Share:
+        """How much of the work is left of an operator that reads a weight."""
 
     def stored(self) -> Share | None:
         """How much of a weight's bytes a file holds; default all."""
@@ -98,10 +98,12 @@ class MaskTechnique(Technique[RankedWeights]):
         skip = next((pattern for pattern in limits.skip if _touches(weight, pattern)), None)
         if skip is not None:
             return (), f"skipped by {skip!r}"
-        whole = self.options[-1]
+        *amounts, whole = self.options_of(weight)
+        if not amounts:
+            return (), self.pattern(weight, 1, {}).why_not(weight.shape) or "its groups are of one unit"
         least = max([whole * (1 - share) for pattern, share in limits.caps if _touches(weight, pattern)], default=0.0)
-        wanted = [kept for kept in self.options[:-1] if kept >= least - 1e-9]
-        reasons = {kept: self.pattern(kept, {}).why_not(weight.shape) for kept in wanted}
+        wanted = [kept for kept in amounts if kept >= least - 1e-9]
+        reasons = {kept: self.pattern(weight, kept, {}).why_not(weight.shape) for kept in wanted}
         options = tuple(kept for kept in wanted if reasons[kept] is None)
         if not options:
             return (), next((reason for reason in reasons.values() if reason), "a cap leaves it whole")
@@ -127,20 +129,20 @@ class MaskTechnique(Technique[RankedWeights]):
         return part.model_copy(update={"payload": self.head() | {"masks": kept}})
 
     def _mask(self, fitted: RankedWeights, part: TechniquePart, name: str) -> Tensor | None:
-        kept = part.choices[name]
-        return None if kept == self.options[-1] else fitted.mask(name, self.pattern(kept, self.head()))
+        kept, weight = part.choices[name], fitted.weights[name]
+        whole = kept == self.options_of(weight)[-1]
+        return None if whole else fitted.mask(name, self.pattern(weight, kept, self.head()))
 
     def check(self, analysis: Analysis, part: TechniquePart) -> None:
         """Refuse masks of another model, and damaged ones."""
-        width = self.width_of(part.payload)
-        check_masks(part, weights_of(analysis).weights, width)
+        check_masks(part, weights_of(analysis).weights, partial(self.width_of, head=part.payload))
 
     def apply(self, model: nn.Module, analysis: Analysis, part: TechniquePart) -> nn.Module:
         """A copy with zeros; layers of dropped branches are passed over."""
         sparse = duplicate(model)
         parameters, weights = dict(sparse.named_parameters()), weights_of(analysis).weights
         for name in part.choices.keys() & parameters.keys():
-            tensor, pattern = parameters[name].detach(), self._pattern(part, name)
+            tensor, pattern = parameters[name].detach(), self._pattern(part, weights[name])
             mask = mask_in(part, weights[name], tensor, pattern if self.exact else None)
             if mask is None and not part.payload.get("masks") and pattern is not None:
                 mask = pattern_mask(weights[name], tensor.abs(), pattern)
@@ -148,15 +150,15 @@ class MaskTechnique(Technique[RankedWeights]):
                 tensor.masked_fill_(~mask.to(tensor.device), 0)
         return sparse
 
-    def _pattern(self, part: TechniquePart, name: str) -> Pattern | None:
-        kept = part.choices[name]
-        return None if kept == self.width_of(part.payload) else self.pattern(kept, part.payload)
+    def _pattern(self, part: TechniquePart, weight: Weight) -> Pattern | None:
+        kept = part.choices[weight.name]
+        return None if kept == self.width_of(weight, part.payload) else self.pattern(weight, kept, part.payload)
 
     def effects(self, analysis: Analysis) -> Mapping[str, Effect]:
         """Every operator multiplies with the kept weights only, as papers count it."""
-        share, stored = self.share(), self.stored()
-        weights = weights_of(analysis).weights.values()
-        return {node: Effect((weight.name,), share, stored=stored) for weight in weights for node in weight.nodes}
+        stored = self.stored()
+        priced = [(weight, self.share(weight)) for weight in weights_of(analysis).weights.values()]
+        return {node: Effect((weight.name,), share, stored=stored) for weight, share in priced for node in weight.nodes}
 
     def constraint(self, model: nn.Module, part: TechniquePart) -> TrainingConstraint | None:
         """Masked weights stay zero."""

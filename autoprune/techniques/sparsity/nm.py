@@ -17,6 +17,7 @@ from autoprune.masks.compressed import is_two_of_four
 from autoprune.masks.n_of_m import LARGEST_GROUP, NofM
 from autoprune.space import NM
 from autoprune.techniques.sparsity.masked import MaskTechnique, Share
+from autoprune.techniques.sparsity.tensors import Weight
 
 __all__ = ["GroupShare", "NofMSettings", "NofMSparsity", "StoredShare"]
 
@@ -100,8 +101,7 @@ class NofMSparsity(MaskTechnique):
     kinds = (NM,)
     settings_class: ClassVar[type[BaseModel]] = NofMSettings
 
-    @property
-    def options(self) -> tuple[int, ...]:
+    def options_of(self, weight: Weight) -> tuple[int, ...]:
         """Weights of a group that may stay."""
         found: tuple[int, ...] = self.settings.options
         return found
@@ -110,23 +110,23 @@ class NofMSparsity(MaskTechnique):
         """The size of a group."""
         return {"m": self.settings.m}
 
-    def width_of(self, head: Mapping[str, Any]) -> int:
+    def width_of(self, weight: Weight, head: Mapping[str, Any]) -> int:
         """The size of a group."""
         m = head.get("m", self.settings.m)
         if type(m) is not int or not 2 <= m <= LARGEST_GROUP:
             raise PolicyMismatchError(f"the policy's groups are of {shortened(repr(m), 40)} weights, not of 2 or more")
         return m
 
-    def pattern(self, kept: int, head: Mapping[str, Any]) -> Pattern:
+    def pattern(self, weight: Weight, kept: int, head: Mapping[str, Any]) -> Pattern:
         """N:M."""
-        return NofM(kept, self.width_of(head))
+        return NofM(kept, self.width_of(weight, head))
 
     @property
     def ordered_for(self) -> NofM:
         """The pattern that an order of units is searched for: of those that can be chosen the one nearest to half."""
-        return NofM(min(self.options[:-1], key=lambda n: abs(2 * n - self.settings.m)), self.settings.m)
+        return NofM(min(self.settings.options[:-1], key=lambda n: abs(2 * n - self.settings.m)), self.settings.m)
 
-    def share(self) -> Share:
+    def share(self, weight: Weight) -> Share:
         """Of the multiplications, those with kept weights."""
         return GroupShare(self.settings.m)
 

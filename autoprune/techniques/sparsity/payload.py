@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
@@ -16,13 +16,13 @@ from autoprune.techniques.sparsity.tensors import Weight
 __all__ = ["check_masks", "mask_in", "masks_in"]
 
 
-def check_masks(part: TechniquePart, weights: Mapping[str, Weight], width: int) -> None:
+def check_masks(part: TechniquePart, weights: Mapping[str, Weight], width_of: Callable[[Weight], int]) -> None:
     """Refuse a part that is damaged, or was made for another model.
 
     Args:
         part: The policy's part.
         weights: The model's weights that can have zeros.
-        width: The most that a decision keeps.
+        width_of: The most that the decision on a weight keeps.
 
     Raises:
         PolicyMismatchError: Naming what is wrong.
@@ -35,7 +35,7 @@ def check_masks(part: TechniquePart, weights: Mapping[str, Weight], width: int) 
             raise PolicyMismatchError(
                 f"the policy was made for another model: it prunes {shortened(name)}, which this one does not have"
             )
-        if kept > width:
+        if kept > (width := width_of(weights[name])):
             raise PolicyMismatchError(f"the policy keeps {kept} of every {width} weights of {shortened(name)}")
     stray = next((name for name in masks if name not in part.choices), None)
     if stray is not None:

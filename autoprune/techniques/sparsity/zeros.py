@@ -18,6 +18,7 @@ from autoprune.masks.parsing import pattern_of
 from autoprune.masks.unstructured import Unstructured
 from autoprune.space import ZEROS
 from autoprune.techniques.sparsity.masked import MaskTechnique, Share
+from autoprune.techniques.sparsity.tensors import Weight
 
 __all__ = ["STEPS", "KeptShare", "Zeros", "ZerosSettings"]
 
@@ -80,8 +81,7 @@ class Zeros(MaskTechnique):
     exact = False  # masks over all tensors together have a share of their own in each
     settings_class: ClassVar[type[BaseModel]] = ZerosSettings
 
-    @property
-    def options(self) -> tuple[int, ...]:
+    def options_of(self, weight: Weight) -> tuple[int, ...]:
         """Thousandths that may stay."""
         return tuple(sorted({*self.settings.keep, STEPS}))
 
@@ -89,12 +89,12 @@ class Zeros(MaskTechnique):
         """The shape of a block."""
         return {"block": self.settings.block}
 
-    def width_of(self, head: Mapping[str, Any]) -> int:
+    def width_of(self, weight: Weight, head: Mapping[str, Any]) -> int:
         """Thousandths of the whole."""
-        self.pattern(STEPS // 2, head)
+        self.pattern(weight, STEPS // 2, head)
         return STEPS
 
-    def pattern(self, kept: int, head: Mapping[str, Any]) -> Pattern:
+    def pattern(self, weight: Weight, kept: int, head: Mapping[str, Any]) -> Pattern:
         """Single weights or blocks."""
         block = head.get("block", self.settings.block)
         try:
@@ -102,7 +102,7 @@ class Zeros(MaskTechnique):
         except InputError as error:
             raise PolicyMismatchError(f"the policy's blocks are none: {shortened(repr(block), 40)}") from error
 
-    def share(self) -> Share:
+    def share(self, weight: Weight) -> Share:
         """Of the multiplications, those with kept weights."""
         return KeptShare()
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from autoprune.errors import InputError
 from autoprune.masks.assigned import Assigned, masks_of
-from autoprune.masks.base import Pattern
+from autoprune.masks.base import Graded, Pattern, ShareOfZeros
 from autoprune.masks.blocks import Blocks
 from autoprune.masks.both_ways import NofMBothWays
+from autoprune.masks.groups.hierarchy import HierarchicalNofM
 from autoprune.masks.n_of_m import NofM
 from autoprune.masks.packing import packed
 from autoprune.masks.parsing import pattern_of
@@ -21,7 +22,8 @@ from autoprune.pipeline.jobs.settings import SPARSIFY
 from autoprune.pipeline.problem import Problem
 from autoprune.run.experiment import BUDGETS
 from autoprune.run.settings.training import PERMUTE_SECONDS
-from autoprune.space import NM, ZEROS, Policy
+from autoprune.space import KEPT, NM, ZEROS, Policy
+from autoprune.techniques.sparsity.masked import MaskTechnique
 from autoprune.techniques.sparsity.tensors import weights_of
 from autoprune.techniques.sparsity.zeros import STEPS
 
@@ -71,7 +73,17 @@ def _technique(pattern: Pattern) -> tuple[str, str]:
             raise InputError(f"the pattern {pattern.name} keeps every weight; write a share of zeros above 0")
         block = f"block={pattern.rows}x{pattern.columns}+" if isinstance(pattern, Blocks) else ""
         return f"zeros@{block}keep={_thousandths(1 - pattern.zeros)}", ZEROS.name
+    if isinstance(pattern, HierarchicalNofM):
+        return _kept(pattern, pattern.density((1, 1, pattern.inner.m * pattern.outer.m)))
+    if isinstance(pattern, ShareOfZeros):
+        return _kept(pattern, 1 - pattern.zeros)
     raise InputError(f"no technique records masks of the pattern {pattern.name}")
+
+
+def _kept(pattern: Graded, share: float) -> tuple[str, str]:
+    if not 0 < share < 1:
+        raise InputError(f"the pattern {pattern.name} keeps every weight; write one that keeps fewer")
+    return f"{KEPT.technique}@pattern={pattern.family}+keep={share!r}", KEPT.name
 
 
 def _thousandths(share: float) -> int:
@@ -113,12 +125,17 @@ def chosen_weights(problem: Problem) -> ChosenWeights:
 
 def policy_of(problem: Problem, masks: Mapping[str, Tensor]) -> Policy:
     """The policy that rebuilds a network with these masks from the dense weights."""
-    nm = problem.stack.techniques[0].name == NM.technique
+    technique = problem.stack.techniques[0]
+    assert isinstance(technique, MaskTechnique)  # as `sparsify_settings` wants it
     asked = {d.name: d.options[0] if d.name in masks else d.width for d in problem.space.decisions}
     policy = problem.policy(asked, SPARSIFY)
     part = policy.further[0]
     # Masks over all tensors together, and whole blocks of uneven size, leave each tensor a share of its own.
-    choices = asked if nm else {**asked, **{name: _thousandths(float(m.double().mean())) for name, m in masks.items()}}
+    choices = (
+        asked
+        if technique.exact
+        else {**asked, **{name: _thousandths(float(m.double().mean())) for name, m in masks.items()}}
+    )
     payload = part.payload | {"masks": {name: packed(mask) for name, mask in masks.items()}}
     return policy.model_copy(update={"further": (part.model_copy(update={"choices": choices, "payload": payload}),)})
 

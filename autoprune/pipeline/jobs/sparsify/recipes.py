@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.masks.assigned import masks_of
-from autoprune.masks.base import Pattern
-from autoprune.masks.blocks import Blocks
+from autoprune.masks.base import Pattern, ShareOfZeros
 from autoprune.masks.n_of_m import NofM
-from autoprune.masks.unstructured import Unstructured
 from autoprune.models.copying import duplicate
 from autoprune.pipeline.finish.fine_tuning import train_small
 from autoprune.pipeline.finish.lengths import final_epochs
@@ -198,7 +196,7 @@ def _stages(pattern: Pattern, steps: int) -> list[Pattern]:
     if isinstance(pattern, NofM):
         kept = [round(pattern.m - (pattern.m - pattern.n) * (k + 1) / steps) for k in range(steps)]
         return [NofM(n, pattern.m) for n in sorted({*kept, pattern.n}, reverse=True) if n < pattern.m]
-    if isinstance(pattern, Blocks | Unstructured):
+    if isinstance(pattern, ShareOfZeros):
         shares = [pattern.zeros * (1 - (1 - (k + 1) / steps) ** 3) for k in range(steps)]
         return [*(replace(pattern, zeros=round(share, 4)) for share in shares[:-1]), pattern]
     return [pattern]
