@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from autoprune.graph.analysis import Op, Shape
 
-__all__ = ["WEIGHTED", "executed", "is_free", "operator_name"]
+__all__ = ["WEIGHTED", "executed", "is_free", "moves_no_data", "operator_name"]
 
 WEIGHTED = ("conv", "depthwise", "linear")
 """Kinds of operators that have multiply-accumulates."""
@@ -36,7 +36,12 @@ def operator_name(op: Op) -> str:
 
 def is_free(op: Op) -> bool:
     """Whether an operator moves no data in evaluation mode, or is not executed at all."""
-    return operator_name(op) in _FREE
+    return moves_no_data(operator_name(op))
+
+
+def moves_no_data(name: str) -> bool:
+    """Whether the ATen operator of a name, without its overload, moves no data in evaluation mode."""
+    return name in _FREE
 
 
 def executed(ops: Iterable[Op], fused: Collection[str]) -> Iterator[Op]:
