@@ -12,7 +12,11 @@ __all__ = ["CHIPS", "CHIP_FILES", "TEMPLATES"]
 # Each is a subclass of `Accelerator`, which is checked by `load_accelerator`.
 TEMPLATES: Registry[Any] = Registry(
     "accelerator template",
-    {"eie": "autoprune.hardware.accelerators.templates.eie:Eie"},
+    {
+        "eie": "autoprune.hardware.accelerators.templates.eie:Eie",
+        "balanced": "autoprune.hardware.accelerators.templates.balanced:Balanced",
+        "systolic": "autoprune.hardware.accelerators.templates.systolic:Systolic",
+    },
     "autoprune.accelerators",
 )
 

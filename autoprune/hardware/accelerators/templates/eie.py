@@ -12,7 +12,12 @@ from pydantic import Field
 from autoprune.hardware.accelerators.base import Accelerator
 from autoprune.hardware.accelerators.cost import Cost
 from autoprune.hardware.accelerators.sections import Section
-from autoprune.hardware.accelerators.technology.arithmetic import multiply_add_pj, register_pj
+from autoprune.hardware.accelerators.technology.arithmetic import (
+    multiplier_mm2,
+    multiply_add_pj,
+    register_pj,
+    slot_mm2,
+)
 from autoprune.hardware.accelerators.technology.sram import Sram
 from autoprune.hardware.accelerators.templates.queues import Counts, Stream, drained, stream_of
 from autoprune.hardware.accelerators.templates.slices import Slices, slices_of
@@ -22,9 +27,6 @@ __all__ = ["Eie"]
 
 _ACTIVATION_BITS = 16
 _QUEUE_BITS = 32  # an activation and its column
-
-# Of the published PE: 0.5 % of 0.638 mm2, and 0.1 % for a queue of 8 (recalled).
-_ARITHMETIC_MM2, _SLOT_MM2 = 0.0032, 0.000758 / 8
 
 
 class Pes(Section):
@@ -175,14 +177,13 @@ class Eie(Accelerator):
     def area(self) -> Mapping[str, float]:
         """All PEs: memories by CACTI; arithmetic and queue by the published PE (recalled)."""
         weights, pointers, activations = self._memories()
-        scale = (self.technology.node_nm / 45) ** 2
-        arithmetic = _ARITHMETIC_MM2 * (self.pe.arithmetic_bits / 16) ** 2
+        node = self.technology.node_nm
         each = {
             "weights": weights.area_mm2,
             "pointers": 2 * pointers.area_mm2,
             "activations": activations.area_mm2,
-            "arithmetic": arithmetic * scale,
-            "queues": _SLOT_MM2 * self.pe.fifo * scale,
+            "arithmetic": multiplier_mm2(self.pe.arithmetic_bits, node),
+            "queues": slot_mm2(node) * self.pe.fifo,
         }
         return {component: area * self.pe.count for component, area in each.items()}
 

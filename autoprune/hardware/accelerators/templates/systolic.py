@@ -1,0 +1,221 @@
+"""Template `systolic`: an array of multipliers, dense or N:M, with weights or outputs standing still.
+
+Cycles are closed forms, equal to SCALE-Sim's. With M positions, K inputs and N outputs on R x C multipliers:
+
+    weight-stationary   ceil(K/R) ceil(N/C) (M + 2R + C - 2) - 1
+    output-stationary   ceil(M/R) ceil(N/C) (K +  R + C - 2) - 1
+
+N:M stores N of each M inputs, so that K becomes ceil(K/M) N.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from autoprune.hardware.accelerators.base import Accelerator
+from autoprune.hardware.accelerators.cost import Cost
+from autoprune.hardware.accelerators.sections import Section
+from autoprune.hardware.accelerators.technology.arithmetic import multiplier_mm2, multiply_add_pj, register_pj
+from autoprune.hardware.accelerators.technology.sram import Sram
+from autoprune.hardware.accelerators.workload.work import LayerWork
+
+__all__ = ["Systolic", "kept_of_m"]
+
+
+class Array(Section):
+    """The multipliers.
+
+    Attributes:
+        rows: R. Inputs lie along them where weights stand still, positions where outputs do.
+        columns: C. Outputs lie along them.
+        dataflow: What stands still.
+        arithmetic_bits: Bits of weights and activations.
+    """
+
+    rows: int = Field(ge=1, le=4096)
+    columns: int = Field(ge=1, le=4096)
+    dataflow: Literal["weight_stationary", "output_stationary"] = "weight_stationary"
+    arithmetic_bits: int = Field(default=8, ge=2, le=32)
+
+
+class Memories(Section):
+    """The memories beside the array.
+
+    Attributes:
+        weights_kb: Weights and which of M they are.
+        activations_kb: Inputs.
+        outputs_kb: Outputs and partial sums.
+        line_bits: Bits of one access.
+        dram_gb_s: Bandwidth to DRAM, over which every layer's weights, inputs and outputs go; null where all layers
+            stay on the chip.
+    """
+
+    weights_kb: float = Field(gt=0, le=1 << 20)
+    activations_kb: float = Field(gt=0, le=1 << 20)
+    outputs_kb: float = Field(gt=0, le=1 << 20)
+    line_bits: int = Field(default=128, ge=8, le=4096)
+    dram_gb_s: float | None = Field(default=None, gt=0)
+
+
+@dataclass(frozen=True)
+class _Tiling:
+    """A matrix product cut into tiles of the array.
+
+    Attributes:
+        cycles: Of all tiles.
+        useful: Cycles in which a tile computes, filling and draining left out.
+        folds: Tiles along outputs.
+        stored: Slots of weights: kept inputs of a row times outputs.
+        weights: Words of weights read, all tiles.
+        activations: Words of inputs read.
+        outputs: Words of outputs and partial sums read and written.
+    """
+
+    cycles: int
+    useful: int
+    folds: int
+    stored: int
+    weights: int
+    activations: int
+    outputs: int
+
+
+class Systolic(Accelerator):
+    """A matrix product tile by tile. Zero activations cost as much as others."""
+
+    takes: ClassVar[Sequence[str]] = ("dense", "N:M such as 2:4", "n:M for any N of M, such as n:8")
+
+    template: Literal["systolic"]
+    array: Array
+    memory: Memories
+
+    @property
+    def lanes(self) -> int:
+        """The multipliers."""
+        return self.array.rows * self.array.columns
+
+    @classmethod
+    def takes_pattern(cls, pattern: str) -> bool:
+        """Dense, and N of M along the inputs for one N or for any."""
+        if pattern == "dense":
+            return True
+        found = re.fullmatch(r"(n|[1-9]\d{0,2}):([1-9]\d{0,2})", pattern)
+        if not found:
+            return False
+        n, m = found.groups()
+        return int(m) >= 2 and (n == "n" or int(n) < int(m))
+
+    def why_not(self, work: LayerWork) -> str | None:
+        """None: what keeps more of M than the array can skip runs dense."""
+        return None
+
+    @property
+    def streams_weights(self) -> bool:
+        """Where there is a DRAM: tile by tile."""
+        return self.memory.dram_gb_s is not None
+
+    def kept(self, work: LayerWork) -> tuple[int, int]:
+        """How a layer is run: (N, M) of each M inputs, (1, 1) for dense."""
+        if self.pattern == "dense":
+            return 1, 1
+        wanted, m = self.pattern.split(":")
+        n = kept_of_m(work, int(m))
+        if wanted != "n":
+            return (int(wanted), int(m)) if n <= int(wanted) else (1, 1)
+        return (n, int(m)) if n < int(m) else (1, 1)
+
+    def tiling(self, work: LayerWork) -> _Tiling:
+        """The tiles of a layer of one group."""
+        n, m = self.kept(work)
+        rows, columns = self.array.rows, self.array.columns
+        inputs, outputs, positions = math.ceil(work.inputs / m) * n, work.outputs, work.positions
+        folds = math.ceil(outputs / columns)
+        seen = positions * work.inputs * folds
+        if self.array.dataflow == "weight_stationary":
+            tiles = math.ceil(inputs / rows) * folds
+            cycles, useful = tiles * (positions + 2 * rows + columns - 2) - 1, tiles * positions
+            sums = positions * outputs * (2 * math.ceil(inputs / rows) - 1)
+            return _Tiling(cycles, useful, folds, inputs * outputs, inputs * outputs, seen, sums)
+        tiles = math.ceil(positions / rows) * folds
+        cycles, useful = tiles * (inputs + rows + columns - 2) - 1, tiles * inputs
+        weights = inputs * outputs * math.ceil(positions / rows)
+        return _Tiling(cycles, useful, folds, inputs * outputs, weights, seen, positions * outputs)
+
+    def _price(self, work: LayerWork) -> Cost:
+        tiling = self.tiling(work)
+        busy = work.weights * work.positions
+        slots = tiling.stored * work.positions
+        stalls = {
+            "zero weights": float(slots - busy),
+            "edges of tiles": float(tiling.useful * self.lanes - slots),
+            "fill and drain": float((tiling.cycles - tiling.useful) * self.lanes),
+        }
+        moved, energy = self._traffic(work, tiling)
+        cost = Cost(float(tiling.cycles), self.lanes, float(busy), stalls, moved, energy)
+        return self.bounded_by_dram(cost, self._dram_bytes(work, tiling), self.memory.dram_gb_s)
+
+    def _traffic(self, work: LayerWork, tiling: _Tiling) -> tuple[dict[str, float], dict[str, float]]:
+        """Bytes by level and picojoules by component."""
+        bits = self.array.arithmetic_bits
+        moved = {
+            "weights": tiling.weights * self._weight_bits(work) / 8,
+            "activations": tiling.activations * bits / 8,
+            "outputs": tiling.outputs * 2 * bits / 8,
+        }
+        line = self.memory.line_bits / 8
+        energy = {memory: moved[memory] / line * sram.read_pj for memory, sram in self._memories().items()}
+        slots = tiling.stored * work.positions
+        energy |= {"arithmetic": slots * multiply_add_pj(bits), "registers": 3 * slots * register_pj(bits)}
+        return moved, energy
+
+    def _weight_bits(self, work: LayerWork) -> int:
+        """A weight, and which of its M it is."""
+        m = self.kept(work)[1]
+        return self.array.arithmetic_bits + (math.ceil(math.log2(m)) if m > 1 else 0)
+
+    def _dram_bytes(self, work: LayerWork, tiling: _Tiling) -> float:
+        """Weights once, outputs once; inputs once where they fit, else once for each of the folds over outputs.
+
+        An input is taken to be read by one position a kernel place, as at stride 1.
+        """
+        bits = self.array.arithmetic_bits
+        inputs = work.positions * work.inputs / work.kernel * bits / 8
+        times = 1 if inputs <= self.memory.activations_kb * 1024 else tiling.folds
+        outputs = work.positions * work.outputs * bits / 8
+        return tiling.stored * self._weight_bits(work) / 8 + inputs * times + outputs
+
+    def _memories(self) -> dict[str, Sram]:
+        memory, node = self.memory, self.technology.node_nm
+        sizes = {"weights": memory.weights_kb, "activations": memory.activations_kb, "outputs": memory.outputs_kb}
+        return {name: Sram(kb, memory.line_bits, node) for name, kb in sizes.items()}
+
+    def area(self) -> Mapping[str, float]:
+        """Memories by CACTI, multipliers as published; what selects N of M is not counted."""
+        area = {name: sram.area_mm2 for name, sram in self._memories().items()}
+        return {**area, "arithmetic": self.lanes * multiplier_mm2(self.array.arithmetic_bits, self.technology.node_nm)}
+
+    def storage_kb(self) -> Mapping[str, float]:
+        """Of the weights."""
+        return {"weights_kb": self.memory.weights_kb}
+
+    def storage_bytes(self, work: LayerWork) -> Mapping[str, float]:
+        """All weights of a layer; with a DRAM one tile, twice, so that the next is loaded meanwhile."""
+        part = next(work.parts())
+        words = self.tiling(part).stored * work.groups
+        if self.streams_weights:
+            words = min(words, 2 * self.lanes)
+        return {"weights_kb": words * self._weight_bits(part) / 8}
+
+
+def kept_of_m(work: LayerWork, m: int) -> int:
+    """The most weights that stay of M neighbouring inputs, in any row; at least 1."""
+    short = -work.inputs % m
+    padded = np.pad(work.mask, ((0, 0), (0, short)))
+    return max(1, int(padded.reshape(work.outputs, -1, m).sum(axis=2).max()))

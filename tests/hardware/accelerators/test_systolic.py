@@ -1,0 +1,59 @@
+"""The closed forms of the systolic array against SCALE-Sim's cycles."""
+
+import numpy as np
+import pytest
+
+from autoprune.hardware.accelerators import LayerWork, load_accelerator
+from tests.support.accelerators.patterns import n_of_m
+
+ARRAY = load_accelerator("systolic")
+
+
+def conv(inputs, outputs, kernel, size, kept=None, seed=0):
+    """A convolution as SCALE-Sim takes it: `size` positions a side of the output."""
+    columns = kernel * kernel * inputs
+    mask = np.ones((outputs, columns), dtype=np.bool_) if kept is None else n_of_m(outputs, columns, *kept, seed)
+    return LayerWork("conv", mask, np.ones((1, columns)), positions=size * size, kernel=kernel * kernel)
+
+
+@pytest.mark.parametrize(
+    ("dataflow", "pattern", "kept", "cycles"),
+    [
+        ("output_stationary", "dense", None, 8267),
+        ("weight_stationary", "dense", None, 8711),
+        ("weight_stationary", "n:8", (2, 8), 2419),
+        ("weight_stationary", "2:8", (2, 8), 2419),
+        ("weight_stationary", "2:4", (2, 8), 8711),  # 2 of 8 may be 2 of 4 by chance, and is not here: it runs dense
+    ],
+)
+def test_cycles_are_those_of_scale_sim(dataflow, pattern, kept, cycles):
+    """32 -> 32 channels, 3x3, 14x14 on 16x16; made with scalesim 3.0.0, column "Compute cycles"."""
+    array = ARRAY.with_knobs({"array.dataflow": dataflow, "pattern": pattern})
+    work = conv(32, 32, 3, 14, kept)
+    if pattern == "2:4":
+        work.mask[0, :4] = [True, True, True, False]
+    cost = array.price(work)
+    assert cost.cycles == cycles
+    assert cost.busy == work.weights * 196
+
+
+def test_a_mask_pays_for_its_fullest_group():
+    array = ARRAY.with_knobs({"pattern": "n:4"})
+    one, two = (array.price(conv(8, 16, 3, 4, (n, 4))) for n in (1, 2))
+    assert one.stalls["zero weights"] == two.stalls["zero weights"] == 0
+    work = conv(8, 16, 3, 4, (1, 4))
+    work.mask[3, 8:12] = [True, True, False, False]
+    cost = array.price(work)
+    assert cost.cycles == two.cycles and cost.busy == one.busy + 16 and cost.stalls["zero weights"] > 0
+
+
+def test_a_slow_memory_bounds_a_layer_by_its_bytes():
+    array = ARRAY.with_knobs({"memory.dram_gb_s": 0.1, "array.arithmetic_bits": 8, "pattern": "dense"})
+    cost = array.price(conv(16, 16, 1, 10))
+    assert cost.bytes["dram"] == 16 * 16 + 2 * 16 * 100
+    assert cost.cycles == pytest.approx(cost.bytes["dram"] / 0.1 * 0.8)
+
+
+def test_the_metadata_of_n_of_m_is_stored():
+    work = conv(32, 16, 1, 4, (2, 8))
+    assert ARRAY.storage_bytes(work) == {"weights_kb": 16 * 8 * (8 + 3) / 8}
