@@ -20,10 +20,14 @@ def main() -> None:
     parser.add_argument("--drop", type=float, default=0.5, help="promised loss in percentage points")
     parser.add_argument("--samples", type=int, default=20_000, help="training samples of the heads")
     parser.add_argument("--timing", default="normal", choices=("quick", "normal", "careful"))
+    parser.add_argument("--static-episodes", type=int, default=24, help="of the search for a static network")
+    parser.add_argument("--static-epochs", type=int, default=2, help="of its fine-tuning")
     parser.add_argument("--out", type=Path, default=Path("runs/dynamic"))
     given = parser.parse_args()
-    print("| seed | dense | dynamic | leave at | mean | predicted | p95 | p99 | longest path |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print(
+        "| seed | dense | dynamic | leave at | mean | predicted | p95 | p99 | longest path | static of the same mean |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for seed in given.seeds.split(","):
         result = autoprune.dynamic(
             "resnet20",
@@ -33,6 +37,8 @@ def main() -> None:
             head_samples=given.samples,
             seed=int(seed),
             timing=given.timing,
+            static_episodes=given.static_episodes,
+            static_epochs=given.static_epochs,
             resume=True,
             talk=Screen(),
         )
@@ -41,16 +47,22 @@ def main() -> None:
 
 def _row(seed: str, report: dict[str, Any]) -> str:
     dense = report["dense"]
-    if not report["dynamic"]:
-        return f"| {seed} | {dense['accuracy']:.2%} | handed back as static | | | | | | |"
+    if "exits" not in report:
+        return f"| {seed} | {dense['accuracy']:.2%} | handed back as dense | | | | | | | |"
     whole, stream = dense["stream"], report["stream"]
     leave = ", ".join(f"{each['place']} {each['share']:.0%}" for each in report["exits"])
     tails = " | ".join(f"{stream[name] / whole[name]:.1%}" for name in ("p95", "p99"))
     longest = report["worst_latency_ms"] / dense["latency_ms"]
     return (
         f"| {seed} | {dense['accuracy']:.2%} | {report['accuracy']:.2%} | {leave} | {report['mean_share']:.1%}"
-        f" | {report['predicted_share']:.1%} | {tails} | {longest:.1%} |"
+        f" | {report['predicted_share']:.1%} | {tails} | {longest:.1%} | {_static(report['static'])} |"
     )
+
+
+def _static(static: dict[str, Any] | None) -> str:
+    if static is None or "reason" in static:
+        return "-"
+    return f"{static['accuracy']:.2%} at {static['latency_share']:.1%}"
 
 
 if __name__ == "__main__":

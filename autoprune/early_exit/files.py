@@ -49,7 +49,13 @@ def save_network(network: DynamicNetwork, dense: nn.Module, folder: Path) -> Non
         for each, head in zip(network.exits, network.heads, strict=True)
         if isinstance(head, ExitHead)
     ]
-    content: dict[str, Any] = {"schema": "autoprune.exits/1", "confidence": network.confidence, "exits": exits}
+    content: dict[str, Any] = {
+        "schema": "autoprune.exits/1",
+        "confidence": network.confidence,
+        "exits": exits,
+        "shares": [] if network.drift is None else list(network.drift.shares),
+        "deadlines_ms": list(network.deadlines_ms),
+    }
     write_json(folder / EXITS_FILE, content)
 
 
@@ -74,9 +80,11 @@ def load_network(dense: nn.Module, example: Any, folder: Path) -> DynamicNetwork
         exits = [Exit(str(row["place"]), str(row["node"]), float(row["threshold"])) for row in rows]
         places = [Place(str(row["place"]), str(row["node"]), tuple(map(int, row["shape"])), 0.0) for row in rows]
         confidence = str(content["confidence"])
+        shares, deadlines = (tuple(map(float, content.get(name) or ())) for name in ("shares", "deadlines_ms"))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is no file of exits: {error!r}") from error
     heads = load_heads(places, len(biases[0]) if biases else 0, folder / "exit_heads.safetensors")
-    return DynamicNetwork(flow_of(model, example), exits, heads, confidence).eval()
+    flow = flow_of(model, example)
+    return DynamicNetwork(flow, exits, heads, confidence, shares=shares, deadlines_ms=deadlines).eval()

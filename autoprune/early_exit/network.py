@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from autoprune.early_exit.confidence import confidence_named
+from autoprune.early_exit.drift import WINDOW, Drift
 from autoprune.early_exit.flow import Flow
 from autoprune.early_exit.heads import ExitHead
 from autoprune.early_exit.stages import Stage, cut_at
 from autoprune.errors import InputError
 from autoprune.models.inputs.example import Example
 
-__all__ = ["DynamicNetwork", "Exit"]
+__all__ = ["DynamicNetwork", "Exit", "thresholds_within"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,16 @@ class Exit:
             )
 
 
+def thresholds_within(thresholds: Sequence[float], last: int) -> tuple[float, ...]:
+    """Thresholds under which nobody passes one exit: it has 0, those before it keep theirs.
+
+    Args:
+        thresholds: Of all exits.
+        last: The exit; the number of exits for the end, where all stay as they are.
+    """
+    return tuple(0.0 if number == last else each for number, each in enumerate(thresholds))
+
+
 class DynamicNetwork(nn.Module):
     """A network with exits, called as the network itself.
 
@@ -54,15 +66,27 @@ class DynamicNetwork(nn.Module):
         exits: In forward order.
         heads: One an exit.
         confidence: Its kind.
+        shares: Of the inputs expected on each path, that to the end last; empty where nothing is expected.
+        deadlines_ms: Within what nearly every call ends that leaves there, the end last, as measured; empty if unknown.
 
     Attributes:
         counts: How many inputs took each exit so far, the end last.
+        drift: Compares the exits taken of late with the expected shares, and warns; None where nothing is expected.
 
     Raises:
         InputError: If there is no exit, or not a head for each.
     """
 
-    def __init__(self, flow: Flow, exits: Sequence[Exit], heads: Sequence[ExitHead], confidence: str) -> None:
+    def __init__(
+        self,
+        flow: Flow,
+        exits: Sequence[Exit],
+        heads: Sequence[ExitHead],
+        confidence: str,
+        *,
+        shares: Sequence[float] = (),
+        deadlines_ms: Sequence[float] = (),
+    ) -> None:
         super().__init__()
         if not exits or len(exits) != len(heads):
             raise InputError(f"a dynamic network has exits with a head each, not {len(exits)} with {len(heads)}")
@@ -71,6 +95,10 @@ class DynamicNetwork(nn.Module):
         self.parts = nn.ModuleList(stage.module for stage in self._stages)
         self.heads = nn.ModuleList(heads)
         self.counts = [0] * (len(exits) + 1)
+        if any(len(each) not in (0, len(self.counts)) for each in (shares, deadlines_ms)):
+            raise InputError(f"{len(exits)} exits have {len(self.counts)} paths: give a share and a time for each")
+        self.drift = Drift(shares) if shares else None
+        self.deadlines_ms = tuple(deadlines_ms)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -91,9 +119,41 @@ class DynamicNetwork(nn.Module):
             logits, taken = (torch.cat(parts) for parts in zip(*rows, strict=True))
         else:
             logits, taken = self._run(flat, samples)
-        for number in taken.tolist():
-            self.counts[number] += 1
+        self._counted(taken.tolist())
         return logits, taken
+
+    def within(self, deadline_ms: float) -> DynamicNetwork:
+        """The network for calls with a deadline: whoever has not left before leaves at the last exit in time.
+
+        It shares all weights. In the exported file the same is said by the thresholds of `deadlines` in the report.
+
+        Args:
+            deadline_ms: Milliseconds that a call may take on the target.
+
+        Raises:
+            InputError: If the network was not made with `--anytime`, or no exit is early enough.
+        """
+        if not self.deadlines_ms:
+            raise InputError("the times of the paths are not known; make the network with --anytime")
+        if deadline_ms < self.deadlines_ms[0]:
+            raise InputError(
+                f"no exit is within {deadline_ms:.4g} ms; the first one takes {self.deadlines_ms[0]:.4g} ms"
+            )
+        last = max(number for number, ms in enumerate(self.deadlines_ms) if ms <= deadline_ms)
+        forced = thresholds_within([each.threshold for each in self.exits], last)
+        exits = [replace(each, threshold=threshold) for each, threshold in zip(self.exits, forced, strict=True)]
+        heads = [head for head in self.heads if isinstance(head, ExitHead)]
+        return DynamicNetwork(self._flow, exits, heads, self.confidence, deadlines_ms=self.deadlines_ms).eval()
+
+    def _counted(self, taken: Sequence[int]) -> None:
+        for number in taken:
+            self.counts[number] += 1
+        if self.drift is not None and self.drift.add(taken):
+            warnings.warn(
+                f"the last {WINDOW} inputs do not leave where the search split's did; the promised accuracy is for"
+                " inputs like those (`network.drift`)",
+                stacklevel=3,
+            )
 
     def explain(self, *args: Any, **kwargs: Any) -> list[dict[str, float]]:
         """For each row the confidence at every exit, whether or not it would have left before: place -> confidence."""

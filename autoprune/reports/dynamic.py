@@ -25,7 +25,7 @@ def dynamic_lines(content: Mapping[str, Any]) -> list[str]:
     dense = content["dense"]
     lines = [f"dense    {dense['accuracy']:.2%}  {dense['latency_ms']:.4f} ms"]
     if not content["dynamic"]:
-        return [*lines, "exits gain nothing here within the limits: the static network stays"]
+        return [*lines, *_static_lines(content)]
     lines.append(
         f"dynamic  {content['accuracy']:.2%}  mean {content['mean_latency_ms']:.4f} ms ({content['mean_share']:.1%} of"
         f" dense; predicted {content['predicted_share']:.1%}), p95 {content['p95_latency_ms']:.4f},"
@@ -36,8 +36,23 @@ def dynamic_lines(content: Mapping[str, Any]) -> list[str]:
             "" if each["accuracy"] is None else f", right {each['accuracy']:.2%} (dense {each['dense_accuracy']:.2%})"
         )
         lines.append(f"  {each['place']:<12} {each['share']:6.1%} leave, {each['path_ms']:.4f} ms{right}")
-    lines.append(
-        f"lost {100 * content['test_drop']:.2f} points on the test split; promised at most"
-        f" {100 * content['promised_drop']:.2f}"
-    )
-    return lines
+    lines += [
+        f"within {each['deadline_ms']:.4f} ms  {each['accuracy']:.2%}, leaving at {each['place']} at the latest;"
+        f" {each['kept']:.1%} of the calls kept it"
+        for each in content.get("deadlines", ())
+    ]
+    lost = f"lost {100 * content['test_drop']:.2f} points on the test split; promised at most"
+    return [*lines, *_static_lines(content), f"{lost} {100 * content['promised_drop']:.2f}"]
+
+
+def _static_lines(content: Mapping[str, Any]) -> list[str]:
+    """What a static network does in the same mean time, and which of the two is handed over."""
+    static = content.get("static")
+    if static is None:
+        return [] if content["dynamic"] else ["exits gain nothing here within the limits: the static network stays"]
+    if "reason" in static:
+        return [f"no static network is as fast: {static['reason']}"]
+    line = f"static   {static['accuracy']:.2%}  {static['latency_ms']:.4f} ms ({static['latency_share']:.1%} of dense)"
+    if content["dynamic"]:
+        return [line]
+    return [line, f"with exits {content['accuracy']:.2%} at {content['mean_share']:.1%}: the static network is kept"]

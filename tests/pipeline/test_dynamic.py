@@ -12,8 +12,10 @@ import autoprune
 from autoprune.early_exit.files import load_network
 from autoprune.early_exit.network import DynamicNetwork
 from autoprune.errors import BudgetError, InputError, RunError, UnsupportedModelError
+from autoprune.evaluation import accuracy
 from autoprune.hardware import get_target
 from autoprune.reports import write_html
+from autoprune.space import Policy
 from tests.early_exit.nets import Skipping
 from tests.support.pages import Page
 
@@ -41,10 +43,13 @@ def network(loaders):
     return model.eval()
 
 
+SETTINGS = {"worst": "150%", "max_drop": 8.0, "timing": "quick", "exits": 2, "static_episodes": 0}
+
+
 @pytest.fixture(scope="module")
 def finished(network, loaders, tmp_path_factory):
     folder = tmp_path_factory.mktemp("dynamic") / "run"
-    result = autoprune.dynamic(network, **loaders, run=folder, worst="150%", max_drop=8.0, timing="quick", exits=2)
+    result = autoprune.dynamic(network, **loaders, run=folder, **SETTINGS)
     return folder, result
 
 
@@ -104,11 +109,11 @@ def test_the_network_itself_is_not_changed(finished, network, loaders):
 
 def test_a_finished_run_is_given_back_and_other_limits_are_refused(finished, network, loaders):
     folder, result = finished
-    settings = {"run": folder, "worst": "150%", "timing": "quick", "exits": 2, "resume": True}
-    again = autoprune.dynamic(network, **loaders, max_drop=8.0, **settings)
+    settings = {**SETTINGS, "run": folder, "resume": True}
+    again = autoprune.dynamic(network, **loaders, **settings)
     assert again.report == json.loads(json.dumps(result.report))
     with pytest.raises(RunError, match="max_drop"):
-        autoprune.dynamic(network, **loaders, max_drop=4.0, **settings)
+        autoprune.dynamic(network, **loaders, **settings | {"max_drop": 4.0})
 
 
 def test_a_run_that_is_killed_before_its_report_ends_the_same(finished, network, loaders, tmp_path):
@@ -116,10 +121,47 @@ def test_a_run_that_is_killed_before_its_report_ends_the_same(finished, network,
     again = tmp_path / "run"
     shutil.copytree(folder, again)
     (again / "report.json").unlink()
-    settings = {"worst": "150%", "timing": "quick", "exits": 2, "max_drop": 8.0, "resume": True}
-    resumed = autoprune.dynamic(network, **loaders, run=again, **settings)
+    resumed = autoprune.dynamic(network, **loaders, run=again, **SETTINGS, resume=True)
     assert json.loads(json.dumps(resumed.report)) == json.loads(json.dumps(result.report))
     assert (again / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def anytime(finished, network, loaders, tmp_path_factory):
+    """The same network with deadlines; heads and times are the other run's."""
+    folder = tmp_path_factory.mktemp("dynamic") / "anytime"
+    shutil.copytree(finished[0], folder)
+    for name in ("report.json", "exits.json"):
+        (folder / name).unlink()
+    stored = (folder / "experiment.yaml").read_text()
+    (folder / "experiment.yaml").write_text(stored.replace("anytime: false", "anytime: true"))
+    journal = json.loads((folder / "checkpoint" / "journal.json").read_text())
+    kept = {key: value for key, value in journal.items() if key == "dynamic paths"}
+    (folder / "checkpoint" / "journal.json").write_text(json.dumps(kept))
+    return folder, autoprune.dynamic(network, **loaders, run=folder, **SETTINGS, anytime=True, resume=True)
+
+
+def test_every_deadline_has_thresholds_that_keep_it(anytime, loaders):
+    folder, result = anytime
+    rows = result.report["deadlines"]
+    assert [row["place"] for row in rows] == [each["place"] for each in result.report["exits"]]
+    assert [row["deadline_ms"] for row in rows] == sorted(row["deadline_ms"] for row in rows)
+    loaded = autoprune.load(folder, model=deep())
+    images = next(iter(loaders["test"]))[0][:8]
+    for deadline in {row["deadline_ms"] for row in rows}:
+        last = max(number for number, row in enumerate(rows) if row["deadline_ms"] == deadline)  # noise may equal two
+        row, within = rows[last], loaded.within(deadline)
+        assert accuracy(within, loaders["test"]) == pytest.approx(row["accuracy"])
+        taken = within.answers(images)[1]
+        assert int(taken.max()) <= last
+        assert 0 < row["kept"] <= 1
+    with pytest.raises(InputError, match="no exit is within"):
+        loaded.within(rows[0]["deadline_ms"] / 2)
+
+
+def test_without_measured_deadlines_there_are_none(finished):
+    with pytest.raises(InputError, match="--anytime"):
+        finished[1].model.within(1.0)
 
 
 @pytest.mark.slow
@@ -147,8 +189,51 @@ def test_the_plan_names_the_places_and_writes_nothing(tmp_path, monkeypatch, cap
     )
     assert run(["dynamic", "early.yaml", "--worst", "130%", "--run", "early", "--dry-run"]) == 0
     said = capsys.readouterr().out
+    assert "static network: about" in said and "24 episodes" in said
     assert "of kind exit" in said and "a loss of at most 1.5 points, longest path 130%" in said
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_a_static_network_of_the_same_mean_is_found_beside_it(network, loaders, tmp_path):
+    """Whichever of the two gets more of the search split right is handed over, and loaded."""
+    wanted = SETTINGS | {"static_episodes": 4, "static_epochs": 1}
+    result = autoprune.dynamic(network, **loaders, run=tmp_path / "run", **wanted)
+    report, static = result.report, result.report["static"]
+    assert static["latency_share"] <= report["mean_share"] * 1.02
+    with_exits = accuracy(network, loaders["search"]) - report["search_drop"]
+    assert report["dynamic"] is (static["search_accuracy"] <= with_exits + 1e-9)
+    loaded = autoprune.load(tmp_path / "run", model=deep())
+    assert isinstance(loaded, DynamicNetwork) is report["dynamic"]
+    expected = report["accuracy"] if report["dynamic"] else static["accuracy"]
+    assert accuracy(loaded, loaders["test"]) == pytest.approx(expected, abs=1e-6)
+    (tmp_path / "run" / "report.json").unlink()
+    again = autoprune.dynamic(network, **loaders, run=tmp_path / "run", resume=True, **wanted)
+    assert again.report == json.loads(json.dumps(report))
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_the_more_accurate_of_the_two_is_handed_over(better, finished, network, loaders, tmp_path, monkeypatch):
+    folder, result = finished
+    again = tmp_path / "run"
+    shutil.copytree(folder, again)
+    for name in ("report.json", "exits.json"):
+        (again / name).unlink()
+    with_exits = accuracy(network, loaders["search"]) - result.report["search_drop"]
+    found = {"search_accuracy": with_exits + (0.01 if better else -0.01), "accuracy": 0.5}
+    found |= {"latency_ms": 1.0, "latency_share": 0.5}
+    monkeypatch.setattr("autoprune.pipeline.jobs.dynamic.job.static_beside", lambda *_: found)
+    small = nn.Linear(2, 2)
+    monkeypatch.setattr(
+        "autoprune.pipeline.jobs.dynamic.job.take_over", lambda *_: (small, Policy(model={}, choices={"conv": 3}))
+    )
+    handed = autoprune.dynamic(network, **loaders, run=again, **SETTINGS, resume=True)
+    assert handed.report["static"] == found
+    assert handed.report["dynamic"] is not better
+    assert (handed.model is small) is better
+    assert (again / "exits.json").exists() is not better
+    said = " ".join(Page(write_html(again)).words)
+    assert ("the static network is kept" in said) is better
 
 
 def test_an_edited_threshold_is_named_with_its_file(finished, tmp_path):
@@ -178,6 +263,7 @@ def test_a_mean_below_the_first_exit_is_refused_before_training(network, loaders
         ({"exits": 9}, "exits: "),
         ({"target": "torch"}, "cannot be skipped on the target torch"),
         ({"latency": "50%"}, "no such budget"),
+        ({"anytime": True, "mean_latency": "60%"}, "anytime: every call has a deadline of its own"),
         ({"target_batch": 8}, "target_batch"),
     ],
 )

@@ -39,6 +39,8 @@ OTHER = {
         "weights": "trained.safetensors",
         "max_drop": 90.0,
         "worst": "300%",
+        "static_episodes": 3,
+        "static_epochs": 1,
         "episodes": None,
         "finalists": None,
         "finetune_epochs": None,

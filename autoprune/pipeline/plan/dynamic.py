@@ -14,8 +14,10 @@ from autoprune.hardware.targets.local import LocalTarget
 from autoprune.hardware.timing.effort import effort_named
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.jobs.dynamic.paths import timed_files
+from autoprune.pipeline.jobs.dynamic.static import static_experiment
 from autoprune.pipeline.jobs.dynamic.verification import STREAM
 from autoprune.pipeline.plan.base import Plan, PlannedStage
+from autoprune.pipeline.plan.job import plan_of
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.experiment import Experiment
@@ -48,17 +50,27 @@ def dynamic_plan(task: Task, experiment: Experiment, reporter: Reporter) -> Plan
     counts = task.data.counts
     paths, count = 1 + 2 * len(cut.places), min(experiment.head_samples, counts.get("train", experiment.head_samples))
     stream = min(STREAM, counts.get("search", STREAM)) * 2 * dense / 1e3
-    stages = (
+    stages: tuple[PlannedStage, ...] = (
         PlannedStage("times of the places", paths * file, f"{paths} files, one timed at {file:.1f} s"),
         PlannedStage("heads", count * sample, f"{count} samples at {1e3 * sample:.2f} ms, without their training"),
         PlannedStage("search", counts.get("search", 0) * sample, "answers on the search split"),
         PlannedStage("verification", (experiment.exits + 2) * file + stream, "every path, and a stream of inputs"),
         PlannedStage("test", counts.get("test", 0) * sample, "answers on the test split"),
     )
+    stages += _static(task, experiment, reporter)
     mean = f"a mean of at most {experiment.mean_latency}" if experiment.mean_latency else "the least mean"
     limits = f"{mean} at a loss of at most {experiment.max_drop:g} points, longest path {experiment.worst}"
     said = f"{limits}; the dense network takes {dense:.4g} ms"
     return Plan(task.name, {"exit": len(cut.places)}, {}, said, stages, _WRITTEN, str(experiment.run_dir))
+
+
+def _static(task: Task, experiment: Experiment, reporter: Reporter) -> tuple[PlannedStage, ...]:
+    """The search for a static network to compare, as its own plan would have it for half the latency."""
+    if experiment.static_episodes == 0 or experiment.anytime:
+        return ()
+    seconds = plan_of(task, static_experiment(experiment, 0.5), reporter).seconds
+    said = f"{experiment.static_episodes} episodes, {experiment.static_epochs} epochs of fine-tuning, to compare"
+    return (PlannedStage("static network", seconds, said),)
 
 
 def _sample_seconds(task: Task, cut: Cut) -> float:

@@ -45,6 +45,8 @@ class _Exits:
     classes: Picture | None
     reliability: Picture | None
     shift: Table | None
+    static: Table | None
+    deadlines: Table | None
 
 
 def _page(name: str, content: Mapping[str, Any]) -> str:
@@ -57,6 +59,8 @@ def _page(name: str, content: Mapping[str, Any]) -> str:
         dense=f"The dense network: {percent(dense['accuracy'], 2)}, {milliseconds(dense['latency_ms'])} ms",
         exits=_exits(content) if content["dynamic"] else None,
         places=_places(content),
+        episodes=content["settings"].get("static_episodes"),
+        epochs=content["settings"].get("static_epochs"),
         settings=table(("name", "value"), [(name, plain(value)) for name, value in flat(about)], words=2),
     )
 
@@ -83,7 +87,33 @@ def _exits(content: Mapping[str, Any]) -> _Exits:
             " line both agree.",
         ),
         _shift(content) if content.get("shift") else None,
+        _static(content, content["static"]) if (content.get("static") or {}).get("accuracy") else None,
+        _deadlines(content["deadlines"]) if content.get("deadlines") else None,
     )
+
+
+def _static(content: Mapping[str, Any], static: Mapping[str, Any]) -> Table:
+    """The two networks of one mean time."""
+    rows = [
+        ("with exits", percent(content["accuracy"], 2), percent(content["mean_share"], 1)),
+        ("static", percent(static["accuracy"], 2), percent(static["latency_share"], 1)),
+    ]
+    return table(("network", "accuracy", "mean time, of dense"), rows)
+
+
+def _deadlines(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """What is right by each deadline."""
+    found = [
+        (
+            milliseconds(row["deadline_ms"]),
+            row["place"],
+            percent(row["accuracy"], 2),
+            percent(row["kept"], 1),
+            ", ".join(f"{threshold:.4g}" for threshold in row["thresholds"]),
+        )
+        for row in rows
+    ]
+    return table(("deadline, ms", "leaves at the latest at", "accuracy", "calls that kept it", "thresholds"), found)
 
 
 def _times(content: Mapping[str, Any]) -> Table:
@@ -124,10 +154,11 @@ def _shift(content: Mapping[str, Any]) -> Table:
             percent(each["accuracy"], 1),
             percent(each["dense_accuracy"], 1),
             *(percent(share, 1) for share in each["shares"]),
+            {True: "yes", False: "no", None: NONE}[each.get("noticed")],
         )
         for each in content["shift"]
     ]
-    return table(("inputs", "accuracy", "dense", *(each["place"] for each in content["exits"])), rows)
+    return table(("inputs", "accuracy", "dense", *(each["place"] for each in content["exits"]), "warns"), rows)
 
 
 def _places(content: Mapping[str, Any]) -> Table:

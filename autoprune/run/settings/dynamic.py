@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Self
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from autoprune.run.settings.base import Settings, setting
 
@@ -26,8 +26,25 @@ class DynamicSettings(Settings):
         0.5, "percentage points of accuracy that may be lost on new inputs; an upper bound keeps it", ge=0, lt=100
     )
     exits: int = setting(3, "most exits", ge=1, le=3)
+    anytime: bool = setting(
+        False, "a deadline for every call: exits are spread over the times, and the report has the thresholds of each"
+    )
+    static_episodes: int = setting(
+        24,
+        "episodes of a search for a static network of the same mean latency, which is handed back where it is more"
+        " accurate; 0: no such comparison",
+        ge=0,
+        le=10**6,
+    )
+    static_epochs: int = setting(2, "epochs of fine-tuning of that network", ge=0, le=10_000)
     head_epochs: int = setting(15, "passes over the values that the heads are trained on", ge=1, le=10_000)
     head_samples: int = setting(20_000, "training samples that the heads learn from at most", ge=1, le=10**9)
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.anytime and (self.mean_latency or self.p95):
+            raise ValueError("anytime: every call has a deadline of its own; leave --mean-latency and --p95 out")
+        return self
 
     @field_validator("mean_latency", "worst", "p95")
     @classmethod

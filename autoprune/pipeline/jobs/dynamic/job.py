@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
+from torch import nn
 
 from autoprune.early_exit.files import load_heads, save_heads, save_network
 from autoprune.early_exit.fit import Cut, answers_on, fitted_heads
@@ -14,7 +15,7 @@ from autoprune.early_exit.flow import flow_of
 from autoprune.early_exit.heads import ExitHead, HeadTraining
 from autoprune.early_exit.network import DynamicNetwork, Exit
 from autoprune.early_exit.places import places_of
-from autoprune.early_exit.thresholds import Answers, PathTimes, leaving_at
+from autoprune.early_exit.thresholds import Answers, PathTimes
 from autoprune.errors import InputError, UnsupportedModelError
 from autoprune.evaluation import accuracy
 from autoprune.foundations.files import replacing, write_json
@@ -25,9 +26,11 @@ from autoprune.models.inputs.example import as_example, described
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.dynamic.choosing import candidates, require_reachable
-from autoprune.pipeline.jobs.dynamic.curves import classes_by_exit, curves, reliability
+from autoprune.pipeline.jobs.dynamic.deadlines import anytime_candidates, anytime_rows
+from autoprune.pipeline.jobs.dynamic.figures import figures, pictured
 from autoprune.pipeline.jobs.dynamic.paths import path_times
 from autoprune.pipeline.jobs.dynamic.shift import shifted
+from autoprune.pipeline.jobs.dynamic.static import static_beside, take_over
 from autoprune.pipeline.jobs.dynamic.verification import Verified, first_that_holds, local_target
 from autoprune.pipeline.jobs.lifecycle import check_target
 from autoprune.pipeline.jobs.search import timed
@@ -86,9 +89,21 @@ class DynamicJob(Job):
             answers = answers_on(cut, heads, task.data.search)
         _require_samples(answers, reporter)
         with reporter.stage("search", "trying every tuple of thresholds"):
-            choices = candidates(answers, times, settings)
+            choices = (anytime_candidates if settings.anytime else candidates)(answers, times, settings)
         verified = first_that_holds(task, run, cut, heads, choices, settings, reporter)
-        return _delivered(task, run, cut, heads, times, verified, reporter, answers)
+        return _delivered(_Made(task, run, cut, heads, times, reporter), verified, answers)
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """What a run has when its exits are chosen."""
+
+    task: Task
+    run: RunDir
+    cut: Cut
+    heads: list[ExitHead]
+    times: PathTimes
+    reporter: Reporter
 
 
 def _require_classifier(task: Task) -> None:
@@ -139,19 +154,12 @@ def _heads(task: Task, run: RunDir, cut: Cut, settings: DynamicSettings, reporte
     return load_heads(cut.places, _classes(task), path)
 
 
-def _delivered(
-    task: Task,
-    run: RunDir,
-    cut: Cut,
-    heads: list[ExitHead],
-    times: PathTimes,
-    verified: Verified | None,
-    reporter: Reporter,
-    search: Answers,
-) -> Result:
+def _delivered(made: _Made, verified: Verified | None, search: Answers) -> Result:
     """Read the test split once; write the files, the report last."""
+    task, run, cut, reporter = made.task, made.run, made.cut, made.reporter
+    static = None if verified is None else static_beside(task, run, verified, reporter)
     with reporter.stage("test", "scoring on the test split"):
-        test = answers_on(cut, heads, task.data.test)
+        test = answers_on(cut, made.heads, task.data.test)
     content: dict[str, Any] = {
         "schema": DYNAMIC_SCHEMA,
         "model": task.name,
@@ -159,85 +167,64 @@ def _delivered(
         "target": target_of(run.experiment).name,
         "settings": run.experiment.exit_limits,
         "places": [asdict(place) | {"shape": list(place.shape)} for place in cut.places],
-        "place_ms": {"leaves": list(times.leaves), "passed": list(times.passed)},
-        "dense": {"accuracy": float(test.right[-1].mean()), "latency_ms": times.dense},
+        "place_ms": {"leaves": list(made.times.leaves), "passed": list(made.times.passed)},
+        "dense": {"accuracy": float(test.right[-1].mean()), "latency_ms": made.times.dense},
         "dynamic": verified is not None,
+        "static": static,
     }
-    policy = _uncut(task, run)
-    policy.save(run.file("policy.json"))
     if verified is None:
         reporter.say("no choice of exits is faster on the target within the limits: the static network is handed back")
         save_weights(task.model.state_dict(), run.file("pruned.safetensors"))
-        write_json(run.file("report.json"), content)
-        return Result(task.model, policy, content, run.path)
-    choice = verified.choice
-    exits = [
-        Exit(cut.places[place].name, cut.places[place].node, threshold)
-        for place, threshold in zip(choice.places, choice.thresholds, strict=True)
-    ]
-    network = DynamicNetwork(cut.flow, exits, [heads[place] for place in choice.places], choice.confidence).eval()
+        return _finished(run, task.model, _uncut(task, run), content)
+    content |= figures(cut.places, verified, test)
+    if _is_better(static, verified, search):
+        reporter.say("a static network of the same mean latency is more accurate: it is handed back")
+        small, policy = take_over(task, run, verified)
+        return _finished(run, small, policy, content | {"dynamic": False})
+    network = _network(made, verified, verified.choice.shares)
     save_network(network, task.model, run.path)
     with replacing(run.file("model.onnx")) as temporary:
         temporary.write_bytes(verified.file)
-    content |= _figures(cut, verified, test) | _pictured(verified, search, test)
+    content |= pictured(verified, search, test) | _anytime(made, verified, test)
     with reporter.stage("test", "changed inputs, thresholds as they are"):
         # Asked once: a loader that shuffles gives other inputs the noise the next time.
         content["shift"] = run.once(
-            "dynamic shift", lambda: shifted(network, task.model, task.reader, task.data.search)
+            "dynamic shift",
+            lambda: shifted(
+                _network(made, verified, ()), task.model, task.reader, task.data.search, verified.choice.shares
+            ),
         )
+    return _finished(run, network, _uncut(task, run), content)
+
+
+def _finished(run: RunDir, model: nn.Module, policy: Policy, content: dict[str, Any]) -> Result:
+    policy.save(run.file("policy.json"))
     write_json(run.file("report.json"), content)
-    return Result(network, policy, content, run.path)
+    return Result(model, policy, content, run.path)
 
 
-def _figures(cut: Cut, verified: Verified, test: Answers) -> dict[str, Any]:
-    """What the report says of the exits: as predicted, as measured, and on the test split."""
-    choice, (dense, stream) = verified.choice, verified.streams
-    taken = leaving_at(test.confidences[choice.confidence][list(choice.places)], choice.thresholds)
-    rows = np.array([*choice.places, len(test.right) - 1])[taken]
-    right = test.right[rows, np.arange(test.right.shape[1])]
-    exits = []
-    for number, (ms, expected) in enumerate(zip(verified.paths_ms, choice.shares, strict=True)):
-        mine = taken == number
-        is_end = number == len(choice.places)
-        exits.append(
-            {
-                "place": "end" if is_end else cut.places[choice.places[number]].name,
-                "threshold": None if is_end else choice.thresholds[number],
-                "share": float(mine.mean()),
-                "expected_share": expected,
-                "accuracy": float(right[mine].mean()) if mine.any() else None,
-                "dense_accuracy": float(test.right[-1][mine].mean()) if mine.any() else None,
-                "path_ms": ms,
-            }
-        )
-    scale = verified.dense_ms / dense.mean  # a call of the stream pays for its dictionaries of inputs, too
-    return {
-        "dense": {"accuracy": float(test.right[-1].mean()), "latency_ms": verified.dense_ms, "stream": asdict(dense)},
-        "accuracy": float(right.mean()),
-        "confidence": choice.confidence,
-        "promised_drop": choice.bound,
-        "search_drop": choice.loss,
-        "test_drop": float(test.right[-1].mean() - right.mean()),
-        "exits": exits,
-        "predicted_mean_latency_ms": verified.predicted,
-        "mean_latency_ms": stream.mean * scale,
-        "p95_latency_ms": stream.p95 * scale,
-        "worst_latency_ms": max(verified.paths_ms),
-        "stream": asdict(stream),
-        "mean_share": verified.measured_share,
-        "predicted_share": verified.predicted / verified.dense_ms,
-    }
+def _is_better(static: dict[str, Any] | None, verified: Verified, search: Answers) -> bool:
+    """Whether a static network gets more of the search split right than the one with exits, in the same mean time."""
+    if static is None or "search_accuracy" not in static:
+        return False
+    return bool(static["search_accuracy"] > search.right[-1].mean() - verified.choice.loss)
 
 
-def _pictured(verified: Verified, search: Answers, test: Answers) -> dict[str, Any]:
-    """What the page draws of the test split."""
-    choice = verified.choice
-    taken = leaving_at(test.confidences[choice.confidence][list(choice.places)], choice.thresholds)
-    return {
-        "curves": curves(choice, verified.paths_ms, search, test),
-        "exits_by_class": classes_by_exit(taken, test.labels, len(choice.places) + 1),
-        "reliability": [reliability(test.confidences["max"][place], test.right[place]) for place in choice.places],
-    }
+def _network(made: _Made, verified: Verified, expected: Sequence[float]) -> DynamicNetwork:
+    choice, places = verified.choice, made.cut.places
+    exits = [
+        Exit(places[place].name, places[place].node, threshold)
+        for place, threshold in zip(choice.places, choice.thresholds, strict=True)
+    ]
+    heads = [made.heads[place] for place in choice.places]
+    deadlines = [each["deadline_ms"] for each in verified.deadlines]
+    network = DynamicNetwork(made.cut.flow, exits, heads, choice.confidence, shares=expected, deadlines_ms=deadlines)
+    return network.eval()
+
+
+def _anytime(made: _Made, verified: Verified, test: Answers) -> dict[str, Any]:
+    names = [place.name for place in made.cut.places]
+    return {"deadlines": anytime_rows(verified.choice, names, test, verified.deadlines)} if verified.deadlines else {}
 
 
 def _uncut(task: Task, run: RunDir) -> Policy:

@@ -21,7 +21,7 @@ from autoprune.hardware.targets.local import LocalTarget
 from autoprune.hardware.timing.effort import Effort
 from autoprune.hardware.timing.measure import least_of
 
-__all__ = ["Stream", "path_times", "stream_of", "timed_files"]
+__all__ = ["Stream", "calls_of", "path_times", "stream_of", "timed_files"]
 
 
 @dataclass(frozen=True)
@@ -99,16 +99,21 @@ def checked_file(content: bytes) -> bytes:
 def stream_of(
     target: LocalTarget, files: Sequence[bytes], inputs: Sequence[Sequence[Tensor]]
 ) -> tuple[list[Stream], list[Any]]:
-    """Every input through every file in turn, each call timed from end to end.
+    """Every input through every file in turn; the times of each file, and the outputs of the last one.
 
     Args:
         target: Where; it must call networks in this process.
         files: Packed networks.
         inputs: Batches of one, in the order of the stream.
-
-    Returns:
-        The times of each file, and the outputs of the last one.
     """
+    seconds, outputs = calls_of(target, files, inputs)
+    return [Stream.of(times) for times in seconds], outputs
+
+
+def calls_of(
+    target: LocalTarget, files: Sequence[bytes], inputs: Sequence[Sequence[Tensor]]
+) -> tuple[list[list[float]], list[Any]]:
+    """Seconds of every call, timed from end to end, for each file; and the outputs of the last file."""
     callers = [_caller(target, content) for content in files]
     clock = target.clock()
     seconds: list[list[float]] = [[] for _ in files]
@@ -124,7 +129,7 @@ def stream_of(
 
             times.append(clock.sample(call, 1)[0])
         outputs.append(found)
-    return [Stream.of(times) for times in seconds], outputs
+    return seconds, outputs
 
 
 def _caller(target: LocalTarget, content: bytes) -> Callable[..., Any]:

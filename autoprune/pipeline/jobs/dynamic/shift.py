@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from autoprune.early_exit.drift import Drift
 from autoprune.early_exit.network import DynamicNetwork
 from autoprune.foundations.examples import labels_in
 from autoprune.models import output_of
@@ -50,7 +51,11 @@ SHIFTS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 def shifted(
-    network: DynamicNetwork, dense: nn.Module, reader: BatchReader, batches: Iterable[Any]
+    network: DynamicNetwork,
+    dense: nn.Module,
+    reader: BatchReader,
+    batches: Iterable[Any],
+    expected: Sequence[float] = (),
 ) -> list[dict[str, Any]]:
     """Accuracy with exits and without, and the shares of the paths, for every change; nothing for other than images.
 
@@ -59,6 +64,7 @@ def shifted(
         dense: The network without.
         reader: Which parts of a batch are the inputs.
         batches: With labels; the first thousand inputs are used.
+        expected: Shares of the paths; each row then says whether the network would warn of its inputs.
     """
     counts = list(network.counts)
     images, labels = _images(dense, reader, batches)
@@ -70,7 +76,8 @@ def shifted(
             whole = torch.cat([output_of(dense(part)) for part in parts])
             shares = torch.bincount(taken, minlength=len(network.exits) + 1) / len(taken)
             row = {"accuracy": _share_right(logits, labels), "dense_accuracy": _share_right(whole, labels)}
-            found.append({"inputs": name, **row, "shares": shares.tolist()})
+            noticed = {"noticed": Drift(expected).add(taken.tolist())} if expected else {}
+            found.append({"inputs": name, **row, "shares": shares.tolist(), **noticed})
     network.counts = counts
     return found
 

@@ -18,6 +18,7 @@ from autoprune.export.onnx import to_onnx
 from autoprune.hardware.targets.local import LocalTarget
 from autoprune.hardware.timing.effort import effort_named
 from autoprune.pipeline.device import target_of
+from autoprune.pipeline.jobs.dynamic.deadlines import deadlines_of
 from autoprune.pipeline.jobs.dynamic.paths import Stream, checked_file, stream_of, timed_files
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
@@ -61,6 +62,7 @@ class Verified:
         dense_ms: The dense network in the same session.
         paths_ms: Every path, that to the end last.
         streams: Of the dense network and of the file.
+        deadlines: For every path its deadline and the share of calls that keep it; empty unless they were asked for.
     """
 
     choice: Choice
@@ -68,6 +70,7 @@ class Verified:
     dense_ms: float
     paths_ms: tuple[float, ...]
     streams: tuple[Stream, Stream]
+    deadlines: tuple[dict[str, float], ...] = ()
 
     @property
     def predicted(self) -> float:
@@ -148,7 +151,7 @@ def first_that_holds(
             )
             slower = max(slower, found.mean_ms / choice.mean_ms)
             over = missed if missed.asked and (over is None or missed.ms < over.ms) else over
-        elif found.measured_share <= 1 - LEAST_GAIN:
+        elif settings.anytime or found.measured_share <= 1 - LEAST_GAIN:
             return found
     if over is not None:
         raise BudgetError(
@@ -172,12 +175,16 @@ def _verified(
         paths = [nested_file(parts, choice.confidence, thresholds) for thresholds in forced]
         effort = effort_named(run.experiment.timing)
         whole, *each = [m.ms for m in timed_files(target, [dense, *paths], effort, bar)]
-        streams, _ = stream_of(target, [dense, file], _singles(task, cut, run.experiment.seed))
-        return {"dense": whole, "paths": each, "streams": [asdict(stream) for stream in streams]}
+        inputs = _singles(task, cut, run.experiment.seed)
+        streams, _ = stream_of(target, [dense, file], inputs)
+        deadlines = deadlines_of(target, parts, choice.confidence, inputs) if run.experiment.anytime else []
+        streamed = [asdict(stream) for stream in streams]
+        return {"dense": whole, "paths": each, "streams": streamed, "deadlines": deadlines}
 
     found = run.once(f"dynamic verification {attempt}", session)
     one, other = (Stream(**content) for content in found["streams"])
-    return Verified(choice, file, found["dense"], tuple(found["paths"]), (one, other))
+    deadlines = tuple(found.get("deadlines", ()))
+    return Verified(choice, file, found["dense"], tuple(found["paths"]), (one, other), deadlines)
 
 
 def _singles(task: Task, cut: Cut, seed: int) -> list[list[Tensor]]:

@@ -1,0 +1,73 @@
+"""What the report of a network with exits says: as predicted, as measured, and on the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from autoprune.early_exit.places import Place
+from autoprune.early_exit.thresholds import Answers, leaving_at
+from autoprune.pipeline.jobs.dynamic.curves import classes_by_exit, curves, reliability
+from autoprune.pipeline.jobs.dynamic.verification import Verified
+
+__all__ = ["figures", "pictured"]
+
+
+def figures(places: Sequence[Place], verified: Verified, test: Answers) -> dict[str, Any]:
+    """Exits, latencies, accuracies.
+
+    Args:
+        places: All that were offered.
+        verified: The choice as timed.
+        test: Answers on the test split.
+    """
+    choice, (dense, stream) = verified.choice, verified.streams
+    taken = leaving_at(test.confidences[choice.confidence][list(choice.places)], choice.thresholds)
+    rows = np.array([*choice.places, len(test.right) - 1])[taken]
+    right = test.right[rows, np.arange(test.right.shape[1])]
+    exits = []
+    for number, (ms, expected) in enumerate(zip(verified.paths_ms, choice.shares, strict=True)):
+        mine = taken == number
+        is_end = number == len(choice.places)
+        exits.append(
+            {
+                "place": "end" if is_end else places[choice.places[number]].name,
+                "threshold": None if is_end else choice.thresholds[number],
+                "share": float(mine.mean()),
+                "expected_share": expected,
+                "accuracy": float(right[mine].mean()) if mine.any() else None,
+                "dense_accuracy": float(test.right[-1][mine].mean()) if mine.any() else None,
+                "path_ms": ms,
+            }
+        )
+    scale = verified.dense_ms / dense.mean  # a call of the stream pays for its dictionaries of inputs, too
+    return {
+        "dense": {"accuracy": float(test.right[-1].mean()), "latency_ms": verified.dense_ms, "stream": asdict(dense)},
+        "accuracy": float(right.mean()),
+        "confidence": choice.confidence,
+        "promised_drop": choice.bound,
+        "search_drop": choice.loss,
+        "test_drop": float(test.right[-1].mean() - right.mean()),
+        "exits": exits,
+        "predicted_mean_latency_ms": verified.predicted,
+        "mean_latency_ms": stream.mean * scale,
+        "p95_latency_ms": stream.p95 * scale,
+        "worst_latency_ms": max(verified.paths_ms),
+        "stream": asdict(stream),
+        "mean_share": verified.measured_share,
+        "predicted_share": verified.predicted / verified.dense_ms,
+    }
+
+
+def pictured(verified: Verified, search: Answers, test: Answers) -> dict[str, Any]:
+    """What the page draws of the test split."""
+    choice = verified.choice
+    taken = leaving_at(test.confidences[choice.confidence][list(choice.places)], choice.thresholds)
+    return {
+        "curves": curves(choice, verified.paths_ms, search, test),
+        "exits_by_class": classes_by_exit(taken, test.labels, len(choice.places) + 1),
+        "reliability": [reliability(test.confidences["max"][place], test.right[place]) for place in choice.places],
+    }
