@@ -75,6 +75,9 @@ class SettingKeywords(TypedDict, total=False):
     worst: str
     p95: str | None
     max_drop: float
+    anytime: bool
+    static_episodes: int
+    static_epochs: int
     exits: int
     head_epochs: int
     head_samples: int
