@@ -37,6 +37,33 @@ def test_cycles_are_those_of_scale_sim(dataflow, pattern, kept, cycles):
     assert cost.busy == work.weights * 196
 
 
+@pytest.mark.parametrize(
+    ("product", "array", "dataflow", "kept", "cycles"),
+    [
+        ((196, 32, 288), (16, 16), "weight_stationary", (4, 8), 4355),
+        ((196, 32, 288), (16, 16), "weight_stationary", (1, 4), 2419),
+        ((196, 32, 288), (16, 16), "weight_stationary", (2, 4), 4355),
+        ((784, 16, 144), (16, 16), "output_stationary", None, 8525),
+        ((784, 16, 144), (8, 32), "weight_stationary", None, 14939),
+        ((49, 64, 576), (8, 8), "output_stationary", None, 33039),
+        ((49, 64, 576), (32, 8), "weight_stationary", None, 17135),
+        ((49, 64, 576), (32, 8), "weight_stationary", (1, 8), 2855),
+        ((1, 10, 64), (16, 16), "weight_stationary", None, 187),
+        ((1, 10, 64), (16, 16), "output_stationary", None, 93),
+        ((100, 37, 51), (12, 20), "output_stationary", None, 1457),
+        ((100, 37, 51), (12, 20), "weight_stationary", None, 1419),
+        ((64, 48, 96), (16, 4), "weight_stationary", (2, 4), 3527),
+    ],
+)
+def test_thirteen_more_products_take_scale_sims_cycles(product, array, dataflow, kept, cycles):
+    """Made by `benchmarks/codesign_crosscheck.py` with scalesim 3.0.0."""
+    positions, outputs, inputs = product
+    knobs = {"array.rows": array[0], "array.columns": array[1], "array.dataflow": dataflow}
+    chip = ARRAY.with_knobs({**knobs, "pattern": f"n:{kept[1]}" if kept else "dense"})
+    mask = n_of_m(outputs, inputs, *kept) if kept else np.ones((outputs, inputs), dtype=np.bool_)
+    assert chip.price(LayerWork("product", mask, np.ones((1, inputs)), positions=positions)).cycles == cycles
+
+
 def test_a_mask_pays_for_its_fullest_group():
     array = ARRAY.with_knobs({"pattern": "n:4"})
     one, two = (array.price(conv(8, 16, 3, 4, (n, 4))) for n in (1, 2))
