@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from autoprune.hardware.contract.target import Target
     from autoprune.hardware.tables.latency_table import LatencyTable
     from autoprune.models.sizes import parameter_count as params
-    from autoprune.pipeline.api import compress, dynamic, lottery, progressive, sensitivity, sparsify, sweep
+    from autoprune.pipeline.api import codesign, compress, dynamic, lottery, progressive, sensitivity, sparsify, sweep
     from autoprune.pipeline.bench.compare import bench
     from autoprune.pipeline.load import load
     from autoprune.pipeline.load import multiply_accumulates as flops
@@ -53,6 +53,7 @@ __all__ = [
     "UnsupportedModelError",
     "apply",
     "bench",
+    "codesign",
     "compress",
     "dynamic",
     "flops",
@@ -87,6 +88,7 @@ _HOMES = {
     "UnsupportedModelError": "autoprune.errors",
     "apply": "autoprune.techniques.apply",
     "bench": "autoprune.pipeline.bench.compare",
+    "codesign": "autoprune.pipeline.api",
     "compress": "autoprune.pipeline.api",
     "dynamic": "autoprune.pipeline.api",
     "flops": "autoprune.pipeline.load:multiply_accumulates",

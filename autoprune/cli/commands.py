@@ -53,6 +53,11 @@ COMMANDS = {
         _JOB + "dynamic",
         "Give a trained network early exits that easy inputs leave through, with a bounded loss, timed on the target.",
     ),
+    "codesign": Entry(
+        _JOB + "codesign",
+        "Search the pattern and the ratios of a pruned network together with the accelerator that runs it, as"
+        " simulated.",
+    ),
     "sensitivity": Entry(
         _TOOL + "sensitivity",
         "Cut each decision alone: what the score loses, and what the device saves; a table and a picture.",

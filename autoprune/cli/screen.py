@@ -47,6 +47,7 @@ class Screen(Reporter):
 
 def print_report(report: Mapping[str, Any]) -> None:
     """The table of a report and the sentences under it."""
+    from autoprune.reports.codesign import codesign_lines, is_codesign
     from autoprune.reports.dynamic import dynamic_lines, is_dynamic
     from autoprune.reports.lottery import is_lottery, lottery_lines, lottery_tables
     from autoprune.reports.sparsity import is_sparsity, sparsity_layers, sparsity_lines, sparsity_table
@@ -63,6 +64,10 @@ def print_report(report: Mapping[str, Any]) -> None:
         for table in lottery_tables(report):
             console.print(table)
         for line in lottery_lines(report):
+            console.print(line, markup=False)
+        return
+    if is_codesign(report):
+        for line in codesign_lines(report):
             console.print(line, markup=False)
         return
     if is_dynamic(report):

@@ -25,12 +25,13 @@ from autoprune.pipeline.from_python import (
     without_folder,
 )
 from autoprune.pipeline.jobs.base import Job, Result
+from autoprune.pipeline.jobs.codesign.settings import codesign_settings
 from autoprune.pipeline.jobs.dynamic.settings import dynamic_settings
 from autoprune.pipeline.jobs.lifecycle import check_settings, finished_result
 from autoprune.pipeline.jobs.lottery.job import lottery_settings
 from autoprune.pipeline.jobs.registry import compressing, job_named
 from autoprune.pipeline.jobs.sensitivity import POINTS, SensitivitySettings, check_sensitivity, sensitivity_job
-from autoprune.pipeline.jobs.settings import DYNAMIC, LOTTERY, PROGRESSIVE, SPARSIFY, analysis_settings
+from autoprune.pipeline.jobs.settings import CODESIGN, DYNAMIC, LOTTERY, PROGRESSIVE, SPARSIFY, analysis_settings
 from autoprune.pipeline.jobs.sparsify.alone import masked_alone
 from autoprune.pipeline.jobs.sparsify.chosen import sparsify_settings
 from autoprune.pipeline.plan.base import Plan, Work
@@ -42,7 +43,7 @@ from autoprune.run.experiment import Experiment
 if TYPE_CHECKING:
     pass
 
-__all__ = ["compress", "dynamic", "lottery", "progressive", "sensitivity", "sparsify", "sweep"]
+__all__ = ["codesign", "compress", "dynamic", "lottery", "progressive", "sensitivity", "sparsify", "sweep"]
 
 
 @plannable
@@ -192,6 +193,33 @@ def dynamic(
     """
     call = Call.of(model, {**keywords, "agent": DYNAMIC})
     settings, job = dynamic_settings(call.settings), job_named(DYNAMIC)
+    with opened_job(call.handed, settings, run, call.flags, job.check, call.shown) as (opened, task):
+        done = finished_result(opened, task.model)
+        result = done or _run(job, task, opened, call.watched(opened.experiment))
+    return result if run or settings.get("run") else without_folder(result)
+
+
+def codesign(
+    model: nn.Module | str | None = None, *, run: str | Path | None = None, **keywords: Unpack[JobKeywords]
+) -> Result:
+    """Search how much of each layer stays, and the accelerator that runs what stays, together (docs/codesign.md).
+
+    What is handed over and raised is as in `compress`; the settings are those of `autoprune codesign`: `accelerator`
+    ("eie"), `searched` ("pruning,hardware"), `area`, `objective` ("latency"), `at_most`, `accuracy_drop` (1.0),
+    `agent`, `episodes`, `levels`, `chips`, `vectors`. Every cost is simulated from the real masks and a sample of the
+    network's activations.
+
+    Args:
+        model: The trained network, or a name.
+        run: Folder that keeps the run; without it nothing is kept.
+        **keywords: As of `compress`.
+
+    Returns:
+        The fine-tuned network with its zeros, a policy that holds the masks, and the report with the front, the
+        baselines and the accelerator.
+    """
+    call = Call.of(model, keywords)
+    settings, job = codesign_settings(call.settings), job_named(CODESIGN)
     with opened_job(call.handed, settings, run, call.flags, job.check, call.shown) as (opened, task):
         done = finished_result(opened, task.model)
         result = done or _run(job, task, opened, call.watched(opened.experiment))

@@ -81,6 +81,14 @@ class SettingKeywords(TypedDict, total=False):
     exits: int
     head_epochs: int
     head_samples: int
+    accelerator: str | Sequence[str]
+    searched: str | Sequence[str]
+    area: str | None
+    objective: Literal["latency", "energy", "edp"]
+    at_most: str | None
+    chips: int
+    levels: int
+    vectors: int
     train_epochs: int | None
     finetune_epochs: int | None
     schedule: Literal["one-shot", "iterative", "cubic"]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from autoprune.models import save_weights
+from autoprune.pipeline.jobs.codesign.settings import codesign_settings
 from autoprune.pipeline.jobs.compress import CompressJob
 from autoprune.pipeline.jobs.dynamic.settings import dynamic_settings
 from autoprune.pipeline.jobs.lottery.job import lottery_settings
@@ -45,6 +46,7 @@ OTHER = {
         "finalists": None,
         "finetune_epochs": None,
     },
+    "codesign": {"flops": None, "accuracy_drop": 60.0, "levels": 1, "chips": 2, "vectors": 2},
     "lottery": {"rounds": 1, "seeds": 1, "controls": "random"},
 }
 
@@ -60,6 +62,8 @@ def experiment(tmp_path, monkeypatch):
             torch.manual_seed(0)
             save_weights(network().state_dict(), tmp_path / "trained.safetensors")
             settings = dynamic_settings({key: value for key, value in settings.items() if value is not None})
+        if name == "codesign":
+            settings = codesign_settings({key: value for key, value in settings.items() if value is not None})
         settings = lottery_settings(settings) if name == "lottery" else settings
         return Experiment.build({key: value for key, value in settings.items() if value is not None} | {"run": "r"})
 

@@ -17,6 +17,7 @@ JOBS: Registry[type[Job]] = Registry(
         "progressive": "autoprune.pipeline.jobs.progressive.job:ProgressiveJob",
         "sparsify": "autoprune.pipeline.jobs.sparsify.job:SparsifyJob",
         "dynamic": "autoprune.pipeline.jobs.dynamic.job:DynamicJob",
+        "codesign": "autoprune.pipeline.jobs.codesign.job:CodesignJob",
         "lottery": "autoprune.pipeline.jobs.lottery.job:LotteryJob",
     },
     "autoprune.jobs",

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from autoprune.run.experiment import BUDGETS, Experiment, option_group
+from autoprune.run.settings import RecipeSettings
 
 __all__ = [
+    "CODESIGN",
     "DYNAMIC",
     "LOTTERY",
+    "OF_CODESIGN",
     "OF_DYNAMIC",
     "OF_LOTTERY",
     "OF_ONE_JOB",
@@ -37,13 +40,16 @@ _OF_TICKETS = tuple(name for name in Experiment.model_fields if option_group(nam
 
 _OF_EXITS = tuple(name for name in Experiment.model_fields if option_group(name) == "Early exits")
 
+_OF_CHIPS = tuple(name for name in Experiment.model_fields if option_group(name) == "Co-design")
+
 OF_ONE_JOB = (
     *(name for name in Experiment.model_fields if option_group(name) == "Progressive"),
     *OF_SPARSITY,
     *_OF_TICKETS,
     *_OF_EXITS,
+    *_OF_CHIPS,
 )
-"""Settings of single jobs (progressive pruning, sparsification, tickets, exits), which mean nothing to others."""
+"""Settings of single jobs (progressive pruning, sparsification, ..., accelerators), which mean nothing to others."""
 
 OF_SEARCH = tuple(name for name in Experiment.model_fields if name not in OF_ONE_JOB)
 """Settings of the jobs in which an agent searches."""
@@ -65,7 +71,9 @@ _OF_AGENTS = (
 )
 
 OF_PROGRESSIVE = tuple(
-    name for name in Experiment.model_fields if name not in (*_OF_AGENTS, *OF_SPARSITY, *_OF_TICKETS, *_OF_EXITS)
+    name
+    for name in Experiment.model_fields
+    if name not in (*_OF_AGENTS, *OF_SPARSITY, *_OF_TICKETS, *_OF_EXITS, *_OF_CHIPS)
 )
 """Settings of progressive pruning, which has no agent."""
 
@@ -129,6 +137,20 @@ OF_DYNAMIC = (
     *("batch_size", "train_threads", "seed", "time_limit", "run"),
 )
 """Settings of early exits, which are put on a trained network."""
+
+
+CODESIGN = "codesign"
+"""The name of the job that searches a network and its accelerator together."""
+
+OF_CODESIGN = (
+    *("model", "weights", "data", "data_dir", "score", "direction", "score_format", "loss", "evaluate", "inputs"),
+    *_OF_CHIPS,
+    *("accuracy_drop", "agent", "episodes", "warmup", "criterion", "skip"),
+    *("train_epochs", "finetune_epochs", "batch_size", "train_threads", "device"),
+    *(name for name in RecipeSettings.model_fields if name != "slim"),
+    *("seed", "time_limit", "run"),
+)
+"""Settings of such a search; its device is the accelerator, and its budget the accuracy that may be lost."""
 
 
 def analysis_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

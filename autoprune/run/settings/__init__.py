@@ -5,6 +5,7 @@
 
 from autoprune.run.settings.base import Settings
 from autoprune.run.settings.budget import BUDGETS, BudgetSettings
+from autoprune.run.settings.codesign import CodesignSettings
 from autoprune.run.settings.dynamic import DynamicSettings
 from autoprune.run.settings.lottery import LotterySettings
 from autoprune.run.settings.run import RunSettings, seconds_in
@@ -18,6 +19,7 @@ __all__ = [
     "BLOCKS",
     "BUDGETS",
     "BudgetSettings",
+    "CodesignSettings",
     "DynamicSettings",
     "LotterySettings",
     "ModelSettings",
@@ -46,6 +48,7 @@ BLOCKS: tuple[type[Settings], ...] = (
     SparsitySettings,
     LotterySettings,
     DynamicSettings,
+    CodesignSettings,
     TrainingPlan,
     RecipeSettings,
     RunSettings,

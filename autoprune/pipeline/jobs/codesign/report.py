@@ -1,0 +1,198 @@
+"""The report of a network and its accelerator: the front beside its baselines, and where cycles and energy go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from autoprune.hardware.accelerators import Accelerator, Cost, LayerWork, Workload, workload_of
+from autoprune.models.sizes import parameter_count, zero_count
+from autoprune.pipeline.finish.fine_tuning import reported_score
+from autoprune.pipeline.jobs.codesign.arms import runnable
+from autoprune.pipeline.jobs.codesign.layers import calls_of, works_under
+from autoprune.pipeline.jobs.codesign.points import Candidate, Point, hypervolume, thinned
+from autoprune.pipeline.jobs.codesign.study import BASELINES, Study
+from autoprune.reports.codesign import CODESIGN_SCHEMA
+from autoprune.run.stopwatch import rounded_seconds
+from autoprune.space import Policy
+
+__all__ = ["FRONT_SCHEMA", "Finished", "codesign_report"]
+
+FRONT_SCHEMA = "autoprune.codesign-front/1"
+
+_MOST_POINTS = 12  # of a front: each is scored on the test split
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """What came out.
+
+    Attributes:
+        point: The chosen policy and chip.
+        network: Fine-tuned under its masks.
+        policy: Its policy.
+        workload: The dense network's layers.
+    """
+
+    point: Point
+    network: nn.Module
+    policy: Policy
+    workload: Workload
+
+
+def codesign_report(study: Study, finished: Finished) -> dict[str, Any]:
+    """The content of `report.json`; scores the networks of all points on the test split."""
+    run, point = study.run, finished.point
+    arm = point.candidate.arm
+    task = arm.problem.task
+    chip = arm.designs[point.chip].chip
+    dense = study.uniform(study.arms[0])[-1]
+    front = _with(thinned(study.front(), _MOST_POINTS), point)
+    baselines = {name: thinned(study.points(name), _MOST_POINTS) for name in BASELINES}
+    after = _simulated(study, finished, chip)
+    sizes = {name: run.file(f"{name}.safetensors").stat().st_size for name in ("dense", "pruned", "finetuned")}
+    chosen = point.row()
+    figures = {"accuracy": chosen["accuracy"], **({"score": chosen["score"]} if "score" in chosen else {})}
+    content: dict[str, Any] = {
+        "schema": CODESIGN_SCHEMA,
+        "model": task.name,
+        "weights": task.weights_origin,
+        "data": task.data.name,
+        "images": dict(task.data.counts),
+        "target": chip.label,
+        "agent": run.experiment.agent,
+        "seed": run.experiment.seed,
+        "objective": study.objective,
+        "unit": study.on_any_chip(arm).cost.unit,
+        "area_limit_mm2": study.area,
+        "accuracy_drop": run.experiment.accuracy_drop,
+        "fixed_chip": study.arms[0].designs[study.fixed].name,
+        "dense": _dense(study, dense) | _counts(task.model, sizes["dense"]),
+        "pruned": figures | _on_chip(chosen) | _counts(arm.problem.small(point.candidate.choices), sizes["pruned"]),
+        "finetuned": _score(study, finished.network)
+        | _costs(chip, after.total)
+        | {"area_mm2": point.area}
+        | _counts(finished.network, sizes["finetuned"]),
+        "chosen": chosen | {"accelerator": chip.content(), "lanes": chip.lanes},
+        "front": [each.row() for each in front],
+        "baselines": {name: [each.row() for each in points] for name, points in baselines.items()},
+        "hypervolumes": _hypervolumes(study, dense),
+        "evaluations": study.evaluations(),
+        "chips": {each.family: len(each.designs) for each in study.arms},
+        "table_error": after.error,
+        "layers": after.layers,
+        "free": [
+            {"name": each.name, "operator": each.operator, "reason": each.reason} for each in finished.workload.free
+        ],
+        "kept_dense": {each.family: dict(each.problem.space.frozen) for each in study.arms},
+        "sample": {"vectors": run.experiment.vectors, "source": finished.workload.works[0].source},
+    }
+    return content | {"seconds": dict(rounded_seconds(run))}
+
+
+def _with(points: Sequence[Point], chosen: Point) -> list[Point]:
+    """The points, the chosen one among them."""
+    known = any(each.candidate is chosen.candidate or each.value == chosen.value for each in points)
+    return list(points) if known else sorted([*points, chosen], key=lambda each: each.value)
+
+
+def _score(study: Study, network: nn.Module) -> dict[str, Any]:
+    task = study.arms[0].problem.task
+    score = study.run.once("test finetuned", lambda: reported_score(task, network, task.data.test))
+    return {"accuracy": score} if task.scored_as.is_accuracy else {"accuracy": None, "score": score}
+
+
+def _counts(network: nn.Module, size: int) -> dict[str, Any]:
+    return {"params": parameter_count(network), "zeros": zero_count(network), "bytes": size}
+
+
+def _costs(chip: Accelerator, cost: Cost) -> dict[str, Any]:
+    ms = chip.ms(cost)
+    return {"cycles": cost.cycles, "latency_ms": ms, "energy_mj": cost.energy_mj, "edp_mj_ms": ms * cost.energy_mj}
+
+
+def _on_chip(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("cycles", "latency_ms", "energy_mj", "edp_mj_ms", "area_mm2")}
+
+
+def _dense(study: Study, dense: Candidate) -> dict[str, Any]:
+    """The dense network on the fixed chip, whether its weights fit there or not."""
+    arm = study.arms[0]
+    chip = arm.designs[study.fixed].chip
+    cost = arm.simulated(study.fixed, dense.choices)
+    task = arm.problem.task
+    score = study.run.once("test dense", lambda: reported_score(task, task.model, task.data.test))
+    named = {"accuracy": score} if task.scored_as.is_accuracy else {"accuracy": None, "score": score}
+    fits = chip.capacity_ok(works_under(arm.layers, arm.problem.space, dense.choices))
+    return {**named, "search_score": dense.score, **_costs(chip, cost), "area_mm2": chip.area_mm2, "fits": fits}
+
+
+def _hypervolumes(study: Study, dense: Candidate) -> dict[str, float]:
+    """Of each baseline and of the joint search: ln(dense / objective) times score, above five points below dense."""
+    arm = study.arms[0]
+    sums = arm.tables.only([study.fixed]).sums(arm.problem.space.indices({})[None])
+    value = float(study.on_fixed_chip().cost.objective.of(sums.ms, sums.mj)[0, 0])
+    worst = dense.merit - (0.05 if arm.problem.task.scored_as.is_accuracy else abs(dense.merit))
+    found = {name: hypervolume(study.points(name), worst, value) for name in BASELINES}
+    return found | {"joint": hypervolume(study.front(), worst, value)}
+
+
+@dataclass(frozen=True, eq=False)
+class _After:
+    """The finished network, simulated with its own masks and activations."""
+
+    total: Cost
+    layers: list[dict[str, Any]]
+    error: dict[str, Any]
+
+
+def _simulated(study: Study, finished: Finished, chip: Accelerator) -> _After:
+    task, settings = study.arms[0].problem.task, study.run.experiment
+    works = runnable(
+        chip,
+        workload_of(finished.network, task.example, calls_of(task), vectors=settings.vectors, seed=settings.seed),
+    )
+    costs = [chip.price(work) for work in works]
+    total = Cost.total(costs, chip.lanes)
+    point = finished.point
+    error = {
+        "latency": point.ms / chip.ms(total) - 1,
+        "energy": point.mj / total.energy_mj - 1,
+        "of": "the table, from the dense network's activations, against the fine-tuned network simulated with its own",
+    }
+    before = {work.name: chip.price(work) for work in finished.workload if chip.why_not(work) is None}
+    rows = [_layer(chip, work, cost, before.get(work.name)) for work, cost in zip(works, costs, strict=True)]
+    return _After(total, rows, error)
+
+
+def _layer(chip: Accelerator, work: LayerWork, cost: Cost, dense: Cost | None) -> dict[str, Any]:
+    """A row of the table of layers."""
+    stored = chip.storage_bytes(work)
+    return {
+        "name": work.name,
+        "outputs": work.outputs,
+        "inputs": work.inputs,
+        "positions": work.positions,
+        "density": work.density,
+        "active": float(work.active.mean()),
+        "cycles": cost.cycles,
+        "dense_cycles": None if dense is None else dense.cycles,
+        "macs": work.macs,
+        "kept_macs": work.weights * work.positions,
+        "bytes": dict(cost.bytes),
+        "utilisation": cost.utilisation,
+        "stalls": {name: lost / max(cost.cycles * cost.lanes, 1.0) for name, lost in cost.stalls.items()},
+        "energy_pj": dict(cost.energy_pj),
+        "stored_bytes": dict(stored),
+        "load": _load(work.mask, chip.lanes),
+    }
+
+
+def _load(mask: np.ndarray[Any, Any], lanes: int) -> dict[str, float]:
+    """Kept weights of the fullest, mean and emptiest processing element, rows dealt in turn."""
+    counts = np.bincount(np.arange(len(mask)) % lanes, weights=mask.sum(axis=1), minlength=min(lanes, len(mask)))
+    return {"most": float(counts.max()), "mean": float(counts.mean()), "least": float(counts.min())}

@@ -1,0 +1,221 @@
+"""What a search for a network and its accelerator compares: the joint search, and the baselines beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from autoprune.agents import EpisodeRecord
+from autoprune.cost.chips import BestChip
+from autoprune.envs import Curves
+from autoprune.errors import BudgetError
+from autoprune.pipeline.jobs.codesign.arms import Arm
+from autoprune.pipeline.jobs.codesign.points import Candidate, Choice, Point, front_of
+from autoprune.pipeline.jobs.codesign.searching import (
+    Part,
+    curves_of,
+    nearest_policy,
+    parts_by_chip,
+    play_part,
+    rows_of,
+    scored_once,
+    uniform_policies,
+    within,
+)
+from autoprune.pipeline.reporter import Reporter
+from autoprune.run.directory import RunDir
+from autoprune.techniques.sparsity.kept import SHARES
+
+__all__ = ["BASELINES", "CHIP", "RANDOM", "RATIOS", "SEQUENTIAL", "UNIFORM", "Study"]
+
+UNIFORM = "uniform"
+RATIOS = "ratios on the fixed chip"
+CHIP = "chip for the fixed pruning"
+SEQUENTIAL = "one after the other"
+RANDOM = "random"
+BASELINES = (UNIFORM, RATIOS, CHIP, SEQUENTIAL, RANDOM)
+"""Names of the baselines in the report."""
+
+_USEFUL = 0.05  # of accuracy below dense, down to which a uniform policy says where the search begins
+_ROOM = 1.02
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A search under way.
+
+    Attributes:
+        run: Its folder.
+        arms: By family of patterns; the first has the fixed chip.
+        fixed: Number of the fixed chip in the first arm's tables.
+        area: What a chip may take, mm2.
+        limit: What the network may take of the objective, in its unit; infinite without a limit.
+        reporter: Shows progress.
+    """
+
+    run: RunDir
+    arms: Sequence[Arm]
+    fixed: int
+    area: float
+    limit: float
+    reporter: Reporter
+
+    @property
+    def objective(self) -> str:
+        """What is made small."""
+        return self.run.experiment.objective
+
+    def on_fixed_chip(self) -> Choice:
+        """The first arm's cost on the fixed chip alone."""
+        return Choice.of(self.arms[0], self.objective, np.inf, [self.fixed])
+
+    def on_any_chip(self, arm: Arm) -> Choice:
+        """An arm's cost on the best chip within the area."""
+        return Choice.of(arm, self.objective, self.area)
+
+    # Policies that are scored ----------------------------------------------------------------------------------
+
+    def carry_out(self) -> None:
+        """Score the uniform policies, play all searches, each going on where the run stopped."""
+        for arm in self.arms:
+            self._remember(arm, rows_of(self.run))
+        settings, first = self.run.experiment, self.arms[0]
+        with self.reporter.stage("search", "scoring one ratio for all layers", None):
+            for arm in self.arms:
+                self.uniform(arm)
+        if "pruning" not in settings.searched:
+            return
+        self._search("ratios", {first: self.on_fixed_chip()}, settings.agent, {})
+        joint = {arm: self.on_any_chip(arm) for arm in self.arms}
+        self._search("joint", joint, settings.agent, {arm: self._seeds(arm) for arm in self.arms})
+        self._search("random", joint, "random", {})
+
+    @staticmethod
+    def _remember(arm: Arm, rows: Sequence[tuple[str, EpisodeRecord]]) -> None:
+        for name, record in rows:
+            if name.startswith(f"{arm.family}: "):
+                arm.memory.remember(record.choices, record.value)
+
+    def uniform(self, arm: Arm) -> list[Candidate]:
+        """One share for all layers, the sparsest first, and the dense network."""
+        policies = [*uniform_policies(arm.problem.space, SHARES), arm.problem.space.complete({})]
+        return [Candidate(arm, each, scored_once(arm, each)) for each in policies]
+
+    def _search(
+        self, name: str, costs: Mapping[Arm, Choice], agent: str, seeds: Mapping[Arm, Sequence[Mapping[str, int]]]
+    ) -> None:
+        """One search in some arms: episodes are shared out to arms and limits."""
+        costs = {arm: choice for arm, choice in costs.items() if choice.cost.least()[0] < choice.cost.ceiling}
+        parts = [part for arm, choice in costs.items() for part in self._parts(name, arm, choice, agent, seeds)]
+        curves = {arm: self._curves(arm, agent, parts) for arm in costs}
+        total = sum(part.episodes for part in parts)
+        with self.reporter.stage("search", f"{name}: {agent}", total) as bar:
+            done = 0
+            for part in parts:
+                records = play_part(part, curves[part.arm], self.reporter, bar, done)
+                done += len(records)
+
+    def _parts(
+        self,
+        name: str,
+        arm: Arm,
+        choice: Choice,
+        agent: str,
+        seeds: Mapping[Arm, Sequence[Mapping[str, int]]],
+    ) -> Iterator[Part]:
+        settings = self.run.experiment
+        arms = 1 if name == "ratios" else len(self.arms)
+        share = len(np.array_split(np.arange(settings.episodes), arms)[self.arms.index(arm)])
+        limits = self.limits(arm, choice.cost)
+        for number, episodes in enumerate(len(each) for each in np.array_split(np.arange(share), len(limits))):
+            if episodes:
+                wanted = f"{arm.family}: {name} {number}"
+                yield from parts_by_chip(
+                    Part(wanted, arm, choice.cost, limits[number], agent, episodes, seeds.get(arm, ()))
+                )
+
+    def _curves(self, arm: Arm, agent: str, parts: Sequence[Part]) -> Curves | None:
+        return curves_of(arm, agent, sum(part.episodes for part in parts if part.arm is arm), self.reporter)
+
+    def limits(self, arm: Arm, cost: BestChip) -> list[float]:
+        """Costs that are searched: from that of the sparsest useful uniform policy to the densest's.
+
+        Useful is what loses at most five points, or four times what may be lost.
+        """
+        spec, settings = arm.problem.task.scored_as, self.run.experiment
+        *pruned, dense = self.uniform(arm)
+        drop = 4 * (settings.accuracy_drop or 0.0) / (100 if spec.is_accuracy else 1)
+        least = dense.merit - max(drop, _USEFUL if spec.is_accuracy else drop)
+        priced = [(cost.cost(each.choices), each) for each in pruned]
+        fitting = [(value, each) for value, each in priced if value < cost.ceiling]
+        useful = [value for value, each in fitting if each.merit >= least] or [value for value, _ in fitting]
+        low = max(min(useful, default=0.0) * _ROOM, cost.least()[0])
+        high = max(low, min(max(useful, default=low), self.limit))
+        low = max(min(low, self.limit), cost.least()[0])
+        return [float(each) for each in np.geomspace(low, high, settings.levels)]
+
+    def _seeds(self, arm: Arm) -> list[dict[str, int]]:
+        """What the joint search starts from: the uniform policies, and what was found on the fixed chip."""
+        cost, space = self.on_any_chip(arm).cost, arm.problem.space
+        first = self.arms[0]
+        found = [point.candidate.choices for point in self.points(RATIOS)]
+        if arm is not first:
+            widths = {d.name: d.width for d in first.problem.space.decisions}
+            shares = [{name: kept / widths[name] for name, kept in choices.items()} for choices in found]
+            found = [nearest_policy(space, each) for each in shares]
+        policies = [each.choices for each in self.uniform(arm)[::-1]] + found
+        limits = self.limits(arm, cost)
+        return [dict(within(cost, limit, each)) for limit in limits for each in policies if cost.cost(each) <= limit]
+
+    # Points ----------------------------------------------------------------------------------------------------
+
+    def candidates(self, arm: Arm, *names: str) -> list[Candidate]:
+        """All policies of an arm that some searches have scored, the uniform ones among them, each once."""
+        found = {tuple(each.choices.values()): each for each in self.uniform(arm)}
+        for name, record in rows_of(self.run):
+            if any(name.startswith(f"{arm.family}: {each} ") for each in names):
+                choices = arm.problem.space.complete(record.choices)
+                found.setdefault(tuple(choices.values()), Candidate(arm, choices, record.value))
+        return list(found.values())
+
+    def points(self, baseline: str) -> list[Point]:
+        """The front of a baseline, by rising objective."""
+        first = self.arms[0]
+        fixed, free = self.on_fixed_chip(), self.on_any_chip(first)
+        if baseline == UNIFORM:
+            return fixed.front(self.uniform(first))
+        if baseline == RATIOS:
+            return fixed.front(self.candidates(first, "ratios"))
+        if baseline == CHIP:
+            return free.front(self.uniform(first))
+        if baseline == SEQUENTIAL:
+            return free.front([point.candidate for point in self.points(RATIOS)])
+        return front_of(
+            point for arm in self.arms for point in self.on_any_chip(arm).points(self.candidates(arm, "random"))
+        )
+
+    def front(self) -> list[Point]:
+        """The front of everything that was scored, each policy on its best chip, by rising objective.
+
+        Raises:
+            BudgetError: If no network fits a chip within the limit.
+        """
+        points = [
+            point
+            for arm in self.arms
+            for point in self.on_any_chip(arm).points(self.candidates(arm, "ratios", "joint", "random"))
+            if point.value <= self.limit
+        ]
+        if not points:
+            raise BudgetError(f"no network that was scored takes {self.limit:.4g} or less", self.limit)
+        return front_of(points)
+
+    def evaluations(self) -> dict[str, int]:
+        """Episodes of each search, and policies that were scored in all."""
+        names = ("ratios", "joint", "random")
+        rows = rows_of(self.run)
+        found = {each: sum(f": {each} " in name for name, _ in rows) for each in names}
+        scored = sum(len(self.candidates(arm, *names)) for arm in self.arms)
+        return {**found, "scored": scored}

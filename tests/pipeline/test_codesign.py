@@ -1,0 +1,236 @@
+"""`codesign`: the front holds its baselines, figures are those of the masks, runs go on, wrong input gets a line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import autoprune
+from autoprune.errors import BudgetError, InputError
+from autoprune.foundations.files import read_json
+from autoprune.hardware.accelerators import load_accelerator, workload_of
+from autoprune.masks.parsing import family_of
+from autoprune.masks.planes import PLAIN
+from autoprune.pipeline.jobs.codesign.arms import arm_of, problem_on
+from autoprune.pipeline.jobs.codesign.designs import cores_of, family_on
+from autoprune.pipeline.jobs.codesign.settings import codesign_settings
+from autoprune.pipeline.task import load_task
+from autoprune.run.directory import RunDir
+from autoprune.run.experiment import Experiment
+
+SHAPE = (1, 6, 6)
+NAMES = ("uniform", "ratios on the fixed chip", "chip for the fixed pruning", "one after the other", "random")
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2)
+    )
+
+
+def loader(count: int, seed: int) -> DataLoader[Any]:
+    draw = torch.Generator().manual_seed(seed)
+    images = torch.randn(count, *SHAPE, generator=draw)
+    return DataLoader(TensorDataset(images, (images.mean((1, 2, 3)) > 0).long()), batch_size=32)
+
+
+def chip(folder: Path, name: str, **changes: Any) -> str:
+    """A small chip as a user's file."""
+    content = load_accelerator(name).content() | {"name": f"small {name}", "search": {}} | changes
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+def small_chips(folder: Path) -> str:
+    eie = load_accelerator("eie").content()
+    memory = eie["memory"] | {"weights_kb_per_pe": 2, "pointers_kb_per_pe": 1}
+    knobs = {"pe.count": [4, 8], "encoding.index_bits": [3, 4]}
+    first = chip(folder, "eie", pe=eie["pe"] | {"count": 4}, memory=memory, search=knobs)
+    systolic = load_accelerator("systolic").content()
+    array = systolic["array"] | {"rows": 4, "columns": 4}
+    sizes = systolic["memory"] | {"weights_kb": 8, "activations_kb": 4, "outputs_kb": 4}
+    return f"{first},{chip(folder, 'systolic', array=array, memory=sizes, pattern='n:4')}"
+
+
+def codesigned(folder: Path, run: str | Path | None, **settings: Any) -> autoprune.Result:
+    chips = settings.pop("accelerator", None) or small_chips(folder)
+    wanted = {"agent": "random", "episodes": 6, "levels": 2, "vectors": 4, "finetune_epochs": 1, "accuracy_drop": 30.0}
+    return autoprune.codesign(
+        network(),
+        train=loader(96, 1),
+        search=loader(64, 2),
+        test=loader(64, 3),
+        example_input=torch.zeros(1, *SHAPE),
+        run=run,
+        **{"accelerator": chips, "area": "1mm2", "objective": "edp", **wanted, **settings},
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> autoprune.Result:
+    folder = tmp_path_factory.mktemp("codesign")
+    return codesigned(folder, folder / "run")
+
+
+def test_the_front_is_one_and_no_baseline_beats_it(finished: autoprune.Result) -> None:
+    front = finished.report["front"]
+    values, scores = [each["edp_mj_ms"] for each in front], [each["search_score"] for each in front]
+    assert values == sorted(values) and scores == sorted(scores) and len(set(scores)) == len(scores)
+    assert tuple(finished.report["baselines"]) == NAMES
+    for points in finished.report["baselines"].values():
+        assert points
+        for point in points:
+            assert set(point) >= {"accuracy", "cycles", "energy_mj", "area_mm2", "pattern", "hardware"}
+            assert point["area_mm2"] <= 1
+            assert any(
+                each["edp_mj_ms"] <= point["edp_mj_ms"] * (1 + 1e-12) and each["search_score"] >= point["search_score"]
+                for each in front
+            )
+    assert {point["hardware"] for point in finished.report["baselines"]["uniform"]} == {finished.report["fixed_chip"]}
+    volumes = finished.report["hypervolumes"]
+    assert volumes["joint"] >= max(volumes[name] for name in NAMES) - 1e-12
+
+
+def test_the_chosen_point_is_the_least_of_the_front_that_loses_no_more_than_allowed(finished: autoprune.Result) -> None:
+    report = finished.report
+    allowed = report["dense"]["search_score"] - 0.3
+    fine = [each for each in report["front"] if each["search_score"] >= allowed]
+    assert report["chosen"]["edp_mj_ms"] == min(each["edp_mj_ms"] for each in fine)
+
+
+def test_masks_are_exact_after_training_and_the_run_gives_the_network_back(finished: autoprune.Result) -> None:
+    masks = load_file(finished.run / "masks.safetensors")
+    family = family_of(finished.report["chosen"]["pattern"])
+    assert masks
+    for name, mask in masks.items():
+        weight = finished.model.get_parameter(name)
+        assert not bool(weight[mask == 0].any()) and 0 < int(mask.sum()) < mask.numel()
+        kept = finished.report["chosen"]["choices"][name]
+        planes = PLAIN.of(weight)
+        assert family.keeping(kept, tuple(planes.shape)).fault(planes) is None
+    again = autoprune.load(finished.run, model=network())
+    images = torch.randn(4, *SHAPE)
+    assert torch.equal(again(images), finished.model(images))
+
+
+def test_the_figures_are_those_of_the_masks_on_the_chip_that_is_written(finished: autoprune.Result) -> None:
+    accelerator = load_accelerator(finished.run / "accelerator.yaml")
+    dense = network()
+    dense.load_state_dict(load_file(finished.run / "dense.safetensors"))
+    calibration = next(iter(loader(96, 1)))[0]
+    works = workload_of(dense.eval(), torch.zeros(1, *SHAPE), calibration, vectors=4, seed=0)
+    masks = load_file(finished.run / "masks.safetensors")
+    under = []
+    for work in works:
+        mask = masks.get(work.weight)
+        matrix = None if mask is None else mask.flatten(2).transpose(1, 2).flatten(1) if mask.ndim > 2 else mask
+        under.append(work if matrix is None else work.with_mask(matrix.numpy() != 0))
+    cost, pruned = accelerator.total(under), finished.report["pruned"]
+    assert pruned["cycles"] == pytest.approx(cost.cycles, rel=1e-9)
+    assert pruned["energy_mj"] == pytest.approx(cost.energy_mj, rel=1e-6)
+    assert pruned["area_mm2"] == pytest.approx(accelerator.area_mm2)
+    assert accelerator.capacity_ok(under)
+    zeros = sum(int((mask == 0).sum()) for mask in masks.values())
+    assert pruned["zeros"] == finished.report["dense"]["zeros"] + zeros
+    assert abs(finished.report["table_error"]["latency"]) < 0.5
+
+
+def test_the_page_and_the_front_are_written(finished: autoprune.Result) -> None:
+    from autoprune.reports import write_html
+
+    page = write_html(finished.run).read_text()
+    assert "one after the other" in page and "simulated (" in page and page.count("<svg") + page.count("<img") >= 5
+    front = read_json(finished.run / "front.json", "front")
+    assert front["front"] == finished.report["front"] and front["baselines"] == finished.report["baselines"]
+
+
+def test_a_run_that_was_stopped_comes_to_the_same(finished: autoprune.Result, tmp_path: Path) -> None:
+    seen = []
+
+    def stop(progress: Any, event: Any) -> None:
+        if event.kind == "episode":
+            seen.append(event)
+            if len(seen) == 9:
+                progress.stop()
+
+    folder = finished.run.parent
+    assert not codesigned(folder, tmp_path / "run", callbacks=stop).finished
+    assert not (tmp_path / "run" / "report.json").exists() and (tmp_path / "run" / "accelerator.yaml").exists()
+    again = codesigned(folder, tmp_path / "run", resume=True)
+    ignored = {"seconds"}
+    own = {k: v for k, v in again.report.items() if k not in ignored}
+    assert json.dumps(own, sort_keys=True) == json.dumps(
+        {k: v for k, v in finished.report.items() if k not in ignored}, sort_keys=True
+    )
+
+
+def test_tables_give_what_a_simulation_of_the_same_masks_gives(tmp_path: Path) -> None:
+    accelerators = small_chips(tmp_path)
+    settings = codesign_settings(
+        {
+            "model": "tests.support.tiny_job:network",
+            "data": "tests.support.tiny_job:loaders",
+            "accelerator": accelerators,
+            "run": str(tmp_path / "run"),
+        }
+    )
+    experiment = Experiment.build(settings)
+    task = load_task(experiment)
+    from autoprune.graph import analyse
+
+    analysis = analyse(task.model, task.example)
+    workload = workload_of(task.model, task.example, task.data.example, vectors=4)
+    with RunDir(experiment.run_dir, experiment) as run:
+        designs = [design for design in cores_of(experiment, 0) if "eie" in design.source]
+        problem = problem_on(task, run, analysis, workload, family_on(designs[0].chip))
+        arm = arm_of(problem.ranked(lambda _: {}), workload, designs, lambda: None)
+        assert len(arm.designs) > len(designs) == 4  # memories of several sizes
+        for number in range(len(arm.designs)):
+            choices = problem.space.complete(problem.space.random(number).choices)
+            sums = arm.tables.only([number]).sums(problem.space.indices(choices)[None])
+            cost, accelerator = arm.simulated(number, choices), arm.designs[number].chip
+            assert sums.ms[0, 0] == pytest.approx(accelerator.ms(cost), rel=1e-9)
+            assert sums.mj[0, 0] == pytest.approx(cost.energy_mj, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "message"),
+    [
+        ({"area": "0.001mm2"}, BudgetError, "no chip takes 0.001 mm2 or less; the smallest takes 0"),
+        ({"at_most": "0.1%"}, BudgetError, "cannot be met: the least reachable is"),
+        ({"accelerator": "eye"}, InputError, "no accelerator 'eye'"),
+        ({"objective": "edp", "agent": "exact"}, InputError, "exact solves sums"),
+        ({"area": "2"}, InputError, "write an amount above 0 with its unit"),
+        ({"searched": "silicon"}, InputError, "write pruning, hardware, or both"),
+        ({"flops": "50%"}, InputError, "codesign has no budget flops"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_leaves_no_folder(
+    settings: dict[str, Any], kind: type[Exception], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(kind, match=message):
+        codesigned(tmp_path, tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_chip_whose_pattern_fits_no_layer_is_refused_with_the_nearest_that_would(tmp_path: Path) -> None:
+    balanced = load_accelerator("balanced").content()
+    wide = chip(tmp_path, "balanced", pe=balanced["pe"] | {"count": 64})
+    with pytest.raises(InputError, match=r"can have a pattern column:64 .*16 rows over 64 elements"):
+        codesigned(tmp_path, tmp_path / "run", accelerator=wide, searched="pruning")
+    dense = chip(tmp_path, "systolic", pattern="dense")
+    with pytest.raises(InputError, match="makes use of no zeros"):
+        codesigned(tmp_path, tmp_path / "run", accelerator=dense)
+    alone = chip(tmp_path, "systolic", pattern="n:4")
+    with pytest.raises(InputError, match="none of the accelerators' files names knobs"):
+        codesigned(tmp_path, tmp_path / "run", accelerator=alone, searched="hardware")
