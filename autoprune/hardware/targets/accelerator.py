@@ -138,7 +138,7 @@ class AcceleratorTarget(Target):
 
     def _measurement(self, price: dict[str, Any]) -> Measurement:
         label = self.accelerator.label
-        others = {name: price[name] for name in ("readings", "activations") if name in price}
+        others: dict[str, Any] = {name: price[name] for name in price.keys() & {"readings", "activations"}}
         conditions = Conditions(energy_mj=price.get("energy_mj"), energy_source=label, others=others)
         return Measurement(price["ms"], 0.0, 1, label, True, conditions)
 
