@@ -26,7 +26,17 @@ if TYPE_CHECKING:
     from autoprune.hardware.contract.target import Target
     from autoprune.hardware.tables.latency_table import LatencyTable
     from autoprune.models.sizes import parameter_count as params
-    from autoprune.pipeline.api import codesign, compress, dynamic, lottery, progressive, sensitivity, sparsify, sweep
+    from autoprune.pipeline.api import (
+        codesign,
+        compress,
+        dynamic,
+        lottery,
+        progressive,
+        sensitivity,
+        sparsify,
+        sweep,
+        work,
+    )
     from autoprune.pipeline.bench.compare import bench
     from autoprune.pipeline.load import load
     from autoprune.pipeline.load import multiply_accumulates as flops
@@ -69,6 +79,7 @@ __all__ = [
     "sparsify",
     "sparsity",
     "sweep",
+    "work",
 ]
 
 _HOMES = {
@@ -102,6 +113,7 @@ _HOMES = {
     "sparsify": "autoprune.pipeline.api",
     "sparsity": "autoprune.sparsity",
     "sweep": "autoprune.pipeline.api",
+    "work": "autoprune.pipeline.api",
     "search_space": "autoprune.techniques.space",
     "llm": "autoprune.llm",
 }

@@ -6,6 +6,7 @@ AutopruneError                 exit 1   a fault of ours
 │   ├── UnsupportedModelError           the model cannot be analysed at all
 │   ├── PolicyMismatchError             the policy was made for another model
 │   ├── RunError                        the run exists, is locked, or cannot be read
+│   ├── StoreError                      the store of a shared study cannot be reached
 │   └── MissingExtraError               an optional dependency is not installed
 ├── BudgetError                exit 3   no network in the search space meets the budget
 ├── TargetError                exit 4   the target is not available, or failed while it measured
@@ -27,6 +28,7 @@ __all__ = [
     "PolicyMismatchError",
     "RunError",
     "Stopped",
+    "StoreError",
     "TargetError",
     "UnsupportedModelError",
     "first_line",
@@ -56,6 +58,10 @@ class PolicyMismatchError(InputError):
 
 class RunError(InputError):
     """A run directory exists already, is in use, or does not hold what is needed."""
+
+
+class StoreError(InputError):
+    """The store of a study that several processes share cannot be reached, read or written to."""
 
 
 class MissingExtraError(InputError):

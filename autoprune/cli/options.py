@@ -54,11 +54,21 @@ DryRun = Annotated[
     ),
 ]
 
+Worker = Annotated[
+    bool,
+    typer.Option(
+        "--worker",
+        help="join the study in --storage: score its candidates until the search is over, then leave",
+        rich_help_panel=option_group("storage"),
+    ),
+]
+
 
 def experiment_command(
     call: Callable[[Experiment, Flags], None],
     *,
     onnx: bool = False,
+    worker: bool = False,
     without: Collection[str] = OF_ONE_JOB,
     fixed: Mapping[str, Any] | None = None,
 ) -> Callable[..., None]:
@@ -67,6 +77,7 @@ def experiment_command(
     Args:
         call: Receives the validated experiment and the flags.
         onnx: Whether the command offers `--onnx`.
+        worker: Whether it offers `--worker`.
         without: Settings that mean nothing to the command.
         fixed: Settings that the command itself decides, whatever a file says.
     """
@@ -79,7 +90,7 @@ def experiment_command(
         call(resolve(path, settings, resume=flags.resume), flags)
 
     options = [_option(name, option_group(name)) for name in names]
-    parameters = [_parameter("experiment_file", ExperimentFile, None), *options, *_flags(onnx)]
+    parameters = [_parameter("experiment_file", ExperimentFile, None), *options, *_flags(onnx, worker)]
     return _declared(command, parameters, call.__doc__)
 
 
@@ -195,10 +206,12 @@ def _is_literal(annotation: Any) -> bool:
     return str(annotation).startswith("typing.Literal")
 
 
-def _flags(onnx: bool) -> list[inspect.Parameter]:
+def _flags(onnx: bool, worker: bool) -> list[inspect.Parameter]:
     offered: dict[str, Any] = {"resume": Resume, "overwrite": Overwrite, "dry_run": DryRun}
     if onnx:
         offered["onnx"] = Onnx
+    if worker:
+        offered["worker"] = Worker
     return [_parameter(name, annotation, False) for name, annotation in offered.items()]
 
 

@@ -6,6 +6,7 @@ A setting is said with the same name and the same values here, on the command li
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
@@ -34,6 +35,8 @@ from autoprune.pipeline.jobs.sensitivity import POINTS, SensitivitySettings, che
 from autoprune.pipeline.jobs.settings import CODESIGN, DYNAMIC, LOTTERY, PROGRESSIVE, SPARSIFY, analysis_settings
 from autoprune.pipeline.jobs.sparsify.alone import masked_alone
 from autoprune.pipeline.jobs.sparsify.chosen import sparsify_settings
+from autoprune.pipeline.jobs.work import studies_of
+from autoprune.pipeline.jobs.work import work as work_on
 from autoprune.pipeline.plan.base import Plan, Work
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
@@ -43,7 +46,7 @@ from autoprune.run.experiment import Experiment
 if TYPE_CHECKING:
     pass
 
-__all__ = ["codesign", "compress", "dynamic", "lottery", "progressive", "sensitivity", "sparsify", "sweep"]
+__all__ = ["codesign", "compress", "dynamic", "lottery", "progressive", "sensitivity", "sparsify", "sweep", "work"]
 
 
 @plannable
@@ -327,3 +330,28 @@ def _run(job: Job, task: Task, run: RunDir, reporter: Reporter) -> Result:
             raise Stopped(f"{stop} before there was a network; resume=True goes on") from None
         reporter.say(f"{stop}; this is the best so far, and nothing of it is verified")
         return found
+
+
+def work(model: nn.Module | str | None = None, **keywords: Unpack[JobKeywords]) -> int:
+    """Score candidates for a search of another process, on another machine perhaps, until that search is over.
+
+    The other process is `compress(..., storage=..., study=...)` with the same network, data and functions. A study that
+    has not begun is waited for. No run is kept here.
+
+    Args:
+        model: The network, or its name, as the search has it.
+        **keywords: As of `compress`: what was handed over there, `storage`, `study` (or `run`), and what each process
+            has its own of: `workers`, `lease`, `train_threads`, `data_dir`, `time_limit`. Settings that are left out
+            come from the study.
+
+    Returns:
+        How many candidates were scored.
+
+    Raises:
+        StoreError: If the storage cannot be reached.
+        RunError: If settings, data or network are not the study's; the first that differs is named.
+    """
+    call = Call.of(model, keywords)
+    experiment = Experiment.build(call.handed.settings(call.settings))
+    shown, moved = call.watched(experiment), "device" in call.settings
+    return sum(work_on(each, partial(call.handed.task, moved=moved), shown) for each in studies_of(experiment))

@@ -42,9 +42,26 @@ from autoprune.training.recipe import Recipe
 if TYPE_CHECKING:
     from autoprune.hardware import LatencyTable
 
-__all__ = ["Elsewhere", "Problem", "build_problem", "figure", "name_in_files", "space_for"]
+__all__ = [
+    "CAME_TRAINED",
+    "PERMUTATION",
+    "Elsewhere",
+    "Problem",
+    "build_problem",
+    "figure",
+    "name_in_files",
+    "space_for",
+    "unpriced_problem",
+]
 
 _HOPELESS = 4.0  # a finer grid of widths is not worth another profile if the least reachable is so far above the limit
+
+
+PERMUTATION = "permutation"
+"""Where a run's journal has the order of units that was searched for some time: another search may end elsewhere."""
+
+CAME_TRAINED = "came trained"
+"""Where it has whether the network came with weights."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +261,6 @@ def build_problem(task: Task, run: RunDir, reporter: Reporter) -> Problem:
     """
     target = target_of(run.experiment)
     target.require()
-    target.calibrate(task.calibration_call)
     with reporter.stage("analyse", f"analysing {task.name}") as bar:
         analysis = analyse(task.model, task.example, blocks=run.experiment.constraints.gates, progress=bar)
     with reporter.stage("profile", f"probing widths on {target.name}"):
@@ -270,6 +286,26 @@ def build_problem(task: Task, run: RunDir, reporter: Reporter) -> Problem:
     if problem.table is not None and not public.exists():
         problem.table.save(public)
     return problem
+
+
+def unpriced_problem(task: Task, run: RunDir, granularity: Grid, reporter: Reporter) -> Problem:
+    """The problem of a process that scores candidates and prices none: it has no budget, and nothing is timed.
+
+    Args:
+        task: The network and its data.
+        run: Of its own.
+        granularity: The grid of widths that was settled on.
+        reporter: Shows progress.
+
+    Raises:
+        UnsupportedModelError: If the model cannot be analysed.
+    """
+    with reporter.stage("analyse", f"analysing {task.name}") as bar:
+        analysis = analyse(task.model, task.example, blocks=run.experiment.constraints.gates, progress=bar)
+    target = target_of(run.experiment)
+    space = _space(analysis, task, run.experiment, target, granularity)
+    stack = Stack(techniques_of(run.experiment.technique_names), analysis, space)
+    return Problem(task, run, target, analysis, space, stack, (), None, SearchState({}, {}, Margins().finalist))
 
 
 def _grids(run: RunDir, target: Target) -> list[Grid]:

@@ -21,6 +21,7 @@ from autoprune.run.settings import (
     RunSettings,
     ScoreSettings,
     SearchSettings,
+    SharedSettings,
     SpaceSettings,
     SparsitySettings,
     TargetSettings,
@@ -47,6 +48,7 @@ class Experiment(
     SparsitySettings,
     ProgressiveSettings,
     SpaceSettings,
+    SharedSettings,
     SearchSettings,
     BudgetSettings,
     TargetSettings,
@@ -59,8 +61,11 @@ class Experiment(
     An experiment is a value of each of its blocks: a function that needs the target alone takes `TargetSettings`.
     """
 
-    may_differ: ClassVar[tuple[str, ...]] = ("run", "data_dir", "table", "time_limit", "workers")
-    """Where things lie, and how long a process may take."""
+    may_differ: ClassVar[tuple[str, ...]] = (
+        *("run", "data_dir", "table", "time_limit"),
+        *("workers", "storage", "study", "lease", "ray"),
+    )
+    """Where things lie, how long a process may take, and who scores candidates."""
 
     @model_validator(mode="after")
     def _drop_is_a_share_of_accuracy(self) -> Self:
@@ -75,6 +80,17 @@ class Experiment(
                 "front: a front starts from a budget, and accuracy_drop searches for one; give one of them"
             )
         return self
+
+    @model_validator(mode="after")
+    def _a_study_is_one_search(self) -> Self:
+        if self.storage is not None and self.accuracy_drop is not None:
+            raise ValueError("storage: a study is one search within a budget, and accuracy_drop makes several")
+        return self
+
+    @property
+    def study_name(self) -> str:
+        """What the run's study is called in its storage."""
+        return self.study or str(self.run_dir).removeprefix("runs/")
 
     @property
     def run_dir(self) -> Path:

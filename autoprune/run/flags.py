@@ -16,9 +16,11 @@ class Flags:
         overwrite: Replace a run that exists.
         onnx: Also write model.onnx into the run.
         dry_run: Stop after the preflight and print the plan; nothing is written.
+        worker: Score candidates for the run of another process, with no run of its own.
     """
 
     resume: bool
     overwrite: bool
     onnx: bool = False
     dry_run: bool = False
+    worker: bool = False

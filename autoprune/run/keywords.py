@@ -39,6 +39,10 @@ class SettingKeywords(TypedDict, total=False):
     fidelity: Literal["racing", "full"]
     batch: int | None
     workers: int
+    storage: str | None
+    study: str | None
+    lease: float
+    ray: str | None
     front: bool
     warm_start: str | Path | None
     granularity: int | str | None

@@ -104,7 +104,8 @@ def sub_experiments(experiment: Experiment) -> list[Experiment]:
         varied = [amount for amount, choice in zip(chosen, amounts, strict=True) if len(choice) > 1]
         name = "-".join([agent.replace("@", "-").replace("=", "-"), *(amount.replace("%", "") for amount in varied)])
         budget = experiment.with_amounts(chosen) if experiment.accuracy_drop is None else {}
-        parts.append(experiment.replace(agent=agent, run=str(experiment.run_dir / name), **budget))
+        study = {} if experiment.study is None else {"study": f"{experiment.study}/{name}"}
+        parts.append(experiment.replace(agent=agent, run=str(experiment.run_dir / name), **budget, **study))
     return parts
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from autoprune.cli.main_job.joining import join
 from autoprune.cli.main_job.whole_run import whole_runs
 from autoprune.cli.options import experiment_command
 from autoprune.run.experiment import Experiment
@@ -23,11 +24,14 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
     example = "Example: autoprune compress --model resnet20 --data fashion-mnist --latency 50% --run fashion"
-    app.command("compress", epilog=example)(experiment_command(compress, onnx=True))
+    app.command("compress", epilog=example)(experiment_command(compress, onnx=True, worker=True))
 
 
 def compress(experiment: Experiment, flags: Flags) -> None:
     """Train or load, profile, search, fine-tune, verify on the target, report: the main job."""
+    if flags.worker:
+        join(experiment)
+        return
     whole_runs(experiment, flags, _check, _job)
 
 

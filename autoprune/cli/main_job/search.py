@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from autoprune.cli.main_job.joining import join
 from autoprune.cli.main_job.whole_run import again, checked_parts, show_plan
 from autoprune.cli.options import experiment_command
 from autoprune.cli.stopping import resumable
@@ -23,11 +24,14 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
     example = "Example: autoprune search --model resnet20 --data digits --flops 50% --agent ddpg,optuna --run agents"
-    app.command("search", epilog=example)(experiment_command(search))
+    app.command("search", epilog=example)(experiment_command(search, worker=True))
 
 
 def search(experiment: Experiment, flags: Flags) -> None:
     """Search only (training the dense network first when no weights are given); leaves policy.json."""
+    if flags.worker:
+        join(experiment)
+        return
     if experiment.accuracy_drop is not None:
         raise InputError("--accuracy-drop needs fine-tuning to know what is lost; use autoprune compress")
     with checked_parts(experiment, flags, _check) as parts:

@@ -26,6 +26,7 @@ from autoprune.run.flags import Flags
 from autoprune.run.recovery import is_run
 from autoprune.run.sweep import Part
 from autoprune.space import Policy
+from autoprune.storage.registry import open_store
 from autoprune.techniques.registry import techniques_of
 from autoprune.training.optimizers import check_optimizer
 
@@ -47,11 +48,13 @@ def check_settings(experiment: Experiment) -> None:
     Raises:
         InputError: If the agent, criterion, candidates' weights, technique, budget or target cannot be
             what is meant.
+        StoreError: If the storage of a study cannot be reached.
         TargetError: If the target is not available on this machine.
     """
     agents.get(experiment.agent)
     agents.options_of(experiment.agent, front=experiment.front)
     _check_warm_start(experiment)
+    _check_storage(experiment)
     criterion_of(experiment.criterion)
     CANDIDATE_WEIGHTS.get(experiment.candidate_weights)
     techniques_of(experiment.technique_names)
@@ -65,6 +68,13 @@ def _check_warm_start(experiment: Experiment) -> None:
         raise InputError(f"--warm-start is for agents whose networks learn, such as ddpg; not {experiment.agent}")
     if not is_run(experiment.run_dir):  # a run that goes on has a copy
         saved_state(Path(experiment.warm_start))
+
+
+def _check_storage(experiment: Experiment) -> None:
+    """A storage that cannot be reached is noticed before anything is trained."""
+    if experiment.storage is not None:
+        with open_store(experiment.storage, experiment.study_name) as store:
+            store.read()
 
 
 def check_target(experiment: Experiment) -> None:

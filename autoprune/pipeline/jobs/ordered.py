@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from autoprune.pipeline.problem import Problem
+from autoprune.pipeline.problem import PERMUTATION, Problem
 from autoprune.pipeline.reporter import Reporter
 from autoprune.techniques.apply import in_order
 from autoprune.techniques.sparsity.permutation import permutation, wished
 
-__all__ = ["PERMUTATION", "ordered"]
-
-PERMUTATION = "permutation"
-"""Where a run's journal has what the search came to: it is bounded in time, so another search may end elsewhere."""
+__all__ = ["ordered"]
 
 
 def ordered(problem: Problem, reporter: Reporter) -> Problem:

@@ -16,7 +16,7 @@ from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import check_settings
 from autoprune.pipeline.jobs.ordered import ordered
 from autoprune.pipeline.jobs.settings import OF_SEARCH
-from autoprune.pipeline.problem import Problem, build_problem
+from autoprune.pipeline.problem import CAME_TRAINED, Problem, build_problem
 from autoprune.pipeline.reporter import Reporter, TimedReporter
 from autoprune.pipeline.search.front import keep_front
 from autoprune.pipeline.search.play import Search, play, start_search, within
@@ -27,7 +27,7 @@ from autoprune.run.stopwatch import Stopwatch
 from autoprune.space import Policy
 from autoprune.techniques.apply import in_order
 
-__all__ = ["SearchJob", "prepare", "search", "timed"]
+__all__ = ["SearchJob", "fitted", "prepare", "search", "timed"]
 
 
 class SearchJob(Job):
@@ -73,13 +73,24 @@ def prepare(task: Task, run: RunDir, reporter: Reporter, *, metered: bool = Fals
     run.mark_started()
     reporter.say(str(problem.recipe))
     run.describe("recipe", problem.recipe.to_json())
-    came_trained = task.trained
+    return replace(fitted(problem, reporter), metered=metered)
+
+
+def fitted(problem: Problem, reporter: Reporter) -> Problem:
+    """The same problem with its dense network trained, its units ranked, its candidates' weights ready.
+
+    Args:
+        problem: Its network analysed; whether its policies are priced is of no effect.
+        reporter: Shows progress and sentences.
+    """
+    task, run = problem.task, problem.run
+    came_trained: bool = run.once(CAME_TRAINED, lambda: task.trained)
     train_dense(problem, reporter)
     by = slimmed(problem, reporter) if run.experiment.slim and came_trained else None
     if came_trained or run.experiment.sparse_recipe != "sr-ste":  # which then starts from weights without a meaning
         problem = ordered(problem, reporter)
         by = None if by is None else in_order(by, problem.analysis, problem.orders)
-    return replace(problem.ranked(lambda ranked: train_all_widths(ranked, reporter), by), metered=metered)
+    return problem.ranked(lambda ranked: train_all_widths(ranked, reporter), by)
 
 
 def search(task: Task, run: RunDir, reporter: Reporter) -> Search:

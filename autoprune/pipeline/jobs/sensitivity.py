@@ -16,7 +16,7 @@ from autoprune.pipeline.jobs.lifecycle import check_target
 from autoprune.pipeline.jobs.search import prepare, timed
 from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.reporter import Reporter
-from autoprune.pipeline.search.scores import scorer_of
+from autoprune.pipeline.search.candidates import scorer_of
 from autoprune.pipeline.search.single_cuts import SingleCuts, score_single_cuts
 from autoprune.pipeline.task import Task
 from autoprune.reconstruction.registry import CANDIDATE_WEIGHTS

@@ -22,8 +22,9 @@ from autoprune.envs import (
 )
 from autoprune.pipeline.problem import Problem, figure
 from autoprune.pipeline.reporter import Bar, Reporter
+from autoprune.pipeline.search.candidates import scorer_of
 from autoprune.pipeline.search.checkpoint import STATE, Checkpoint, earlier_state
-from autoprune.pipeline.search.scores import Scores, scorer_of, scores_of
+from autoprune.pipeline.search.scores import Scores, scores_of
 from autoprune.pipeline.search.single_cuts import score_single_cuts
 from autoprune.pipeline.search.together import limits_of, take_over
 from autoprune.reports.tensorboard.search import SearchWriter
@@ -96,7 +97,7 @@ def start_search(problem: Problem, reporter: Reporter) -> Search:
         scorer = scorer_of(problem)
     limit = problem.run.once("first search limit", lambda: problem.limit)
     limits: list[float] = problem.run.once("search limits", lambda: list(limits_of(problem)))
-    scores = scores_of(problem, scorer, several=experiment.front or bool(limits))
+    scores = scores_of(problem, scorer, several=experiment.front or bool(limits), reporter=reporter)
     if limits and take_over(problem, STATE):
         reporter.say("one agent is trained for all budgets of these runs; its search is taken over from the first")
     features = amc_features(problem.analysis, problem.space)
@@ -216,20 +217,24 @@ def play(search: Search, reporter: Reporter) -> list[EpisodeRecord]:
         earlier=[row.to_row() for row in rows],
     )
     what = f"search with {search.agent.name}, {problem.wanted}"
-    with writer, search.scores.home, reporter.stage("search", what, total, len(rows)) as bar:
+    audience = search.scores.audience
+    with writer, audience, search.scores.home, reporter.stage("search", what, total, len(rows)) as bar:
         known = list(rows)
+        audience.begin(rows)
 
         def finished(record: EpisodeRecord) -> None:
             run.append_episode(record.to_row())
             known.append(record)
             checkpoint.played(record.episode + 1)
             writer.episode(record.to_row(), search.agent.scalars())
+            audience.finished(record)
             reporter.happened("episode", record.to_row())
             _show(bar, within(known, search.agent.env.limit), len(known), problem)
 
         search.records = run_search(search.agent, total, finished, rows=rows, batch=search.scores.batch)
         if len(rows) < len(search.records):
             checkpoint.save(len(search.records))  # of the whole search: another run may start from it
+        audience.ended()
         leader = agents.best(search.within)[0]
         writer.policy_picture(leader.choices)
         writer.hparams(

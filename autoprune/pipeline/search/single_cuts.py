@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from autoprune.envs import Curves
 from autoprune.errors import InputError
 from autoprune.foundations.cache import cache_folder
+from autoprune.foundations.digests import content_digest
 from autoprune.foundations.files import read_json, write_json
 from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.reporter import Reporter
@@ -128,29 +126,8 @@ class _Cache:
 
 def _fingerprint(problem: Problem) -> str:
     """Digest of all that is known to change scores: weights, order of units, data, settings of the scoring."""
-    digest = hashlib.sha256()
     experiment = problem.experiment
     names = (experiment.candidate_weights, experiment.techniques, experiment.evaluate, experiment.device)
     order = {name: list(problem.ranking[name]) for name in problem.ranking}
-    digest.update(json.dumps([names, order, torch.__version__], sort_keys=True).encode())
-    for part in _bytes_of([problem.task.model.state_dict(), problem.task.search_parts[0]]):
-        digest.update(part)
-    return digest.hexdigest()[:32]
-
-
-def _bytes_of(value: Any) -> Iterator[bytes]:
-    """The content of nested tensors; of anything else its text."""
-    if isinstance(value, Tensor):
-        yield f"{value.dtype}{list(value.shape)}".encode()
-        plain = value.detach().cpu()
-        plain = plain if plain.layout is torch.strided and not plain.is_quantized else plain.to_dense().dequantize()
-        yield plain.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b""
-    elif isinstance(value, Mapping):
-        for key, each in value.items():
-            yield repr(key).encode()
-            yield from _bytes_of(each)
-    elif isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        for each in value:
-            yield from _bytes_of(each)
-    else:
-        yield repr(value).encode()
+    said = json.dumps([names, order, torch.__version__], sort_keys=True)
+    return content_digest([said, problem.task.model.state_dict(), problem.task.search_parts[0]])

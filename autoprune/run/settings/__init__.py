@@ -10,6 +10,7 @@ from autoprune.run.settings.dynamic import DynamicSettings
 from autoprune.run.settings.lottery import LotterySettings
 from autoprune.run.settings.run import RunSettings, seconds_in
 from autoprune.run.settings.search import SearchSettings, default_warmup
+from autoprune.run.settings.shared import SharedSettings
 from autoprune.run.settings.space import SpaceSettings
 from autoprune.run.settings.target import TargetSettings
 from autoprune.run.settings.task import ModelSettings, ScoreSettings
@@ -29,6 +30,7 @@ __all__ = [
     "ScoreSettings",
     "SearchSettings",
     "Settings",
+    "SharedSettings",
     "SpaceSettings",
     "SparsitySettings",
     "TargetSettings",
@@ -43,6 +45,7 @@ BLOCKS: tuple[type[Settings], ...] = (
     TargetSettings,
     BudgetSettings,
     SearchSettings,
+    SharedSettings,
     SpaceSettings,
     ProgressiveSettings,
     SparsitySettings,

@@ -16,9 +16,6 @@ def default_warmup(episodes: int) -> int:
     return min(100, episodes // 4)
 
 
-_BATCH = 8  # episodes of a round where there are workers; the same for any number of them
-
-
 class SearchSettings(Settings):
     """Who searches, and for how long."""
 
@@ -40,16 +37,6 @@ class SearchSettings(Settings):
         "images that a candidate's accuracy is taken on: racing gives up those that are clearly worse than the"
         " finalists so far after a part of them, full takes all",
     )
-    batch: int | None = setting(
-        None,
-        "episodes of a round, whose policies are chosen together and can be scored at the same time; default 1, with"
-        " --workers 8. The result depends on it, not on the workers",
-        ge=1,
-        le=10**6,
-    )
-    workers: int = setting(
-        1, "processes of one thread each in which the candidates of a round are scored", ge=1, le=1024
-    )
     front: bool = setting(
         False,
         "search the whole front of score and cost, from the budget to the dense network, in one study (optuna), or by"
@@ -69,17 +56,6 @@ class SearchSettings(Settings):
         if self.warmup is not None and self.warmup > self.episodes:
             raise ValueError(f"warmup ({self.warmup}) must not exceed episodes ({self.episodes})")
         return self
-
-    @model_validator(mode="after")
-    def _a_round_keeps_all_workers_busy(self) -> Self:
-        if self.workers > self.episodes_at_once:
-            raise ValueError(f"workers ({self.workers}) must not exceed batch ({self.episodes_at_once})")
-        return self
-
-    @property
-    def episodes_at_once(self) -> int:
-        """Episodes of a round."""
-        return self.batch or (1 if self.workers == 1 else _BATCH)
 
     @property
     def warmup_episodes(self) -> int:

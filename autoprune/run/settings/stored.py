@@ -12,6 +12,7 @@ from autoprune.errors import InputError
 from autoprune.foundations.files import read_yaml, shortened
 from autoprune.foundations.names import nearest_name
 from autoprune.run.settings.base import Settings
+from autoprune.storage.urls import redacted
 
 __all__ = ["StoredSettings"]
 
@@ -73,4 +74,5 @@ class StoredSettings(Settings):
         if fault["type"] == "extra_forbidden":
             return f"there is no setting {name!r}; {nearest_name(name, cls.model_fields)}"
         message = str(fault["msg"]).removeprefix("Value error, ")
-        return f"{name}: {message}, not {shortened(repr(fault['input']))}" if name else message
+        said = redacted(f"{message}, not {shortened(repr(fault['input']))}")
+        return f"{name}: {said}" if name else message

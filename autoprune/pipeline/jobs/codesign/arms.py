@@ -21,7 +21,7 @@ from autoprune.pipeline.jobs.codesign.designs import Design, Family, family_on, 
 from autoprune.pipeline.jobs.codesign.layers import Layers, layers_of, unpriced, works_under
 from autoprune.pipeline.jobs.codesign.prices import ChipPrices, energy_scale, known_prices, table_of
 from autoprune.pipeline.problem import Problem
-from autoprune.pipeline.search.scores import scorer_of
+from autoprune.pipeline.search.candidates import scorer_of
 from autoprune.pipeline.state import SearchState
 from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir

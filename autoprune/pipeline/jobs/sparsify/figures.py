@@ -14,9 +14,9 @@ from autoprune.hardware.sparse_kernels.choice import no_kernels
 from autoprune.models.copying import duplicate
 from autoprune.models.sizes import parameter_count, zero_count
 from autoprune.pipeline.finish.fine_tuning import reported_score
-from autoprune.pipeline.jobs.ordered import PERMUTATION
 from autoprune.pipeline.jobs.settings import SPARSIFY
 from autoprune.pipeline.jobs.sparsify.recipes import Pruned, Work, with_masks
+from autoprune.pipeline.problem import PERMUTATION
 from autoprune.run.report import REPORT_SCHEMA, Figures, Report
 from autoprune.run.stopwatch import rounded_seconds
 from autoprune.techniques.sparsity.tensors import weights_of

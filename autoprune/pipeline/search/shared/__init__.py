@@ -1,0 +1,1 @@
+"""A search in a storage that workers of other processes and machines join."""
