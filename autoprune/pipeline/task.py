@@ -17,7 +17,7 @@ from autoprune.evaluation import Evaluate, Judge, accuracy
 from autoprune.foundations.references import resolve
 from autoprune.foundations.seeding import reseed, seeded
 from autoprune.models import build, device_of, in_mode, load_weights, output_of
-from autoprune.models.inputs.example import as_example
+from autoprune.models.inputs.example import Example, as_example
 from autoprune.models.inputs.reader import AS_IT_COMES, BatchReader
 from autoprune.models.outputs import with_changed_tensors
 from autoprune.run.experiment import Experiment
@@ -109,6 +109,10 @@ class Task:
     def timed_example(self) -> Any:
         """What the target is timed on: the example as often as the batch has images, (target_batch, ...)."""
         return as_example(self.example).with_batch(self.target_batch).plain
+
+    def calibration_call(self) -> Example:
+        """The first batch of calibration images as the call that it makes."""
+        return self.reader.call(self.model, next(iter(self.data.calibration)))
 
     def score(self, model: nn.Module, batches: Iterable[Any]) -> float:
         """Score of a network in evaluation mode; every module's own mode is put back."""

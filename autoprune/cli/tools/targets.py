@@ -50,11 +50,12 @@ def _list(console: Console) -> None:
     from rich.table import Table
 
     from autoprune.hardware import TARGETS, get_target
+    from autoprune.hardware.contract.registry import family_members
 
     table = Table("target")
     for title in ("available", "runtime"):
         table.add_column(title, overflow="fold")  # an address or a command that is cut is of no use
-    for name in TARGETS:
+    for name in (*TARGETS, *family_members()):
         target = get_target(name)
         missing = target.available()
         runtime = _runtime(target.versions()) if missing is None else "-"

@@ -6,7 +6,7 @@ Nothing here imports torch: reports ask a metric for its words.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -91,6 +91,7 @@ class Timing:
         energy_mj: Measured energy of one call in millijoules; None where the device has no sensor, or none was read.
         energy_source: The sensor, or why there is none.
         dense_energy_mj: The dense network's, in the same session.
+        readings: What else the device reports of one call, as JSON values of `Reading`s.
     """
 
     ms: float
@@ -101,6 +102,7 @@ class Timing:
     energy_mj: float | None = None
     energy_source: str | None = None
     dense_energy_mj: float | None = None
+    readings: Sequence[Mapping[str, Any]] = ()
 
     @property
     def over(self) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 from autoprune.foundations.registry import Registry
 
-__all__ = ["TARGETS"]
+__all__ = ["ACCELERATOR", "FAMILIES", "TARGETS", "family_members"]
 
 # Each is a subclass of `Target`, which needs this file to find its own name: so that is checked by `get_target`.
 TARGETS: Registry[Any] = Registry(
@@ -25,3 +25,15 @@ TARGETS: Registry[Any] = Registry(
     "autoprune.targets",
 )
 """Classes by name, imported when they are asked for, so that a missing runtime costs nothing."""
+
+ACCELERATOR = "accelerator"
+
+FAMILIES: Registry[Any] = Registry(
+    "family of targets", {ACCELERATOR: "autoprune.hardware.targets.accelerator:AcceleratorTarget"}
+)
+"""Classes of targets that are named `family:member`; the family's name wins over a package of a user's own."""
+
+
+def family_members() -> tuple[str, ...]:
+    """The targets of families that ship, by the names that `get_target` takes."""
+    return tuple(f"{family}:{member}" for family in FAMILIES for member in FAMILIES.get(family).members())

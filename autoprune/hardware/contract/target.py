@@ -29,7 +29,7 @@ from autoprune.foundations.user_code import described
 from autoprune.hardware.contract.foreign import guard_methods, target_code
 from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.contract.protocol import Measurement, Protocol
-from autoprune.hardware.contract.registry import TARGETS
+from autoprune.hardware.contract.registry import FAMILIES, TARGETS
 from autoprune.hardware.contract.target_spec import MEMORY_FORMATS, PRECISIONS, TargetSpec, check_option
 from autoprune.hardware.sensors.processor import cpu_flags, cpu_model
 
@@ -171,6 +171,13 @@ class Target(abc.ABC):
         """
         return 1
 
+    def calibrate(self, images: Callable[[], Any]) -> None:  # noqa: B027 - most targets take as long whatever they see
+        """Be told what networks will be given, where that decides what they cost: a chip that skips zeros.
+
+        Args:
+            images: Gives a batch as the call that it makes; asked only by targets that need it.
+        """
+
     def sensors(self) -> Sensors:
         """What watches the device while it is measured; of one that is not this machine, nothing is known."""
         from autoprune.hardware.sensors.telemetry import NoSensors
@@ -211,8 +218,9 @@ def get_target(
     """The target of a name, whether or not it works on this machine (ask `available`).
 
     Args:
-        spec: One of `TARGETS`, or `package.module:Class` for a subclass of `Target` of the user's own; then options
-            behind an `@`, joined by `+`: `openvino@bf16`, `torch@channels_last+threads=2`.
+        spec: One of `TARGETS`, `accelerator:NAME` or `accelerator:FILE` for a simulated chip, or `package.module:Class`
+            for a subclass of `Target` of the user's own; then options behind an `@`, joined by `+`: `openvino@bf16`,
+            `torch@channels_last+threads=2`.
         threads: How many threads a network may use, if the spec does not say.
         precision: Number format, if the spec does not say: `f32`, `bf16`, `f16`; default what the target does first.
         memory_format: `contiguous` or `channels_last`, likewise.
@@ -225,6 +233,9 @@ def get_target(
     """
     wanted = TargetSpec.parse(spec).with_option("threads", None if threads == 1 else threads)
     wanted = wanted.with_option("precision", precision).with_option("memory_format", memory_format)
+    family, colon, member = wanted.base.partition(":")
+    if colon and family in FAMILIES:
+        return _member(FAMILIES.get(family), member, wanted, threads)
     if ":" not in wanted.base and wanted.base not in TARGETS:
         nearest = nearest_name(wanted.base, TARGETS)
         raise InputError(f"no target is named {wanted.base!r} (your own is package.module:Class); {nearest}")
@@ -241,6 +252,18 @@ def get_target(
     }
     with target_code(kind):
         return kind(threads=wanted.threads or threads, **{k: v for k, v in options.items() if v != asked[k][1][0]})
+
+
+def _member(kind: Any, member: str, wanted: TargetSpec, threads: int) -> Target:
+    """A target of a family: options that are not of its class are refused."""
+    for name, value, known in (
+        ("precision", wanted.precision, kind.precisions),
+        ("memory format", wanted.memory_format, kind.memory_formats),
+    ):
+        if value is not None:
+            check_option(wanted.base, name, value, known)
+    made: Target = kind(member, threads=wanted.threads or threads)
+    return made
 
 
 def load_class(path: str) -> type[Target]:

@@ -42,6 +42,7 @@ def profile_job(experiment: Experiment, out: Path, reporter: Reporter) -> Latenc
     with reporter.stage("load", "loading the network and its data"):
         task = load_task(experiment)
     preflight(task, experiment, reporter, checks=OF_PROFILE)
+    target.calibrate(task.calibration_call)
     with reporter.stage("analyse", f"analysing {task.name}") as bar:
         analysis = analyse(task.model, task.example, blocks=experiment.constraints.gates, progress=bar)
     part = unfinished(out)

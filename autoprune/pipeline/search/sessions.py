@@ -33,7 +33,8 @@ def timing_of(measured: Measurement, dense: Measurement, limit_ms: float | None)
     stable = measured.stable and dense.stable
     energy, source = found.get("energy_mj"), found.get("energy_source")
     dense_energy = dense.conditions.get("energy_mj")
-    return Timing(measured.ms, dense.ms, limit_ms, measured.spread, stable, energy, source, dense_energy)
+    readings = found.get("readings", ())
+    return Timing(measured.ms, dense.ms, limit_ms, measured.spread, stable, energy, source, dense_energy, readings)
 
 
 def policy_key(choices: Mapping[str, int]) -> str:

@@ -16,8 +16,8 @@ class TargetSettings(Settings):
 
     target: str = setting(
         "onnxruntime",
-        "the device's runtime: a name that `autoprune targets` lists, or package.module:Class; options behind an @"
-        " (openvino@bf16, torch@channels_last+threads=2)",
+        "the device's runtime: a name that `autoprune targets` lists, accelerator:FILE.yaml for a simulated chip, or"
+        " package.module:Class; options behind an @ (openvino@bf16, torch@channels_last+threads=2)",
     )
     threads: int = setting(1, "threads of the target while it is timed", ge=1, le=1024)
     precision: Literal["f32", "bf16", "f16"] | None = setting(

@@ -82,7 +82,7 @@ class Watch:
 
     @staticmethod
     def signals(telemetry: Telemetry, problem: Problem, choices: Mapping[str, int], timing: Timing) -> dict[str, Any]:
-        """What the sensors said, as JSON values; energy and memory traffic are modelled where nothing counts them.
+        """What sensors and device said, as JSON values; energy and traffic are modelled where nothing counts them.
 
         Args:
             telemetry: Of the session in which the network was timed.
@@ -96,7 +96,8 @@ class Watch:
         energy = Reading("energy_mj", "mJ", timing.energy_mj, str(timing.energy_source))
         if energy.value is None:
             energy = Reading("energy_mj", "mJ", problem.energy.cost(choices), problem.energy.label_of_prediction)
-        return {**found, "energy_mj": energy.to_json()}
+        reported = {str(reading["name"]): dict(reading) for reading in timing.readings}
+        return {**found, "energy_mj": energy.to_json(), **reported}
 
 
 def bytes_moved(problem: Problem, choices: Mapping[str, int]) -> float:
