@@ -102,8 +102,9 @@ def row_importance(
     """
     for work in works:
         given = saliency.get(work.name)
-        if given is None or np.shape(given) != (work.outputs,):
-            raise InputError(f"{work.name} has {work.outputs} rows, and a saliency of {np.shape(given)}")
+        shape = None if given is None else np.asarray(given).shape
+        if shape != (work.outputs,):
+            raise InputError(f"{work.name} has {work.outputs} rows, and a saliency of shape {shape}")
     costs = [row_costs(chip, work) for work in works]
     lost = np.concatenate([np.asarray(saliency[work.name], dtype=np.float64) for work in works])
     ms, mj = (np.concatenate([getattr(each, name) for each in costs]) for name in ("ms", "mj"))
