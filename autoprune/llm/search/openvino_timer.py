@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,10 @@ class OpenVinoTimer(LanguageTimer):
     name = "openvino"
     protocol: ClassVar[Protocol] = Protocol(block=0.06, warmup=2, least_blocks=3, most_blocks=12, closing=1)
 
+    def __init__(self, prompt: int = 128, number_format: str = "f16") -> None:
+        super().__init__(prompt, number_format)
+        self._sessions: WeakKeyDictionary[nn.Module, OpenVinoSession] = WeakKeyDictionary()
+
     def require(self) -> None:
         """See `LanguageTimer.require`."""
         if importlib.util.find_spec("openvino") is None:
@@ -35,9 +40,15 @@ class OpenVinoTimer(LanguageTimer):
     def times(self, models: Sequence[LanguageModel], phase: Phase) -> list[float]:
         """See `LanguageTimer.times`."""
         self.require()
-        calls = [self._call(OpenVinoSession(model), model, phase) for model in models]
+        calls = [self._call(self._session(model), model, phase) for model in models]
         found = time_calls(calls, ProcessClock(), self.protocol)
         return [each.ms / (1 if phase == "prefill" else DECODED) for each in found]
+
+    def _session(self, model: LanguageModel) -> OpenVinoSession:
+        """A model's session; the dense one's is made once, for exporting takes longer than timing."""
+        if model.network not in self._sessions:
+            self._sessions[model.network] = OpenVinoSession(model)
+        return self._sessions[model.network]
 
     def _call(self, session: OpenVinoSession, model: LanguageModel, phase: Phase) -> Callable[[], object]:
         prompt = prompt_of(model.network, self.prompt)
