@@ -124,9 +124,10 @@ class _Step(nn.Module):
     def forward(self, ids: Tensor, *known: Tensor) -> tuple[Tensor, ...]:
         from transformers.cache_utils import DynamicCache, DynamicLayer
 
+        made: Any = DynamicLayer  # without types
         cache: Any = DynamicCache()
         for keys, values in zip(known[::2], known[1::2], strict=True):
-            layer: Any = DynamicLayer()
+            layer: Any = made()
             layer.keys, layer.values, layer.dtype, layer.device = keys, values, keys.dtype, keys.device
             layer.is_initialized = True  # its own way there joins an empty tensor without a shape
             cache.layers.append(layer)
