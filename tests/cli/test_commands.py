@@ -19,7 +19,6 @@ COMMANDS = [
     "search",
     "progressive",
     "dynamic",
-    "quantize",
     "sensitivity",
     "profile",
     "finetune",

@@ -20,8 +20,11 @@ from autoprune.hardware.accelerators import load_accelerator, workload_of
 from autoprune.masks.parsing import family_of
 from autoprune.masks.planes import PLAIN
 from autoprune.pipeline.jobs.codesign.arms import arm_of, problem_on
+from autoprune.pipeline.jobs.codesign.begin import begun
 from autoprune.pipeline.jobs.codesign.designs import cores_of, family_on
 from autoprune.pipeline.jobs.codesign.settings import codesign_settings
+from autoprune.pipeline.jobs.registry import job_named
+from autoprune.pipeline.reporter import Silent
 from autoprune.pipeline.task import load_task
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
@@ -207,7 +210,6 @@ def test_tables_give_what_a_simulation_of_the_same_masks_gives(tmp_path: Path) -
     ("settings", "kind", "message"),
     [
         ({"area": "0.001mm2"}, BudgetError, "no chip takes 0.001 mm2 or less; the smallest takes 0"),
-        ({"at_most": "0.1%"}, BudgetError, "cannot be met: the least reachable is"),
         ({"accelerator": "eye"}, InputError, "no accelerator 'eye'"),
         ({"objective": "edp", "agent": "exact"}, InputError, "exact solves sums"),
         ({"area": "2"}, InputError, "write an amount above 0 with its unit"),
@@ -223,14 +225,37 @@ def test_what_cannot_be_is_refused_and_leaves_no_folder(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_chip_whose_pattern_fits_no_layer_is_refused_with_the_nearest_that_would(tmp_path: Path) -> None:
-    balanced = load_accelerator("balanced").content()
-    wide = chip(tmp_path, "balanced", pe=balanced["pe"] | {"count": 64})
-    with pytest.raises(InputError, match=r"can have a pattern column:64 .*16 rows over 64 elements"):
-        codesigned(tmp_path, tmp_path / "run", accelerator=wide, searched="pruning")
-    dense = chip(tmp_path, "systolic", pattern="dense")
+def begin(folder: Path, accelerator: str, **settings: Any) -> None:
+    """The part of a job before its search, on a network of the command line's."""
+    named = {"model": "tests.support.tiny_job:network", "data": "tests.support.tiny_job:loaders"}
+    own = {"weights": None, "accelerator": accelerator, "vectors": 2, "train_epochs": 1, "run": str(folder / "run")}
+    experiment = Experiment.build(codesign_settings(named | own | settings))
+    with RunDir(experiment.run_dir, experiment, overwrite=True) as run:
+        begun(load_task(experiment), run, Silent())
+
+
+def test_a_limit_out_of_reach_names_the_least(tmp_path: Path) -> None:
+    with pytest.raises(BudgetError, match=r"0.1% .* of edp cannot be met: the least reachable is .* mJ ms") as caught:
+        begin(tmp_path, small_chips(tmp_path), at_most="0.1%", objective="edp", area="1mm2", searched="pruning")
+    assert caught.value.exit_code == 3
+
+
+def test_a_chip_whose_pattern_fits_no_layer_is_refused_with_what_would(tmp_path: Path) -> None:
+    wide = chip(tmp_path, "balanced", pe=load_accelerator("balanced").content()["pe"] | {"count": 64})
+    with pytest.raises(InputError, match=r"can have a pattern column:64 .*16 rows over 64 elements") as caught:
+        begin(tmp_path, wide, searched="pruning")
+    assert caught.value.exit_code == 2
     with pytest.raises(InputError, match="makes use of no zeros"):
-        codesigned(tmp_path, tmp_path / "run", accelerator=dense)
-    alone = chip(tmp_path, "systolic", pattern="n:4")
+        begin(tmp_path, chip(tmp_path, "systolic", pattern="dense"))
+    experiment = Experiment.build(
+        codesign_settings(
+            {
+                "model": "m",
+                "data": "d",
+                "searched": "hardware",
+                "accelerator": chip(tmp_path, "systolic", pattern="n:4"),
+            }
+        )
+    )
     with pytest.raises(InputError, match="none of the accelerators' files names knobs"):
-        codesigned(tmp_path, tmp_path / "run", accelerator=alone, searched="hardware")
+        job_named("codesign").check(experiment)

@@ -23,7 +23,7 @@ __all__ = ["codesign_plan"]
 _SEARCHES = 3  # ratios on the fixed chip, joint, random: as many episodes each
 _SCORED = 0.6  # of the search split, which episodes have
 _TRAINING = 3  # forward passes that a step of training takes about
-_TESTED = 40  # points of the front and the baselines that are scored on the test split, about
+_TESTED = 20  # points of the front and the baselines that are scored on the test split, about
 
 _WRITTEN = ("experiment.yaml", "checkpoint/", "episodes.jsonl", "dense.safetensors", "policy.json", "masks.safetensors",
             "accelerator.yaml", "pruned.safetensors", "finetuned.safetensors", "front.json", "report.json",

@@ -95,8 +95,8 @@ def space_on(
     space = space_of(analysis, limits, target=target_of(experiment), grid=1, name=task.name, techniques=techniques)
     space = replace(space, frozen={**space.frozen, **refused})
     if not len(space):
-        shown = "; ".join(f"{name}: {why}" for name, why in list(space.frozen.items())[:3])
-        raise InputError(f"no weight of {task.name} can have a pattern {family.name} ({shown})")
+        name, why = next(iter(space.frozen.items()), ("it", "has none that is read as it lies"))
+        raise InputError(f"no weight of {task.name} can have a pattern {family.name} ({name}: {why})")
     about = {**space.model, "arguments": task.arguments, "example": described(task.example)}
     return techniques, replace(space, model=about)
 

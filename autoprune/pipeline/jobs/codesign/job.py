@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import safetensors.torch
 import torch
@@ -22,6 +23,7 @@ from autoprune.pipeline.jobs.codesign.designs import cores_of
 from autoprune.pipeline.jobs.codesign.layers import masks_of_policy
 from autoprune.pipeline.jobs.codesign.points import Point
 from autoprune.pipeline.jobs.codesign.report import FRONT_SCHEMA, Finished, codesign_report
+from autoprune.pipeline.jobs.codesign.searching import rows_of
 from autoprune.pipeline.jobs.codesign.study import Study
 from autoprune.pipeline.jobs.lifecycle import check_target
 from autoprune.pipeline.jobs.search import timed
@@ -71,7 +73,9 @@ class CodesignJob(Job):
         try:
             study.carry_out()
         except Stopped:
-            _keep(study, chosen_of(study))
+            with suppress(BudgetError):  # what is there so far may lose too much
+                if rows_of(run):  # else nothing but single ratios is scored, and not all of them
+                    _keep(study, chosen_of(study))
             raise
         point = chosen_of(study)
         network, policy = _finished(study, point, reporter)

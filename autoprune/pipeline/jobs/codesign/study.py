@@ -82,9 +82,11 @@ class Study:
         for arm in self.arms:
             self._remember(arm, rows_of(self.run))
         settings, first = self.run.experiment, self.arms[0]
-        with self.reporter.stage("search", "scoring one ratio for all layers", None):
-            for arm in self.arms:
-                self.uniform(arm)
+        policies = [(arm, each) for arm in self.arms for each in self._uniform(arm)]
+        with self.reporter.stage("search", "scoring one ratio for all layers", len(policies)) as bar:
+            for number, (arm, choices) in enumerate(policies, start=1):
+                score = scored_once(arm, choices)
+                bar.update(number, score=arm.problem.task.scored_as.text(score))
         if "pruning" not in settings.searched:
             return
         self._search("ratios", {first: self.on_fixed_chip()}, settings.agent, {})
@@ -100,8 +102,11 @@ class Study:
 
     def uniform(self, arm: Arm) -> list[Candidate]:
         """One share for all layers, the sparsest first, and the dense network."""
-        policies = [*uniform_policies(arm.problem.space, SHARES), arm.problem.space.complete({})]
-        return [Candidate(arm, each, scored_once(arm, each)) for each in policies]
+        return [Candidate(arm, each, scored_once(arm, each)) for each in self._uniform(arm)]
+
+    @staticmethod
+    def _uniform(arm: Arm) -> list[dict[str, int]]:
+        return [*uniform_policies(arm.problem.space, SHARES), arm.problem.space.complete({})]
 
     def _search(
         self, name: str, costs: Mapping[Arm, Choice], agent: str, seeds: Mapping[Arm, Sequence[Mapping[str, int]]]

@@ -1,1 +1,0 @@
-"""The job behind `autoprune quantize`: integers whose types, ranges and layers are chosen by measurement."""

@@ -1,1 +1,0 @@
-"""Eight bits: ranges from calibration data, and ONNX files whose layers compute with integers."""
