@@ -153,6 +153,10 @@ def test_the_page_and_the_front_are_written(finished: autoprune.Result) -> None:
 
     page = write_html(finished.run).read_text()
     assert "one after the other" in page and "simulated (" in page and page.count("<svg") + page.count("<img") >= 5
+    for layer in finished.report["layers"]:
+        shares = [layer["utilisation"], *layer["stalls"].values()]
+        assert sum(shares) == pytest.approx(1, abs=1e-6)  # no lane-cycle is lost or invented
+        assert layer["index_bits"]["bitmap"] == pytest.approx(1 / layer["density"])
     front = read_json(finished.run / "front.json", "front")
     assert front["front"] == finished.report["front"] and front["baselines"] == finished.report["baselines"]
 

@@ -9,7 +9,15 @@ import numpy as np
 
 from autoprune.reports.figures._matplotlib import LIGHT, Figure, Palette, legend, new_figure
 
-__all__ = ["energy_figure", "front_figure", "ladder_figure", "load_figure", "roofline_figure"]
+__all__ = [
+    "energy_figure",
+    "front_figure",
+    "index_figure",
+    "ladder_figure",
+    "load_figure",
+    "queue_figure",
+    "roofline_figure",
+]
 
 _KEYS = {"latency": ("latency_ms", "ms"), "energy": ("energy_mj", "mJ"), "edp": ("edp_mj_ms", "mJ ms")}
 
@@ -71,6 +79,34 @@ def load_figure(report: Mapping[str, Any], palette: Palette = LIGHT) -> Figure:
     return figure
 
 
+def index_figure(report: Mapping[str, Any], palette: Palette = LIGHT) -> Figure:
+    """Bits of index for each kept weight of every layer, by encoding, and the entropy bound of a random mask."""
+    layers = [each for each in report["layers"] if each["density"] < 1]
+    figure, (axes,) = new_figure(8.4, 3.2, palette)
+    places = np.arange(len(layers))
+    names = list(dict.fromkeys(name for each in layers for name in each["index_bits"]))
+    for (number, name), marker in zip(enumerate(names), "_os^v", strict=False):
+        values = [each["index_bits"][name] for each in layers]
+        drawn = [(place, bits) for place, bits in zip(places, values, strict=True) if bits is not None]
+        if drawn:
+            axes.plot(*zip(*drawn, strict=True), marker, color=_SHADES[number], markersize=6, label=name)
+    axes.set_ylabel("bits of index a weight")
+    _name_layers(axes, layers)
+    legend(axes, palette, loc="best", ncols=2)
+    return figure
+
+
+def queue_figure(report: Mapping[str, Any], palette: Palette = LIGHT) -> Figure:
+    """Share of the lane-cycles that are useful, over the depth of the queues."""
+    figure, (axes,) = new_figure(8.4, 2.8, palette)
+    drawn = [(each["depth"], 100 * each["utilisation"]) for each in report["queues"]]
+    axes.plot(*zip(*drawn, strict=True), "o-", color=palette.kept)
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("slots of a queue")
+    axes.set_ylabel("lanes busy in %")
+    return figure
+
+
 def energy_figure(report: Mapping[str, Any], palette: Palette = LIGHT) -> Figure:
     """Energy of every layer, stacked by component."""
     layers = report["layers"]
@@ -97,6 +133,7 @@ def _stacked(
         axes.bar(places, values, bottom=below, color=_SHADES[number % len(_SHADES)], label=name)
         below = below + values
     axes.set_ylabel(label)
+    axes.set_ylim(0, 1.25 * float(below.max(initial=0.0)) or 1.0)  # the legend stands above
     _name_layers(axes, layers)
     legend(axes, palette, loc="best", ncols=3)
     return figure

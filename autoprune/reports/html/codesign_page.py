@@ -9,7 +9,15 @@ from typing import Any
 from autoprune.errors import RunError
 from autoprune.foundations.files import read_json, write_text
 from autoprune.reports.codesign import codesign_lines
-from autoprune.reports.figures.codesign import energy_figure, front_figure, ladder_figure, load_figure, roofline_figure
+from autoprune.reports.figures.codesign import (
+    energy_figure,
+    front_figure,
+    index_figure,
+    ladder_figure,
+    load_figure,
+    queue_figure,
+    roofline_figure,
+)
 from autoprune.reports.format import NONE, flat, percent, plain
 from autoprune.reports.html.rendering import Table, picture, render, table
 
@@ -63,6 +71,14 @@ def _page(name: str, content: Mapping[str, Any]) -> str:
         ladder=drawn(
             ladder_figure, "Where the lane-cycles of each layer go: useful work, and the causes that lose the rest."
         ),
+        index=drawn(
+            index_figure,
+            "Bits of index for each kept weight as encoded, values of 4 bits, rows dealt to the chip's lanes; and what"
+            " entropy allows of a random mask of that density.",
+        ),
+        queues=drawn(queue_figure, "Lanes that do useful work over the depth of the queues.")
+        if content["queues"]
+        else None,
         layers=_layers(content),
         chip=table(("key", "value"), [(key, plain(value)) for key, value in flat(chip)], words=2),
         free=table(

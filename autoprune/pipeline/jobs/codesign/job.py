@@ -22,8 +22,9 @@ from autoprune.pipeline.jobs.codesign.begin import begun
 from autoprune.pipeline.jobs.codesign.designs import cores_of
 from autoprune.pipeline.jobs.codesign.layers import masks_of_policy
 from autoprune.pipeline.jobs.codesign.points import Point
-from autoprune.pipeline.jobs.codesign.report import FRONT_SCHEMA, Finished, codesign_report
+from autoprune.pipeline.jobs.codesign.report import FRONT_SCHEMA, codesign_report
 from autoprune.pipeline.jobs.codesign.searching import rows_of
+from autoprune.pipeline.jobs.codesign.simulation import Finished
 from autoprune.pipeline.jobs.codesign.study import Study
 from autoprune.pipeline.jobs.lifecycle import check_target
 from autoprune.pipeline.jobs.search import timed

@@ -3,45 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from torch import nn
 
-from autoprune.hardware.accelerators import Accelerator, Cost, LayerWork, Workload, workload_of
+from autoprune.hardware.accelerators import Accelerator, Cost
 from autoprune.models.sizes import parameter_count, zero_count
 from autoprune.pipeline.finish.fine_tuning import reported_score
-from autoprune.pipeline.jobs.codesign.arms import runnable
-from autoprune.pipeline.jobs.codesign.layers import calls_of, works_under
+from autoprune.pipeline.jobs.codesign.layers import works_under
 from autoprune.pipeline.jobs.codesign.points import Candidate, Point, hypervolume, thinned
+from autoprune.pipeline.jobs.codesign.simulation import Finished, simulated
 from autoprune.pipeline.jobs.codesign.study import BASELINES, Study
 from autoprune.reports.codesign import CODESIGN_SCHEMA
 from autoprune.run.stopwatch import rounded_seconds
-from autoprune.space import Policy
 
-__all__ = ["FRONT_SCHEMA", "Finished", "codesign_report"]
+__all__ = ["FRONT_SCHEMA", "codesign_report"]
 
 FRONT_SCHEMA = "autoprune.codesign-front/1"
 
 _MOST_POINTS = 6  # of a front: each is scored on the test split
-
-
-@dataclass(frozen=True, eq=False)
-class Finished:
-    """What came out.
-
-    Attributes:
-        point: The chosen policy and chip.
-        network: Fine-tuned under its masks.
-        policy: Its policy.
-        workload: The dense network's layers.
-    """
-
-    point: Point
-    network: nn.Module
-    policy: Policy
-    workload: Workload
 
 
 def codesign_report(study: Study, finished: Finished) -> dict[str, Any]:
@@ -53,7 +33,7 @@ def codesign_report(study: Study, finished: Finished) -> dict[str, Any]:
     dense = study.uniform(study.arms[0])[-1]
     front = _with(thinned(study.front(), _MOST_POINTS), point)
     baselines = {name: thinned(study.points(name), _MOST_POINTS) for name in BASELINES}
-    after = _simulated(study, finished, chip)
+    after = simulated(study, finished, chip)
     sizes = {name: run.file(f"{name}.safetensors").stat().st_size for name in ("dense", "pruned", "finetuned")}
     chosen = point.row()
     figures = {"accuracy": chosen["accuracy"], **({"score": chosen["score"]} if "score" in chosen else {})}
@@ -85,6 +65,7 @@ def codesign_report(study: Study, finished: Finished) -> dict[str, Any]:
         "chips": {each.family: len(each.designs) for each in study.arms},
         "table_error": after.error,
         "layers": after.layers,
+        "queues": after.queues,
         "free": [
             {"name": each.name, "operator": each.operator, "reason": each.reason} for each in finished.workload.free
         ],
@@ -139,60 +120,3 @@ def _hypervolumes(study: Study, dense: Candidate) -> dict[str, float]:
     worst = dense.merit - (0.05 if arm.problem.task.scored_as.is_accuracy else abs(dense.merit))
     found = {name: hypervolume(study.points(name), worst, value) for name in BASELINES}
     return found | {"joint": hypervolume(study.front(), worst, value)}
-
-
-@dataclass(frozen=True, eq=False)
-class _After:
-    """The finished network, simulated with its own masks and activations."""
-
-    total: Cost
-    layers: list[dict[str, Any]]
-    error: dict[str, Any]
-
-
-def _simulated(study: Study, finished: Finished, chip: Accelerator) -> _After:
-    task, settings = study.arms[0].problem.task, study.run.experiment
-    works = runnable(
-        chip,
-        workload_of(finished.network, task.example, calls_of(task), vectors=settings.vectors, seed=settings.seed),
-    )
-    costs = [chip.price(work) for work in works]
-    total = Cost.total(costs, chip.lanes)
-    point = finished.point
-    error = {
-        "latency": point.ms / chip.ms(total) - 1,
-        "energy": point.mj / total.energy_mj - 1,
-        "of": "the table, from the dense network's activations, against the fine-tuned network simulated with its own",
-    }
-    before = {work.name: chip.price(work) for work in finished.workload if chip.why_not(work) is None}
-    rows = [_layer(chip, work, cost, before.get(work.name)) for work, cost in zip(works, costs, strict=True)]
-    return _After(total, rows, error)
-
-
-def _layer(chip: Accelerator, work: LayerWork, cost: Cost, dense: Cost | None) -> dict[str, Any]:
-    """A row of the table of layers."""
-    stored = chip.storage_bytes(work)
-    return {
-        "name": work.name,
-        "outputs": work.outputs,
-        "inputs": work.inputs,
-        "positions": work.positions,
-        "density": work.density,
-        "active": float(work.active.mean()),
-        "cycles": cost.cycles,
-        "dense_cycles": None if dense is None else dense.cycles,
-        "macs": work.macs,
-        "kept_macs": work.weights * work.positions,
-        "bytes": dict(cost.bytes),
-        "utilisation": cost.utilisation,
-        "stalls": {name: lost / max(cost.cycles * cost.lanes, 1.0) for name, lost in cost.stalls.items()},
-        "energy_pj": dict(cost.energy_pj),
-        "stored_bytes": dict(stored),
-        "load": _load(work.mask, chip.lanes),
-    }
-
-
-def _load(mask: np.ndarray[Any, Any], lanes: int) -> dict[str, float]:
-    """Kept weights of the fullest, mean and emptiest processing element, rows dealt in turn."""
-    counts = np.bincount(np.arange(len(mask)) % lanes, weights=mask.sum(axis=1), minlength=min(lanes, len(mask)))
-    return {"most": float(counts.max()), "mean": float(counts.mean()), "least": float(counts.min())}
