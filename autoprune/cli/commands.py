@@ -58,6 +58,10 @@ COMMANDS = {
         "Search the pattern and the ratios of a pruned network together with the accelerator that runs it, as"
         " simulated.",
     ),
+    "quantize": Entry(
+        _JOB + "quantize",
+        "Bring a trained network or a run's to eight bits: types, ranges and layers by what the target measures.",
+    ),
     "sensitivity": Entry(
         _TOOL + "sensitivity",
         "Cut each decision alone: what the score loses, and what the device saves; a table and a picture.",

@@ -50,6 +50,7 @@ def print_report(report: Mapping[str, Any]) -> None:
     from autoprune.reports.codesign import codesign_lines, is_codesign
     from autoprune.reports.dynamic import dynamic_lines, is_dynamic
     from autoprune.reports.lottery import is_lottery, lottery_lines, lottery_tables
+    from autoprune.reports.quantization import is_quantization, quantization_lines, quantization_tables
     from autoprune.reports.sparsity import is_sparsity, sparsity_layers, sparsity_lines, sparsity_table
     from autoprune.reports.tables import summary_lines, summary_table
 
@@ -64,6 +65,12 @@ def print_report(report: Mapping[str, Any]) -> None:
         for table in lottery_tables(report):
             console.print(table)
         for line in lottery_lines(report):
+            console.print(line, markup=False)
+        return
+    if is_quantization(report):
+        for table in quantization_tables(report):
+            console.print(table)
+        for line in quantization_lines(report):
             console.print(line, markup=False)
         return
     if is_codesign(report):

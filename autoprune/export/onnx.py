@@ -10,6 +10,7 @@ from torch import nn
 
 from autoprune.errors import UnsupportedModelError, first_line
 from autoprune.export.folding import fold_batch_norm
+from autoprune.export.onnx_network import OnnxNetwork, with_fixed_batch
 from autoprune.export.opset import OPSET
 from autoprune.graph.trace.quiet import quiet
 from autoprune.models import with_tensor_output
@@ -71,6 +72,8 @@ def to_onnx_for_timing(model: nn.Module, example: Any) -> bytes:
     Raises:
         UnsupportedModelError: If the network cannot be exported either way.
     """
+    if isinstance(model, OnnxNetwork):
+        return with_fixed_batch(model.content, as_example(example).batch)
     stream, given = io.BytesIO(), as_example(example).copied()
     try:
         with quiet():

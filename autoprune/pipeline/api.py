@@ -30,9 +30,18 @@ from autoprune.pipeline.jobs.codesign.settings import codesign_settings
 from autoprune.pipeline.jobs.dynamic.settings import dynamic_settings
 from autoprune.pipeline.jobs.lifecycle import check_settings, finished_result
 from autoprune.pipeline.jobs.lottery.job import lottery_settings
+from autoprune.pipeline.jobs.quantize.settings import named_subject, quantize_settings
 from autoprune.pipeline.jobs.registry import compressing, job_named
 from autoprune.pipeline.jobs.sensitivity import POINTS, SensitivitySettings, check_sensitivity, sensitivity_job
-from autoprune.pipeline.jobs.settings import CODESIGN, DYNAMIC, LOTTERY, PROGRESSIVE, SPARSIFY, analysis_settings
+from autoprune.pipeline.jobs.settings import (
+    CODESIGN,
+    DYNAMIC,
+    LOTTERY,
+    PROGRESSIVE,
+    QUANTIZE,
+    SPARSIFY,
+    analysis_settings,
+)
 from autoprune.pipeline.jobs.sparsify.alone import masked_alone
 from autoprune.pipeline.jobs.sparsify.chosen import sparsify_settings
 from autoprune.pipeline.jobs.work import studies_of
@@ -40,13 +49,24 @@ from autoprune.pipeline.jobs.work import work as work_on
 from autoprune.pipeline.plan.base import Plan, Work
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
-from autoprune.run.directory import RunDir
+from autoprune.run.directory import RunDir, is_run
 from autoprune.run.experiment import Experiment
 
 if TYPE_CHECKING:
     pass
 
-__all__ = ["codesign", "compress", "dynamic", "lottery", "progressive", "sensitivity", "sparsify", "sweep", "work"]
+__all__ = [
+    "codesign",
+    "compress",
+    "dynamic",
+    "lottery",
+    "progressive",
+    "quantize",
+    "sensitivity",
+    "sparsify",
+    "sweep",
+    "work",
+]
 
 
 @plannable
@@ -227,6 +247,35 @@ def codesign(
         done = finished_result(opened, task.model)
         result = done or _run(job, task, opened, call.watched(opened.experiment))
     return result if run or settings.get("run") else without_folder(result)
+
+
+def quantize(
+    model: nn.Module | str | Path | None = None, *, run: str | Path | None = None, **keywords: Unpack[JobKeywords]
+) -> Result:
+    """Bring a trained network to eight bits, verified on the target (docs/quantization.md).
+
+    What is handed over and raised is as in `compress`; there is no budget. Its own settings are `tolerance` (0.3),
+    `types`, `scales`, `ranges` and `calibration_images` (256). Nothing is trained. Where integers are not faster, or
+    lose more than the tolerance, float32 is handed over: `report["handed_over"]` and `report["reason"]`.
+
+    Args:
+        model: The trained network, a name, or the folder of a finished run, whose network is taken.
+        run: Folder that keeps the run; a temporary one if not given.
+        **keywords: As of `compress`.
+
+    Returns:
+        The network as an ONNX file that can be called (`autoprune.export.onnx_network.OnnxNetwork`), the policy that
+        it was pruned by, and the report.
+    """
+    settings: dict[str, Any] = {**keywords, "agent": QUANTIZE}
+    if isinstance(model, Path) or (isinstance(model, str) and is_run(Path(model))):
+        named = named_subject(str(model))
+        model, settings = named.pop("model"), named | settings
+    call = Call.of(str(model) if isinstance(model, Path) else model, settings)
+    wanted, job = quantize_settings(call.settings), job_named(QUANTIZE)
+    with opened_job(call.handed, wanted, run, call.flags, job.check, call.shown) as (opened, task):
+        result = finished_result(opened) or _run(job, task, opened, call.watched(opened.experiment))
+    return result if run or wanted.get("run") else without_folder(result)
 
 
 def sensitivity(

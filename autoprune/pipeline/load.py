@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from autoprune.early_exit.files import EXITS_FILE, load_network
 from autoprune.errors import InputError, RunError, first_line
 from autoprune.export.formats import export_onnx, export_pretrained, export_pt2
+from autoprune.export.onnx_network import QUANTIZED_FILE
 from autoprune.foundations.files import read_json, replacing, shortened
 from autoprune.foundations.references import is_reference
 from autoprune.foundations.registry import Registry
@@ -30,7 +31,11 @@ __all__ = ["FORMATS", "LOADERS", "apply_files", "dense_model", "export_onnx", "e
 FORMATS = ("onnx", "pt2", "safetensors", "policy", "pretrained")
 
 LOADERS: Registry[Callable[[Path], nn.Module]] = Registry(
-    "kind of run", {"autoprune.llm/1": "autoprune.llm.models.load:network_in_run"}
+    "kind of run",
+    {
+        "autoprune.llm/1": "autoprune.llm.models.load:network_in_run",
+        "autoprune.quantize/1": "autoprune.export.onnx_network:network_in_run",
+    },
 )
 """What loads the network of a run, by the schema of its report; of others, the policy says how."""
 
@@ -247,9 +252,10 @@ def export_run(run: Path, form: str, out: Path, layout: str = "dense") -> None:
         raise InputError(f"unknown format {form!r}; known: {', '.join(FORMATS)}")
     chosen = _layout(layout, form)
     read_settings(run)
-    if (run / EXITS_FILE).exists():
+    of_file = "a network with early exits" if (run / EXITS_FILE).exists() else "a quantized network"
+    if (run / EXITS_FILE).exists() or ((run / QUANTIZED_FILE).exists() and form != "policy"):
         if form != "onnx":
-            raise InputError(f"a network with early exits is written as onnx, not as {form}")
+            raise InputError(f"{of_file} is written as onnx, not as {form}")
         with replacing(out) as temporary:
             temporary.write_bytes((run / "model.onnx").read_bytes())
         return

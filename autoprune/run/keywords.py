@@ -93,6 +93,12 @@ class SettingKeywords(TypedDict, total=False):
     chips: int
     levels: int
     vectors: int
+    tolerance: float
+    types: str
+    scales: Literal["channel", "tensor"]
+    ranges: Literal["auto", "minmax", "percentile", "mse", "entropy"]
+    calibration_images: int
+    from_run: str | Path | None
     train_epochs: int | None
     finetune_epochs: int | None
     schedule: Literal["one-shot", "iterative", "cubic"]

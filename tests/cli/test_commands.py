@@ -19,6 +19,7 @@ COMMANDS = [
     "search",
     "progressive",
     "dynamic",
+    "quantize",
     "sensitivity",
     "profile",
     "finetune",

@@ -50,6 +50,9 @@ def test_a_budget_of_parameters_is_met_and_what_comes_out_is_a_stock_model(autop
     assert details["loss"]["pruned"] == min(within) and details["episodes"] == len(rows) == 6
     assert json.loads((run / "policy.json").read_text())["choices"] == details["choices"]
     assert report["ratio"] == "params of at most 60%"
+    assert report["budget"] == {"kind": "params", "requested": "60%", "limit": details["measured"]["limit"],
+                                "measured": counted, "met": True}  # fmt: skip
+    assert f"ffn {details['choices']['ffn']} of {details['of']['ffn']}" in done.out
 
     ids = torch.arange(20)[None]
     with torch.no_grad():
@@ -105,7 +108,7 @@ def test_a_stopped_search_goes_on_and_ends_as_one_that_never_stopped(autoprune, 
         (["--params", "60%", "--bytes", "50%"], 2, "there are 2 budgets; give one of"),
         (["--params", "many"], 2, "--params: cannot read the params budget 'many'"),
         (["--params", "60%", "--agent", "optunna"], 2, "there is no agent 'optunna'; did you mean 'optuna'?"),
-        (["--decode-latency", "60%", "--target", "openvino"], 2, "there is no target of language models 'openvino'"),
+        (["--decode-latency", "60%", "--target", "openvinno"], 2, "there is no target of language models 'openvinno'"),
         (["--params", "1%"], 3, "the least reachable is"),
         (["--params", "60%", "--warmup", "900"], 2, "warmup (900) must not exceed episodes"),
     ],

@@ -10,6 +10,7 @@ from autoprune.pipeline.jobs.codesign.settings import codesign_settings
 from autoprune.pipeline.jobs.compress import CompressJob
 from autoprune.pipeline.jobs.dynamic.settings import dynamic_settings
 from autoprune.pipeline.jobs.lottery.job import lottery_settings
+from autoprune.pipeline.jobs.quantize.settings import quantize_settings
 from autoprune.pipeline.jobs.registry import JOBS, job_named
 from autoprune.pipeline.jobs.sparsify.chosen import sparsify_settings
 from autoprune.pipeline.task import load_task
@@ -47,6 +48,16 @@ OTHER = {
         "finetune_epochs": None,
     },
     "codesign": {"flops": None, "accuracy_drop": 60.0, "levels": 1, "chips": 2, "vectors": 2},
+    "quantize": {
+        "flops": None,
+        "agent": None,
+        "target": "tests.support.targets.integers:ByBytes",
+        "weights": "trained.safetensors",
+        "tolerance": 50.0,
+        "episodes": None,
+        "finalists": None,
+        "finetune_epochs": None,
+    },
     "lottery": {"rounds": 1, "seeds": 1, "controls": "random"},
 }
 
@@ -58,10 +69,11 @@ def experiment(tmp_path, monkeypatch):
     def made(name):
         settings: dict[str, Any] = {**SETTINGS, **OTHER.get(name, {})}
         settings = sparsify_settings(settings | {"recipe": "asp"}) if name == "sparsify" else settings
-        if name == "dynamic":
+        if name in ("dynamic", "quantize"):
             torch.manual_seed(0)
             save_weights(network().state_dict(), tmp_path / "trained.safetensors")
-            settings = dynamic_settings({key: value for key, value in settings.items() if value is not None})
+            own = dynamic_settings if name == "dynamic" else quantize_settings
+            settings = own({key: value for key, value in settings.items() if value is not None})
         if name == "codesign":
             settings = codesign_settings({key: value for key, value in settings.items() if value is not None})
         settings = lottery_settings(settings) if name == "lottery" else settings

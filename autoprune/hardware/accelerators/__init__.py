@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from autoprune.hardware.accelerators.base import Accelerator
     from autoprune.hardware.accelerators.cost import Cost
     from autoprune.hardware.accelerators.files import load_accelerator, save_accelerator
+    from autoprune.hardware.accelerators.importance import RowImportance, row_costs, row_importance
     from autoprune.hardware.accelerators.registry import CHIPS, TEMPLATES
     from autoprune.hardware.accelerators.workload.extraction import workload_of
     from autoprune.hardware.accelerators.workload.work import LayerWork, NotPriced, Workload
@@ -21,8 +22,11 @@ __all__ = [
     "Cost",
     "LayerWork",
     "NotPriced",
+    "RowImportance",
     "Workload",
     "load_accelerator",
+    "row_costs",
+    "row_importance",
     "save_accelerator",
     "workload_of",
 ]
@@ -36,6 +40,9 @@ _HOMES = {
     "Cost": f"{_HOME}.cost",
     "LayerWork": f"{_HOME}.workload.work",
     "NotPriced": f"{_HOME}.workload.work",
+    "RowImportance": f"{_HOME}.importance",
+    "row_costs": f"{_HOME}.importance",
+    "row_importance": f"{_HOME}.importance",
     "Workload": f"{_HOME}.workload.work",
     "load_accelerator": f"{_HOME}.files",
     "save_accelerator": f"{_HOME}.files",

@@ -167,6 +167,11 @@ class Accelerator(Section, ABC):
         return False
 
     @property
+    def rows_of_a_tile(self) -> int:
+        """Outputs that have to go before a layer gets cheaper; 1 where every single weight counts."""
+        return 1
+
+    @property
     def area_mm2(self) -> float:
         """Square millimetres of the whole chip."""
         return sum(self.area().values())

@@ -66,6 +66,8 @@ class Target(abc.ABC):
         fused: ATen operators that cost nothing when they directly follow a convolution or linear layer.
         precisions: Number formats that it can compute in; the first is the default.
         memory_formats: Orders in which it can be handed images; the first is the default.
+        integers: Whether ONNX files with pairs of QuantizeLinear and DequantizeLinear can be its payloads, and are
+            computed with integers.
         compiles_long: Whether it takes ten seconds and more to make a network ready: networks are then timed once, in
             pairs, and kept as they come.
 
@@ -85,6 +87,7 @@ class Target(abc.ABC):
     fused: ClassVar[frozenset[str]] = frozenset({"batch_norm"})
     precisions: ClassVar[tuple[str, ...]] = PRECISIONS[:1]
     memory_formats: ClassVar[tuple[str, ...]] = MEMORY_FORMATS[:1]
+    integers: ClassVar[bool] = False
     compiles_long: ClassVar[bool] = False
 
     def __init_subclass__(cls, **settings: Any) -> None:

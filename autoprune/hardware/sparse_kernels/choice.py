@@ -35,6 +35,11 @@ class Pair:
         return [sparse / dense for dense, sparse in zip(self.dense, self.sparse, strict=True)]
 
     @property
+    def medians(self) -> tuple[float, float]:
+        """Milliseconds, dense and sparse."""
+        return statistics.median(self.dense), statistics.median(self.sparse)
+
+    @property
     def pays(self) -> bool:
         """Whether sparse kernels were faster in every repetition."""
         return max(self.ratios) < 1
@@ -134,15 +139,17 @@ def measured_pairs(
     protocol: Protocol,
     repetitions: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    variant: str = SPARSE_VARIANT,
 ) -> dict[str, Pair | str]:
     """Dense and sparse kernels of each layer, in pairs; every other pair in the opposite order.
 
     Args:
-        target: Which has layers of the variant 2:4.
+        target: Which has layers of the variant.
         layers: Equal ones are timed once.
         protocol: Of each timing.
         repetitions: Pairs.
         progress: Hears (done, all).
+        variant: Of the kernels that are timed beside the plain ones.
 
     Returns:
         Key of the layer -> its pair; a text where the target could not run it.
@@ -153,7 +160,7 @@ def measured_pairs(
         timer: Timer | None = None
         for number, (key, layer) in enumerate(distinct.items(), start=1):
             copies = target.copies(layer)
-            payloads = [target.pack_layer(each, copies) for each in (layer, replace(layer, variant=SPARSE_VARIANT))]
+            payloads = [target.pack_layer(each, copies) for each in (layer, replace(layer, variant=variant))]
             packed = [payload for payload in payloads if payload is not None]
             if len(packed) < len(payloads):
                 found[key] = f"{target.name} cannot run this layer alone"

@@ -20,7 +20,7 @@ class CompressSettings(LanguageRunSettings):
     bytes: str | None = setting(None, "budget of bytes in a safetensors file: 70% or 200MB")
     prefill_latency: str | None = setting(None, "budget of the time to read a prompt: 70% or 300ms")
     decode_latency: str | None = setting(None, "budget of the time to write a token: 70% or 8ms")
-    target: str = setting("llama.cpp", "where latencies are measured: llama.cpp or torch, in one thread")
+    target: str = setting("llama.cpp", "where latencies are measured: llama.cpp, torch or openvino, in one thread")
     prompt: int = setting(128, "tokens of the prompt that is read, or that stands before the tokens written", ge=1)
     type: Literal["f32", "f16", "q8_0", "q4_0", "q4_1"] = setting(
         "f16", "of the GGUF files that llama.cpp is timed with"

@@ -42,6 +42,7 @@ def lines_of(report: Mapping[str, Any]) -> list[str]:
     rows = report["texts"]
     return [
         f"{report['method']} at {report['ratio']}, calibrated on {content['tokens']} tokens of {content['text']}",
+        *_budget_lines(report),
         *(
             f"{row['name']}: {row['tokens']} tokens predicted, context {row['context']}, stride {row['stride']}"
             for row in rows
@@ -49,6 +50,21 @@ def lines_of(report: Mapping[str, Any]) -> list[str]:
         f"peak memory {report['peak_memory_mib']:.0f} MiB; zeros make a file smaller or a model faster only where"
         " what runs it knows of them",
     ]
+
+
+def _budget_lines(report: Mapping[str, Any]) -> list[str]:
+    """What a search was asked for, what came out, and what stays of each part."""
+    if (budget := report.get("budget")) is None:
+        return []
+    details = report["details"]
+    how, unit = (" as measured", " ms") if details["budget"]["how"] == "measured" else ("", "")
+    figures = (
+        f"{figure:.4g}{unit}" if unit else count(int(figure)) for figure in (budget["measured"], budget["limit"])
+    )
+    cost, limit = figures
+    kept = ", ".join(f"{name} {kept} of {details['of'][name]}" for name, kept in details["choices"].items())
+    met = "met" if budget["met"] else "not met"
+    return [f"{budget['kind'].replace('_', ' ')}: {cost}{how}, limit {limit}: {met}", f"what stays: {kept}"]
 
 
 def write_page(report: Mapping[str, Any], run: Path) -> Path:

@@ -229,7 +229,9 @@ def _report(
         {**row, "dense_perplexity": dense["perplexity"]}
         for row, dense in zip(last["texts"], figures.dense["texts"], strict=True)
     ]
-    before, after = _latencies(run.recall("details"))
+    details = run.recall("details")
+    before, after = _latencies(details)
+    budget = _budget(details)
     return {
         "schema": REPORT_SCHEMA,
         "model": settings.model,
@@ -243,8 +245,9 @@ def _report(
         "dense": _with_perplexity(figures.dense, before),
         "pruned": _with_perplexity(figures.pruned, after),
         "recovered": None if figures.recovered is None else _with_perplexity(figures.recovered, after),
+        **({} if budget is None else {"budget": budget}),
         "texts": rows,
-        "details": run.recall("details"),
+        "details": details,
         "peak_memory_mib": round(peak_mib(), 1),
         "seed": settings.seed,
         "seconds": rounded_seconds(run),
@@ -260,6 +263,21 @@ def _latencies(details: Mapping[str, Any]) -> tuple[float | None, float | None]:
     measured = details.get("measured") or {}
     timed = details.get("budget", {}).get("how") == "measured"
     return (measured["dense"], measured["cost"]) if timed else (None, None)
+
+
+def _budget(details: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The limit and what came out; None of a method that has no budget."""
+    if "budget" not in details:
+        return None
+    measured, asked = details["measured"], details["budget"]
+    cost, limit = measured["cost"], measured["limit"]
+    return {
+        "kind": asked["kind"],
+        "requested": asked["requested"],
+        "limit": limit,
+        "measured": cost,
+        "met": cost <= limit,
+    }
 
 
 @contextmanager

@@ -113,7 +113,7 @@ def read_levers(
     stack, analysis = counted_stack(network), couplings(network)
     groups, frozen = _groups(analysis)
     squares = measure_inputs(network, [g for each in groups.values() for g in each], calibration)
-    shape = head_shape(network, groups[HEADS]) if HEADS in groups else None
+    shape = _head_shape(network, groups, frozen)
     scores: dict[str, Tensor] = {}
     for name, each in groups.items():
         parts = shape.queries if name == HEADS and shape is not None else 1
@@ -139,6 +139,18 @@ def _groups(analysis: Analysis) -> tuple[dict[str, list[Group]], dict[str, str]]
         except InputError as error:  # which an unsupported model is, too
             frozen[name] = str(error)
     return found, frozen
+
+
+def _head_shape(network: nn.Module, groups: dict[str, list[Group]], frozen: dict[str, str]) -> HeadShape | None:
+    """How heads are shared out; where blocks differ in it, heads are no decision, and the reason is noted."""
+    if HEADS not in groups:
+        return None
+    try:
+        return head_shape(network, groups[HEADS])
+    except InputError as error:
+        frozen[HEADS] = frozen[QUERIES] = shortened(str(error), 200)
+        del groups[HEADS]
+        return None
 
 
 def _order(network: nn.Module, stack: DecoderStack, text: Calibration) -> list[int]:

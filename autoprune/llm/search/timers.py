@@ -23,7 +23,7 @@ from autoprune.llm.llamacpp.timing import time_files
 from autoprune.llm.models.base import LanguageModel
 from autoprune.llm.search.budget import Phase
 
-__all__ = ["DECODED", "TIMERS", "LanguageTimer", "LlamaCppTimer", "TorchTimer"]
+__all__ = ["DECODED", "TIMERS", "LanguageTimer", "LlamaCppTimer", "TorchTimer", "prompt_of"]
 
 DECODED = 16
 """Tokens that one timed call decodes."""
@@ -100,17 +100,13 @@ class TorchTimer(LanguageTimer):
             ) from error
         return [each.ms / (1 if phase == "prefill" else DECODED) for each in found]
 
-    def _ids(self, network: Any) -> torch.Tensor:
-        ids = 5 + torch.arange(self.prompt) % 89
-        return (ids % int(network.config.vocab_size))[None].to(network.device)
-
     def _prefill(self, network: Any) -> Callable[[], object]:
-        ids = self._ids(network)
+        ids = prompt_of(network, self.prompt)
         return lambda: network(input_ids=ids, use_cache=True, logits_to_keep=1)
 
     def _decode(self, network: Any) -> Callable[[], object]:
-        known = network(input_ids=self._ids(network), use_cache=True).past_key_values
-        tokens = self._ids(network)[:, :1]
+        known = network(input_ids=prompt_of(network, self.prompt), use_cache=True).past_key_values
+        tokens = prompt_of(network, self.prompt)[:, :1]
 
         def decode() -> object:
             cache, output = copy.deepcopy(known), None
@@ -119,6 +115,12 @@ class TorchTimer(LanguageTimer):
             return output
 
         return decode
+
+
+def prompt_of(network: Any, length: int) -> torch.Tensor:
+    """Token numbers (1, length) that any vocabulary has."""
+    ids = 5 + torch.arange(length) % 89
+    return (ids % int(network.config.vocab_size))[None].to(network.device)
 
 
 @contextmanager
@@ -136,6 +138,7 @@ TIMERS: Registry[type[LanguageTimer]] = Registry(
     {
         "llama.cpp": "autoprune.llm.search.timers:LlamaCppTimer",
         "torch": "autoprune.llm.search.timers:TorchTimer",
+        "openvino": "autoprune.llm.search.openvino_timer:OpenVinoTimer",
     },
     "autoprune.language_targets",
 )

@@ -12,6 +12,7 @@ from torch import nn
 from autoprune.data import load as load_data
 from autoprune.errors import InputError, RunError
 from autoprune.evaluation import accuracy
+from autoprune.export.onnx_network import QUANTIZED_FILE
 from autoprune.foundations.references import is_reference, resolve
 from autoprune.graph import analyse
 from autoprune.models import ZOO, load_weights
@@ -94,7 +95,8 @@ def subject_of_run(run: Path, *, data_dir: str | None = None, scored: bool = Tru
         InputError: If a file is damaged, or the data cannot be loaded.
     """
     experiment, _ = read_settings(run)
-    unfinished = [n for n in ("policy.json", "dense.safetensors", "finetuned.safetensors") if not (run / n).exists()]
+    product = "model.onnx" if (run / QUANTIZED_FILE).exists() else "finetuned.safetensors"
+    unfinished = [n for n in ("policy.json", "dense.safetensors", product) if not (run / n).exists()]
     if unfinished:
         raise RunError(f"{run} holds no {unfinished[0]}; the run is not finished, go on with --resume")
     policy = Policy.load(run / "policy.json")

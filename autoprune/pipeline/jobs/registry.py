@@ -19,6 +19,7 @@ JOBS: Registry[type[Job]] = Registry(
         "dynamic": "autoprune.pipeline.jobs.dynamic.job:DynamicJob",
         "codesign": "autoprune.pipeline.jobs.codesign.job:CodesignJob",
         "lottery": "autoprune.pipeline.jobs.lottery.job:LotteryJob",
+        "quantize": "autoprune.pipeline.jobs.quantize.job:QuantizeJob",
     },
     "autoprune.jobs",
 )

@@ -17,11 +17,13 @@ __all__ = [
     "OF_LOTTERY",
     "OF_ONE_JOB",
     "OF_PROGRESSIVE",
+    "OF_QUANTIZE",
     "OF_SEARCH",
     "OF_SENSITIVITY",
     "OF_SPARSIFY",
     "OF_SPARSITY",
     "PROGRESSIVE",
+    "QUANTIZE",
     "SENSITIVITY",
     "SPARSIFY",
     "analysis_settings",
@@ -42,12 +44,15 @@ _OF_EXITS = tuple(name for name in Experiment.model_fields if option_group(name)
 
 _OF_CHIPS = tuple(name for name in Experiment.model_fields if option_group(name) == "Co-design")
 
+_OF_INTEGERS = tuple(name for name in Experiment.model_fields if option_group(name) == "Quantization")
+
 OF_ONE_JOB = (
     *(name for name in Experiment.model_fields if option_group(name) == "Progressive"),
     *OF_SPARSITY,
     *_OF_TICKETS,
     *_OF_EXITS,
     *_OF_CHIPS,
+    *_OF_INTEGERS,
 )
 """Settings of single jobs (progressive pruning, sparsification, ..., accelerators), which mean nothing to others."""
 
@@ -77,7 +82,7 @@ _OF_AGENTS = (
 OF_PROGRESSIVE = tuple(
     name
     for name in Experiment.model_fields
-    if name not in (*_OF_AGENTS, *OF_SPARSITY, *_OF_TICKETS, *_OF_EXITS, *_OF_CHIPS)
+    if name not in (*_OF_AGENTS, *OF_SPARSITY, *_OF_TICKETS, *_OF_EXITS, *_OF_CHIPS, *_OF_INTEGERS)
 )
 """Settings of progressive pruning, which has no agent."""
 
@@ -141,6 +146,17 @@ OF_DYNAMIC = (
     *("batch_size", "train_threads", "seed", "time_limit", "run"),
 )
 """Settings of early exits, which are put on a trained network."""
+
+QUANTIZE = "quantize"
+"""What runs of quantization have where others name their agent."""
+
+OF_QUANTIZE = (
+    *("model", "weights", "data", "data_dir", "inputs", "evaluate", "score", "direction", "score_format"),
+    *("target", "threads", "target_batch", "timing"),
+    *_OF_INTEGERS,
+    *("batch_size", "train_threads", "seed", "time_limit", "run"),
+)
+"""Settings of a quantization after training."""
 
 
 CODESIGN = "codesign"

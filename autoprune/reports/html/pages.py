@@ -10,13 +10,16 @@ from autoprune.reports.codesign import CODESIGN_SCHEMA
 from autoprune.reports.dynamic import DYNAMIC_SCHEMA
 from autoprune.reports.html.codesign_page import write_codesign_page
 from autoprune.reports.html.dynamic_page import write_dynamic_page
+from autoprune.reports.html.quantization_page import write_quantization_page
 from autoprune.reports.html.run_page import write_run_page
+from autoprune.reports.quantization import QUANTIZE_SCHEMA
 
 __all__ = ["write_html"]
 
 _WRITERS: Mapping[object, Callable[[str | Path], Path]] = {
     CODESIGN_SCHEMA: write_codesign_page,
     DYNAMIC_SCHEMA: write_dynamic_page,
+    QUANTIZE_SCHEMA: write_quantization_page,
 }
 """By the report's schema; all others are those of a pruned network."""
 

@@ -8,6 +8,7 @@ from autoprune.run.settings.budget import BUDGETS, BudgetSettings
 from autoprune.run.settings.codesign import CodesignSettings
 from autoprune.run.settings.dynamic import DynamicSettings
 from autoprune.run.settings.lottery import LotterySettings
+from autoprune.run.settings.quantization import QuantizationSettings
 from autoprune.run.settings.run import RunSettings, seconds_in
 from autoprune.run.settings.search import SearchSettings, default_warmup
 from autoprune.run.settings.shared import SharedSettings
@@ -25,6 +26,7 @@ __all__ = [
     "LotterySettings",
     "ModelSettings",
     "ProgressiveSettings",
+    "QuantizationSettings",
     "RecipeSettings",
     "RunSettings",
     "ScoreSettings",
@@ -52,6 +54,7 @@ BLOCKS: tuple[type[Settings], ...] = (
     LotterySettings,
     DynamicSettings,
     CodesignSettings,
+    QuantizationSettings,
     TrainingPlan,
     RecipeSettings,
     RunSettings,

@@ -6,10 +6,11 @@ import torch
 from autoprune.errors import InputError
 from autoprune.hardware.contract.protocol import Protocol
 from autoprune.llm.search.levers import read_levers
+from autoprune.llm.search.openvino_timer import OpenVinoSession, OpenVinoTimer
 from autoprune.llm.search.timed import fitted_cost, shapes_to_time
-from autoprune.llm.search.timers import TorchTimer
+from autoprune.llm.search.timers import TorchTimer, prompt_of
 from autoprune.llm.structured.base import Calibration
-from tests.support.language_models import language_model
+from tests.support.language_models import CONFIGS, language_model
 from tests.support.language_timers import Formula
 
 WINDOWS = torch.randint(0, 250, (4, 24), generator=torch.Generator().manual_seed(0))
@@ -40,6 +41,38 @@ def test_torch_times_more_blocks_longer():
         few, many = Quick(prompt=8).times(models, phase)
         assert many > 2 * few > 0
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    "kind", ["llama", *(pytest.param(kind, marks=pytest.mark.slow) for kind in CONFIGS if kind != "llama")]
+)
+def test_openvino_answers_as_pytorch_whatever_it_has_read_before(kind):
+    pytest.importorskip("openvino")
+    model = language_model(kind)
+    session, ids = OpenVinoSession(model), prompt_of(model.network, 12)
+    with torch.no_grad():
+        wanted = model.network(input_ids=ids).logits[0].numpy()
+    for begin, end in ((0, 7), (7, 8), (8, 12)):
+        assert session.read(ids[:, begin:end])[0, 0] == pytest.approx(wanted[end - 1], abs=1e-5)
+        if end == 8:
+            known = session.state()
+    session.recall(known)
+    assert session.read(ids[:, 8:9])[0, 0] == pytest.approx(wanted[8], abs=1e-5)
+    session.forget()
+    assert session.read(ids)[0, 0] == pytest.approx(wanted[11], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_openvino_times_more_blocks_longer():
+    pytest.importorskip("openvino")
+
+    class Quick(OpenVinoTimer):
+        protocol = Protocol(block=0.004, warmup=1, least_blocks=3, most_blocks=4, closing=0)
+
+    models = [language_model(num_hidden_layers=1), language_model(num_hidden_layers=6)]
+    for phase in ("prefill", "decode"):
+        few, many = Quick(prompt=8).times(models, phase)
+        assert many > 1.5 * few > 0
 
 
 @pytest.mark.parametrize("phase", ["prefill", "decode"])

@@ -114,6 +114,11 @@ class Balanced(Accelerator):
             f" can be balanced; {fewer}"
         )
 
+    @property
+    def rows_of_a_tile(self) -> int:
+        """One a PE."""
+        return self.pe.count
+
     def _part_size(self, work: LayerWork) -> int:
         """Weights of one slice or bank where all are kept."""
         if self.banks is None:

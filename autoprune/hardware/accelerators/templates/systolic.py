@@ -121,6 +121,11 @@ class Systolic(Accelerator):
         """Where there is a DRAM: tile by tile."""
         return self.memory.dram_gb_s is not None
 
+    @property
+    def rows_of_a_tile(self) -> int:
+        """The array's columns."""
+        return self.array.columns
+
     def kept(self, work: LayerWork) -> tuple[int, int]:
         """How a layer is run: (N, M) of each M inputs, (1, 1) for dense."""
         if self.pattern == "dense":

@@ -50,6 +50,8 @@ class OnnxRuntimeTarget(LocalTarget):
         "the fast layout"
     )
     runs_branches: ClassVar[bool] = True
+    integers: ClassVar[bool] = True
+    variants: ClassVar[frozenset[str]] = frozenset({"int8"})
     # These are executed inside the convolution before them.
     fused: ClassVar[frozenset[str]] = frozenset(
         {"batch_norm", "relu", "hardtanh", "clamp", "sigmoid", "tanh", "leaky_relu", "hardsigmoid", "add"}

@@ -35,6 +35,8 @@ class OnnxRuntimeCudaTarget(OnnxRuntimeTarget):
         "not measured: NVIDIA asks for multiples of 8 where tensor cores are to be used"
     )
     precisions: ClassVar[tuple[str, ...]] = ("f32", "f16")
+    integers: ClassVar[bool] = False  # the CUDA provider has no integer convolutions
+    variants: ClassVar[frozenset[str]] = frozenset()
     provider: ClassVar[str] = "CUDAExecutionProvider"
 
     def available(self) -> str | None:

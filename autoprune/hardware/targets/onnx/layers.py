@@ -31,6 +31,8 @@ def layer_graph(layer: Layer, copies: int) -> bytes:
         return _chain(layer, copies)
     if layer.kind == "pool":
         return _pool(layer)
+    if layer.variant == "int8":
+        return _integers(layer, copies)
     nodes: list[Any] = []
     constants = [_constant("weight_shape", _weight_shape(layer)), _constant("bias_shape", (layer.outputs,))]
     total = ""
@@ -46,6 +48,48 @@ def layer_graph(layer: Layer, copies: int) -> bytes:
         total = f"s{copy}" if total else f"y{copy}"
     shape = (layer.batch, layer.outputs, *layer.out_size)
     return _model(nodes, layer.input_shape, shape, constants, output=total)
+
+
+def _integers(layer: Layer, copies: int) -> bytes:
+    """As `layer_graph`, in integers: quantized once at the start, each copy's output and every sum quantized.
+
+    Zero points are those of values behind a ReLU; latency depends on neither numbers nor scales.
+    """
+    constants = [
+        _constant("weight_shape", _weight_shape(layer)),
+        _constant("bias_shape", (layer.outputs,)),
+        helper.make_tensor("zero", TensorProto.UINT8, [], [0]),
+        helper.make_tensor("zero_w", TensorProto.INT8, [], [0]),
+        helper.make_tensor("scale", _FLOAT, [], [0.02]),
+        helper.make_tensor("scale_b", _FLOAT, [], [0.0004]),
+    ]
+    nodes: list[Any] = []
+    last, total = _pair(nodes, "x"), ""
+    for copy in range(copies):
+        nodes += [_filled(f"w{copy}_q", "weight_shape", 3 + copy, TensorProto.INT8)]
+        nodes += [helper.make_node("DequantizeLinear", [f"w{copy}_q", "scale", "zero_w"], [f"w{copy}"])]
+        names = [last, f"w{copy}"]
+        if layer.bias:
+            nodes += [_filled(f"b{copy}_q", "bias_shape", 5 + copy, TensorProto.INT32)]
+            nodes += [helper.make_node("DequantizeLinear", [f"b{copy}_q", "scale_b"], [f"b{copy}"])]
+            names += [f"b{copy}"]
+        nodes += [_weighted(layer, names, f"y{copy}")]
+        one = _pair(nodes, f"y{copy}")
+        if total:
+            nodes += [helper.make_node("Add", [total, one], [f"s{copy}"])]
+            one = _pair(nodes, f"s{copy}")
+        total = one
+    shape = (layer.batch, layer.outputs, *layer.out_size)
+    return _model(nodes, layer.input_shape, shape, constants, output=total)
+
+
+def _pair(nodes: list[Any], name: str) -> str:
+    """QuantizeLinear and DequantizeLinear behind a tensor; the name of what they give back."""
+    nodes += [
+        helper.make_node("QuantizeLinear", [name, "scale", "zero"], [f"{name}_u8"]),
+        helper.make_node("DequantizeLinear", [f"{name}_u8", "scale", "zero"], [f"{name}_dq"]),
+    ]
+    return f"{name}_dq"
 
 
 def _weight_shape(layer: Layer) -> tuple[int, ...]:
@@ -97,9 +141,9 @@ def _constant(name: str, numbers: tuple[int, ...]) -> Any:
     return helper.make_tensor(name, TensorProto.INT64, [len(numbers)], list(numbers))
 
 
-def _filled(name: str, shape: str, value: float) -> Any:
+def _filled(name: str, shape: str, value: float, kind: int = _FLOAT) -> Any:
     """A weight that the runtime fills in when it loads the graph; latency does not depend on the numbers."""
-    return helper.make_node("ConstantOfShape", [shape], [name], value=helper.make_tensor("v", _FLOAT, [1], [value]))
+    return helper.make_node("ConstantOfShape", [shape], [name], value=helper.make_tensor("v", kind, [1], [value]))
 
 
 def _model(

@@ -27,11 +27,33 @@ def layer_graph(layer: Layer, precision: str) -> openvino.Model:
         layer: What to execute.
         precision: In which the tensors are handed over.
     """
+    if layer.variant == "int8":
+        return _integers(layer)
     x = ops.parameter(list(layer.input_shape), np.float32)
     graph = openvino.Model([_operator(layer, x)], [x], "layer")
     if layer.macs == 0:  # no order of its own: it takes what it is handed, and another one would be reordered
         return _handed_over(graph, precision, images=False)
     return channels_last(graph, precision)
+
+
+def _integers(layer: Layer) -> openvino.Model:
+    """A convolution or linear layer in integers, as between two such layers.
+
+    Of an image one pixel is handed out: all of it would be brought into another order first, which takes half as long
+    as the layer.
+    """
+    x = ops.parameter(list(layer.input_shape), np.float32)
+    y = _rounded(ops.relu(_operator(layer, _rounded(x))))
+    if layer.out_size:
+        ends = [1, layer.outputs, *[1] * len(layer.out_size)]
+        none = [0] * len(ends)
+        y = ops.strided_slice(y, np.array(none), np.array(ends), np.ones(len(ends), int), none, none)
+    return channels_last(openvino.Model([y], [x], "layer"))
+
+
+def _rounded(x: Any) -> Any:
+    low, high = np.float32(0.0), np.float32(5.1)
+    return ops.fake_quantize(x, low, high, low, high, 256)
 
 
 def empty() -> openvino.Model:
@@ -78,13 +100,13 @@ def _operator(layer: Layer, x: Any) -> Any:
 def _convolution(layer: Layer, x: Any) -> Any:
     arguments = (list(layer.stride), list(layer.padding), list(layer.padding), list(layer.dilation))
     if layer.groups == 1:
-        return ops.convolution(x, _random(layer.weight_shape), *arguments)
+        return ops.convolution(x, _weight(layer, layer.weight_shape), *arguments)
     grouped = (layer.groups, layer.outputs // layer.groups, layer.inputs // layer.groups, *layer.kernel)
-    return ops.group_convolution(x, _random(grouped), *arguments)
+    return ops.group_convolution(x, _weight(layer, grouped), *arguments)
 
 
 def _linear(layer: Layer, x: Any) -> Any:
-    return ops.matmul(x, _random((layer.outputs, layer.inputs)), False, True)
+    return ops.matmul(x, _weight(layer, (layer.outputs, layer.inputs)), False, True)
 
 
 def _pool(layer: Layer, x: Any) -> Any:
@@ -92,6 +114,13 @@ def _pool(layer: Layer, x: Any) -> Any:
         return ops.reduce_mean(x, np.arange(2, 2 + len(layer.size)), True)
     padding = list(layer.padding)
     return ops.max_pool(x, list(layer.stride), [1] * len(layer.kernel), padding, padding, list(layer.kernel)).output(0)
+
+
+def _weight(layer: Layer, shape: tuple[int, ...]) -> Any:
+    if layer.variant != "int8":
+        return _random(shape)
+    integers = ops.constant(np.random.default_rng(0).integers(-127, 128, shape, dtype=np.int8))
+    return ops.multiply(ops.convert(integers, "f32"), np.float32(0.002))
 
 
 def _random(shape: tuple[int, ...]) -> Any:

@@ -39,6 +39,7 @@ def static_experiment(experiment: Experiment, share: float) -> Experiment:
         latency=f"{math.floor(share * 1e4) / 100:g}%",
         episodes=experiment.static_episodes,
         finetune_epochs=experiment.static_epochs,
+        finalists=2,
         finetune_seeds=1,  # the network itself is handed over, not the mean of several
         run=folder if "/" in folder else f"./{folder}",
     )

@@ -1,0 +1,1 @@
+"""The job behind `autoprune quantize`: integers whose types, ranges and layers are chosen by measurement."""

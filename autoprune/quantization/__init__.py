@@ -1,0 +1,1 @@
+"""Eight bits: ranges from calibration data, and ONNX files whose layers compute with integers."""
