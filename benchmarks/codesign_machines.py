@@ -33,6 +33,7 @@ from autoprune.hardware.accelerators.templates.slices import Slices, slices_of
 
 PES, CLOCK_MHZ, GAP, PAPER_RING = 64, 800, 15, 8
 RINGS = (2, 9, 257)
+CURVE = (2, 3, 5, 8, 9, 16, 64)
 LINES = (32, 64, 128)
 ROWS_DIFFER, COLUMNS_DIFFER = 0.14, 0.08
 
@@ -147,6 +148,12 @@ def times(name: str, seeds: int) -> dict[str, float]:
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
+def queue_curve(name: str = "Alex-8", seed: int = 0) -> dict[str, int]:
+    """Cycles of one scaled layer by the slots of the queues."""
+    slices, active = scaled(LAYERS[name], seed)
+    return {f"{ring} slots": cycles_of(slices, active, ring) for ring in CURVE}
+
+
 def balanced_mask(layer: Published, count: int, seed: int) -> np.ndarray:
     """The same count of weights in every slice, whether or not rows come out even."""
     draw = np.random.default_rng(seed)
@@ -245,6 +252,7 @@ def main() -> None:
     bits = encodings()
     show("Nine layers", {n: {k: v for k, v in row.items() if "reads" not in k} for n, row in table.items()})
     show("Summary", summary)
+    show("Queues of a scaled Alex-8, cycles", {"": queue_curve()})
     show("Column balance", balance)
     show("Bits of index for each weight", bits)
     show("By the closed forms", {"": crossovers()})
