@@ -262,7 +262,7 @@ def table_errors(chosen: argparse.Namespace, source: str) -> dict[str, Any]:
     workload = workload_of(task.model, task.example, images, vectors=16)
     with RunDir(experiment.run_dir, experiment, overwrite=True) as run:
         problem = problem_on(task, run, analyse(task.model, task.example), workload, family_on(chip))
-        arm = arm_of(problem.ranked(lambda _: {}), workload, [Design(chip, source, {})], lambda: None)
+        arm = arm_of(problem.ranked(lambda _: {}), workload, [Design(chip, source, {})], float("inf"), lambda: None)
         rows = []
         for seed in range(chosen.policies):
             choices = arm.problem.space.complete(arm.problem.space.random(seed).choices)

@@ -200,7 +200,7 @@ def test_tables_give_what_a_simulation_of_the_same_masks_gives(tmp_path: Path) -
     with RunDir(experiment.run_dir, experiment) as run:
         designs = [design for design in cores_of(experiment, 0) if "eie" in design.source]
         problem = problem_on(task, run, analysis, workload, family_on(designs[0].chip))
-        arm = arm_of(problem.ranked(lambda _: {}), workload, designs, lambda: None)
+        arm = arm_of(problem.ranked(lambda _: {}), workload, designs, float("inf"), lambda: None)
         assert len(arm.designs) > len(designs) == 4  # memories of several sizes
         for number in range(len(arm.designs)):
             choices = problem.space.complete(problem.space.random(number).choices)

@@ -60,7 +60,7 @@ class CodesignSettings(Settings):
         names = [part.strip() for part in value.split(",") if part.strip()]
         unknown = next((name for name in names if name not in SEARCHED), None)
         if unknown is not None or not names:
-            raise ValueError(f"write pruning, hardware, or both with a comma, not {value!r:.40}")
+            raise ValueError("write pruning, hardware, or both with a comma")
         return ",".join(name for name in SEARCHED if name in names)
 
     @field_validator("area")
@@ -111,5 +111,5 @@ def amount_of(text: str, kind: str) -> tuple[float, bool]:
     found = re.fullmatch(r"([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)([a-z0-9%]+)", "".join(text.lower().split()))
     number = float(found[1]) * units.get(found[2], 0.0) if found else 0.0
     if not 0 < number < float("inf"):
-        raise ValueError(f"write an amount above 0 with its unit ({', '.join(units)}), not {text!r:.40}")
+        raise ValueError(f"write an amount above 0 with its unit: {', '.join(units)}")
     return number, bool(found and found[2] == "%")

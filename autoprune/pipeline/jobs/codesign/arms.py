@@ -113,30 +113,33 @@ def problem_on(task: Task, run: RunDir, analysis: Analysis, workload: Workload, 
     return Problem(task, run, target_of(run.experiment), analysis, space, stack, (), None, state)
 
 
-def arm_of(problem: Problem, workload: Workload, designs: Sequence[Design], priced: Callable[[], None]) -> Arm:
+def arm_of(
+    problem: Problem, workload: Workload, designs: Sequence[Design], area: float, priced: Callable[[], None]
+) -> Arm:
     """The arm of chips of one family, priced.
 
     Args:
         problem: Of the family, fitted.
         workload: The network's layers.
         designs: Chips of the family with the memories of their files.
+        area: What a chip may take, mm2; of larger ones only the smallest is kept.
         priced: Called after each chip.
     """
     layers = layers_of(workload, problem.space, problem.stack)
-    designs, tables = tables_of(problem, layers, designs, priced)
+    designs, tables = tables_of(problem, layers, designs, area, priced)
     return Arm(family_on(designs[0].chip).name, problem, layers, designs, tables, ScoreMemory(scorer_of(problem)))
 
 
 def tables_of(
-    problem: Problem, layers: Layers, designs: Sequence[Design], priced: Callable[[], None]
+    problem: Problem, layers: Layers, designs: Sequence[Design], area: float, priced: Callable[[], None]
 ) -> tuple[list[Design], ChipTables]:
-    """The chips with memories of all sizes, where hardware is searched, and their tables."""
+    """The chips with memories of all sizes within an area, where hardware is searched, and their tables."""
     space, folder = problem.space, problem.run.file(_FOLDER)
     found: list[Design] = []
     parts: list[ChipTables] = []
     for design in designs:
         prices = known_prices(folder, design.chip, layers, space)
-        sized = _sizes(problem, design, prices)
+        sized = _within(_sizes(problem, design, prices), area)
         scales = _scales(layers, design, sized, prices)
         parts.append(table_of(sized, prices, scales, space))
         found += sized
@@ -153,6 +156,12 @@ def _sizes(problem: Problem, design: Design, prices: ChipPrices) -> list[Design]
     least, most = (_total(prices.needs[[*rows, -1]], design) for rows in (last + 1 - counts, last))
     needs = {memory: (float(least[m]), float(most[m])) for m, memory in enumerate(prices.memories)}
     return list(resized(design, needs))
+
+
+def _within(designs: list[Design], area: float) -> list[Design]:
+    """Those that are not too large; where all are, the smallest."""
+    found = [design for design in designs if design.chip.area_mm2 <= area]
+    return found or [min(designs, key=lambda design: design.chip.area_mm2)]
 
 
 def _total(needs: Costs, design: Design) -> Costs:

@@ -58,7 +58,11 @@ def begun(task: Task, run: RunDir, reporter: Reporter) -> tuple[Study, Workload]
         InputError: If no layer can have the pattern of a chip.
         BudgetError: If no chip is within the area, or no network within the limit; the least is named.
     """
-    designs = cores_of(run.experiment, run.experiment.seed)
+    settings = run.experiment
+    designs = cores_of(settings, settings.seed)
+    area = settings.area_mm2 or designs[0].chip.area_mm2
+    if "hardware" not in settings.searched:
+        _refuse_area(min(design.chip.area_mm2 for design in designs), area)
     with reporter.stage("analyse", f"analysing {task.name}") as bar:
         analysis = analyse(task.model, task.example, progress=bar)
         families = families_of(designs)
@@ -70,10 +74,10 @@ def begun(task: Task, run: RunDir, reporter: Reporter) -> tuple[Study, Workload]
     with reporter.stage("profile", "pricing layers on chips", len(designs)) as bar:
         counted = itertools.count(1)
         arms = [
-            arm_of(problem.ranked(lambda _: {}), workload, families[family], lambda: bar.update(next(counted)))
+            arm_of(problem.ranked(lambda _: {}), workload, families[family], area, lambda: bar.update(next(counted)))
             for family, problem in problems.items()
         ]
-    study = _study(run, arms, designs[0], reporter)
+    study = _study(run, arms, designs[0], area, reporter)
     run.mark_started()
     train_dense(arms[0].problem, reporter)  # of one that came with weights they are kept
     for arm in study.arms:
@@ -87,18 +91,21 @@ def _layers_now(task: Task, run: RunDir) -> Workload:
     return workload_of(task.model, task.example, calls_of(task), vectors=settings.vectors, seed=settings.seed)
 
 
-def _study(run: RunDir, arms: Sequence[Arm], first: Design, reporter: Reporter) -> Study:
+def _refuse_area(least: float, area: float) -> None:
+    if least > area:
+        raise BudgetError(f"no chip takes {area:.4g} mm2 or less; the smallest takes {least:.4g} mm2", least)
+
+
+def _study(run: RunDir, arms: Sequence[Arm], first: Design, area: float, reporter: Reporter) -> Study:
     """The arms that have a chip within the area and hold a network within the limit, and the fixed chip.
 
     Raises:
         BudgetError: If there is none; the least is named.
     """
     settings = run.experiment
-    area = settings.area_mm2 or first.chip.area_mm2
     least = min(float(arm.tables.area.min()) for arm in arms)
+    _refuse_area(least, area)
     able = [arm for arm in arms if float(arm.tables.area.min()) <= area]
-    if not able:
-        raise BudgetError(f"no chip takes {area:.4g} mm2 or less; the smallest takes {least:.4g} mm2", least)
     costs = {arm: arm.cost(settings.objective, area) for arm in able}
     reached = {arm: cost.least()[0] for arm, cost in costs.items()}
     fitting = [arm for arm in able if reached[arm] < costs[arm].ceiling]
