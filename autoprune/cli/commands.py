@@ -87,6 +87,10 @@ COMMANDS = {
         "Say which targets work on this machine, and why the others do not; how repeatable timing is here now.",
     ),
     "report": Entry(_TOOL + "report", "Write report.html, one self-contained page, and print the table."),
+    "dashboard": Entry(
+        _TOOL + "dashboard",
+        "Show a run in the browser, by TensorBoard and optuna-dashboard, on this machine's loopback address alone.",
+    ),
     "compare": Entry(
         _TOOL + "compare",
         "Show several runs side by side: a table, means and paired differences over seeds, pictures on request.",

@@ -28,6 +28,7 @@ COMMANDS = [
     "inspect",
     "targets",
     "report",
+    "dashboard",
     "compare",
     "bench",
 ]
