@@ -63,8 +63,8 @@ def dashboards_of(run: Path, port: int) -> tuple[list[Dashboard], list[str]]:
             missing.append(str(MissingExtraError("tensorboard", "report")))
         else:
             where = next(ports)
-            words = ("--logdir", str(run / "tensorboard"), "--host", _LOOPBACK, "--port", str(where))
-            found.append(Dashboard("tensorboard", str(run / "tensorboard"), _python(_TENSORBOARD, words), _url(where)))
+            logs = ("--logdir", str(run / "tensorboard"), "--host", _LOOPBACK, "--port", str(where))
+            found.append(Dashboard("tensorboard", str(run / "tensorboard"), _python(_TENSORBOARD, logs), _url(where)))
     if storage is not None:
         if find_spec("optuna_dashboard") is None:
             missing.append(str(MissingExtraError("optuna-dashboard", "distributed")))

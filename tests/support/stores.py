@@ -1,8 +1,10 @@
 """A store in memory, and scores that need no network."""
 
+import time
+
 import torch
 
-from autoprune.errors import StoreError
+from autoprune.errors import InputError, StoreError
 from autoprune.run.score import Estimate
 from autoprune.storage.base import Fact, Store
 from autoprune.techniques.homes.base import Scored
@@ -14,6 +16,19 @@ def formula(job):
     rival = 0 if job.against is None else int(job.against.sum())
     answers = torch.tensor([(kept + n) % 3 == 0 for n in range(11)])
     return Scored(Estimate(kept / 7 + rival), answers, 0.0)
+
+
+class Slow:
+    """The formula, after some seconds; what has a negative width cannot be scored."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def __call__(self, job):
+        time.sleep(self.seconds)
+        if min(job.choices.values()) < 0:
+            raise InputError("a negative width cannot be scored")
+        return formula(job)
 
 
 class InMemory(Store):

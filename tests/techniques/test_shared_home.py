@@ -29,11 +29,11 @@ def coordinator(store, said=None, score=formula, seconds=5.0):
     board.write("study", id="one")
     home = Inline(score)
     say = (lambda text: None) if said is None else said.append
-    return Shared(score, home, Leasing(board, home, 1, "coordinator", seconds), say)
+    return Shared(score, home, Leasing(board, home, "coordinator", seconds), say)
 
 
 def worker(store, name, seconds=5.0, score=formula):
-    return Leasing(Board(store), Inline(score), 1, name, seconds)
+    return Leasing(Board(store), Inline(score), name, seconds)
 
 
 def test_scores_and_candidates_survive_the_way_through_json():

@@ -27,6 +27,7 @@ from autoprune.run.recovery import is_run
 from autoprune.run.sweep import Part
 from autoprune.space import Policy
 from autoprune.storage.registry import open_store
+from autoprune.techniques.homes.actors import require_ray
 from autoprune.techniques.registry import techniques_of
 from autoprune.training.optimizers import check_optimizer
 
@@ -54,7 +55,7 @@ def check_settings(experiment: Experiment) -> None:
     agents.get(experiment.agent)
     agents.options_of(experiment.agent, front=experiment.front)
     _check_warm_start(experiment)
-    _check_storage(experiment)
+    _check_sharing(experiment)
     criterion_of(experiment.criterion)
     CANDIDATE_WEIGHTS.get(experiment.candidate_weights)
     techniques_of(experiment.technique_names)
@@ -70,11 +71,13 @@ def _check_warm_start(experiment: Experiment) -> None:
         saved_state(Path(experiment.warm_start))
 
 
-def _check_storage(experiment: Experiment) -> None:
-    """A storage that cannot be reached is noticed before anything is trained."""
+def _check_sharing(experiment: Experiment) -> None:
+    """A storage that cannot be reached, and a missing Ray, are noticed before anything is trained."""
     if experiment.storage is not None:
         with open_store(experiment.storage, experiment.study_name) as store:
             store.read()
+    if experiment.ray is not None:
+        require_ray()
 
 
 def check_target(experiment: Experiment) -> None:

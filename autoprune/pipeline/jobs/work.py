@@ -116,7 +116,7 @@ def _serve(
         refuse_other(study, contract["fingerprints"], fingerprints(Scoring(problem, score)))
         name = worker_name()
         with local_home(experiment, score, run.path, task.name, contract["batch"]) as home:
-            leasing = Leasing(board, home, experiment.workers, name, experiment.lease)
+            leasing = Leasing(board, home, name, experiment.lease)
             with reporter.stage("work", f"scoring candidates of {study} as {name}") as bar:
                 _until_the_end(leasing, contract["id"], reporter, bar)
     reporter.say(f"{leasing.scored} candidates scored for {study}; its search is over")

@@ -7,6 +7,7 @@ from pathlib import Path
 from autoprune.evaluation import accuracy
 from autoprune.pipeline.problem import Problem
 from autoprune.run.settings import SharedSettings
+from autoprune.techniques.homes.actors import Actors
 from autoprune.techniques.homes.base import CandidateScore, Home
 from autoprune.techniques.homes.inline import Inline
 from autoprune.techniques.homes.pool import Pool
@@ -42,17 +43,22 @@ def candidate_score(problem: Problem, scorer: Scorer, *, several: bool) -> Candi
 
 
 def local_home(settings: SharedSettings, score: CandidateScore, folder: Path, name: str, batch: int) -> Home:
-    """In rounds of one this process with all its threads, else one thread for each candidate, here or in processes.
+    """In rounds of one this process with all its threads, else one thread for each candidate: here or elsewhere.
 
     Args:
-        settings: How many processes there are.
+        settings: How many processes or actors there are.
         score: Scores one candidate.
         folder: Of the run, for what processes read.
         name: The network, for messages.
         batch: Episodes of a round.
+
+    Raises:
+        MissingExtraError: If actors are asked for and Ray is not installed.
     """
     if batch == 1:
         return Inline(score)
+    if settings.ray is not None:
+        return Actors(score, settings.ray, settings.workers, batch)
     if settings.workers == 1:
         return Inline(score, threads=1)
     return Pool(score, settings.workers, folder / _FILE, f"the network {name}")

@@ -65,6 +65,11 @@ class Home(ABC):
     def __init__(self, score: CandidateScore) -> None:
         self._score = score
 
+    @property
+    def capacity(self) -> int:
+        """How many candidates are scored at the same time."""
+        return 1
+
     def begin(self, jobs: Sequence[ScoreJob]) -> None:  # noqa: B027  # a home that scores one at a time need not know
         """Candidates that will all be asked for, of which none has been begun.
 

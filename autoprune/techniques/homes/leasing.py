@@ -28,14 +28,13 @@ class Leasing:
     Args:
         board: The study.
         home: Scores the candidates.
-        capacity: How many the home scores at the same time.
         worker: This process's name in the study.
         seconds: Of a lease.
     """
 
-    def __init__(self, board: Board, home: Home, capacity: int, worker: str, seconds: float) -> None:
+    def __init__(self, board: Board, home: Home, worker: str, seconds: float) -> None:
         self.board, self.worker = board, worker
-        self._home, self._capacity, self._seconds = home, capacity, seconds
+        self._home, self._seconds = home, seconds
         self._kept: list[tuple[str, Mapping[str, Any]]] = []
         self.scored = 0
 
@@ -94,7 +93,7 @@ class Leasing:
         if not free:
             return {}
         first = 0 if ordered else zlib.crc32(self.worker.encode()) % len(free)
-        asked = [*free[first:], *free[:first]][: self._capacity]
+        asked = [*free[first:], *free[:first]][: self._home.capacity]
         self.board.write_all(
             [("lease", {"key": key, "worker": self.worker, "seconds": self._seconds}) for key in asked]
         )

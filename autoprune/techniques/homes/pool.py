@@ -48,6 +48,11 @@ class Pool(Home):
         self._written = False  # a file of a process that was killed is not this score
 
     @property
+    def capacity(self) -> int:
+        """As many as there are processes."""
+        return self._count
+
+    @property
     def pids(self) -> list[int | None]:
         """The processes that run now."""
         return [worker.pid for worker in self._workers]

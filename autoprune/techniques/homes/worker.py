@@ -22,7 +22,7 @@ from autoprune.foundations.user_code import described
 from autoprune.run.score import Estimate
 from autoprune.techniques.homes.base import CandidateScore, Scored, ScoreJob
 
-__all__ = ["Failure", "Worker"]
+__all__ = ["Failure", "Worker", "answer", "numerics", "packed", "scored", "use_numerics"]
 
 _SECONDS_TO_END = 0.5
 
@@ -54,7 +54,7 @@ class Worker:
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.job: ScoreJob | None = None
-        self._process = context.Process(target=_serve, args=(theirs, str(path), _numerics()), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, str(path), numerics()), daemon=True)
         with _without_interruption():
             self._process.start()
         theirs.close()
@@ -68,7 +68,7 @@ class Worker:
         """Give it a candidate; a process that is gone is noticed when its answer is read."""
         self.job = job
         with contextlib.suppress(OSError):
-            self.connection.send((dict(job.choices), _packed(job.against)))
+            self.connection.send((dict(job.choices), packed(job.against)))
 
     def receive(self) -> Scored | Failure | None:
         """Its answer, once there is one; None if the process is gone."""
@@ -76,10 +76,7 @@ class Worker:
             found = self.connection.recv()
         except (EOFError, OSError):
             return None
-        if isinstance(found, Failure):
-            return found
-        value, share, answers, seconds = found
-        return Scored(Estimate(value, share), _unpacked(answers), seconds)
+        return scored(found)
 
     def end(self) -> int | None:
         """End the process at once; its exit code, negative for a signal."""
@@ -94,19 +91,19 @@ class Worker:
         return self._process.exitcode
 
 
-def _serve(connection: Connection, path: str, numerics: dict[str, Any]) -> None:
+def _serve(connection: Connection, path: str, computing: dict[str, Any]) -> None:
     """What runs in the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):  # the parent is gone: nobody is left to tell
         try:
-            score = _loaded(path, numerics)
+            score = _loaded(path, computing)
         except Exception as error:  # noqa: BLE001  # unpickling runs the user's modules
             connection.send(Failure(described(error), starting=True))
             return
         while True:
             choices, against = connection.recv()
-            connection.send(_answer(score, ScoreJob(choices, _unpacked(against))))
+            connection.send(answer(score, choices, against))
 
 
 def _end_with_the_parent() -> None:
@@ -117,38 +114,52 @@ def _end_with_the_parent() -> None:
         os._exit(1)
 
 
-def _loaded(path: str, numerics: dict[str, Any]) -> CandidateScore:
-    torch.set_num_threads(1)
-    torch.set_default_dtype(numerics["dtype"])
-    torch.set_float32_matmul_precision(numerics["matmul"])
+def _loaded(path: str, computing: dict[str, Any]) -> CandidateScore:
+    use_numerics(computing)
     with importable_here():
         score: CandidateScore = torch.load(path, mmap=True, weights_only=False)  # written by the parent
     return score
 
 
-def _numerics() -> dict[str, Any]:
+def numerics() -> dict[str, Any]:
     """What this process computes by beside its tensors."""
     return {"dtype": torch.get_default_dtype(), "matmul": torch.get_float32_matmul_precision()}
 
 
-def _answer(score: CandidateScore, job: ScoreJob) -> Any:
+def use_numerics(computing: dict[str, Any]) -> None:
+    """Compute by the same as the process that these are of, with one thread."""
+    torch.set_num_threads(1)
+    torch.set_default_dtype(computing["dtype"])
+    torch.set_float32_matmul_precision(computing["matmul"])
+
+
+def answer(score: CandidateScore, choices: dict[str, int], against: tuple[int, bytes] | None) -> Any:
+    """A candidate's score as plain values, for another process; `Failure` where there is none."""
     try:
-        found = score(job)
-    except Exception as error:  # noqa: BLE001  # the parent scores it again, and reports what comes of it
+        found = score(ScoreJob(choices, _unpacked(against)))
+    except Exception as error:  # noqa: BLE001  # whoever asked scores it again, and reports what comes of it
         return Failure(described(error))
-    return found.estimate.value, found.estimate.share, _packed(found.answers), found.seconds
+    return found.estimate.value, found.estimate.share, packed(found.answers), found.seconds
 
 
-def _packed(flags: Tensor | None) -> tuple[int, bytes] | None:
+def scored(found: Any) -> Scored | Failure:
+    """The score of such an answer."""
+    if isinstance(found, Failure):
+        return found
+    value, share, answers, seconds = found
+    return Scored(Estimate(value, share), _unpacked(answers), seconds)
+
+
+def packed(flags: Tensor | None) -> tuple[int, bytes] | None:
     """Bool (n,) as plain bytes: torch's own way between processes opens a file for every tensor."""
     return None if flags is None else (len(flags), np.packbits(flags.cpu().numpy()).tobytes())
 
 
-def _unpacked(packed: tuple[int, bytes] | None) -> Tensor | None:
-    if packed is None:
+def _unpacked(content: tuple[int, bytes] | None) -> Tensor | None:
+    if content is None:
         return None
-    count, content = packed
-    return torch.from_numpy(np.unpackbits(np.frombuffer(content, np.uint8), count=count).astype(np.bool_))
+    count, bits = content
+    return torch.from_numpy(np.unpackbits(np.frombuffer(bits, np.uint8), count=count).astype(np.bool_))
 
 
 @contextlib.contextmanager

@@ -60,7 +60,7 @@ def coordinated(
     _refuse_another_run(study, url, before, contract)
     mirror = Mirror(url, study, problem, contract, reporter.say, replaces=before.get("id"))
     board.write("study", **contract)
-    leasing = Leasing(board, home, experiment.workers, worker_name(), experiment.lease)
+    leasing = Leasing(board, home, worker_name(), experiment.lease)
     shared = home if batch == 1 else Shared(score, home, leasing, reporter.say)
     return shared, _Study(board, mirror, reporter.say)
 
