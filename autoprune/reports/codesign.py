@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = ["CODESIGN_SCHEMA", "codesign_lines", "is_codesign"]
@@ -28,21 +28,20 @@ def codesign_lines(content: Mapping[str, Any]) -> list[str]:
         f"chosen     {_figures(content['pruned'])}  {chosen['pattern']}, {chosen['density']:.0%} of the weights",
         f"fine-tuned {_figures(tuned)}  on {chosen['hardware']} ({content['target']})",
     ]
-    key = {"latency": "latency_ms", "energy": "energy_mj", "edp": "edp_mj_ms"}[content["objective"]]
-    for name, points in content["baselines"].items():
-        near = [each for each in points if _score(each) >= _score(chosen) - 1e-12]
-        if near:
-            best = min(near, key=lambda each: each[key])
-            lines.append(
-                f"  {name:<26} {best[key] / chosen[key]:.2f} times its {content['objective']} at no lower score"
-            )
+    if tuned["accuracy"] is not None:
+        allowed = dense["search_score"] - content["accuracy_drop"] / 100
+        lines += [_beside(name, points, content, allowed) for name, points in content["baselines"].items()]
     return lines
+
+
+def _beside(name: str, points: Sequence[Mapping[str, Any]], content: Mapping[str, Any], allowed: float) -> str:
+    """What a baseline takes of the objective where it loses no more than allowed on the search split."""
+    key = {"latency": "latency_ms", "energy": "energy_mj", "edp": "edp_mj_ms"}[content["objective"]]
+    able = [float(each[key]) for each in points if each["search_score"] >= allowed]
+    taken = f"{min(able) / content['chosen'][key]:.2f} times its {content['objective']}" if able else "loses more"
+    return f"  {name:<26} {taken}"
 
 
 def _figures(row: Mapping[str, Any]) -> str:
     score = f"{row['accuracy']:.2%}" if row.get("accuracy") is not None else f"{row.get('score', float('nan')):.4g}"
     return f"{score}  {row['latency_ms']:.4g} ms  {row['energy_mj']:.4g} mJ  {row['area_mm2']:.3g} mm2"
-
-
-def _score(row: Mapping[str, Any]) -> float:
-    return float(row["search_score"])

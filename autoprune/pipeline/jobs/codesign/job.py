@@ -97,15 +97,13 @@ def chosen_of(study: Study) -> Point:
         BudgetError: If every point loses more; the least loss is named.
     """
     task = study.arms[0].problem.task
-    dense = study.uniform(study.arms[0])[-1].merit
-    drop = study.run.experiment.accuracy_drop or 0.0
-    allowed = dense - drop / (100 if task.scored_as.is_accuracy else 1)
+    allowed, drop = study.allowed_merit(), study.run.experiment.accuracy_drop or 0.0
     front = study.front()
     for point in front:
         if point.candidate.merit >= allowed:
             return point
     best = max(front, key=lambda point: point.candidate.merit)
-    lost = (dense - best.candidate.merit) * (100 if task.scored_as.is_accuracy else 1)
+    lost = drop + (allowed - best.candidate.merit) * (100 if task.scored_as.is_accuracy else 1)
     raise BudgetError(
         f"no network on a chip within {study.area:.4g} mm2 loses {drop:g} or less on the search split: the least is"
         f" {lost:.4g}, at {best.value:.4g} of {study.objective}; raise --accuracy-drop, --area or --at-most",

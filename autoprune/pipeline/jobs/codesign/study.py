@@ -40,6 +40,7 @@ BASELINES = (UNIFORM, RATIOS, CHIP, SEQUENTIAL, RANDOM)
 
 _USEFUL = 0.05  # of accuracy below dense, down to which a uniform policy says where the search begins
 _ROOM = 1.02
+_WORTH = 2.0  # what a family may take more of the objective at one ratio, and still be searched
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +91,39 @@ class Study:
         if "pruning" not in settings.searched:
             return
         self._search("ratios", {first: self.on_fixed_chip()}, settings.agent, {})
-        joint = {arm: self.on_any_chip(arm) for arm in self.arms}
-        self._search("joint", joint, settings.agent, {arm: self._seeds(arm) for arm in self.arms})
+        joint = {arm: self.on_any_chip(arm) for arm in self.promising()}
+        self._search("joint", joint, settings.agent, {arm: self._seeds(arm) for arm in joint})
         self._search("random", joint, "random", {})
+
+    def promising(self) -> list[Arm]:
+        """The arms that are searched: one ratio for all layers takes at most twice as much there as in the best arm.
+
+        Ratios of their own rarely gain more than that. Compared are the uniform policies that lose no more than is
+        allowed, or of all arms the most accurate where none does.
+        """
+        found = {arm: self._best_uniform(arm) for arm in self.arms}
+        best = min(found.values())
+        kept = [arm for arm in self.arms if found[arm] <= _WORTH * best]
+        for arm in self.arms:
+            if arm not in kept:
+                self.reporter.say(
+                    f"{arm.family} is not searched further: at one ratio it takes {found[arm] / best:.3g} times as"
+                    f" much of {self.objective} as the best family"
+                )
+        return kept
+
+    def _best_uniform(self, arm: Arm) -> float:
+        """The least of the objective at which one ratio loses no more than allowed; infinite where it always does."""
+        allowed = self.allowed_merit()
+        points = self.on_any_chip(arm).points(self.uniform(arm))
+        fine = [point.value for point in points if point.candidate.merit >= allowed]
+        return min(fine or [point.value for point in points], default=np.inf)
+
+    def allowed_merit(self) -> float:
+        """The least merit on the search split that a chosen network may have."""
+        task, settings = self.arms[0].problem.task, self.run.experiment
+        drop = settings.accuracy_drop or 0.0
+        return self.uniform(self.arms[0])[-1].merit - drop / (100 if task.scored_as.is_accuracy else 1)
 
     @staticmethod
     def _remember(arm: Arm, rows: Sequence[tuple[str, EpisodeRecord]]) -> None:
@@ -113,7 +144,12 @@ class Study:
     ) -> None:
         """One search in some arms: episodes are shared out to arms and limits."""
         costs = {arm: choice for arm, choice in costs.items() if choice.cost.least()[0] < choice.cost.ceiling}
-        parts = [part for arm, choice in costs.items() for part in self._parts(name, arm, choice, agent, seeds)]
+        shares = [len(each) for each in np.array_split(np.arange(self.run.experiment.episodes), max(1, len(costs)))]
+        parts = [
+            part
+            for (arm, choice), share in zip(costs.items(), shares, strict=False)
+            for part in self._parts(f"{arm.family}: {name}", choice, agent, share, seeds.get(arm, ()))
+        ]
         curves = {arm: self._curves(arm, agent, parts) for arm in costs}
         total = sum(part.episodes for part in parts)
         with self.reporter.stage("search", f"{name}: {agent}", total) as bar:
@@ -123,23 +159,14 @@ class Study:
                 done += len(records)
 
     def _parts(
-        self,
-        name: str,
-        arm: Arm,
-        choice: Choice,
-        agent: str,
-        seeds: Mapping[Arm, Sequence[Mapping[str, int]]],
+        self, name: str, choice: Choice, agent: str, episodes: int, seeds: Sequence[Mapping[str, int]]
     ) -> Iterator[Part]:
-        settings = self.run.experiment
-        arms = 1 if name == "ratios" else len(self.arms)
-        share = len(np.array_split(np.arange(settings.episodes), arms)[self.arms.index(arm)])
-        limits = self.limits(arm, choice.cost)
-        for number, episodes in enumerate(len(each) for each in np.array_split(np.arange(share), len(limits))):
-            if episodes:
-                wanted = f"{arm.family}: {name} {number}"
-                yield from parts_by_chip(
-                    Part(wanted, arm, choice.cost, limits[number], agent, episodes, seeds.get(arm, ()))
-                )
+        """The searches of an arm, one for each limit."""
+        limits = self.limits(choice.arm, choice.cost)
+        shares = [len(each) for each in np.array_split(np.arange(episodes), len(limits))]
+        for number, (limit, share) in enumerate(zip(limits, shares, strict=True)):
+            if share:
+                yield from parts_by_chip(Part(f"{name} {number}", choice.arm, choice.cost, limit, agent, share, seeds))
 
     def _curves(self, arm: Arm, agent: str, parts: Sequence[Part]) -> Curves | None:
         return curves_of(arm, agent, sum(part.episodes for part in parts if part.arm is arm), self.reporter)
