@@ -17,6 +17,8 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     from autoprune.hardware import TARGETS, get_target
     from autoprune.hardware.grid.probing import Probe, remember
+    from autoprune.hardware.targets.integer_types import remember_types
+    from autoprune.quantization.scheme import Scheme
 
     folder = tempfile.TemporaryDirectory(prefix="autoprune-cache-")
     config.add_cleanup(folder.cleanup)
@@ -25,6 +27,8 @@ def pytest_configure(config: pytest.Config) -> None:
         target = get_target(name)
         if target.available() is None:
             remember(target, Probe(target.channel_multiple, target.channel_multiple_reason))
+            if "int8" in target.precisions:
+                remember_types(target.fingerprint(), Scheme())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

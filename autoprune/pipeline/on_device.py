@@ -44,7 +44,7 @@ def profile(
             (`openvino@bf16`).
         granularity: Kept widths are multiples of this; default what suits the target.
         threads: Threads of the target while it is timed.
-        precision: Number format of the target: `f32`, `bf16`, `f16`; default its own first.
+        precision: Number format of the target: `f32`, `bf16`, `f16`, `int8`; default its own first.
         memory_format: `contiguous` or `channels_last`; default the target's own first.
         table: A device table's file: its measured layers are reused, new ones are added.
         seed: Of the policies that the correction is fitted on.
@@ -87,7 +87,7 @@ def measure(
         target: The device's runtime: a name that `autoprune targets` lists, or `package.module:Class`, and options
             (`openvino@bf16`).
         threads: Threads that the runtime may use.
-        precision: Number format of the target: `f32`, `bf16`, `f16`; default its own first.
+        precision: Number format of the target: `f32`, `bf16`, `f16`, `int8`; default its own first.
         memory_format: `contiguous` or `channels_last`; default the target's own first.
         timing: `quick` takes shorter blocks, `careful` the least of several processes.
 

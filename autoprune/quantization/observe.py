@@ -14,7 +14,7 @@ from autoprune.export.onnx_network import opened_file
 from autoprune.foundations.progress import Progress, no_progress
 from autoprune.quantization.ranges import BINS, Histogram
 
-__all__ = ["Fed", "histograms"]
+__all__ = ["Fed", "histograms", "with_outputs"]
 
 Fed = Sequence[NDArray[Any]]
 """The inputs of one call, in the order of the graph's."""
@@ -34,7 +34,7 @@ def histograms(
     Raises:
         InputError: If there is no batch, or a tensor is not finite; it is named.
     """
-    run, kept = opened_file(_with_outputs(model, tensors)), list(batches)
+    run, kept = opened_file(with_outputs(model, tensors)), list(batches)
     if not kept:
         raise InputError("the calibration split has no batch; ranges need images")
     bounds = dict.fromkeys(tensors, (0.0, 0.0))
@@ -55,7 +55,8 @@ def histograms(
     return {name: Histogram(*bounds[name], counts[name]) for name in tensors}
 
 
-def _with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> bytes:
+def with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> bytes:
+    """The same graph, whose outputs are these float32 tensors."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.graph.output[:]

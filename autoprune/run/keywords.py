@@ -23,7 +23,7 @@ class SettingKeywords(TypedDict, total=False):
     inputs: str | Sequence[str]
     target: str
     threads: int
-    precision: Literal["f32", "bf16", "f16"] | None
+    precision: Literal["f32", "bf16", "f16", "int8"] | None
     memory_format: Literal["contiguous", "channels_last"] | None
     target_batch: int
     timing: Literal["quick", "normal", "careful"]

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from autoprune.errors import InputError
 from autoprune.foundations.files import shortened
 
-__all__ = ["Layer", "whole"]
+__all__ = ["Layer", "whole", "with_variant"]
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,11 @@ class Layer:
             if not isinstance(extents, tuple):
                 raise InputError(f"{name} of a layer is {extents}, not a list")
         return layer
+
+
+def with_variant(layer: Layer, precision: str) -> Layer:
+    """The layer as a target of a precision executes it: with weights in integers where that is `int8`."""
+    return replace(layer, variant="int8") if precision == "int8" and layer.macs else layer
 
 
 def whole(value: object, what: str, *, least: int = 0) -> int:

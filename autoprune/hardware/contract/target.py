@@ -225,7 +225,7 @@ def get_target(
             for a subclass of `Target` of the user's own; then options behind an `@`, joined by `+`: `openvino@bf16`,
             `torch@channels_last+threads=2`.
         threads: How many threads a network may use, if the spec does not say.
-        precision: Number format, if the spec does not say: `f32`, `bf16`, `f16`; default what the target does first.
+        precision: Number format, if the spec does not say: `f32`, `bf16`, `f16`, `int8`; default its own first.
         memory_format: `contiguous` or `channels_last`, likewise.
 
     Raises:

@@ -11,7 +11,7 @@ from autoprune.foundations.names import nearest_name
 
 __all__ = ["MEMORY_FORMATS", "PRECISIONS", "TargetSpec", "check_option"]
 
-PRECISIONS = ("f32", "bf16", "f16")
+PRECISIONS = ("f32", "bf16", "f16", "int8")
 MEMORY_FORMATS = ("contiguous", "channels_last")
 
 

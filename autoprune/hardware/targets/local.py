@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from autoprune.hardware.sensors.telemetry import Sensors
+    from autoprune.quantization.scheme import Scheme
 
 __all__ = ["LocalTarget"]
 
@@ -67,6 +68,17 @@ class LocalTarget(Target):
 
     def prepare(self) -> None:
         """Inside the worker, once, before anything is loaded: number of threads, modes."""
+
+    @property
+    def integer_scheme(self) -> Scheme:
+        """Types of integers in the precision `int8`: those that suit this machine, probed at first use."""
+        from autoprune.hardware.targets.integer_types import integer_types
+
+        return integer_types(self.in_float(), self.in_float().fingerprint())
+
+    def in_float(self) -> LocalTarget:
+        """The same runtime in float32."""
+        return type(self)(threads=self.threads)
 
     def settings(self) -> dict[str, object]:
         """Keyword arguments that rebuild this target in the worker, as JSON values."""

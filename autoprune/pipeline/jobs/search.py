@@ -71,6 +71,8 @@ def prepare(task: Task, run: RunDir, reporter: Reporter, *, metered: bool = Fals
         reporter.say(notice)
     problem = build_problem(task, run, reporter)
     run.mark_started()
+    if problem.target.precision == "int8":
+        reporter.say("latencies are of integers, scores of float32; `autoprune quantize` makes and scores the file")
     reporter.say(str(problem.recipe))
     run.describe("recipe", problem.recipe.to_json())
     return replace(fitted(problem, reporter), metered=metered)

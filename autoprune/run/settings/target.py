@@ -20,7 +20,7 @@ class TargetSettings(Settings):
         " package.module:Class; options behind an @ (openvino@bf16, torch@channels_last+threads=2)",
     )
     threads: int = setting(1, "threads of the target while it is timed", ge=1, le=1024)
-    precision: Literal["f32", "bf16", "f16"] | None = setting(
+    precision: Literal["f32", "bf16", "f16", "int8"] | None = setting(
         None, "number format of the target; default: its own first, f32 where it has it"
     )
     memory_format: Literal["contiguous", "channels_last"] | None = setting(

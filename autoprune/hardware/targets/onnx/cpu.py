@@ -9,7 +9,7 @@ from importlib.metadata import packages_distributions, version
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from autoprune.export.opset import OPSET
-from autoprune.hardware.contract.layer import Layer
+from autoprune.hardware.contract.layer import Layer, with_variant
 from autoprune.hardware.targets.local import LocalTarget
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def installed_version(module: str) -> str:
 
 
 class OnnxRuntimeTarget(LocalTarget):
-    """ONNX Runtime on the CPU, in float32, all graph optimisations on."""
+    """ONNX Runtime on the CPU, all graph optimisations on; `int8` times networks whose layers compute with integers."""
 
     name: ClassVar[str] = "onnxruntime"
     channel_multiple: ClassVar[int] = 4
@@ -50,6 +50,7 @@ class OnnxRuntimeTarget(LocalTarget):
         "the fast layout"
     )
     runs_branches: ClassVar[bool] = True
+    precisions: ClassVar[tuple[str, ...]] = ("f32", "int8")
     integers: ClassVar[bool] = True
     variants: ClassVar[frozenset[str]] = frozenset({"int8"})
     # These are executed inside the convolution before them.
@@ -63,22 +64,25 @@ class OnnxRuntimeTarget(LocalTarget):
         return f"{', '.join(missing)} not installed; pip install 'autoprune[onnx]'" if missing else None
 
     def versions(self) -> dict[str, str]:
-        """The version of onnxruntime and the opset."""
-        return {"runtime": f"onnxruntime {installed_version('onnxruntime')} CPU", "opset": str(OPSET)}
+        """The version of onnxruntime and the opset; the types of integers."""
+        known = {"runtime": f"onnxruntime {installed_version('onnxruntime')} CPU", "opset": str(OPSET)}
+        return known | ({"types": self.integer_scheme.name} if self.precision == "int8" else {})
 
     def pack(self, model: nn.Module, example: Any) -> bytes:
         """The network as ONNX, BatchNorm folded."""
         from autoprune.export.onnx import to_onnx_for_timing
+        from autoprune.quantization.for_timing import integers_for_timing
 
         self.require()
-        return to_onnx_for_timing(model, example)
+        content = to_onnx_for_timing(model, example)
+        return content if self.precision != "int8" else integers_for_timing(content, self.integer_scheme)
 
     def pack_layer(self, layer: Layer, copies: int) -> bytes | None:
         """A graph of one layer, `copies` times over."""
         from autoprune.hardware.targets.onnx.layers import layer_graph
 
         self.require()
-        return layer_graph(layer, copies)
+        return layer_graph(with_variant(layer, self.precision), copies)
 
     def copies(self, layer: Layer) -> int:
         """Four copies for everything but pools.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from autoprune.hardware.contract.layer import Layer
+from autoprune.hardware.contract.layer import Layer, with_variant
 from autoprune.hardware.targets.local import LocalTarget
 from autoprune.hardware.timing.clocks import Clock, ProcessClock, WallClock
 
@@ -35,7 +35,7 @@ class OpenVinoTarget(LocalTarget):
     fused: ClassVar[frozenset[str]] = frozenset(
         {"batch_norm", "relu", "hardtanh", "clamp", "sigmoid", "tanh", "leaky_relu", "hardsigmoid", "add"}
     )
-    precisions: ClassVar[tuple[str, ...]] = ("f32", "bf16", "f16")
+    precisions: ClassVar[tuple[str, ...]] = ("f32", "bf16", "f16", "int8")
     memory_formats: ClassVar[tuple[str, ...]] = ("contiguous", "channels_last")
     integers: ClassVar[bool] = True
     variants: ClassVar[frozenset[str]] = frozenset({"int8"})
@@ -46,8 +46,9 @@ class OpenVinoTarget(LocalTarget):
         return f"{', '.join(missing)} not installed; pip install 'autoprune[openvino]'" if missing else None
 
     def versions(self) -> dict[str, str]:
-        """The version of openvino."""
-        return {"runtime": f"openvino {version('openvino')} CPU"}
+        """The version of openvino; the types of integers."""
+        known = {"runtime": f"openvino {version('openvino')} CPU"}
+        return known | ({"types": self.integer_scheme.name} if self.precision == "int8" else {})
 
     def clock(self) -> Clock:
         """CPU time of the whole process: the runtime has threads of its own."""
@@ -56,14 +57,16 @@ class OpenVinoTarget(LocalTarget):
     def pack(self, model: nn.Module, example: Any) -> bytes:
         """The network as ONNX: ten times faster than the runtime's own converter, which makes the same graph of it."""
         from autoprune.export.onnx import to_onnx_for_timing
+        from autoprune.quantization.for_timing import integers_for_timing
 
         self.require()
-        return to_onnx_for_timing(model, example)
+        content = to_onnx_for_timing(model, example)
+        return content if self.precision != "int8" else integers_for_timing(content, self.integer_scheme)
 
     def pack_layer(self, layer: Layer, copies: int) -> bytes:
         """The layer's description; the worker builds it with the runtime's own operators."""
         self.require()
-        return json.dumps({"layer": layer.to_json(), "copies": copies}).encode()
+        return json.dumps({"layer": with_variant(layer, self.precision).to_json(), "copies": copies}).encode()
 
     def load(self, payload: bytes) -> Callable[[], object]:
         """Inside the worker: an inference request whose input is filled in once."""
@@ -75,7 +78,7 @@ class OpenVinoTarget(LocalTarget):
         if payload.startswith(b"{"):
             content = json.loads(payload)
             layer = Layer.from_json(content["layer"])
-            graph = openvino_layers.layer_graph(layer, self.precision) if content["copies"] else openvino_layers.empty()
+            graph = openvino_layers.layer_graph(layer, self._number) if content["copies"] else openvino_layers.empty()
         else:
             graph = self._graph(payload)
         request = self._request(graph)
@@ -109,6 +112,11 @@ class OpenVinoTarget(LocalTarget):
 
         return call
 
+    @property
+    def _number(self) -> str:
+        """What is computed in beside integers."""
+        return "f32" if self.precision == "int8" else self.precision
+
     def _graph(self, payload: bytes) -> Any:
         import openvino
 
@@ -124,6 +132,6 @@ class OpenVinoTarget(LocalTarget):
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": self.threads,
-            "INFERENCE_PRECISION_HINT": self.precision,
+            "INFERENCE_PRECISION_HINT": self._number,
         }
         return openvino.Core().compile_model(graph, "CPU", options).create_infer_request()

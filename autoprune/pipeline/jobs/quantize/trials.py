@@ -108,7 +108,7 @@ def target_with_integers(experiment: Experiment) -> LocalTarget:
     if not isinstance(target, LocalTarget) or not target.integers:
         raise InputError(f"the target {target.name} has no integer kernels that autoprune writes files for; use"
                          " onnxruntime or openvino")  # fmt: skip
-    return target
+    return target if target.precision != "int8" else target.in_float()
 
 
 def schemes_of(experiment: Experiment) -> list[Scheme]:

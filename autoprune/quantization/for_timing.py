@@ -1,0 +1,41 @@
+"""Networks in integers for timing: latency depends on no range, so one pass over the example says them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from autoprune.export.onnx_network import opened_file
+from autoprune.quantization.observe import with_outputs
+from autoprune.quantization.qdq import QuantizationPlan, with_integers
+from autoprune.quantization.scheme import Scheme
+from autoprune.quantization.sites import sites_of
+
+__all__ = ["integers_for_timing"]
+
+
+def integers_for_timing(content: bytes, scheme: Scheme) -> bytes:
+    """A float32 ONNX file as one with integers, for timing and not for delivery.
+
+    Args:
+        content: With fixed sizes, or a batch that is open.
+        scheme: Types.
+
+    Returns:
+        The file; as it was where no layer can compute with integers.
+    """
+    model = onnx.load_from_string(content)
+    sites = sites_of(model)
+    if not sites.layers:
+        return content
+    draw = np.random.default_rng(0)
+    fed = []
+    for value in model.graph.input:
+        shape = [size.dim_value or 1 for size in value.type.tensor_type.shape.dim]
+        kind = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        real = np.issubdtype(kind, np.floating)
+        fed.append((draw.standard_normal(shape) if real else np.zeros(shape)).astype(kind))
+    seen = opened_file(with_outputs(model, sites.tensors))(fed)
+    pairs = zip(sites.tensors, seen, strict=True)
+    ranges = {name: (float(np.nanmin(values)), float(np.nanmax(values))) for name, values in pairs}
+    return with_integers(model, QuantizationPlan(scheme, ranges))
