@@ -24,6 +24,7 @@ def test_200_random_machines_take_the_cycles_of_one_that_is_run_cycle_by_cycle(s
         longest_first = active[np.argsort(-active.sum(axis=1), kind="stable")]
         stepped = [one_cycle.cycles(vector, service, slots) for vector in longest_first]
         assert drained(stream, service, slots).tolist() == stepped, seed
+        assert drained(stream, service, None).tolist() == drained(stream, service, 10**6).tolist()
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -33,6 +34,17 @@ def test_a_longer_queue_is_never_slower_and_one_for_all_activations_never_stalls
     found = np.stack([drained(stream, service, slots) for slots in (2, 3, 5, 8, 9, 16, 64, 512)])
     assert (np.diff(found, axis=0) <= 0).all()
     assert (drained(stream, service, active.shape[1] + 1) == drained(stream, service, None)).all()
+
+
+def test_a_machine_without_back_pressure_is_known_at_once(monkeypatch):
+    from autoprune.hardware.accelerators.templates import queues
+
+    active, service, _ = machine(7)
+    stream = stream_of(np.repeat(active, 5, axis=0), service.shape[1])
+    stepped = [one_cycle.cycles(vector, service, 400) for vector in np.repeat(active, 5, axis=0)]
+    monkeypatch.setattr(queues, "_AT_ONCE", 1)  # vector by vector
+    monkeypatch.setattr(queues, "_stepped", None)
+    assert sorted(drained(stream, service, None)) == sorted(stepped)
 
 
 def test_an_equal_service_everywhere_takes_service_times_activations():

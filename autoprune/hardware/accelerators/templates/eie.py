@@ -19,7 +19,7 @@ from autoprune.hardware.accelerators.technology.arithmetic import (
     slot_mm2,
 )
 from autoprune.hardware.accelerators.technology.sram import Sram
-from autoprune.hardware.accelerators.templates.queues import Counts, Stream, drained, stream_of
+from autoprune.hardware.accelerators.templates.queues import Counts, Stream, drained_and_unblocked, stream_of
 from autoprune.hardware.accelerators.templates.slices import Slices, slices_of
 from autoprune.hardware.accelerators.workload.work import LayerWork
 
@@ -117,8 +117,7 @@ class Eie(Accelerator):
             active = np.concatenate([active, np.ones((len(active), 1), dtype=np.bool_)], axis=1)
         stream = stream_of(active, self.pe.count)
         service = np.maximum(slices.entries, 1)
-        cycles = float(drained(stream, service, self.pe.fifo).mean())
-        unblocked = float(drained(stream, service, None).mean())
+        cycles, unblocked = (float(each.mean()) for each in drained_and_unblocked(stream, service, self.pe.fifo))
         use = active.mean(axis=0)  # how often a vector of the sample uses each column
         busy = float(use @ slices.useful.sum(axis=1))
         padding = float(use @ slices.padding.sum(axis=1))

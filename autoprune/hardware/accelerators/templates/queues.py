@@ -17,10 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PIPELINE", "Stream", "drained", "stream_of"]
+__all__ = ["PIPELINE", "Stream", "drained", "drained_and_unblocked", "stream_of"]
 
 PIPELINE = 6
 """Cycles from the end of the last service until its result is written."""
+
+_AT_ONCE = 2_000_000  # broadcasts times PEs that are held at once
 
 Counts = NDArray[np.int64]
 
@@ -40,6 +42,10 @@ class Stream:
     rows: Counts
     lengths: Counts
     trailing: Counts
+
+    def part(self, vectors: slice | NDArray[np.bool_]) -> Stream:
+        """Some of the vectors, in the same order."""
+        return Stream(self.columns[vectors], self.rows[vectors], self.lengths[vectors], self.trailing[vectors])
 
 
 def stream_of(active: NDArray[np.bool_], lanes: int) -> Stream:
@@ -79,6 +85,52 @@ def drained(stream: Stream, service: Counts, slots: int | None) -> Counts:
     Returns:
         Cycles, (vectors,), in the order of `stream`.
     """
+    return drained_and_unblocked(stream, service, slots)[0]
+
+
+def drained_and_unblocked(stream: Stream, service: Counts, slots: int | None) -> tuple[Counts, Counts]:
+    """Cycles of each vector, and what they would be with queues that are never full.
+
+    Only vectors that meet a full queue are stepped through, broadcast by broadcast: of the others all is known at once.
+    """
+    vectors, longest = stream.columns.shape
+    at_once = max(1, _AT_ONCE // max(1, longest * service.shape[1]))
+    unblocked = np.empty(vectors, dtype=np.int64)
+    blocked = np.zeros(vectors, dtype=np.bool_)
+    for start in range(0, vectors, at_once):
+        part = slice(start, start + at_once)
+        unblocked[part], begun, pushed = _unblocked(stream.part(part), service)
+        if slots is not None and slots <= longest:
+            late = begun[:, : longest - slots + 1] + 1 > pushed[:, slots - 1 :]
+            alive = np.arange(slots - 1, longest) < stream.lengths[part, None]
+            blocked[part] = (late & alive).any(axis=1)
+    cycles = unblocked.copy()
+    if slots is not None and blocked.any():
+        cycles[blocked] = _stepped(stream.part(blocked), service, slots)
+    return cycles, unblocked
+
+
+def _unblocked(stream: Stream, service: Counts) -> tuple[Counts, Counts, Counts]:
+    """Cycles, when the last PE begins each broadcast, and when it is pushed, if no queue is ever full.
+
+    L_k = S_(k-1) + max over j <= k of (P_j + 1 - S_(j-1)), with S the service so far. Beyond a vector's length there
+    is nothing to serve, and what is begun there is the end.
+    """
+    longest = stream.columns.shape[1]
+    alive = np.arange(longest) < stream.lengths[:, None]
+    pushed = np.cumsum(np.where(alive, 1 + stream.rows, 0), axis=1)
+    served = service[stream.columns] * alive[:, :, None]
+    before = np.cumsum(served, axis=1) - served
+    begun = before + np.maximum.accumulate(pushed[:, :, None] + 1 - before, axis=1)
+    if not longest:
+        return stream.trailing + 1 + PIPELINE, pushed, pushed
+    idle = (begun[:, -1] + served[:, -1]).max(axis=1) * (stream.lengths > 0)
+    cycles: Counts = np.maximum(idle, pushed[:, -1] + stream.trailing + 1) + PIPELINE
+    return cycles, begun.max(axis=2), pushed
+
+
+def _stepped(stream: Stream, service: Counts, slots: int) -> Counts:
+    """Cycles of each vector, broadcast by broadcast."""
     vectors, longest = stream.columns.shape
     pushed = np.zeros(vectors, dtype=np.int64)
     free_at = np.zeros((vectors, service.shape[1]), dtype=np.int64)  # when each PE can begin the next
@@ -87,7 +139,7 @@ def drained(stream: Stream, service: Counts, slots: int | None) -> Counts:
     for k in range(longest):
         n = int(alive[k])  # vectors are sorted: the first n have a k-th broadcast
         push = pushed[:n] + 1 + stream.rows[:n, k]
-        if slots is not None and k >= slots - 1:
+        if k >= slots - 1:
             push = np.maximum(push, begun[k - slots + 1, :n] + 1)
         start = np.maximum(push[:, None] + 1, free_at[:n])
         begun[k, :n] = start.max(axis=1)
