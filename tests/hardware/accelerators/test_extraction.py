@@ -69,6 +69,49 @@ def test_a_matrix_times_its_vectors_is_what_the_layer_computes(net, images, foun
     assert len(work.activations) == 2 * work.positions
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1),
+        nn.ConvTranspose2d(4, 6, (3, 2), groups=2, dilation=(2, 1), bias=False),
+        nn.ConvTranspose1d(4, 6, 4, stride=3),
+    ],
+    ids=str,
+)
+def test_a_transposed_convolution_is_one_over_spread_inputs(layer):
+    shape = (1, 4, 5, 7) if isinstance(layer, nn.ConvTranspose2d) else (1, 4, 9)
+    image = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        layer.weight[0] = 0.0
+        expected = layer(image)
+        expected = expected if layer.bias is None else expected - layer.bias.reshape(1, -1, *[1] * (image.dim() - 2))
+    work = workload_of(nn.Sequential(layer).eval(), image, vectors=10_000).works[0]
+    assert work.positions == len(work.activations) == expected[0, 0].numel()
+    # The mask has the weights' zeros, and its rows times the sample give as many terms as the outputs have.
+    terms = nn.functional.conv_transpose2d if image.dim() == 4 else nn.functional.conv_transpose1d
+    settings = {k: getattr(layer, k) for k in ("stride", "padding", "output_padding", "groups", "dilation")}
+    counted = terms((image != 0).float(), (layer.weight != 0).float(), **settings).detach()[0]
+    parts = np.split(work.active.astype(np.float32), work.groups, axis=1)
+    rows = np.split(work.mask.astype(np.float32), work.groups)
+    found = np.concatenate([row @ part.T for row, part in zip(rows, parts, strict=True)])
+    np.testing.assert_array_equal(found, counted.flatten(1).numpy())
+
+
+def test_what_multiplies_with_weights_and_is_not_priced_says_so():
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell, self.mix = nn.LSTM(4, 3, batch_first=True), nn.Parameter(torch.ones(2, 3, 3))
+
+        def forward(self, x):
+            y = self.cell(x)[0]
+            return torch.einsum("bti,kij->btkj", y, self.mix).sum() + (y @ y.transpose(1, 2)).sum()
+
+    load = workload_of(Recurrent().eval(), torch.randn(1, 5, 4))
+    multiplying = {each.operator for each in load.free if each.multiplies}
+    assert multiplying == {"lstm", "einsum"} and not load.works
+
+
 def test_attention_is_its_projections_and_the_rest_is_named(found):
     assert [work.name for work in found] == [
         "stem", "grouped", "wide", "attention.in_proj_weight", "attention.out_proj", "head",

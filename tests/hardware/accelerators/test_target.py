@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import autoprune
-from autoprune.errors import InputError
+from autoprune.errors import InputError, UnsupportedModelError
 from autoprune.hardware import LatencyTable, Layer, get_target
 from autoprune.hardware.accelerators import load_accelerator, save_accelerator, workload_of
 from autoprune.testing.target import TargetTests
@@ -114,6 +114,11 @@ def test_a_network_that_does_not_fit_is_refused_with_what_would_do(network, tmp_
     save_accelerator(chip, tmp_path / "tiny.yaml")
     with pytest.raises(InputError, match=r"does not fit: 3 layers need .* KB of weights_kb_per_pe.*dram_gb_s"):
         autoprune.measure(*network, target=f"accelerator:{tmp_path / 'tiny.yaml'}")
+
+
+def test_a_network_of_which_much_is_not_priced_is_refused():
+    with pytest.raises(UnsupportedModelError, match=r"\(gru\) has weights, and accelerators price"):
+        get_target("accelerator:eie").pack(nn.GRU(4, 3, batch_first=True), torch.randn(1, 5, 4))
 
 
 def test_layers_without_weights_cost_next_to_nothing():

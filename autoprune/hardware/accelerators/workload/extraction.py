@@ -21,6 +21,8 @@ from autoprune.models.inputs.example import Example, as_example
 __all__ = ["workload_of"]
 
 _FOLDED = "folded into the layer before it"
+_UNKNOWN = "it multiplies with weights in a way that is not priced"
+_MULTIPLY = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu", "bmm", "baddbmm", "einsum", *PRODUCTS})
 _REASONS = {"batch_norm": _FOLDED, "_native_batch_norm_legit_no_training": _FOLDED}
 
 
@@ -56,8 +58,8 @@ def workload_of(
     chunks = list(_chunks(given, used, traced.batch))
     source = f"{used} {'image' if used == 1 else 'images'}{' of the example' if calibration is None else ''}"
     recorded = _Recording(traced, model, -(-vectors // len(chunks)), np.random.default_rng(seed))
-    for chunk in chunks:
-        recorded.look(chunk)
+    for number, chunk in enumerate(chunks):
+        recorded.look(chunk, min(traced.batch, used - number * traced.batch))
     works = [
         _work(traced, node, found, name, call.batch / traced.batch, source)
         for (node, found), name in zip(recorded.found.items(), _names(traced, recorded.found), strict=True)
@@ -97,9 +99,11 @@ class _Recording(fx.Interpreter):
         self._traced, self._count, self._draw = traced, count, draw
         self._tensors: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         self._moving = _depending(traced)
+        self._genuine = traced.batch
 
-    def look(self, images: Example) -> None:
-        """Run on as many images as were traced."""
+    def look(self, images: Example, genuine: int) -> None:
+        """Run on as many images as were traced; what only fills them up is not sampled."""
+        self._genuine = genuine
         mine = images.copied()
         given = iter(torch.utils._pytree.tree_leaves((mine.args, dict(mine.kwargs))))
         inputs = []
@@ -138,7 +142,8 @@ class _Recording(fx.Interpreter):
         added = PRODUCTS[operator][2]
         bias = (added is not None and arguments[added] is not None) or _is_normalised(node)
         found = self.found.setdefault(node, _Found(product, bias, []))
-        found.samples.append(product.sample(self._count, self._draw))
+        among = max(1, product.vectors * self._genuine // self._traced.batch)  # images lie one behind the other
+        found.samples.append(product.sample(self._count, self._draw, among))
 
 
 def _depending(traced: Trace) -> set[fx.Node]:
@@ -191,10 +196,12 @@ def _work(traced: Trace, node: fx.Node, found: _Found, name: str, calls: float, 
 
 def _free(traced: Trace, priced: set[fx.Node]) -> Iterator[NotPriced]:
     """The operators that are in no cost, but for those that move no data."""
+    moving = _depending(traced)
     for node in traced.graph.nodes:
         operator = base_name(node) if node.op == "call_function" else ""
         if not operator or node in priced or operator == "getitem" or moves_no_data(operator):
             continue
         name = traced.module_of(node) or traced.around(node) or node.name
-        reason = _REASONS.get(operator, "not priced: taken to be free")
-        yield NotPriced(name, operator, reason)
+        multiplies = node in moving and operator in _MULTIPLY and not moving.issuperset(node.all_input_nodes)
+        reason = _UNKNOWN if multiplies else _REASONS.get(operator, "not priced: taken to be free")
+        yield NotPriced(name, operator, reason, multiplies)

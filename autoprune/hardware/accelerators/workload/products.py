@@ -16,9 +16,10 @@ from torch import Tensor
 __all__ = ["PRODUCTS", "Product", "product_of"]
 
 _CONVOLUTIONS = {"conv1d": 1, "conv2d": 2, "conv3d": 3}
+_TRANSPOSED = {"conv_transpose1d": 1, "conv_transpose2d": 2, "conv_transpose3d": 3}
 
 PRODUCTS = {
-    **dict.fromkeys(_CONVOLUTIONS, ("input", "weight", "bias")),
+    **dict.fromkeys((*_CONVOLUTIONS, *_TRANSPOSED), ("input", "weight", "bias")),
     "linear": ("input", "weight", "bias"),
     "addmm": ("mat1", "mat2", "self"),
     "mm": ("self", "mat2", None),
@@ -49,9 +50,9 @@ class Product:
     stride: tuple[int, ...] = ()
     out_size: tuple[int, ...] = ()
 
-    def sample(self, count: int, draw: np.random.Generator) -> NDArray[np.float32]:
-        """So many of the vectors, drawn without replacement: (at most count, groups * inputs)."""
-        places = np.sort(draw.permutation(self.vectors)[:count])
+    def sample(self, count: int, draw: np.random.Generator, among: int) -> NDArray[np.float32]:
+        """So many of the first `among` vectors, drawn without replacement: (at most count, groups * inputs)."""
+        places = np.sort(draw.permutation(among)[:count])
         if not self.out_size:
             flat = self.given.reshape(-1, self.matrix.shape[1])
             return flat[torch.from_numpy(places)].float().numpy()
@@ -77,6 +78,8 @@ def product_of(operator: str, arguments: dict[str, Any]) -> Product | None:
     given, weight = (arguments[name] for name in PRODUCTS[operator][:2])
     if operator in _CONVOLUTIONS:
         return _convolution(given, weight, arguments, _CONVOLUTIONS[operator])
+    if operator in _TRANSPOSED:
+        return _transposed(given, weight, arguments, _TRANSPOSED[operator])
     if weight.dim() != 2:
         return None
     matrix = weight if operator == "linear" else weight.T
@@ -93,6 +96,24 @@ def _convolution(given: Tensor, weight: Tensor, arguments: dict[str, Any], dims:
     window = tuple(slice(0, r, d) for r, d in zip(reach, dilation, strict=True))
     vectors = padded.shape[0] * math.prod(out_size)
     return Product(matrix, vectors, padded, arguments["groups"], math.prod(kernel), window, stride, out_size)
+
+
+def _transposed(given: Tensor, weight: Tensor, arguments: dict[str, Any], dims: int) -> Product:
+    """A transposed convolution as the convolution that it is: zeros between its inputs, its kernel turned round."""
+    stride, padding, dilation, more = (
+        _each(arguments[name], dims) for name in ("stride", "padding", "dilation", "output_padding")
+    )
+    given, groups = given if given.dim() == dims + 2 else given[None], arguments["groups"]
+    sizes = [(size - 1) * s + 1 for size, s in zip(given.shape[2:], stride, strict=True)]
+    spread = given.new_zeros((*given.shape[:2], *sizes))
+    spread[(slice(None), slice(None), *(slice(None, None, s) for s in stride))] = given
+    reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+    sides = [(r - p, r - p + m) for r, p, m in zip(reach, padding, more, strict=True)]
+    spread = F.pad(spread, list(itertools.chain(*reversed(sides))))
+    by_group = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    turned = by_group.flip(tuple(range(2, dims + 2)))
+    plain = {"stride": 1, "padding": "valid", "dilation": dilation, "groups": groups}
+    return _convolution(spread, turned, plain, dims)
 
 
 def _padded(given: Tensor, padding: Any, reach: tuple[int, ...]) -> Tensor:

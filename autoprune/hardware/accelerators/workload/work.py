@@ -120,11 +120,13 @@ class NotPriced:
         name: Qualified name of the module, or the operator's own where it is called in a larger one's forward.
         operator: ATen operator.
         reason: Why it is not priced.
+        multiplies: Whether it multiplies with weights, so that taking it for free makes a cost far too low.
     """
 
     name: str
     operator: str
     reason: str
+    multiplies: bool = False
 
 
 @dataclass(frozen=True)
