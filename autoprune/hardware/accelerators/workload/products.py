@@ -110,7 +110,7 @@ def _transposed(given: Tensor, weight: Tensor, arguments: dict[str, Any], dims: 
     reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
     sides = [(r - p, r - p + m) for r, p, m in zip(reach, padding, more, strict=True)]
     spread = F.pad(spread, list(itertools.chain(*reversed(sides))))
-    by_group = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    by_group = weight.reshape(groups, -1, *weight.shape[1:]).transpose(1, 2).flatten(0, 1)
     turned = by_group.flip(tuple(range(2, dims + 2)))
     plain = {"stride": 1, "padding": "valid", "dilation": dilation, "groups": groups}
     return _convolution(spread, turned, plain, dims)
