@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from autoprune.reports.format import MINUS, NONE, percent
+from autoprune.reports.format import MINUS, NONE, count, milliseconds, percent
 from autoprune.run.report import Report
 from autoprune.run.score import ScoreSpec
 
@@ -62,9 +62,27 @@ def transfer_rows(content: Content) -> list[list[str]]:
     return rows
 
 
+def form_rows(content: Content) -> list[list[str]]:
+    """The header and a row for the dense network, the ticket, and every form that it was turned into."""
+    spec, forms = Report.of(content).score_spec, content["lottery"].get("forms")
+    rows = [["form", spec.name, "parameters", "ms on the target", "what is lost"]]
+    if forms is None:
+        return rows
+    for name, ms in forms["latency_ms"].items():
+        one = forms.get(name, {})
+        score = spec.text(one[f"{spec.key}_mean"]) if one else NONE
+        lost = f"{percent(one['magnitude_lost'], 1)} of the magnitude" if "magnitude_lost" in one else NONE
+        rows.append([name, score, count(one["params"]) if one else NONE, milliseconds(ms), lost])
+    if (csr := forms.get("csr")) is not None:
+        times = f"{milliseconds(csr['csr_ms'])} in PyTorch, dense {milliseconds(csr['dense_ms'])}"
+        stored = ", ".join(csr["chosen"]) or "no layer is faster"
+        rows.append([f"csr ({stored})", NONE, NONE, times, NONE])
+    return rows
+
+
 def tables_of(content: Content) -> list[list[list[str]]]:
     """Header and rows of every table: scores, differences, and transfer where there was one."""
-    found = [score_rows(content), difference_rows(content), transfer_rows(content)]
+    found = [score_rows(content), difference_rows(content), transfer_rows(content), form_rows(content)]
     return [table for table in found if len(table) > 1]
 
 

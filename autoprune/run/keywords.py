@@ -75,6 +75,7 @@ class SettingKeywords(TypedDict, total=False):
     controls: str | Sequence[str]
     stability: str | int | Sequence[int] | None
     transfer: str | Sequence[str]
+    forms: str | Sequence[str]
     mean_latency: str | None
     worst: str
     p95: str | None

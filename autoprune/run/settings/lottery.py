@@ -8,10 +8,29 @@ from pydantic import field_validator, model_validator
 
 from autoprune.run.settings.base import Settings, joined, setting
 
-__all__ = ["CONTROLS", "LotterySettings"]
+__all__ = ["CHANNELS_FORM", "CONTROLS", "CSR_FORM", "LotterySettings", "n_of_m"]
 
 CONTROLS = ("reinit", "shuffled", "random", "finetune", "lr-rewind", "small")
 """What a ticket may be held against, beside the dense network."""
+
+
+CHANNELS_FORM, CSR_FORM = "channels", "csr"
+"""Forms of a ticket beside N:M."""
+
+
+def n_of_m(text: str) -> tuple[int, int]:
+    """The two numbers of a form N:M.
+
+    Raises:
+        ValueError: If it is none.
+
+    >>> n_of_m("2:4")
+    (2, 4)
+    """
+    n, _, m = text.partition(":")
+    if not (n.isdecimal() and m.isdecimal() and 0 < int(n) < int(m) <= 1024):
+        raise ValueError(f"there is no form {text!r}; there are {CHANNELS_FORM}, {CSR_FORM} and N:M such as 2:4")
+    return int(n), int(m)
 
 
 class LotterySettings(Settings):
@@ -56,6 +75,12 @@ class LotterySettings(Settings):
         " inputs of this network, or an optimizer, sgd or adamw; several with commas",
     )
 
+    forms: str = setting(
+        "",
+        "what the tickets are turned into for hardware, trained again and timed: channels (a dense network of as many"
+        " parameters), N:M such as 2:4, csr (linear layers as compressed sparse rows); several with commas",
+    )
+
     @field_validator("stability", mode="before")
     @classmethod
     def _steps_are_text(cls, value: Any) -> Any:
@@ -83,7 +108,7 @@ class LotterySettings(Settings):
             _rate_in(text)
         return value
 
-    @field_validator("controls", "transfer", mode="before")
+    @field_validator("controls", "transfer", "forms", mode="before")
     @classmethod
     def _names_are_text(cls, value: Any) -> Any:
         return joined(value)
@@ -97,6 +122,15 @@ class LotterySettings(Settings):
             raise ValueError(f"there is no control {wrong!r}; there are {', '.join(CONTROLS)}")
         return ",".join(dict.fromkeys(names))
 
+    @field_validator("forms")
+    @classmethod
+    def _forms_are_known(cls, value: str) -> str:
+        names = [name.strip().removeprefix("nm=") for name in value.split(",") if name.strip()]
+        for name in names:
+            if name not in (CHANNELS_FORM, CSR_FORM):
+                n_of_m(name)
+        return ",".join(dict.fromkeys(names))
+
     @model_validator(mode="after")
     def _layers_have_rates_of_their_own(self) -> Self:
         if self.layer_rate and self.per == "global":
@@ -107,6 +141,11 @@ class LotterySettings(Settings):
     def control_names(self) -> tuple[str, ...]:
         """The controls, in the order in which they were named."""
         return tuple(self.controls.split(",")) if self.controls else ()
+
+    @property
+    def form_names(self) -> tuple[str, ...]:
+        """What tickets are turned into, each once."""
+        return tuple(self.forms.split(",")) if self.forms else ()
 
     @property
     def transfers(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from autoprune.pipeline.device import target_of
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import check_target
 from autoprune.pipeline.jobs.lottery.figures import StudyRows, comparisons, delivered_round, rounds_of
+from autoprune.pipeline.jobs.lottery.forms import Forms
 from autoprune.pipeline.jobs.lottery.levels import ROWS
 from autoprune.pipeline.jobs.lottery.networks import Networks
 from autoprune.pipeline.jobs.lottery.stability import BARRIERS, Stability, barriers_of
@@ -86,6 +87,7 @@ class LotteryJob(Job):
         Stability(networks, run, settings, reporter).carry_out()
         study = StudyRows(run.rows(ROWS), task.scored_as, experiment.control_names)
         Transfer(networks, run, reporter, delivered_round(study)[0]).carry_out()
+        Forms(networks, run, reporter, delivered_round(study)[0]).carry_out()
         return _Delivery(networks, run, reporter, study).result()
 
     @staticmethod
@@ -206,11 +208,13 @@ class _Delivery:
         content = report.model_copy(update=spec.fields).to_json()
         asked = {name: getattr(experiment, name) for name in ("rounds", "rate", "per", "rewind", "seeds")}
         asked |= {"controls": list(study.controls), "layer_rates": dict(experiment.layer_rates)}
-        found = {
+        found: dict[str, Any] = {
             "comparisons": comparisons(study),
             "stability": barriers_of(run.rows(BARRIERS), accuracy=spec.is_accuracy),
             "transfer": transfers_of(run, spec, number),
         }
+        if (forms := Forms(self.networks, run, self.reporter, number).report()) is not None:
+            found["forms"] = forms
         return content | {"rounds": rounds_of(study), "lottery": asked | found}
 
 

@@ -249,9 +249,14 @@ class SeedStudy:
         save_ticket(Ticket(start.network.state_dict(), {number: start.masks}, start.step, {}), self._path(arm, number))
 
     def _tidy(self, number: int) -> None:
-        """Weights of rounds from which all has been made; those of the first seed's tickets are handed over."""
+        """Weights of rounds from which all has been made; those of the first seed's tickets are handed over.
+
+        Those of the other seeds are wanted where tickets are turned into other forms.
+        """
+        experiment = self.networks.experiment
+        is_wanted = self.seed == experiment.seed or experiment.form_names
         for arm in (_TICKET, *_CHAINS):
-            if arm != _TICKET or self.seed != self.networks.experiment.seed:
+            if arm != _TICKET or not is_wanted:
                 self._path(arm, number - 1).unlink(missing_ok=True)
 
 

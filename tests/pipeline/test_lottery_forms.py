@@ -1,0 +1,117 @@
+"""`lottery --forms`: a ticket as whole channels, as N:M and as compressed rows; trained again, timed, reported."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+import autoprune
+from autoprune.errors import InputError
+from autoprune.graph import analyse
+from autoprune.hardware.contract.protocol import Protocol
+from autoprune.hardware.sparse_kernels.csr import CsrLinear, timed_csr, with_csr
+from autoprune.models import parameter_count
+from autoprune.pipeline.jobs.lottery.levels import Level
+from autoprune.reports.lottery import form_rows
+from autoprune.space import Policy
+from autoprune.techniques.space import space_of
+from autoprune.techniques.sparsity.ticket import read_ticket
+from autoprune.techniques.structured.refill import refilled
+from tests.pipeline.test_lottery import study, weights_of
+from tests.support.tiny_job import Tiny
+
+SETTINGS = {"rounds": 2, "rate": 0.5, "controls": "", "forms": "channels,nm=2:4,csr"}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("forms") / "run"
+    return study(folder, **SETTINGS), folder
+
+
+def test_every_form_is_trained_and_timed(done):
+    result, folder = done
+    forms = result.report["lottery"]["forms"]
+    assert set(forms["latency_ms"]) == {"dense", "ticket", "channels", "2:4"}
+    assert all(ms > 0 for ms in forms["latency_ms"].values())
+    assert all(len(forms[name]["accuracies"]) == 2 for name in ("channels", "2:4"))
+    assert {row["name"] for row in forms["csr"]["layers"]} == {
+        name for name, module in Tiny().named_modules() if type(module) is nn.Linear
+    }
+    header, *rows = form_rows(json.loads((folder / "report.json").read_text()))
+    assert header[0] == "form" and [row[0] for row in rows][:4] == ["dense", "ticket", "channels", "2:4"]
+
+
+def test_channels_are_an_ordinary_policy_of_no_more_parameters_than_the_ticket(done):
+    result, folder = done
+    number = result.report["lottery"]["delivered_round"]
+    masks = read_ticket(folder / "tickets/seed-0.safetensors").masks(number)
+    left = parameter_count(Tiny()) - sum(int((~mask).sum()) for mask in masks.values())
+    policy = Policy.load(folder / "forms/channels/policy.json")
+    network = autoprune.load(policy, weights=folder / "forms/channels/finetuned.safetensors", model=Tiny())
+    assert parameter_count(network) == result.report["lottery"]["forms"]["channels"]["params"] <= left
+
+
+def test_n_of_m_lies_within_the_ticket_and_says_what_it_loses(done):
+    result, folder = done
+    forms, number = result.report["lottery"]["forms"], result.report["lottery"]["delivered_round"]
+    masks = read_ticket(folder / "tickets/seed-0.safetensors").masks(number)
+    network = Tiny()
+    autoprune.models.load_weights(network, folder / "forms/2:4/finetuned.safetensors")
+    for name in weights_of(Tiny()):
+        assert not bool(network.get_parameter(name).detach()[~masks[name]].any())
+    held = autoprune.sparsity.check(network, "2:4")
+    assert any(held.values()) and 0 < forms["2:4"]["magnitude_lost"] < 0.5 and 0 < forms["2:4"]["groups_over"] < 1
+
+
+def test_forms_that_were_killed_end_as_whole_ones(done, tmp_path, monkeypatch):
+    finish = Level.finish
+
+    def killed(self, row):
+        if self.arm == "2:4" and self.seed == 0:
+            raise KeyboardInterrupt
+        finish(self, row)
+
+    monkeypatch.setattr(Level, "finish", killed)
+    with pytest.raises((KeyboardInterrupt, autoprune.AutopruneError)):
+        study(tmp_path / "run", **SETTINGS)
+    monkeypatch.setattr(Level, "finish", finish)
+    resumed = study(tmp_path / "run", resume=True, **SETTINGS).report["lottery"]["forms"]
+    whole = done[0].report["lottery"]["forms"]
+    assert {name: resumed[name] for name in ("channels", "2:4")} == {name: whole[name] for name in ("channels", "2:4")}
+
+
+def test_a_form_that_there_is_not_is_named(tmp_path):
+    with pytest.raises(InputError, match="there is no form '4:2'; there are channels, csr and N:M"):
+        study(tmp_path / "run", forms="4:2")
+    assert not (tmp_path / "run").exists()
+
+
+def test_units_with_the_most_weights_left_are_refilled():
+    net = nn.Sequential(nn.Linear(10, 8), nn.ReLU(), nn.Linear(8, 4))
+    analysis = analyse(net, torch.zeros(1, 10))
+    space = space_of(analysis)
+    mask = torch.zeros(8, 10, dtype=torch.bool)
+    mask[2], mask[5], mask[6, :3] = True, True, True
+    choices, kept = refilled(analysis, space, {"0.weight": mask}, parameters=8 * 4 + 4 + 8 + int(mask.sum()))
+    (name,) = choices
+    assert choices[name] == 4  # 4 x 10 + 4 weights and biases, 4 x 4 + 4 behind: 64 of 67
+    assert {2, 5, 6} < set(kept[name]) and kept[name] == sorted(kept[name])
+    assert refilled(analysis, space, {"0.weight": mask}, 1)[0][name] == 1  # the least there is
+
+
+def test_compressed_rows_compute_the_same():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 8, bias=False)).eval()
+    with torch.no_grad():
+        for layer in (net[0], net[2]):
+            layer.weight *= torch.rand_like(layer.weight) < 0.1
+    for x in (torch.randn(3, 64), torch.randn(2, 5, 64)):
+        assert torch.allclose(with_csr(net, ["0", "2"])(x), net(x), atol=1e-5)
+    assert isinstance(with_csr(net, ["2"])[2], CsrLinear) and isinstance(net[2], nn.Linear)
+    quick = Protocol(block=0.004, warmup=1, least_blocks=3, most_blocks=4, closing=0)
+    found = timed_csr(net, torch.randn(1, 64), quick)
+    assert [row["name"] for row in found["layers"]] == ["0", "2"]
+    assert found["layers"][0]["density"] == pytest.approx(0.1, abs=0.02)
+    assert found["chosen"] == [row["name"] for row in found["layers"] if row["csr_ms"] < row["dense_ms"]]
