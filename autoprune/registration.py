@@ -9,14 +9,15 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-__all__ = ["DISCRETE_ENV_ID", "ENV_ID", "register", "register_with_gymnasium"]
+__all__ = ["CODESIGN_ENV_ID", "DISCRETE_ENV_ID", "ENV_ID", "register", "register_with_gymnasium"]
 
 ENV_ID = "autoprune/Pruning-v0"
 DISCRETE_ENV_ID = "autoprune/PruningDiscrete-v0"
+CODESIGN_ENV_ID = "autoprune/Codesign-v0"
 
 
 def register() -> None:
-    """Register the environment and its discrete form, once."""
+    """Register the environment, its discrete form, and the one that chooses a chip first, once."""
     import gymnasium
     from gymnasium.envs.registration import WrapperSpec
 
@@ -26,6 +27,8 @@ def register() -> None:
     if DISCRETE_ENV_ID not in gymnasium.registry:
         discrete = WrapperSpec("DiscreteActions", "autoprune.envs:DiscreteActions", {})
         gymnasium.register(id=DISCRETE_ENV_ID, entry_point=home, additional_wrappers=(discrete,))
+    if CODESIGN_ENV_ID not in gymnasium.registry:
+        gymnasium.register(id=CODESIGN_ENV_ID, entry_point="autoprune.envs:CodesignEnv")
 
 
 def register_with_gymnasium() -> None:

@@ -3,6 +3,7 @@
 if __name__ != "autoprune.envs":
     raise ImportError("import autoprune.envs; the folder envs/ is not a package of its own")
 
+from autoprune.envs.codesign_env import CodesignEnv
 from autoprune.envs.curves import Curves
 from autoprune.envs.discrete import DiscreteActions
 from autoprune.envs.memory import RacingMemory, Score, ScoreAgainst, ScoreMemory
@@ -16,6 +17,7 @@ from autoprune.registration import register
 __all__ = [
     "AMC_FEATURES",
     "AccuracyGuaranteed",
+    "CodesignEnv",
     "Curves",
     "DiscreteActions",
     "Outcome",

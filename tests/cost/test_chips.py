@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,30 +12,7 @@ from autoprune.cost import FeasibleActions
 from autoprune.cost.chips import BestChip, ChipTables
 from autoprune.envs import PruningEnv
 from autoprune.errors import BudgetError, InputError
-from autoprune.space import Decision, SearchSpace
-
-OPTIONS = (2, 3, 4)
-
-
-def random_tables(seed: int, chips: int = 5, memories: int = 2, *, roomy: bool = False) -> ChipTables:
-    rng = np.random.default_rng(seed)
-    space = SearchSpace(tuple(Decision(f"d{n}", 9, (*range(1, count), 9)) for n, count in enumerate(OPTIONS)))
-
-    def per_option(*more: int) -> tuple[np.ndarray, ...]:
-        return tuple(rng.uniform(0.1, 1, (count, chips, *more)) for count in OPTIONS)
-
-    return ChipTables(
-        space,
-        per_option(),
-        per_option(),
-        per_option(memories),
-        rng.uniform(0, 1, chips),
-        rng.uniform(0, 1, chips),
-        rng.uniform(0, 0.2, (chips, memories)),
-        np.full((chips, memories), np.inf) if roomy else rng.uniform(1.0, 2.5, (chips, memories)),
-        rng.random(chips) < 0.3,
-        rng.uniform(1, 3, chips),
-    )
+from tests.support.random_chips import OPTIONS, every_policy, random_tables
 
 
 def by_hand(tables: ChipTables, policy: tuple[int, ...], chip: int, objective: str) -> float | None:
@@ -51,10 +26,6 @@ def by_hand(tables: ChipTables, policy: tuple[int, ...], chip: int, objective: s
     ms = tables.fixed_ms[chip] + sum(tables.ms[d][option, chip] for d, option in enumerate(policy))
     mj = tables.fixed_mj[chip] + sum(tables.mj[d][option, chip] for d, option in enumerate(policy))
     return {"latency": ms, "energy": mj, "edp": ms * mj}[objective]
-
-
-def every_policy() -> np.ndarray:
-    return np.array(list(itertools.product(*map(range, OPTIONS))))
 
 
 @settings(max_examples=60, deadline=None)

@@ -16,12 +16,14 @@ from torch.utils.data import DataLoader, TensorDataset
 import autoprune
 from autoprune.errors import BudgetError, InputError
 from autoprune.foundations.files import read_json
+from autoprune.graph import analyse
 from autoprune.hardware.accelerators import load_accelerator, workload_of
 from autoprune.masks.parsing import family_of
 from autoprune.masks.planes import PLAIN
 from autoprune.pipeline.jobs.codesign.arms import arm_of, problem_on
 from autoprune.pipeline.jobs.codesign.begin import begun
 from autoprune.pipeline.jobs.codesign.designs import cores_of, family_on
+from autoprune.pipeline.jobs.codesign.layers import works_under
 from autoprune.pipeline.jobs.codesign.settings import codesign_settings
 from autoprune.pipeline.jobs.registry import job_named
 from autoprune.pipeline.reporter import Silent
@@ -181,33 +183,43 @@ def test_a_run_that_was_stopped_comes_to_the_same(finished: autoprune.Result, tm
     )
 
 
-def test_tables_give_what_a_simulation_of_the_same_masks_gives(tmp_path: Path) -> None:
-    accelerators = small_chips(tmp_path)
-    settings = codesign_settings(
-        {
-            "model": "tests.support.tiny_job:network",
-            "data": "tests.support.tiny_job:loaders",
-            "accelerator": accelerators,
-            "run": str(tmp_path / "run"),
-        }
-    )
-    experiment = Experiment.build(settings)
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A network of the command line's, its analysis and its layers."""
+    named = {"model": "tests.support.tiny_job:network", "data": "tests.support.tiny_job:loaders"}
+    experiment = Experiment.build(codesign_settings(named | {"run": str(tmp_path_factory.mktemp("tiny") / "run")}))
     task = load_task(experiment)
-    from autoprune.graph import analyse
+    images = next(iter(task.data.calibration))[0]
+    return task, analyse(task.model, task.example), workload_of(task.model, task.example, images, vectors=4)
 
-    analysis = analyse(task.model, task.example)
-    workload = workload_of(task.model, task.example, task.data.example, vectors=4)
+
+def made(folder: Path, name: str) -> str:
+    """A small chip whose file searches nothing but its processing elements, so that memories are resized."""
+    content = load_accelerator(name).content()
+    if name == "systolic":
+        array = content["array"] | {"rows": 4, "columns": 4}
+        return chip(folder, name, array=array, pattern="n:4", search={"array.rows": [2, 4]})
+    return chip(folder, name, pe=content["pe"] | {"count": 4}, search={"pe.count": [2, 4]})
+
+
+@pytest.mark.parametrize("name", ["eie", "systolic", "balanced"])
+def test_tables_give_what_a_simulation_of_the_same_masks_gives(name: str, tiny: Any, tmp_path: Path) -> None:
+    task, analysis, workload = tiny
+    settings = {"model": task.name, "data": "d", "accelerator": made(tmp_path, name), "run": str(tmp_path / "run")}
+    experiment = Experiment.build(codesign_settings(settings))
+    first = cores_of(experiment, 0)[0]
     with RunDir(experiment.run_dir, experiment) as run:
-        designs = [design for design in cores_of(experiment, 0) if "eie" in design.source]
-        problem = problem_on(task, run, analysis, workload, family_on(designs[0].chip))
-        arm = arm_of(problem.ranked(lambda _: {}), workload, designs, float("inf"), lambda: None)
-        assert len(arm.designs) > len(designs) == 4  # memories of several sizes
+        problem = problem_on(task, run, analysis, workload, family_on(first.chip)).ranked(lambda _: {})
+        arm = arm_of(problem, workload, [first], float("inf"), lambda: None)
+        assert len(arm.designs) > 2  # memories of several sizes
         for number in range(len(arm.designs)):
             choices = problem.space.complete(problem.space.random(number).choices)
             sums = arm.tables.only([number]).sums(problem.space.indices(choices)[None])
             cost, accelerator = arm.simulated(number, choices), arm.designs[number].chip
             assert sums.ms[0, 0] == pytest.approx(accelerator.ms(cost), rel=1e-9)
             assert sums.mj[0, 0] == pytest.approx(cost.energy_mj, rel=1e-6)
+            under = works_under(arm.layers, problem.space, choices)
+            assert (sums.overflow[0, 0] == 0) == accelerator.capacity_ok(under)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.cost.base import CostModel, Finishing
-from autoprune.cost.chips.completion import ChipCompletions
+from autoprune.cost.chips.completion import ChipCompletions, least_policies
 from autoprune.cost.chips.objectives import OBJECTIVES, Objective
 from autoprune.cost.chips.tables import ChipSums, ChipTables
 from autoprune.cost.terms import Costs, SumOfTerms, Term, Widths
@@ -91,7 +91,9 @@ class BestChip(CostModel):
 
     def finishing(self) -> Finishing:
         """Completions of policies begun, each the cheapest of some chip."""
-        return ChipCompletions(self)
+        sizes = [len(decision.options) for decision in self.space.decisions]
+        tails = np.unique(np.concatenate(least_policies(self.tables)), axis=0)
+        return ChipCompletions(self.costs, sizes, tails)
 
     def refusal(self, limit: float) -> str:
         """Names the least reachable cost."""

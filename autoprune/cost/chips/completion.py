@@ -7,37 +7,30 @@ for their product, and near full memories, it is a real policy that need not be 
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.cost.chips.tables import ChipTables
-from autoprune.cost.terms import Costs, Widths
+from autoprune.cost.terms import Costs
 
-__all__ = ["ChipCompletions"]
+__all__ = ["ChipCompletions", "least_policies"]
 
 Indices = NDArray[np.int64]
 
 
-class _Priced(Protocol):
-    """What is completed."""
-
-    @property
-    def tables(self) -> ChipTables:
-        """Of the chips."""
-
-    def costs(self, indices: Widths) -> Costs:
-        """Costs of policies."""
-
-
 class ChipCompletions:
-    """Answers, for any prefix of option numbers, what the cheapest known completion is."""
+    """Answers, for any prefix of option numbers, what the cheapest known completion is.
 
-    def __init__(self, cost: _Priced) -> None:
-        self._cost = cost
-        self._sizes = [len(decision.options) for decision in cost.tables.space.decisions]
-        self._tails = _tails(cost.tables)
+    Args:
+        price: Costs of policies, option numbers (policies, decisions) to (policies,).
+        sizes: Options of each decision.
+        tails: Policies whose ends complete others, (tails, decisions).
+    """
+
+    def __init__(self, price: Callable[[Indices], Costs], sizes: Sequence[int], tails: Indices) -> None:
+        self._price, self._sizes, self._tails = price, list(sizes), tails
 
     def best(self, prefix: Indices, known: Indices | None = None) -> Indices:
         """The cheapest known full policy that starts with `prefix`, (decisions,)."""
@@ -64,11 +57,10 @@ class ChipCompletions:
 
     def _priced(self, policies: Indices) -> Costs:
         count, tails, decisions = policies.shape
-        return self._cost.costs(policies.reshape(-1, decisions)).reshape(count, tails)
+        return self._price(policies.reshape(-1, decisions)).reshape(count, tails)
 
 
-def _tails(tables: ChipTables) -> Indices:
-    """Policies of the least option in time, energy and bytes, of every chip, each once, (tails, decisions)."""
+def least_policies(tables: ChipTables) -> list[Indices]:
+    """Policies of the least option in time, in energy and in bytes, of every chip: each (chips, decisions)."""
     by_bytes = [(each / tables.room).max(axis=2, initial=0.0) for each in tables.needs]
-    columns = [np.stack([each.argmin(axis=0) for each in table], axis=1) for table in (tables.ms, tables.mj, by_bytes)]
-    return np.unique(np.concatenate(columns), axis=0)
+    return [np.stack([each.argmin(axis=0) for each in table], axis=1) for table in (tables.ms, tables.mj, by_bytes)]
