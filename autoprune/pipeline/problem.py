@@ -262,6 +262,8 @@ def build_problem(task: Task, run: RunDir, reporter: Reporter) -> Problem:
     target = target_of(run.experiment)
     target.require()
     target.calibrate(task.calibration_call)
+    if target.note:
+        reporter.say(target.note)
     with reporter.stage("analyse", f"analysing {task.name}") as bar:
         analysis = analyse(task.model, task.example, blocks=run.experiment.constraints.gates, progress=bar)
     with reporter.stage("profile", f"probing widths on {target.name}"):

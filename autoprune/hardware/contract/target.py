@@ -68,6 +68,7 @@ class Target(abc.ABC):
         memory_formats: Orders in which it can be handed images; the first is the default.
         integers: Whether ONNX files with pairs of QuantizeLinear and DequantizeLinear can be its payloads, and are
             computed with integers.
+        note: What people should know of its figures, said at the start of a job; empty where they are measured.
         compiles_long: Whether it takes ten seconds and more to make a network ready: networks are then timed once, in
             pairs, and kept as they come.
 
@@ -89,6 +90,7 @@ class Target(abc.ABC):
     memory_formats: ClassVar[tuple[str, ...]] = MEMORY_FORMATS[:1]
     integers: ClassVar[bool] = False
     compiles_long: ClassVar[bool] = False
+    note: ClassVar[str] = ""
 
     def __init_subclass__(cls, **settings: Any) -> None:
         """Take the former names of class attributes for the present ones; put a user's methods behind the boundary."""

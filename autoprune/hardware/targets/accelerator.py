@@ -57,6 +57,10 @@ class AcceleratorTarget(Target):
         self.source = source
         self.accelerator: Accelerator = load_accelerator(source)
         self.name = self.spec_name  # type: ignore[misc]  # each chip has its own
+        self.note = (  # type: ignore[misc]
+            f"every latency and energy of {self.name} is {self.accelerator.label}: cycles at"
+            f" {self.accelerator.clock_mhz:g} MHz of layers with weights; all others are taken to be free"
+        )
         self._images: Callable[[], Any] | None = None
         self._sample: Any = None
 
@@ -107,7 +111,7 @@ class AcceleratorTarget(Target):
         load = workload_of(model, example, self._sample, vectors=_VECTORS, images=_IMAGES)
         self._require_priced(load)
         self._require_room(load.works)
-        return self._packed(self.accelerator.total(load), load.works)
+        return self._packed(self.accelerator.total(load), load)
 
     @staticmethod
     def _require_priced(load: Workload) -> None:
@@ -123,19 +127,20 @@ class AcceleratorTarget(Target):
         if reason is not None:
             raise InputError(f"the network does not fit: {reason}; raise that, or give memory.dram_gb_s")
 
-    def _packed(self, cost: Cost, works: Sequence[LayerWork]) -> bytes:
+    def _packed(self, cost: Cost, load: Workload | None = None) -> bytes:
         chip = self.accelerator
         readings = [each.to_json() for each in readings_of(cost, chip)]
         price = {"ms": max(_NOTHING_MS, chip.ms(cost)), "energy_mj": cost.energy_mj, "readings": readings}
-        if works:
-            price["activations"] = works[0].source
+        if load is not None:
+            price["activations"] = next((work.source for work in load), "none")
+            price["free"] = [f"{each.name} ({each.operator})" for each in load.free]
         return json.dumps(price).encode()
 
     def pack_layer(self, layer: Layer, copies: int) -> bytes | None:
         """The price of a dense layer on activations without zeros; nothing for what is not priced."""
         if not copies or not layer.macs:
             return json.dumps({"ms": _NOTHING_MS}).encode()
-        return self._packed(self.accelerator.price(dense_work(layer)).times(copies), ())
+        return self._packed(self.accelerator.price(dense_work(layer)).times(copies))
 
     def time(
         self, payloads: Sequence[bytes], protocol: Protocol, progress: Progress | None = None
@@ -148,7 +153,7 @@ class AcceleratorTarget(Target):
 
     def _measurement(self, price: dict[str, Any]) -> Measurement:
         label = self.accelerator.label
-        others: dict[str, Any] = {name: price[name] for name in price.keys() & {"readings", "activations"}}
+        others: dict[str, Any] = {name: price[name] for name in price.keys() & {"readings", "activations", "free"}}
         conditions = Conditions(energy_mj=price.get("energy_mj"), energy_source=label, others=others)
         return Measurement(price["ms"], 0.0, 1, label, True, conditions)
 

@@ -48,6 +48,7 @@ class Subject:
         scored_as: What that score is.
         reader: Which parts of a batch are the inputs.
         facts: Where the networks come from: run, policy, weights, data.
+        seen: Gives a batch of what they will be given, for targets whose latencies depend on that.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Subject:
     scored_as: ScoreSpec = ACCURACY
     reader: BatchReader = AS_IT_COMES
     facts: Mapping[str, Any] = field(default_factory=dict)
+    seen: Callable[[], Any] | None = None
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -152,6 +154,8 @@ def bench_subject(
         if missing[spec] is not None:
             rows[spec] = {"available": False, "reason": missing[spec]}
             continue
+        if subject.seen is not None:
+            target.calibrate(subject.seen)
         with reporter.stage("bench", f"timing on {spec}", repetitions) as bar:
             rows[spec] = _timed(subject, target, repetitions, protocol, bar)
         if layers and "dense" in rows[spec]:

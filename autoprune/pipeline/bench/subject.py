@@ -16,7 +16,7 @@ from autoprune.export.onnx_network import QUANTIZED_FILE
 from autoprune.foundations.references import is_reference, resolve
 from autoprune.graph import analyse
 from autoprune.models import ZOO, load_weights
-from autoprune.models.inputs.example import as_example
+from autoprune.models.inputs.example import Example, as_example
 from autoprune.models.inputs.reader import BatchReader
 from autoprune.pipeline.bench.compare import Subject
 from autoprune.pipeline.load import dense_model
@@ -125,7 +125,12 @@ def subject_of_run(run: Path, *, data_dir: str | None = None, scored: bool = Tru
     data = load_data(
         experiment.data, Path(place) if place else None, batch_size=experiment.batch_size, seed=experiment.seed
     )
-    return replace(subject, test=data.test, evaluate=evaluate, facts={**subject.facts, "data": experiment.data})
+    facts = {**subject.facts, "data": experiment.data}
+
+    def seen() -> Example:
+        return subject.reader.call(subject.dense, next(iter(data.calibration)))
+
+    return replace(subject, test=data.test, evaluate=evaluate, facts=facts, seen=seen)
 
 
 def subject_of_model(choice: ModelChoice, *, scored: bool = True) -> Subject:
@@ -158,7 +163,7 @@ def _dense(choice: ModelChoice, policy: Policy | None) -> Subject:
     settings = {"model": choice.name, "weights": choice.weights, "data": choice.data, "data_dir": choice.data_dir}
     task = load_task(Experiment.build({name: value for name, value in settings.items() if value is not None}))
     facts |= {"data": task.data.name, "weights": task.weights_origin if task.trained else None}
-    subject = Subject(choice.name, task.model.eval(), None, task.example, facts=facts)
+    subject = Subject(choice.name, task.model.eval(), None, task.example, facts=facts, seen=task.calibration_call)
     if not task.trained:
         return replace(subject, unscored="the network came without weights")
     return replace(subject, test=task.data.test)

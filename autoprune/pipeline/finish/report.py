@@ -101,5 +101,6 @@ def _figures(problem: Problem, row: Compared) -> Figures:
 def _energy(problem: Problem, timing: Timing, choices: Mapping[str, int]) -> tuple[float, str]:
     """Energy of one call and its label: measured in the final session where there is a sensor, else modelled."""
     if timing.energy_mj is not None:
-        return timing.energy_mj, f"measured ({timing.energy_source})"
+        source = str(timing.energy_source)
+        return timing.energy_mj, source if source.startswith("simulated") else f"measured ({source})"
     return problem.energy.cost(choices), problem.energy.label_of_prediction

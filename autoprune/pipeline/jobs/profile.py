@@ -43,6 +43,8 @@ def profile_job(experiment: Experiment, out: Path, reporter: Reporter) -> Latenc
         task = load_task(experiment)
     preflight(task, experiment, reporter, checks=OF_PROFILE)
     target.calibrate(task.calibration_call)
+    if target.note:
+        reporter.say(target.note)
     with reporter.stage("analyse", f"analysing {task.name}") as bar:
         analysis = analyse(task.model, task.example, blocks=experiment.constraints.gates, progress=bar)
     part = unfinished(out)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoprune.errors import AutopruneError, InputError
@@ -29,6 +29,7 @@ def test_every_value_of_every_knob_makes_a_chip_that_prices(name):
             assert changed.knobs() == chip.knobs()
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.floats(0, 1), st.floats(0, 1), st.integers(1, 9), st.booleans())
 def test_eie_loses_no_cycle(outputs, inputs, density, acts, positions, bias):
     work = layer(outputs, inputs, density, acts, positions=positions, bias=bias)

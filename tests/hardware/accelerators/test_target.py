@@ -28,6 +28,7 @@ class TestEie(TargetTests):
         readings = {each["name"]: each for each in result.conditions["readings"]}
         assert readings["utilisation"]["value"] == pytest.approx(cost.utilisation)
         assert readings["utilisation"]["value"] + readings["stalled"]["value"] == pytest.approx(1)
+        assert result.conditions["free"] == ["1 (batch_norm)", "2 (relu)"]
         assert readings["dram_bytes"]["value"] == 0 < readings["sram_bytes"]["value"]
         assert {each["source"] for each in readings.values()} == {"simulated (eie)"}
 
