@@ -84,7 +84,11 @@ def experiment(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.slow if name == "dynamic" else ()) for name in JOBS if name != "search"],
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("dynamic", "codesign") else ())
+        for name in JOBS
+        if name != "search"
+    ],
 )  # it leaves a policy, and no report
 def test_our_own_jobs_conform(name, experiment):
     wanted = experiment(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,10 +20,19 @@ from autoprune.pipeline.search.single_cuts import SingleCuts, tried_options
 from autoprune.run.directory import RunDir
 from autoprune.space import SearchSpace
 
-__all__ = ["SHARES_OF_CHIPS", "Part", "curves_of", "play_part", "rows_of", "uniform_policies"]
+__all__ = [
+    "Part",
+    "curves_of",
+    "nearest_policy",
+    "parts_by_chip",
+    "play_part",
+    "rows_of",
+    "scored_once",
+    "uniform_policies",
+    "within",
+]
 
-SHARES_OF_CHIPS = 4
-"""Chips for each of which a solver, which knows sums alone, searches by itself."""
+_CHIPS = 4  # for each of which a solver, which knows sums alone, searches by itself
 
 _PART = "part"  # key of a row of episodes.jsonl that says which search it belongs to
 
@@ -116,7 +125,7 @@ def _leading_chips(part: Part) -> list[BestChip]:
     tables, cost = part.cost.tables, part.cost
     singles = [BestChip(tables.only([number]), cost.kind) for number in range(len(tables))]
     reached = sorted((single.least()[0], number) for number, single in enumerate(singles))
-    return [singles[number] for least, number in reached[:SHARES_OF_CHIPS] if least <= part.limit]
+    return [singles[number] for least, number in reached[:_CHIPS] if least <= part.limit]
 
 
 def parts_by_chip(part: Part) -> list[Part]:
@@ -168,9 +177,6 @@ def nearest_policy(space: SearchSpace, shares: Mapping[str, float]) -> dict[str,
     """The policy whose layers keep what is nearest to some shares; layers that are not named stay dense."""
     known = {d.name: d.nearest(shares[d.name] * d.width) for d in space.decisions if d.name in shares}
     return space.complete(known)
-
-
-Within = Callable[[Mapping[str, int]], bool]
 
 
 def within(cost: BestChip, limit: float, choices: Mapping[str, int]) -> dict[str, int]:
