@@ -12,6 +12,7 @@ from autoprune.models.sizes import parameter_count, zero_count
 from autoprune.pipeline.finish.fine_tuning import reported_score
 from autoprune.pipeline.jobs.codesign.layers import works_under
 from autoprune.pipeline.jobs.codesign.points import Candidate, Point, hypervolume, thinned
+from autoprune.pipeline.jobs.codesign.searching import rows_of
 from autoprune.pipeline.jobs.codesign.simulation import Finished, simulated
 from autoprune.pipeline.jobs.codesign.study import BASELINES, Study
 from autoprune.reports.codesign import CODESIGN_SCHEMA
@@ -61,7 +62,7 @@ def codesign_report(study: Study, finished: Finished) -> dict[str, Any]:
         "front": [each.row() for each in front],
         "baselines": {name: [each.row() for each in points] for name, points in baselines.items()},
         "hypervolumes": _hypervolumes(study, dense),
-        "evaluations": study.evaluations(),
+        "evaluations": _evaluations(study),
         "chips": {each.family: len(each.designs) for each in study.arms},
         "table_error": after.error,
         "layers": after.layers,
@@ -79,6 +80,14 @@ def _with(points: Sequence[Point], chosen: Point) -> list[Point]:
     """The points, the chosen one among them."""
     known = any(each.candidate is chosen.candidate or each.value == chosen.value for each in points)
     return list(points) if known else sorted([*points, chosen], key=lambda each: each.value)
+
+
+def _evaluations(study: Study) -> dict[str, int]:
+    """Episodes of each search, and policies that were scored in all."""
+    names = ("ratios", "joint", "random")
+    parts = [name for name, _ in rows_of(study.run)]
+    found = {each: sum(f": {each} " in name for name in parts) for each in names}
+    return {**found, "scored": sum(len(study.candidates(arm, *names)) for arm in study.arms)}
 
 
 def _score(study: Study, network: nn.Module) -> dict[str, Any]:

@@ -186,6 +186,8 @@ class Study:
         low = max(min(useful, default=0.0) * _ROOM, cost.least()[0])
         high = max(low, min(max(useful, default=low), self.limit))
         low = max(min(low, self.limit), cost.least()[0])
+        if settings.levels == 1:
+            return [high if np.isfinite(self.limit) else float(np.sqrt(low * high))]
         return [float(each) for each in np.geomspace(low, high, settings.levels)]
 
     def _seeds(self, arm: Arm) -> list[dict[str, int]]:
@@ -204,13 +206,17 @@ class Study:
     # Points ----------------------------------------------------------------------------------------------------
 
     def candidates(self, arm: Arm, *names: str) -> list[Candidate]:
-        """All policies of an arm that some searches have scored, the uniform ones among them, each once."""
-        found = {tuple(each.choices.values()): each for each in self.uniform(arm)}
-        for name, record in rows_of(self.run):
-            if any(name.startswith(f"{arm.family}: {each} ") for each in names):
-                choices = arm.problem.space.complete(record.choices)
-                found.setdefault(tuple(choices.values()), Candidate(arm, choices, record.value))
+        """All policies of an arm that some searches have scored, and the uniform ones, each once."""
+        found = {tuple(each.choices.values()): each for each in [*self.uniform(arm), *self.played(arm, *names)]}
         return list(found.values())
+
+    def played(self, arm: Arm, *names: str) -> list[Candidate]:
+        """The policies of the episodes of some searches."""
+        return [
+            Candidate(arm, arm.problem.space.complete(record.choices), record.value)
+            for part, record in rows_of(self.run)
+            if any(part.startswith(f"{arm.family}: {name} ") for name in names)
+        ]
 
     def points(self, baseline: str) -> list[Point]:
         """The front of a baseline, by rising objective."""
@@ -225,7 +231,7 @@ class Study:
         if baseline == SEQUENTIAL:
             return free.front([point.candidate for point in self.points(RATIOS)])
         return front_of(
-            point for arm in self.arms for point in self.on_any_chip(arm).points(self.candidates(arm, "random"))
+            point for arm in self.arms for point in self.on_any_chip(arm).points(self.played(arm, "random"))
         )
 
     def front(self) -> list[Point]:
@@ -243,11 +249,3 @@ class Study:
         if not points:
             raise BudgetError(f"no network that was scored takes {self.limit:.4g} or less", self.limit)
         return front_of(points)
-
-    def evaluations(self) -> dict[str, int]:
-        """Episodes of each search, and policies that were scored in all."""
-        names = ("ratios", "joint", "random")
-        rows = rows_of(self.run)
-        found = {each: sum(f": {each} " in name for name, _ in rows) for each in names}
-        scored = sum(len(self.candidates(arm, *names)) for arm in self.arms)
-        return {**found, "scored": scored}
