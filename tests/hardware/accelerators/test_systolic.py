@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from autoprune.errors import InputError
 from autoprune.hardware.accelerators import LayerWork, load_accelerator
 from tests.support.accelerators.patterns import n_of_m
 
@@ -85,6 +86,26 @@ def test_a_layer_bound_by_bandwidth_is_within_10_percent_of_zigzag():
     """3021 cycles by zigzag-dse 3.9.1 on its `tpu_like`, as noted; 8 bytes a cycle."""
     knobs = {"array.rows": 32, "array.columns": 32, "clock_mhz": 1000, "memory.dram_gb_s": 8, "pattern": "dense"}
     assert ARRAY.with_knobs(knobs).price(conv(32, 32, 3, 14)).cycles == pytest.approx(3021, rel=0.10)
+
+
+def test_hierarchical_blocks_are_skipped_whole():
+    array = ARRAY.with_knobs({"pattern": "2:4/n:4"})
+    inner = conv(64, 16, 1, 4, (2, 4))
+    blocks = np.repeat(n_of_m(16, 16, 1, 4, seed=5), 4, axis=1)  # one of every four blocks of four inputs
+    one = inner.with_mask(inner.mask & blocks)
+    kept = array.kept(one)
+    assert (kept.n, kept.m, kept.index_bits) == (2, 16, 2 + 2 / 2)
+    assert array.price(one).stalls["zero weights"] == 0
+    assert array.storage_bytes(one)["weights_kb"] == 16 * 8 * (8 + 3) / 8
+    plain = ARRAY.with_knobs({"pattern": "2:4"})
+    assert array.price(inner).cycles == plain.price(inner).cycles  # all blocks stay: 2:4 alone
+    assert array.price(inner.dense()).cycles == plain.price(inner.dense()).cycles > plain.price(inner).cycles
+
+
+@pytest.mark.parametrize("pattern", ["n:4/2:4", "4:4", "2:4/n:1", "n", "2:4/", "/2:4", "2:4/1:2/1:2"])
+def test_no_such_pattern(pattern):
+    with pytest.raises(InputError, match="the template takes dense or N:M such as 2:4"):
+        ARRAY.with_knobs({"pattern": pattern})
 
 
 def test_the_metadata_of_n_of_m_is_stored():

@@ -5,7 +5,8 @@ Cycles are closed forms, equal to SCALE-Sim's. With M positions, K inputs and N 
     weight-stationary   ceil(K/R) ceil(N/C) (M + 2R + C - 2) - 1
     output-stationary   ceil(M/R) ceil(N/C) (K +  R + C - 2) - 1
 
-N:M stores N of each M inputs, so that K becomes ceil(K/M) N.
+N:M stores N of each M inputs, so that K becomes ceil(K/M) N. Hierarchical N:M (HighLight, Wu et al., MICRO 2023),
+such as 2:4/n:8, stores that of n of each 8 blocks of 4 neighbours.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from autoprune.hardware.accelerators.base import Accelerator
@@ -26,7 +28,7 @@ from autoprune.hardware.accelerators.technology.arithmetic import multiplier_mm2
 from autoprune.hardware.accelerators.technology.sram import Sram
 from autoprune.hardware.accelerators.workload.work import LayerWork
 
-__all__ = ["Systolic", "kept_of_m"]
+__all__ = ["Kept", "Systolic"]
 
 
 class Array(Section):
@@ -87,10 +89,33 @@ class _Tiling:
     outputs: int
 
 
+@dataclass(frozen=True)
+class Kept:
+    """How a layer is run: of each `m` neighbouring inputs `n` are stored.
+
+    Attributes:
+        n: Places that are stored.
+        m: Inputs that they stand for.
+        index_bits: Bits a stored weight that say which of them it is.
+    """
+
+    n: int
+    m: int
+    index_bits: float
+
+
+DENSE = Kept(1, 1, 0.0)
+
+
 class Systolic(Accelerator):
     """A matrix product tile by tile. Zero activations cost as much as others."""
 
-    takes: ClassVar[Sequence[str]] = ("dense", "N:M such as 2:4", "n:M for any N of M, such as n:8")
+    takes: ClassVar[Sequence[str]] = (
+        "dense",
+        "N:M such as 2:4",
+        "n:M for any N of M, such as n:8",
+        "N:M/n:M (hierarchical) such as 2:4/n:8",
+    )
 
     template: Literal["systolic"]
     array: Array
@@ -103,14 +128,12 @@ class Systolic(Accelerator):
 
     @classmethod
     def takes_pattern(cls, pattern: str) -> bool:
-        """Dense, and N of M along the inputs for one N or for any."""
+        """Dense, and N of M along the inputs for one N or for any; of blocks that are N of M themselves."""
         if pattern == "dense":
             return True
-        found = re.fullmatch(r"(n|[1-9]\d{0,2}):([1-9]\d{0,2})", pattern)
-        if not found:
-            return False
-        n, m = found.groups()
-        return int(m) >= 2 and (n == "n" or int(n) < int(m))
+        *inner, outer = pattern.split("/")
+        fixed = all(_is_n_of_m(each) and not each.startswith("n") for each in inner)
+        return _is_n_of_m(outer) and fixed and len(inner) <= 1
 
     def why_not(self, work: LayerWork) -> str | None:
         """None: what keeps more of M than the array can skip runs dense."""
@@ -126,21 +149,24 @@ class Systolic(Accelerator):
         """The array's columns."""
         return self.array.columns
 
-    def kept(self, work: LayerWork) -> tuple[int, int]:
-        """How a layer is run: (N, M) of each M inputs, (1, 1) for dense."""
+    def kept(self, work: LayerWork) -> Kept:
+        """How a layer is run."""
         if self.pattern == "dense":
-            return 1, 1
-        wanted, m = self.pattern.split(":")
-        n = kept_of_m(work, int(m))
-        if wanted != "n":
-            return (int(wanted), int(m)) if n <= int(wanted) else (1, 1)
-        return (n, int(m)) if n < int(m) else (1, 1)
+            return DENSE
+        inner, _, outer = self.pattern.rpartition("/")
+        if not inner:
+            return _kept(work.mask, outer)
+        block = _kept(work.mask, inner)
+        if block == DENSE:
+            return DENSE
+        blocks = _kept(_grouped(work.mask, block.m).any(axis=2), outer)
+        return Kept(block.n * blocks.n, block.m * blocks.m, block.index_bits + blocks.index_bits / block.n)
 
     def tiling(self, work: LayerWork) -> _Tiling:
         """The tiles of a layer of one group."""
-        n, m = self.kept(work)
+        kept = self.kept(work)
         rows, columns = self.array.rows, self.array.columns
-        inputs, outputs, positions = math.ceil(work.inputs / m) * n, work.outputs, work.positions
+        inputs, outputs, positions = math.ceil(work.inputs / kept.m) * kept.n, work.outputs, work.positions
         folds = math.ceil(outputs / columns)
         seen = positions * work.inputs * folds
         if self.array.dataflow == "weight_stationary":
@@ -180,10 +206,9 @@ class Systolic(Accelerator):
         energy |= {"arithmetic": slots * multiply_add_pj(bits), "registers": 3 * slots * register_pj(bits)}
         return moved, energy
 
-    def _weight_bits(self, work: LayerWork) -> int:
+    def _weight_bits(self, work: LayerWork) -> float:
         """A weight, and which of its M it is."""
-        m = self.kept(work)[1]
-        return self.array.arithmetic_bits + (math.ceil(math.log2(m)) if m > 1 else 0)
+        return self.array.arithmetic_bits + self.kept(work).index_bits
 
     def _dram_bytes(self, work: LayerWork, tiling: _Tiling) -> float:
         """Weights once, outputs once; inputs once where they fit, else once for each of the folds over outputs.
@@ -219,8 +244,22 @@ class Systolic(Accelerator):
         return {"weights_kb": words * self._weight_bits(part) / 8}
 
 
-def kept_of_m(work: LayerWork, m: int) -> int:
-    """The most weights that stay of M neighbouring inputs, in any row; at least 1."""
-    short = -work.inputs % m
-    padded = np.pad(work.mask, ((0, 0), (0, short)))
-    return max(1, int(padded.reshape(work.outputs, -1, m).sum(axis=2).max()))
+def _is_n_of_m(text: str) -> bool:
+    found = re.fullmatch(r"(n|[1-9]\d{0,2}):([1-9]\d{0,2})", text)
+    if not found:
+        return False
+    n, m = found.groups()
+    return int(m) >= 2 and (n == "n" or int(n) < int(m))
+
+
+def _kept(mask: NDArray[np.bool_], pattern: str) -> Kept:
+    """How a matrix is run under N:M or n:M: dense, where a group keeps more."""
+    wanted, m = pattern.split(":")
+    most = max(1, int(_grouped(mask, int(m)).sum(axis=2).max()))
+    n = most if wanted == "n" else int(wanted)
+    return Kept(n, int(m), math.ceil(math.log2(int(m)))) if most <= n < int(m) else DENSE
+
+
+def _grouped(mask: NDArray[np.bool_], m: int) -> NDArray[np.bool_]:
+    """(outputs, groups, m): neighbouring inputs, the last group filled up with zeros."""
+    return np.pad(mask, ((0, 0), (0, -mask.shape[1] % m))).reshape(len(mask), -1, m)
