@@ -159,7 +159,7 @@ class Systolic(Accelerator):
         block = _kept(work.mask, inner)
         if block == DENSE:
             return DENSE
-        blocks = _kept(_grouped(work.mask, block.m).any(axis=2), outer)
+        blocks = _kept(np.asarray(_grouped(work.mask, block.m).any(axis=2)), outer)
         return Kept(block.n * blocks.n, block.m * blocks.m, block.index_bits + blocks.index_bits / block.n)
 
     def tiling(self, work: LayerWork) -> _Tiling:
