@@ -17,7 +17,7 @@ from autoprune.storage.base import Fact, Store
 
 __all__ = ["Journal"]
 
-_PATIENCE = 10.0  # seconds for another process that writes; one that is stopped meanwhile holds its lock
+_PATIENCE = 2.0  # seconds for another process that writes; one that is stopped meanwhile keeps its lock
 
 
 class Journal(Store):

@@ -7,11 +7,11 @@ from tests.support.postgres import cluster, why_not
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
+def postgres():
     """The URL of an empty database of a cluster of our own."""
     if (reason := why_not()) is not None:
         pytest.skip(reason)
-    with cluster(tmp_path_factory.mktemp("postgres")) as server:
+    with cluster() as server:
         yield server
 
 

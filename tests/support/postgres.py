@@ -6,7 +6,8 @@ import pwd
 import shutil
 import socket
 import subprocess
-from contextlib import contextmanager
+import tempfile
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _USER = "autoprune"
@@ -41,8 +42,6 @@ class Cluster:
             own = _other_user()
             for folder in (self._data.parent, self._sockets):
                 os.chown(folder, own.pw_uid, own.pw_gid)
-            for folder in [self._data.parent, *self._data.parent.parents][:3]:
-                folder.chmod(folder.stat().st_mode | 0o011)
         self._run("initdb", "-D", self._data, "-U", _USER, "-A", "trust", "--no-sync", "-E", "UTF8", "--no-locale")
 
     def start(self):
@@ -78,15 +77,18 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder):
-    """A cluster that runs while the block does."""
+def cluster():
+    """A cluster that runs while the block does; not in pytest's folders, which are closed to the user that runs it."""
+    folder = Path(tempfile.mkdtemp(prefix="autoprune-postgres-"))
     server = Cluster(folder)
-    server.make()
-    server.start()
     try:
+        server.make()
+        server.start()
         yield server
     finally:
-        server.stop("immediate")
+        with suppress(AssertionError):
+            server.stop("immediate")
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _binary(name):
