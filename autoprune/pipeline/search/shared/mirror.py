@@ -22,7 +22,7 @@ from autoprune.pipeline.problem import Problem
 from autoprune.run.records import EpisodeRecord
 from autoprune.storage.urls import StorageUrl, redacted
 
-__all__ = ["Mirror"]
+__all__ = ["Mirror", "storage_of"]
 
 _AGAIN = 2.0  # seconds until a trial that could not be written is tried again
 _LAST = 10.0  # seconds for what is left when the search ends
@@ -74,7 +74,7 @@ class Mirror:
         self._thread.start()
 
     def _opened(self, name: str, about: Mapping[str, Any], replaces: str | None) -> optuna.Study:
-        storage, spec, cost = _storage(self._url), self._problem.task.scored_as, self._problem.cost
+        storage, spec, cost = storage_of(self._url), self._problem.task.scored_as, self._problem.cost
         ours = {about["id"], replaces} - {None}
         for each in storage.get_all_studies():
             if each.study_name == name and each.user_attrs.get("id") not in ours:
@@ -151,7 +151,8 @@ class _Kernel(JournalFileOpenLock):
         self._held.__exit__(None, None, None)
 
 
-def _storage(url: StorageUrl) -> BaseStorage:
+def storage_of(url: StorageUrl) -> BaseStorage:
+    """Optuna's own storage at a place, for one process that writes."""
     if url.kind == "journal":
         path = Path(url.place)
         lock = path.with_name(f"{path.name}.lock")
