@@ -195,6 +195,19 @@ def test_the_plan_names_the_places_and_writes_nothing(tmp_path, monkeypatch, cap
 
 
 @pytest.mark.slow
+def test_exits_are_verified_on_openvino_too(network, loaders, tmp_path):
+    pytest.importorskip("openvino")
+    run = tmp_path / "run"
+    result = autoprune.dynamic(network, **loaders, run=run, **SETTINGS | {"worst": "300%"}, target="openvino")
+    assert result.report["target"] == "openvino" and result.report["dynamic"] is True
+    assert result.report["mean_share"] < 0.97
+    call = get_target("openvino").caller((run / "model.onnx").read_bytes())
+    images = next(iter(loaders["test"]))[0][:16]
+    taken = result.model.answers(images)[1].tolist()
+    assert [int(call([image[None].numpy()])[1][0]) for image in images] == taken
+
+
+@pytest.mark.slow
 def test_a_static_network_of_the_same_mean_is_found_beside_it(network, loaders, tmp_path):
     """Whichever of the two gets more of the search split right is handed over, and loaded."""
     wanted = SETTINGS | {"static_episodes": 4, "static_epochs": 1}
@@ -262,6 +275,7 @@ def test_a_mean_below_the_first_exit_is_refused_before_training(network, loaders
         ({"max_drop": -1.0}, "max_drop: "),
         ({"exits": 9}, "exits: "),
         ({"target": "torch"}, "cannot be skipped on the target torch"),
+        ({"target": "openvino@bf16"}, "thresholds are chosen on answers in float32; write --target openvino without"),
         ({"latency": "50%"}, "no such budget"),
         ({"anytime": True, "mean_latency": "60%"}, "anytime: every call has a deadline of its own"),
         ({"target_batch": 8}, "target_batch"),

@@ -31,6 +31,7 @@ class OpenVinoTarget(LocalTarget):
     channel_multiple_reason: ClassVar[str] = (
         "output channels cost in stairs of 16, the multiple itself least of its stair; input channels cost linearly"
     )
+    runs_branches: ClassVar[bool] = True
     # These are executed inside the convolution before them.
     fused: ClassVar[frozenset[str]] = frozenset(
         {"batch_norm", "relu", "hardtanh", "clamp", "sigmoid", "tanh", "leaky_relu", "hardsigmoid", "add"}

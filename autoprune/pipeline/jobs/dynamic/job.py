@@ -60,7 +60,11 @@ class DynamicJob(Job):
         check_target(experiment)
         target = target_of(experiment)
         if not isinstance(target, LocalTarget) or not target.runs_branches:
-            raise InputError(f"exits cannot be skipped on the target {target.name} yet; use onnxruntime")
+            raise InputError(f"exits cannot be skipped on the target {target.name} yet; use onnxruntime or openvino")
+        if target.precision != "f32" or target.memory_format != "contiguous":
+            raise InputError(
+                f"thresholds are chosen on answers in float32; write --target {type(target).name} without its options"
+            )
         if experiment.target_batch != 1:
             raise InputError(
                 "each input takes its own exit: a dynamic network is timed one at a time; leave target_batch 1"
