@@ -255,8 +255,9 @@ def quantize(
     """Bring a trained network to eight bits, verified on the target (docs/quantization.md).
 
     What is handed over and raised is as in `compress`; there is no budget. Its own settings are `tolerance` (0.3),
-    `types`, `scales`, `ranges` and `calibration_images` (256). Nothing is trained. Where integers are not faster, or
-    lose more than the tolerance, float32 is handed over: `report["handed_over"]` and `report["reason"]`.
+    `types`, `scales`, `ranges` and `calibration_images` (256); `qat=True` also trains with integers, nothing is trained
+    without. Where integers are not faster, or lose more than the tolerance, float32 is handed over:
+    `report["handed_over"]` and `report["reason"]`.
 
     Args:
         model: The trained network, a name, or the folder of a finished run, whose network is taken.

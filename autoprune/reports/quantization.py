@@ -91,6 +91,11 @@ def quantization_lines(content: Mapping[str, Any]) -> list[str]:
         f"{content['types']}, ranges by {content['ranges']} of {content['calibration_images']} images, {layers}",
         f"{content['speedup']:.2f} times as fast as float32 on {content['target']}",
     ]
+    if content.get("qat"):
+        done, spec = content["qat"], _spec(content)
+        kept = "" if done["kept"] else "; it was not kept"
+        scores = f"{spec.text(done['before'])} before, {spec.text(done['after'])} after, on the search split{kept}"
+        lines.append(f"trained with integers for {done['epochs']} epochs: {scores}")
     if content["reason"]:
         lines.append(f"float32 is handed over: {content['reason']}")
     return lines + reasons_in_lines([row for row in content["layers"] if row["reason"]])

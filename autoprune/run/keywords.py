@@ -99,6 +99,7 @@ class SettingKeywords(TypedDict, total=False):
     scales: Literal["channel", "tensor"]
     ranges: Literal["auto", "minmax", "percentile", "mse", "entropy"]
     calibration_images: int
+    qat: bool
     from_run: str | Path | None
     train_epochs: int | None
     finetune_epochs: int | None

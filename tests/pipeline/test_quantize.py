@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -234,3 +235,26 @@ def test_float32_is_handed_over_where_integers_are_slower(wide, loaders, tmp_pat
     with torch.no_grad():
         assert torch.allclose(result.model(images), wide(images), atol=1e-4)
     assert result.report["speedup"] == 0.5 and [row["types"] for row in result.report["tried_types"]] == ["U8S8"]
+
+
+def test_training_with_integers_returns_what_rounding_took_and_zeros_stay(trained, loaders, tmp_path):
+    import copy
+
+    network = copy.deepcopy(trained)
+    with torch.no_grad():  # the same function, but weights of one input are so large that their scale loses the others
+        network.bn1.weight[3] /= 300
+        network.bn1.bias[3] /= 300
+        network.conv2.weight[:, 3] *= 300
+        network.conv3.weight[5, ::2] = 0.0
+    keywords = QUICK | {"scales": "tensor", "types": "U8S8", "ranges": "minmax", "finetune_epochs": 4, "qat": True}
+    report = (result := autoprune.quantize(network, **loaders, run=tmp_path / "r", tolerance=99.0, **keywords)).report
+    whole, before, after = report["search"]["float"], report["qat"]["before"], report["qat"]["after"]
+    assert whole - before > 0.2 and after - before >= (whole - before) / 2 and report["qat"]["kept"]
+    assert report["search"]["quantized"] == after
+    stored = onnx.load_from_string(result.model.content).graph.initializer
+    weights = [onnx.numpy_helper.to_array(tensor) for tensor in stored if tensor.name.endswith("_weight_q")]
+    (weight,) = [value for value in weights if value.shape == (16, 16, 3, 3)]
+    assert (weight[5, ::2] == 0).all() and (weight[5, 1::2] != 0).any()
+    (tmp_path / "r" / "report.json").unlink()
+    again = autoprune.quantize(network, **loaders, run=tmp_path / "r", tolerance=99.0, resume=True, **keywords)
+    assert again.report["qat"] == report["qat"] and again.model.content == result.model.content

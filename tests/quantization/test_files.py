@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from autoprune.errors import InputError
+from autoprune.errors import InputError, UnsupportedModelError
 from autoprune.export.onnx import to_onnx
 from autoprune.export.onnx_network import OnnxNetwork, opened_file, with_fixed_batch
 from autoprune.hardware import get_target
 from autoprune.quantization.affine import activation_numbers, quantized_weight, rounded
+from autoprune.quantization.fake import fake_quantized
 from autoprune.quantization.names import layer_names
 from autoprune.quantization.observe import histograms
 from autoprune.quantization.qdq import QuantizationPlan, with_integers
@@ -148,3 +149,36 @@ def test_a_file_is_a_network_that_can_be_copied_and_timed_but_not_trained(floats
     assert list(network.parameters()) == []
     payload = get_target("onnxruntime").pack(network, torch.zeros(2, 1, 8, 8))
     assert next(d.dim_value for d in onnx.load_from_string(payload).graph.input[0].type.tensor_type.shape.dim) == 2
+
+
+@pytest.mark.parametrize("scheme", [s for s in SCHEMES.values() if s.weights == "s8"], ids=lambda s: s.name)
+@pytest.mark.parametrize("stays", [(), (1,), (2, 3)])
+def test_the_torch_graph_rounds_as_the_file_does(net, floats, ranges, images, scheme, stays):
+    layers = [site.node for number, site in enumerate(sites_of(floats).layers) if number in stays]
+    plan = QuantizationPlan(scheme, ranges, layers)
+    graph = fake_quantized(net, torch.zeros(1, 1, 8, 8), floats, plan)
+    expected = opened_file(with_integers(floats, plan))([images])[0]
+    with torch.no_grad():
+        found = graph(torch.from_numpy(images)).numpy()
+    plain = opened_file(floats.SerializeToString())([images])[0]
+    off, lost = np.abs(found - expected).mean(), np.abs(plain - expected).mean()
+    assert off < 0.25 * lost and (found.argmax(1) == expected.argmax(1)).mean() >= 0.98
+
+
+def test_a_graph_has_gradients_through_its_rounding_and_gives_its_weights_back_to_the_file(net, floats, ranges, images):
+    plan = QuantizationPlan(Scheme(), ranges)
+    graph = fake_quantized(net, torch.zeros(1, 1, 8, 8), floats, plan)
+    graph(torch.from_numpy(images)).square().mean().backward()
+    own = dict(graph.named_parameters())
+    assert all(float(own[weight].grad.abs().max()) > 0 for weight, _ in graph.weights.values())
+    before = opened_file(floats.SerializeToString())([images])[0]
+    assert opened_file(graph.into(floats).SerializeToString())([images])[0] == pytest.approx(before, abs=1e-4)
+    with torch.no_grad():
+        own[graph.weights[sites_of(floats).layers[-1].node][0]].mul_(2.0)
+        own[graph.weights[sites_of(floats).layers[-1].node][1]].mul_(2.0)
+    assert opened_file(graph.into(floats).SerializeToString())([images])[0] == pytest.approx(2 * before, abs=1e-4)
+
+
+def test_a_graph_with_other_operators_than_the_file_is_refused(floats, ranges):
+    with pytest.raises(UnsupportedModelError, match="cannot be trained with integers: its file computes Conv"):
+        fake_quantized(nn.Flatten(), torch.zeros(1, 1, 8, 8), floats, QuantizationPlan(Scheme(), ranges))

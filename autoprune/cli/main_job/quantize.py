@@ -43,8 +43,8 @@ def quantize(
 ) -> None:
     """Bring a trained network or a run's to eight bits: types, ranges and layers by what the target measures.
 
-    Nothing is trained. Where integers are not faster on the target, or lose more than the tolerance, float32 is handed
-    over and the report says so.
+    Nothing is trained without --qat. Where integers are not faster on the target, or lose more than the tolerance,
+    float32 is handed over and the report says so.
     """
     from autoprune.cli.main_job.whole_run import given_or_stored, runs_of_job
     from autoprune.pipeline.jobs.quantize.settings import named_subject, quantize_settings

@@ -154,9 +154,10 @@ OF_QUANTIZE = (
     *("model", "weights", "data", "data_dir", "inputs", "evaluate", "score", "direction", "score_format"),
     *("target", "threads", "target_batch", "timing"),
     *_OF_INTEGERS,
+    *("loss", "finetune_epochs", "optimizer", "lr", "weight_decay", "clip", "label_smoothing", "distil"),
     *("batch_size", "train_threads", "seed", "time_limit", "run"),
 )
-"""Settings of a quantization after training."""
+"""Settings of a quantization; those of training are for one with integers."""
 
 
 CODESIGN = "codesign"

@@ -51,5 +51,5 @@ def quantize_plan(task: Task, experiment: Experiment, reporter: Reporter) -> Pla
         PlannedStage("verify", effort.passes * 2 * timed, "float32 and integers"),
         PlannedStage("layers", layers * timed / 4, "each layer alone"),
     )
-    said = f"at most {experiment.tolerance:g} points lost on the search split; nothing is trained"
+    said = f"at most {experiment.tolerance:g} points lost on the search split"
     return Plan(task.name, {"layer": layers}, {}, said, stages, _WRITTEN, str(experiment.run_dir))

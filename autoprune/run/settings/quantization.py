@@ -33,4 +33,9 @@ class QuantizationSettings(Settings):
         " least divergence; auto: minmax, and where that loses too much the best of all",
     )
     calibration_images: int = setting(256, "images that ranges are taken from", ge=1, le=10**6)
+    qat: bool = setting(
+        False,
+        "also train with integers (--finetune-epochs), distilled from the dense network, zeros held; kept where it is"
+        " not worse on the search split",
+    )
     from_run: str | None = setting(None, "folder of a finished run, whose network is quantized")

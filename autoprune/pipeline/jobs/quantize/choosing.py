@@ -11,10 +11,18 @@ from autoprune.pipeline.reporter import Reporter
 from autoprune.quantization.ranges import RANGES
 from autoprune.quantization.scheme import Scheme
 
-__all__ = ["Choice", "chosen", "first_method"]
+__all__ = ["Choice", "chosen", "first_method", "is_within"]
 
 _EQUALLY_FAST = 0.02
 """Share of a latency within which types count as equally fast."""
+
+
+def is_within(bench: Workbench, score: float, float_score: float) -> bool:
+    """Whether a score loses no more than the tolerance; one that is not accuracy by its own size."""
+    spec = bench.task.scored_as
+    unit = 1.0 if spec.is_accuracy else abs(float_score)
+    lost = spec.merit(float_score) - spec.merit(score)
+    return lost <= bench.run.experiment.tolerance / 100 * unit + 1e-12
 
 
 @dataclass(frozen=True)
@@ -118,11 +126,7 @@ class _Judge:
         return self.bench.task.scored_as.merit(float(trial.score or 0.0))
 
     def within(self, trial: Trial) -> bool:
-        """Whether a trial loses no more than the tolerance; a score that is not accuracy by its own size."""
-        spec = self.bench.task.scored_as
-        unit = 1.0 if spec.is_accuracy else abs(self.float_score)
-        lost = spec.merit(self.float_score) - self.merit(trial)
-        return lost <= self.bench.run.experiment.tolerance / 100 * unit + 1e-12
+        return is_within(self.bench, float(trial.score or 0.0), self.float_score)
 
     def scored(self, trial: Trial, number: int) -> Trial:
         """A trial with its score, from the run where that has it."""

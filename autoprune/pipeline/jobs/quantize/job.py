@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from autoprune.export.onnx import to_onnx
@@ -12,16 +13,17 @@ from autoprune.hardware.contract.protocol import Measurement
 from autoprune.models import save_weights
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import check_target
-from autoprune.pipeline.jobs.quantize.choosing import chosen, first_method
+from autoprune.pipeline.jobs.quantize.choosing import chosen, first_method, is_within
 from autoprune.pipeline.jobs.quantize.figures import quantize_report
 from autoprune.pipeline.jobs.quantize.gains import layer_gains
 from autoprune.pipeline.jobs.quantize.layers import layer_errors, layer_rows
 from autoprune.pipeline.jobs.quantize.subject import FloatFile, Subject, calibration_of, float_file, subject_of
+from autoprune.pipeline.jobs.quantize.training import trained
 from autoprune.pipeline.jobs.quantize.trials import Workbench, schemes_of, target_with_integers
 from autoprune.pipeline.jobs.search import timed
 from autoprune.pipeline.jobs.settings import OF_QUANTIZE, QUANTIZE
 from autoprune.pipeline.reporter import Reporter
-from autoprune.pipeline.task import Task
+from autoprune.pipeline.task import Task, require_trainable
 from autoprune.quantization.observe import Fed, histograms
 from autoprune.quantization.qdq import QuantizationPlan
 from autoprune.quantization.ranges import RANGES
@@ -54,6 +56,8 @@ class QuantizeJob(Job):
         """
         experiment, reporter = run.experiment, timed(run, reporter)
         subject = subject_of(task, experiment)
+        if experiment.qat:
+            require_trainable(task)
         with reporter.stage("export", "exporting the network"):
             file = float_file(subject.network, task.example)
         images = calibration_of(task, subject.network, experiment.calibration_images)
@@ -62,6 +66,10 @@ class QuantizeJob(Job):
         bench = Workbench(task, run, target_with_integers(experiment), file, ranges)
         errors = _errors(bench, images, reporter)
         choice = chosen(bench, schemes_of(experiment), errors, reporter)
+        after = trained(bench, subject, choice, reporter) if experiment.qat else None
+        if after is not None and after.kept:
+            within = is_within(bench, float(after.trial.score or 0.0), choice.float_score)
+            bench, choice = replace(bench, file=after.file), replace(choice, trial=after.trial, within=within)
         files = {"float": file.content, "quantized": bench.content(choice.trial)}
         if subject.pruned:
             files["dense"] = to_onnx(subject.dense, task.example, dynamic_batch=True)
@@ -71,6 +79,7 @@ class QuantizeJob(Job):
         with reporter.stage("test", "scoring on the test split"):
             count = sum(len(fed[0]) for fed in images)
             content = quantize_report(bench, subject, choice, files, times, rows, count)
+        content["qat"] = None if after is None else after.to_json()
         return _delivered(run, subject, files, content, reporter)
 
 
