@@ -115,3 +115,18 @@ def test_compressed_rows_compute_the_same():
     assert [row["name"] for row in found["layers"]] == ["0", "2"]
     assert found["layers"][0]["density"] == pytest.approx(0.1, abs=0.02)
     assert found["chosen"] == [row["name"] for row in found["layers"] if row["csr_ms"] < row["dense_ms"]]
+
+
+def test_the_plan_counts_the_trainings_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    from autoprune.cli.main import run
+
+    monkeypatch.chdir(tmp_path)
+    words = ["lottery", "--model", "tests.support.tiny_job:network", "--data", "tests.support.tiny_job:loaders"]
+    words += ["--target", "tests.support.tiny_job:Formula", "--rounds", "4", "--seeds", "2", "--train-epochs", "2"]
+    words += ["--controls", "reinit,random", "--forms", "channels,csr", "--transfer", "adamw", "--run", "study"]
+    assert run([*words, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "28 trainings" in said and "2 trainings" in said and "16 trainings" in said  # 2 x 14, 2 x 1, 2 x (4 + 4)
+    assert not (tmp_path / "runs").exists()
+    assert run([*words, "--rewind", "100000", "--dry-run"]) == 2
+    assert "--rewind 100000 is past the training's" in capsys.readouterr().err

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from autoprune.cli.options import ExperimentFile, Onnx, Overwrite, Resume, settings_command
+from autoprune.cli.options import DryRun, ExperimentFile, Onnx, Overwrite, Resume, settings_command
 from autoprune.pipeline.jobs.settings import LOTTERY, OF_LOTTERY
-from autoprune.run.experiment import option_group
+from autoprune.run.experiment import Experiment, option_group
 from autoprune.run.flags import Flags
+
+if TYPE_CHECKING:
+    from autoprune.pipeline.reporter import Reporter
+    from autoprune.pipeline.task import Task
 
 __all__ = ["register"]
 
@@ -31,6 +35,7 @@ def lottery(
     resume: Resume = False,
     overwrite: Overwrite = False,
     onnx: Onnx = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Look for lottery tickets: prune, rewind, train again, round by round, beside controls and over seeds.
 
@@ -42,4 +47,11 @@ def lottery(
 
     decided = ("techniques", "kinds")
     given = given_or_stored(experiment_file, settings, lottery_settings, resume=resume, decided=decided)
-    runs_of_job(LOTTERY, given, Flags(resume, overwrite, onnx=onnx))
+    runs_of_job(LOTTERY, given, Flags(resume, overwrite, onnx=onnx, dry_run=dry_run), _show)
+
+
+def _show(task: Task, experiment: Experiment, screen: Reporter, *, onnx: bool = False) -> None:
+    """Print what the study would do."""
+    from autoprune.pipeline.plan.lottery import lottery_plan
+
+    typer.echo(lottery_plan(task, experiment, screen))

@@ -43,9 +43,9 @@ from autoprune.techniques.sparsity.masked import MaskTechnique
 from autoprune.techniques.sparsity.ticket import read_ticket
 from autoprune.techniques.sparsity.zeros import STEPS
 from autoprune.techniques.stack import Stack
-from autoprune.training import Trainer, TrainSettings
+from autoprune.training import Trainer
 
-__all__ = ["LotteryJob", "lottery_settings"]
+__all__ = ["LotteryJob", "lottery_settings", "refuse_early"]
 
 
 def lottery_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class LotteryJob(Job):
         require_trainable(task)
         networks = Networks(task, experiment)
         settings = networks.schedule
-        self._refuse(networks, settings)
+        refuse_early(networks)
         run.mark_started()
         each = 1 + ("reinit" in experiment.control_names) + experiment.rounds * (1 + len(experiment.control_names))
         total, done = experiment.seeds * each, len(run.rows(ROWS))
@@ -90,19 +90,23 @@ class LotteryJob(Job):
         Forms(networks, run, reporter, delivered_round(study)[0]).carry_out()
         return _Delivery(networks, run, reporter, study).result()
 
-    @staticmethod
-    def _refuse(networks: Networks, settings: TrainSettings) -> None:
-        """Refuse before any training what would fail after hours."""
-        task, experiment = networks.task, networks.experiment
-        fresh = networks.fresh(experiment.seed)
-        steps = Trainer(fresh, task.data.train, settings, loss=task.loss, reader=task.reader).steps
-        for name, step in (("rewind", experiment.rewind), *(("stability", s) for s in experiment.stability_steps)):
-            if step >= steps:
-                raise InputError(f"--{name} {step} is past the training's {steps} steps; give an earlier step")
-        if "small" in experiment.control_names:
-            networks.small(parameter_count(task.model), experiment.seed)
-        check_transfers(networks)
-        assert networks.rates  # refuses a network without a weight to prune
+
+def refuse_early(networks: Networks) -> None:
+    """Refuse before any training what would fail after hours.
+
+    Raises:
+        InputError: If a step is past the training's, or a control, a transfer or a rate cannot be.
+    """
+    task, experiment, settings = networks.task, networks.experiment, networks.schedule
+    fresh = networks.fresh(experiment.seed)
+    steps = Trainer(fresh, task.data.train, settings, loss=task.loss, reader=task.reader).steps
+    for name, step in (("rewind", experiment.rewind), *(("stability", s) for s in experiment.stability_steps)):
+        if step >= steps:
+            raise InputError(f"--{name} {step} is past the training's {steps} steps; give an earlier step")
+    if "small" in experiment.control_names:
+        networks.small(parameter_count(task.model), experiment.seed)
+    check_transfers(networks)
+    assert networks.rates  # refuses a network without a weight to prune
 
 
 @dataclass(frozen=True, eq=False)
