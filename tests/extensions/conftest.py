@@ -59,7 +59,7 @@ def examples(monkeypatch):
     """The example packages can be imported in this folder's tests, and nothing of them stays known."""
     monkeypatch.syspath_prepend(HERE)
     yield
-    for name in ("input_aware", "magnitude_masks", "least_squares"):
+    for name in ("input_aware", "magnitude_masks", "least_squares", "counting_chip"):
         sys.modules.pop(name, None)
 
 
