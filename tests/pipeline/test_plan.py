@@ -137,3 +137,23 @@ def test_the_command_prints_the_plan(tmp_path, monkeypatch, capsys):
     assert "plan for resnet20: 12 decisions (12 of kind channels)" in said and "5 episodes" in said
     assert "training of the dense network" in said and "would be written to runs/" in said
     assert not list(tmp_path.iterdir())
+
+
+def test_workers_share_the_candidates_of_a_plan(trained, loaders, monkeypatch):
+    from autoprune.pipeline.plan import stages
+    from autoprune.pipeline.plan.clock import Clock
+
+    monkeypatch.setattr(stages.os, "sched_getaffinity", lambda _: {0, 1, 2})
+    for name, seconds in (("candidate_of_round", 3.0), ("episode", 0.5), ("fitting", 2.0)):
+        monkeypatch.setattr(Clock, name, seconds)
+    for settings, together in (
+        ({}, 1),
+        ({"batch": 4, "workers": 2}, 2),
+        ({"workers": 8}, 3),  # no more than there are processors
+        ({"storage": "journal:log"}, 1),
+    ):
+        plan = autoprune.compress(trained, **loaders, **SETTINGS, **settings, dry_run=True)
+        (search,) = [stage for stage in plan.stages if stage.name.startswith("search")]
+        assert search.seconds == pytest.approx(2 + 6 * (3 / together + 0.5))
+        assert (f"{together} at the same time" in search.source) == (together > 1)
+        assert ("workers that join" in search.source) == ("storage" in settings)

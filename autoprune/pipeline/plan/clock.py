@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from autoprune import agents
@@ -19,6 +20,7 @@ from autoprune.envs import PruningEnv, amc_features, largest_uniform
 from autoprune.errors import InputError
 from autoprune.evaluation import accuracy
 from autoprune.foundations.seeding import seeded
+from autoprune.foundations.threads import use_threads
 from autoprune.foundations.user_code import UserBatches
 from autoprune.graph import Analysis
 from autoprune.models.copying import isolated
@@ -123,12 +125,23 @@ class Clock:
     @cached_property
     def candidate(self) -> float:
         """Seconds of a candidate: the weights that it is given, and its score on the episodes' part of the split."""
+        return self._one_candidate()
+
+    def _one_candidate(self) -> float:
         part = self.task.search_parts[0]
         scorer = Scorer(self.stack.candidates(self.task.model), self._weights, part, self.task.score)
         scorer.network(self.choices)  # the first one warms up
         given = _seconds_of(lambda: scorer.network(self.choices))
         network = scorer.network(self.choices)
         return given + self._scored(partial(self.task.score, network), part[0], part, len(part))
+
+    @cached_property
+    def candidate_of_round(self) -> float:
+        """The same in a round of several, whose candidates have one thread each."""
+        if self.experiment.episodes_at_once == 1 or torch.get_num_threads() == 1:
+            return self.candidate
+        with use_threads(1):
+            return self._one_candidate()
 
     @cached_property
     def _weights(self) -> CandidateWeights:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,7 @@ from autoprune.pipeline.plan.timing import TargetTimes, profile_seconds, verific
 from autoprune.pipeline.search.play import points_of_curves
 from autoprune.pipeline.search.single_cuts import tried_options
 from autoprune.reconstruction.candidate_weights import Elastic
+from autoprune.run.experiment import Experiment
 from autoprune.techniques.sparsity.permutation import wished
 
 __all__ = ["stages_of"]
@@ -104,8 +106,11 @@ class _Stages:
             cuts = 1 + sum(len(tried_options(decision, points)) for decision in clock.space.decisions)
             yield PlannedStage("single cuts", cuts * one, f"{cuts} candidates, one timed at {one:.2f} s")
         episodes = 1 if kind.is_baseline else experiment.episodes
-        seconds = clock.fitting + episodes * (one + clock.episode)
+        one, together = clock.candidate_of_round, _together(experiment)
+        seconds = clock.fitting + episodes * (one / together + clock.episode)
         source = f"{episodes} episodes, one timed at {one:.2f} s and the agent at {clock.episode:.2f} s"
+        source += f"; {together} at the same time" if together > 1 else ""
+        source += "; workers that join come on top" if experiment.storage is not None else ""
         yield PlannedStage(f"search with {experiment.agent}", seconds, source)
 
     def after(self) -> Iterator[PlannedStage]:
@@ -154,3 +159,12 @@ class _Stages:
         each = proposals * clock.candidate + batches * clock.tuning_step + timed
         source = f"about {count} steps of {proposals} candidates and {batches} training steps, one of each timed"
         return PlannedStage("steps", count * each, source)
+
+
+def _together(experiment: Experiment) -> int:
+    """Candidates that are scored at the same time by what this process starts, each on a processor of its own."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if experiment.ray is None:
+        return min(experiment.workers, here)
+    wanted = here if experiment.workers == 1 else experiment.workers
+    return min(wanted, experiment.episodes_at_once, here if experiment.ray == "local" else wanted)
