@@ -93,10 +93,11 @@ class Accelerator(Section, ABC):
         Raises:
             InputError: If there is no such key, or the chip cannot be built so.
         """
-        return self._changed(knobs, self.search)
+        return self._changed(knobs).model_copy(update={"search": self.search})  # whose values were tried once
 
-    def _changed(self, knobs: Mapping[str, Any], search: Mapping[str, tuple[Any, ...]] | None = None) -> Self:
-        content = {**self.content(), "search": dict(search or {})}
+    def _changed(self, knobs: Mapping[str, Any]) -> Self:
+        """The chip with other values, and nothing to search: trying all values of it again takes most of the time."""
+        content = {**self.content(), "search": {}}
         for path, value in knobs.items():
             *sections, key = path.split(".")
             place = content

@@ -14,7 +14,7 @@ __all__ = ["faults_of"]
 
 _LISTED = 3
 
-_BOUNDS = {"ge": ("{} or more", 0.0), "gt": ("more than {}", 0.0), "le": ("at most {}", 0.0), "lt": ("less than {}", 0)}
+_BOUNDS = {"ge": "{} or more", "gt": "more than {}", "le": "at most {}", "lt": "less than {}"}
 
 
 def faults_of(error: ValidationError, kind: type[BaseModel]) -> str:
@@ -47,7 +47,7 @@ def _fault(fault: Mapping[str, Any], kind: type[BaseModel]) -> str:
 def _bound(fault: Mapping[str, Any]) -> str | None:
     """The limit that a number broke, and what is nearest to the number within it."""
     context = fault.get("ctx", {})
-    for name, (words, _) in _BOUNDS.items():
+    for name, words in _BOUNDS.items():
         if name in context and isinstance(fault["input"], int | float):
             limit, given = context[name], fault["input"]
             mirrored = -given if given < 0 < -given and name in ("ge", "gt") and -given >= limit else None
