@@ -49,7 +49,7 @@ def measured(url: str, count: int) -> tuple[float, float, float]:
     found = scored_to_json(Scored(Estimate(0.9), torch.rand(IMAGES) > 0.1, 0.5))
     with open_store(url, study) as store, open_store(url, study) as other:
         worker, coordinator = Board(store), Board(other)
-        coordinator.write("study", id="benchmark")
+        coordinator.begin({"id": "benchmark"})
         keys = list(rows)
 
         def publish() -> None:

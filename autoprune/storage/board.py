@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from autoprune.errors import RunError
 from autoprune.storage.base import Fact, Store
 
 __all__ = ["Board", "Lease"]
@@ -47,9 +48,11 @@ class Board:
     | `beat` | `worker`, `seconds` | a worker is alive: its leases last so long from now |
     | `result` | `key`, `worker`, `scored` | what a candidate scored; the first counts, all are equal |
     | `failed` | `key`, `worker`, `why` | a worker could not score a candidate; the coordinator tries it itself |
-    | `ended` | nothing | the search is over: workers leave |
+    | `ended` | | the search is over: workers leave |
 
-    A key is a candidate's content, so that a result that comes late, or twice, is the same result.
+    A key is a candidate's content, so that a result that comes late, or twice, is the same result. Of another run it
+    would be another result: every fact but the first names the run that it is of, `study`, and counts in that run only.
+    A process is of the run that it began, or found first; it writes for no other.
 
     Args:
         store: Keeps the facts.
@@ -59,6 +62,7 @@ class Board:
         self.store = store
         self._read = -1
         self._state = _State()
+        self._mine: str | None = None
 
     @property
     def contract(self) -> dict[str, Any]:
@@ -107,7 +111,28 @@ class Board:
         facts = self.store.read(self._read)
         for fact in facts:
             self._take(fact)
+        self._mine = self._mine or self.contract.get("id")
         return bool(facts)
+
+    def refuse_successor(self) -> None:
+        """Go no further in the study of another run.
+
+        Raises:
+            RunError: If one has begun the study anew; the scores of this process are not those of that run.
+        """
+        theirs = self.contract.get("id")
+        if theirs != self._mine:
+            run, host = self.contract.get("run"), self.contract.get("host")
+            raise RunError(f"the study was begun anew by the run {run} on {host}; start this process again")
+
+    def begin(self, contract: Mapping[str, Any]) -> None:
+        """Begin the study, or go on with it; the contract has the run's `id`.
+
+        Raises:
+            StoreError: If that is not possible.
+        """
+        self.store.append([("study", contract)])
+        self._mine = contract["id"]
 
     def write(self, kind: str, **content: Any) -> None:
         """Write one fact.
@@ -115,7 +140,7 @@ class Board:
         Raises:
             StoreError: If that is not possible.
         """
-        self.store.append([(kind, content)])
+        self.write_all([(kind, content)])
 
     def write_all(self, facts: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Write several facts, all or none.
@@ -123,12 +148,13 @@ class Board:
         Raises:
             StoreError: If that is not possible.
         """
-        self.store.append(facts)
+        self.store.append([(kind, {**content, "study": self._mine}) for kind, content in facts])
 
     def _take(self, fact: Fact) -> None:
         self._read = fact.number
         apply = _READERS.get(fact.kind)
-        if apply is not None:  # a newer version may write more
+        current = fact.kind == "study" or fact.content.get("study") == self.contract.get("id")
+        if apply is not None and current:  # a newer version may write more
             apply(self._state, fact)
 
     def _is_held(self, key: str, now: float) -> bool:

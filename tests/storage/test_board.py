@@ -2,6 +2,7 @@
 
 import pytest
 
+from autoprune.errors import RunError
 from autoprune.storage.board import Board
 from tests.support.stores import InMemory
 
@@ -11,7 +12,7 @@ JOBS = {key: {"choices": {"a": n}, "against": None} for n, key in enumerate(["k0
 @pytest.fixture
 def board():
     board = Board(InMemory())
-    board.write("study", id="one", settings={})
+    board.begin({"id": "one", "settings": {}})
     board.write("wanted", jobs=JOBS)
     board.refresh()
     return board
@@ -74,13 +75,36 @@ def test_a_run_that_goes_on_keeps_its_results_and_another_one_begins_anew(board)
     board.write("ended")
     board.refresh()
     assert board.ended
-    board.write("study", id="one", settings={})
+    board.begin({"id": "one", "settings": {}})
     board.refresh()
     assert not board.ended and "k0" in board.results
-    board.write("study", id="two", settings={})
+    board.begin({"id": "two", "settings": {}})
     board.write("something of a newer version")
     board.refresh()
     assert not board.results and not board.wanted and board.contract["id"] == "two"
+
+
+def test_what_processes_of_a_run_before_write_counts_nowhere_and_they_are_refused(board):
+    worker = Board(board.store)
+    worker.refresh()
+    worker.refuse_successor()
+    board.begin({"id": "two", "run": "runs/two", "host": "h"})
+    board.write("wanted", jobs=JOBS)
+    worker.write("lease", key="k0", worker="a", seconds=10.0)  # it has not read on
+    worker.write("result", key="k0", worker="a", scored={"value": 1})
+    worker.write("failed", key="k1", worker="a", why="no memory")
+    worker.write("ended")
+    board.refresh()
+    assert board.free() == list(JOBS) and not board.results and not board.failures and not board.ended
+    worker.refresh()
+    worker.write("result", key="k0", worker="a", scored={"value": 1})
+    board.refresh()
+    board.refuse_successor()
+    assert not board.results
+    with pytest.raises(
+        RunError, match=r"^the study was begun anew by the run runs/two on h; start this process again$"
+    ):
+        worker.refuse_successor()
 
 
 def test_every_process_that_has_read_as_far_sees_the_same(board):

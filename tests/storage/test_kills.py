@@ -38,7 +38,7 @@ def study(request):
 
 def coordinator(url, study, seconds, said=None):
     board = Board(open_store(url, study))
-    board.write("study", id="one")
+    board.begin({"id": "one"})
     score = Slow(seconds)
     leasing = Leasing(board, Inline(score), "coordinator", LEASE)
     return Shared(score, Inline(score), leasing, (lambda text: None) if said is None else said.append), board
@@ -61,10 +61,11 @@ def played(home, batches):
 def test_random_kills_of_three_workers_lose_and_double_nothing(shared_url, study, kills):
     batches, done, killed, seconds = rounds(12 * kills), threading.Event(), [], 0.03
     home, board = coordinator(shared_url, study, seconds)
+    names = iter(range(10**6))
+    running = [start(shared_url, study, f"w{next(names)}", seconds, LEASE) for _ in range(3)]
 
     def kill():
-        draw, names = random.Random(0), iter(range(10**6))
-        running = [start(shared_url, study, f"w{next(names)}", seconds, LEASE) for _ in range(3)]
+        draw = random.Random(0)
         while not done.is_set() and len(killed) < kills:
             time.sleep(draw.uniform(0.02, 0.15))
             victim = running.pop(draw.randrange(3))

@@ -3,9 +3,10 @@
 import threading
 import time
 
+import pytest
 import torch
 
-from autoprune.errors import InputError
+from autoprune.errors import InputError, RunError
 from autoprune.storage.board import Board
 from autoprune.storage.journal import Journal
 from autoprune.techniques.homes import shared as module
@@ -24,9 +25,9 @@ def plain(found):
     return found.estimate, found.answers.tolist()
 
 
-def coordinator(store, said=None, score=formula, seconds=5.0):
+def coordinator(store, said=None, score=formula, seconds=5.0, study="one"):
     board = Board(store)
-    board.write("study", id="one")
+    board.begin({"id": study})
     home = Inline(score)
     say = (lambda text: None) if said is None else said.append
     return Shared(score, home, Leasing(board, home, "coordinator", seconds), say)
@@ -142,6 +143,30 @@ def test_what_a_worker_cannot_score_is_tried_by_the_coordinator():
     home._publish(key_of(JOBS[0]), JOBS[0])
     worker(store, "w", score=broken).turn(ordered=True)
     assert [plain(home.score(job)) for job in JOBS[:2]] == [plain(each) for each in EXPECTED[:2]]
+
+
+def test_a_worker_of_a_run_before_scores_nothing_for_its_successor():
+    store, asked = InMemory(), []
+    first = coordinator(store)
+    idle = worker(store, "idle", score=lambda job: asked.append(job.key) or wrong(job))
+    assert idle.turn() == 0
+    first.begin(JOBS[:1])
+    first._publish(key_of(JOBS[0]), JOBS[0])
+    busy = worker(store, "busy", score=lambda job: coordinator(store, study="two") and wrong(job))
+    assert busy.turn() == 1  # it was at work when the study was begun anew
+    second = coordinator(store, study="two")
+    second.begin(JOBS[:1])
+    second._publish(key_of(JOBS[0]), JOBS[0])
+    for each in (busy, idle):
+        with pytest.raises(RunError, match="begun anew"):
+            each.turn()
+    assert plain(second.score(JOBS[0])) == plain(EXPECTED[0]) and not asked
+    with pytest.raises(RunError, match="begun anew"):
+        first.score(JOBS[0])
+
+
+def wrong(job):
+    return formula(ScoreJob({name: kept + 1 for name, kept in job.choices.items()}, job.against))
 
 
 def test_a_search_that_goes_on_finds_what_was_scored():

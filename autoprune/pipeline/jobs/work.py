@@ -118,12 +118,12 @@ def _serve(
         with local_home(experiment, score, run.path, task.name, contract["batch"]) as home:
             leasing = Leasing(board, home, name, experiment.lease)
             with reporter.stage("work", f"scoring candidates of {study} as {name}") as bar:
-                _until_the_end(leasing, contract["id"], reporter, bar)
+                _until_the_end(leasing, reporter, bar)
     reporter.say(f"{leasing.scored} candidates scored for {study}; its search is over")
     return leasing.scored
 
 
-def _until_the_end(leasing: Leasing, study: str, reporter: Reporter, bar: Bar) -> None:
+def _until_the_end(leasing: Leasing, reporter: Reporter, bar: Bar) -> None:
     """Score whatever is free; a storage that cannot be reached is tried again and again."""
     board, waits, lost = leasing.board, pauses(_LONGEST), False
     while not board.ended or leasing.undelivered:
@@ -136,8 +136,6 @@ def _until_the_end(leasing: Leasing, study: str, reporter: Reporter, bar: Bar) -
             if not lost:
                 reporter.say(f"{first_line(error)}; what is scored is kept here, and the storage tried again")
             worked, lost = 0, True
-        if board.contract.get("id") != study:
-            raise RunError(f"the study was begun anew by {board.contract.get('run')}; start the worker again")
         waits = pauses(_LONGEST) if worked else waits
         bar.update(leasing.scored)
         if not worked and not board.ended:

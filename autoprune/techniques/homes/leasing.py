@@ -49,9 +49,11 @@ class Leasing:
 
         Raises:
             StoreError: If the study cannot be read, or nothing taken; what was scored before is kept.
+            RunError: If it is another run's now.
         """
         self.deliver()
         self.board.refresh()
+        self.board.refuse_successor()
         taken = self._taken(ordered)
         if not taken:
             return 0

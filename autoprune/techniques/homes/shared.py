@@ -70,6 +70,7 @@ class Shared(Home):
         try:
             self._publish(key, job)
             board.refresh()
+            board.refuse_successor()
             self._note_reached()
             if key in board.results:
                 return scored_from_json(board.results[key]), False

@@ -59,7 +59,7 @@ def coordinated(
     before = board.contract
     _refuse_another_run(study, url, before, contract)
     mirror = Mirror(url, study, problem, contract, reporter.say, replaces=before.get("id"))
-    board.write("study", **contract)
+    board.begin(contract)
     leasing = Leasing(board, home, worker_name(), experiment.lease)
     shared = home if batch == 1 else Shared(score, home, leasing, reporter.say)
     return shared, _Study(board, mirror, reporter.say)
