@@ -101,21 +101,23 @@ def fake_quantized(model: nn.Module, example: Any, file: onnx.ModelProto, plan: 
     module = FakeQuantized(folded, folded.graph)
     module.weights = {}
     for site in sites.layers:
-        module.weights[site.node] = (str(nodes[site.node].args[1].target), _bias(nodes[site.node]))  # type: ignore[union-attr]
+        bias = _bias(nodes[site.node]) if site.bias is not None else None  # else another operator adds it
+        module.weights[site.node] = (str(nodes[site.node].args[1].target), bias)  # type: ignore[union-attr]
     rounding = _Rounding(module, plan)
     computing = {nodes[site.node] for site in active}
     for name, node in _tensors(sites.all, nodes).items():
         if name in closed:
-            rounding.behind(node, name, lambda user: True)
+            rounding.behind(node, sites.ranged_as(name), lambda user: True)
         elif name in read:
-            rounding.behind(node, name, lambda user: user in computing)
+            rounding.behind(node, sites.ranged_as(name), lambda user: user in computing)
     for site in active:
         if site.weight is not None:
             rounding.weight(nodes[site.node], site)
     module.graph.lint()
     module.recompile()
-    for parameter in module.parameters():
-        parameter.requires_grad_(parameter.is_floating_point())
+    written = {name for pair in module.weights.values() for name in pair}
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name in written)  # what the file would not be given back stays as it is
     return module.eval()
 
 

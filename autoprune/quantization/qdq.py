@@ -99,9 +99,10 @@ class _Writer:
         self._drop_unread()
 
     def _numbers(self, name: str) -> Affine:
-        if name not in self.plan.ranges:
-            raise InputError(f"there is no range for {name}")
-        return activation_numbers(*self.plan.ranges[name], self.plan.scheme)
+        own = self.sites.ranged_as(name)
+        if own not in self.plan.ranges:
+            raise InputError(f"there is no range for {own}")
+        return activation_numbers(*self.plan.ranges[own], self.plan.scheme)
 
     def _pair(self, source: str, tensor: str, last: str | None = None) -> None:
         """QuantizeLinear and DequantizeLinear behind a tensor."""

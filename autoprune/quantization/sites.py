@@ -87,6 +87,13 @@ class Sites:
                 integers.add(site.node)
         return tuple(found)
 
+    def ranged_as(self, name: str) -> str:
+        """The tensor whose range counts for another: what is pooled by its largest values keeps their integers."""
+        pooled = {site.output: site.inputs[0] for site in self.all if site.op == "MaxPool"}
+        while name in pooled:
+            name = pooled[name]
+        return name
+
     def _origin(self, name: str) -> str:
         while name in self.behind:
             name = self.behind[name]

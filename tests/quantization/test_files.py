@@ -126,6 +126,14 @@ def test_layers_stay_float32_where_that_is_asked_and_what_joins_them_too(floats,
     assert left == {names["inner"].weight}
 
 
+def test_the_largest_of_integers_are_integers_of_the_same_range(floats, ranges):
+    (pool,) = (site for site in sites_of(floats).all if site.op == "MaxPool")
+    apart = {**ranges, pool.output: (0.0, 100.0)}
+    stored = onnx.load_from_string(with_integers(floats, QuantizationPlan(Scheme(), apart))).graph.initializer
+    scales = {tensor.name: float(onnx.numpy_helper.to_array(tensor)) for tensor in stored if not tensor.dims}
+    assert scales[f"{pool.output}_scale"] == scales[f"{pool.inputs[0]}_scale"]
+
+
 def test_activations_that_are_no_numbers_are_named(floats, images):
     broken = images.copy()
     broken[40, 0, 3, 3] = np.nan
@@ -182,3 +190,31 @@ def test_a_graph_has_gradients_through_its_rounding_and_gives_its_weights_back_t
 def test_a_graph_with_other_operators_than_the_file_is_refused(floats, ranges):
     with pytest.raises(UnsupportedModelError, match="cannot be trained with integers: its file computes Conv"):
         fake_quantized(nn.Flatten(), torch.zeros(1, 1, 8, 8), floats, QuantizationPlan(Scheme(), ranges))
+
+
+class Tokens(nn.Module):
+    """Linear layers over tokens, whose biases the file adds by operators of their own, and a LayerNorm."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(8, 16), nn.LayerNorm(16), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.norm(self.first(x[:, 0])))).mean(1)
+
+
+def test_only_what_the_file_takes_back_is_trained(images):
+    torch.manual_seed(0)
+    tokens = Tokens().eval()
+    file = onnx.load_from_string(to_onnx(tokens, torch.zeros(1, 1, 8, 8), dynamic_batch=True))
+    found = histograms(file, sites_of(file).tensors, [[images]])
+    plan = QuantizationPlan(Scheme(), {name: RANGES["minmax"](each, Scheme()) for name, each in found.items()})
+    graph = fake_quantized(tokens, torch.zeros(1, 1, 8, 8), file, plan)
+    with torch.no_grad():
+        for parameter in graph.parameters():
+            if parameter.requires_grad:
+                parameter.mul_(1.5)
+        expected = graph(torch.from_numpy(images)).numpy()
+    after = opened_file(with_integers(graph.into(file), plan))([images])[0]
+    assert np.abs(after - expected).max() < 0.02 * np.abs(expected).max()
+    assert not any(p.requires_grad for name, p in graph.named_parameters() if "norm" in name)

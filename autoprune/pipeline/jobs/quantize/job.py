@@ -13,12 +13,12 @@ from autoprune.hardware.contract.protocol import Measurement
 from autoprune.models import save_weights
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import check_target
-from autoprune.pipeline.jobs.quantize.choosing import chosen, first_method, is_within
+from autoprune.pipeline.jobs.quantize.choosing import Choice, chosen, first_method, is_within
 from autoprune.pipeline.jobs.quantize.figures import quantize_report
 from autoprune.pipeline.jobs.quantize.gains import layer_gains
 from autoprune.pipeline.jobs.quantize.layers import layer_errors, layer_rows
 from autoprune.pipeline.jobs.quantize.subject import FloatFile, Subject, calibration_of, float_file, subject_of
-from autoprune.pipeline.jobs.quantize.training import trained
+from autoprune.pipeline.jobs.quantize.training import AfterTraining, trained
 from autoprune.pipeline.jobs.quantize.trials import Workbench, schemes_of, target_with_integers
 from autoprune.pipeline.jobs.search import timed
 from autoprune.pipeline.jobs.settings import OF_QUANTIZE, QUANTIZE
@@ -66,10 +66,7 @@ class QuantizeJob(Job):
         bench = Workbench(task, run, target_with_integers(experiment), file, ranges)
         errors = _errors(bench, images, reporter)
         choice = chosen(bench, schemes_of(experiment), errors, reporter)
-        after = trained(bench, subject, choice, reporter) if experiment.qat else None
-        if after is not None and after.kept:
-            within = is_within(bench, float(after.trial.score or 0.0), choice.float_score)
-            bench, choice = replace(bench, file=after.file), replace(choice, trial=after.trial, within=within)
+        bench, choice, after = _after_training(bench, subject, choice, reporter)
         files = {"float": file.content, "quantized": bench.content(choice.trial)}
         if subject.pruned:
             files["dense"] = to_onnx(subject.dense, task.example, dynamic_batch=True)
@@ -111,6 +108,19 @@ def _errors(bench: Workbench, images: list[Fed], reporter: Reporter) -> dict[str
 
     found: dict[str, float] = bench.run.once("quantize layer errors", compute)
     return found
+
+
+def _after_training(
+    bench: Workbench, subject: Subject, choice: Choice, reporter: Reporter
+) -> tuple[Workbench, Choice, AfterTraining | None]:
+    """The trained weights and their score, where training with integers is asked for and was worth it."""
+    if not bench.run.experiment.qat:
+        return bench, choice, None
+    after = trained(bench, subject, choice, reporter)
+    if not after.kept:
+        return bench, choice, after
+    within = is_within(bench, float(after.trial.score or 0.0), choice.float_score)
+    return replace(bench, file=after.file), replace(choice, trial=after.trial, within=within), after
 
 
 def _verified(bench: Workbench, files: Mapping[str, bytes], reporter: Reporter) -> dict[str, Measurement]:
