@@ -8,6 +8,7 @@ from typing import Any
 
 from autoprune.data.base import DataSet, DataSource
 from autoprune.data.loaders import behind_boundary, from_reference
+from autoprune.data.some_classes import classes_in, with_classes
 from autoprune.errors import InputError
 from autoprune.foundations.names import closest
 from autoprune.foundations.references import is_reference
@@ -34,8 +35,8 @@ def load(spec: str, data_dir: Path | None = None, *, batch_size: int = 128, seed
     """Loads a data set and deals it to its four splits.
 
     Args:
-        spec: A name of `SOURCES` ("folder:DIR" takes a folder), or "package.module:function" that returns (train,
-            search, test) loaders.
+        spec: A name of `SOURCES` ("folder:DIR" takes a folder), with "@0-4" behind it for some of its classes; or
+            "package.module:function" that returns (train, search, test) loaders.
         data_dir: Where downloaded files are, or go; a relative folder:DIR is looked for in it too.
         batch_size: Images a training batch; a user's own loaders have theirs.
         seed: Of order and augmentation. The splits do not depend on it.
@@ -43,6 +44,9 @@ def load(spec: str, data_dir: Path | None = None, *, batch_size: int = 128, seed
     Raises:
         InputError: If there is no such data set, or it cannot be loaded.
     """
+    name, classes = classes_in(spec)
+    if classes is not None and _source(name) is not None:
+        return with_classes(load(name, data_dir, batch_size=batch_size, seed=seed), *classes)
     source = _source(spec)
     if source is not None:
         with UserCode(f"the data set {path_of(source)}") if is_foreign(source) else nullcontext():
@@ -58,10 +62,11 @@ def load(spec: str, data_dir: Path | None = None, *, batch_size: int = 128, seed
 
 def known_shape(spec: str) -> tuple[tuple[int, int, int], int] | None:
     """Shape (C, H, W) of one image and number of classes, where they are known without loading anything."""
-    source = _source(spec)
+    name, classes = classes_in(spec)
+    source = _source(name)
     if source is None or source.shape is None or source.classes is None:
         return None
-    return source.shape, source.classes
+    return source.shape, source.classes if classes is None else classes[1] - classes[0] + 1
 
 
 def _source(spec: str) -> DataSource[Any] | None:
