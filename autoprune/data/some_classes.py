@@ -48,7 +48,8 @@ def with_classes(data: DataSet, first: int, last: int) -> DataSet:
     name = f"{data.name}@{first}-{last}"
     if last >= data.classes:
         raise InputError(f"{name}: {data.name} has the classes 0 to {data.classes - 1}")
-    parts = {each: _some(name, getattr(data, each), first, last) for each in ("train", "calibration", "search", "test")}
+    names = ("train", "calibration", "search", "test")
+    parts: dict[str, Any] = {each: _some(name, getattr(data, each), first, last) for each in names}
     counts = {each: len(parts[each].images) for each in data.counts if each in parts}
     return replace(data, name=name, classes=last - first + 1, counts=counts, **parts)
 
