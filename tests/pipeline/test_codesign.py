@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -14,6 +15,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import autoprune
+from autoprune.agents import AGENTS
+from autoprune.cost.chips import BestChip
+from autoprune.envs import PruningEnv
 from autoprune.errors import BudgetError, InputError
 from autoprune.foundations.files import read_json
 from autoprune.graph import analyse
@@ -24,12 +28,14 @@ from autoprune.pipeline.jobs.codesign.arms import arm_of, problem_on
 from autoprune.pipeline.jobs.codesign.begin import begun
 from autoprune.pipeline.jobs.codesign.designs import cores_of, family_on
 from autoprune.pipeline.jobs.codesign.layers import works_under
+from autoprune.pipeline.jobs.codesign.searching import Part, parts_by_chip
 from autoprune.pipeline.jobs.codesign.settings import codesign_settings
 from autoprune.pipeline.jobs.registry import job_named
 from autoprune.pipeline.reporter import Silent
 from autoprune.pipeline.task import load_task
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
+from tests.support.random_chips import every_policy, random_tables
 
 SHAPE = (1, 6, 6)
 NAMES = ("uniform", "ratios on the fixed chip", "chip for the fixed pruning", "one after the other", "random")
@@ -275,3 +281,20 @@ def test_a_chip_whose_pattern_fits_no_layer_is_refused_with_what_would(tmp_path:
     )
     with pytest.raises(InputError, match="none of the accelerators' files names knobs"):
         job_named("codesign").check(experiment)
+
+
+def test_a_solver_searches_chip_by_chip_and_others_all_at_once() -> None:
+    tables = random_tables(2, chips=6)
+    cost = BestChip(tables, "latency")
+    limit = float(np.median(cost.costs(every_policy())))
+    whole = Part("joint 0", None, cost, limit, "exact", 10)  # type: ignore[arg-type]  # the arm is handed on
+    parts = parts_by_chip(whole)
+    assert 2 <= len(parts) <= 4 and sum(part.episodes for part in parts) == 10
+    assert len({part.name for part in parts}) == len(parts)
+    for part in parts:
+        assert len(part.cost.tables) == 1 and part.cost.least()[0] <= limit
+        solved = AGENTS.get("exact")(PruningEnv(cost.space, part.cost, limit, lambda choices: 0.5), episodes=1)
+        found = solved.solve(limit)[0]
+        assert cost.cost(found) <= part.cost.cost(found) <= limit  # what one chip can do, the best of all can
+    other = Part("joint 0", None, cost, limit, "ddpg", 10)  # type: ignore[arg-type]
+    assert parts_by_chip(other) == [other]
