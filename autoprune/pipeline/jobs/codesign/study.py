@@ -227,12 +227,18 @@ class Study:
         if baseline == RATIOS:
             return fixed.front(self.candidates(first, "ratios"))
         if baseline == CHIP:
-            return free.front(self.uniform(first))
+            return front_of([*free.points(self.uniform(first)), *self._dense_points()])
         if baseline == SEQUENTIAL:
-            return free.front([point.candidate for point in self.points(RATIOS)])
+            found = [point.candidate for point in self.points(RATIOS)]
+            return front_of([*free.points(found), *self._dense_points()])
         return front_of(
             point for arm in self.arms for point in self.on_any_chip(arm).points(self.played(arm, "random"))
         )
+
+    def _dense_points(self) -> list[Point]:
+        """The dense network on the best chip of every other family: what chips cost that make no use of the masks."""
+        others = [(self.on_any_chip(arm), self.uniform(arm)[-1]) for arm in self.arms[1:]]
+        return [point for choice, dense in others for point in choice.points([dense])]
 
     def front(self) -> list[Point]:
         """The front of everything that was scored, each policy on its best chip, by rising objective.
