@@ -56,7 +56,7 @@ class Database(Store):
         study: The study's name.
 
     Raises:
-        StoreError: If the database cannot be reached, or the table not be made.
+        StoreError: If the URL cannot be read.
         MissingExtraError: If its driver is not installed.
     """
 
@@ -65,12 +65,13 @@ class Database(Store):
         self._ahead = 0.0  # of the server's clock before this machine's
         self.for_many = url.kind != "sqlite"
         self._engine = self._connected()
-        with self._reported():
-            self._make_table()
+        self._known = False  # whether the table is there
 
     def append(self, facts: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Insert the facts in one statement."""
         rows = [{"kind": kind, "content": json.dumps(content, allow_nan=False)} for kind, content in facts]
+        with self._reported():
+            self._make_table()
         with self._reported(), self._engine.connect() as connection:
             if self.for_many:
                 connection.execute(_APPEND_POSTGRESQL, {"study": self._study, "rows": json.dumps(rows)})
@@ -86,6 +87,9 @@ class Database(Store):
             .where(_FACTS.c.study == self._study, _FACTS.c.number > after)
             .order_by(_FACTS.c.number)
         )
+        with self._reported():
+            if not self._has_table():
+                return []
         with self._reported(), self._engine.connect() as connection:
             if self.for_many:
                 there = connection.execute(sql.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one()
@@ -117,7 +121,15 @@ class Database(Store):
         except SQLAlchemyError as error:
             raise StoreError(f"--storage {self._url} cannot be read as a URL") from error
 
+    def _has_table(self) -> bool:
+        """Whether anything was ever written; a file of SQLite would be made by looking into it."""
+        if not self._known and (self.for_many or Path(self._url.place).exists()):
+            self._known = sql.inspect(self._engine).has_table(_FACTS.name)
+        return self._known
+
     def _make_table(self) -> None:
+        if self._has_table():
+            return
         if not self.for_many:
             Path(self._url.place).parent.mkdir(parents=True, exist_ok=True)
         try:

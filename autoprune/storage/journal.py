@@ -30,18 +30,15 @@ class Journal(Store):
     Args:
         path: The file for the dashboard.
         study: The study's name.
-
-    Raises:
-        StoreError: If its folder cannot be made.
     """
 
     def __init__(self, path: Path, study: str) -> None:
         self.path = path.with_name(f"{path.name}.{quote(study, safe='')}.facts")
-        with self._reported():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def append(self, facts: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Write the facts as lines, in one go."""
+        with self._reported():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._reported(), self._locked() as stream:
             _cut_torn_tail(stream, self.path)
             lines = [{"at": time.time(), "kind": kind, "content": content} for kind, content in facts]

@@ -12,7 +12,7 @@ __all__ = ["open_store"]
 
 
 def open_store(url: str, study: str) -> Store:
-    """The log of a study, begun where it is missing.
+    """The log of a study; nothing is made or reached before it is read or written to.
 
     Args:
         url: As users write it.
@@ -20,7 +20,7 @@ def open_store(url: str, study: str) -> Store:
 
     Raises:
         InputError: If the URL is none.
-        StoreError: If the store cannot be reached or made.
+        StoreError: If the URL of a database cannot be read.
         MissingExtraError: If the driver of a database is not installed.
     """
     where = StorageUrl.parse(url)

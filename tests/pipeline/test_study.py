@@ -173,3 +173,28 @@ def test_the_command_line_refuses_in_one_line(tmp_path, monkeypatch, capsys):
     assert run(["search", "--worker", *options()]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "--storage" in said and not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("agent", ["ddpg", "optuna", "exact", "netadapt", "importance", "random"])
+def test_every_agent_searches_alike_with_and_without_a_storage(tmp_path, agent):
+    quick = {"agent": agent, "episodes": 20}
+    search(tmp_path / "alone", **quick)
+    search(tmp_path / "shared", **quick, storage=f"journal:{tmp_path / 'log'}")
+    assert rows_of(tmp_path / "shared") == rows_of(tmp_path / "alone")
+
+
+@pytest.mark.distributed
+def test_a_search_on_postgresql_is_that_of_one_process_and_optuna_opens_it(tmp_path):
+    from tests.support.postgres import cluster, why_not
+
+    if (reason := why_not()) is not None:
+        pytest.skip(reason)
+    quick = {"agent": "evolution", "episodes": 16}
+    search(tmp_path / "alone", **quick)
+    with cluster() as server:
+        search(tmp_path / "shared", **quick, storage=server.url, study="s")
+        study = optuna.load_study(study_name="s", storage=server.url)
+        assert [trial.params for trial in study.trials] == [row["choices"] for row in rows_of(tmp_path / "alone")]
+        assert autoprune.work(settings={**SETTINGS, **quick, "storage": server.url, "study": "s"}) == 0  # it is over
+    assert rows_of(tmp_path / "shared") == rows_of(tmp_path / "alone")

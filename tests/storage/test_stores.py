@@ -31,6 +31,14 @@ def test_facts_come_back_in_order_and_from_any_place_on(store):
     assert all(abs(fact.at - time.time()) < 60 for fact in facts) and abs(store.now() - time.time()) < 60
 
 
+@pytest.mark.parametrize("start", ["journal:", "sqlite:///"])
+def test_looking_makes_nothing(tmp_path, start):
+    with open_store(f"{start}{tmp_path / 'folder' / 'log'}", "s") as store:
+        assert store.read() == [] and not list(tmp_path.iterdir())
+        store.append([("first", {})])
+        assert said(store.read()) == [("first", {})]
+
+
 def test_studies_of_one_storage_are_apart(store, url):
     with open_store(url, "another/study of:the same") as other:
         store.append([("mine", {})])
@@ -129,7 +137,7 @@ def test_a_wrong_password_and_a_server_that_is_gone_are_one_line_without_the_pas
     try:
         for url in (postgres.url, postgres.url.replace("@", ":wr0ng@")):
             with pytest.raises(StoreError) as caught:
-                open_store(url, "s")
+                open_store(url, "s").read()
             assert "wr0ng" not in str(caught.value) and "\n" not in str(caught.value)
         os.environ["PGPASSWORD"] = "right-one"
         with open_store(postgres.url, "with a password of the environment") as store:
@@ -139,7 +147,7 @@ def test_a_wrong_password_and_a_server_that_is_gone_are_one_line_without_the_pas
         os.environ.pop("PGPASSWORD", None)
         postgres.trust_again()
     with pytest.raises(StoreError, match="cannot be used"):
-        open_store("postgresql+psycopg2://me@127.0.0.1:1/db", "s")
+        open_store("postgresql+psycopg2://me@127.0.0.1:1/db", "s").read()
 
 
 @pytest.mark.distributed

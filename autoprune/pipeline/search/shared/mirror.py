@@ -153,6 +153,8 @@ class _Kernel(JournalFileOpenLock):
 
 def storage_of(url: StorageUrl) -> BaseStorage:
     """Optuna's own storage at a place, for one process that writes."""
+    if url.kind != "postgresql":
+        Path(url.place).parent.mkdir(parents=True, exist_ok=True)
     if url.kind == "journal":
         path = Path(url.place)
         lock = path.with_name(f"{path.name}.lock")
