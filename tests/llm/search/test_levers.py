@@ -96,3 +96,20 @@ def test_a_file_is_never_larger_than_counted(llama, tmp_path):
     # a file of the dense model's may hold more than its parameters: the share is of those
     other = Counted(LanguageBudget.of({"bytes": "70%"}), llama, {"bytes": 10**9})
     assert other.limit == 0.7 * other.measure(llama.network).cost < 0.7 * 350_000
+
+
+def test_heads_that_differ_between_blocks_are_no_decision_and_the_rest_is_searched(monkeypatch):
+    from autoprune.errors import UnsupportedModelError
+    from autoprune.llm.search import levers
+
+    def differing(network, groups):
+        raise UnsupportedModelError("the blocks differ in the shape of their heads")
+
+    monkeypatch.setattr(levers, "head_shape", differing)
+    found = read_levers(language_model().network, Calibration(WINDOWS), lambda key, compute: compute())
+    assert set(found.space.names) == {"blocks", "ffn", "hidden"}
+    assert (
+        found.space.frozen["heads"] == found.space.frozen["queries"] == "the blocks differ in the shape of their heads"
+    )
+    small = found.cut({"ffn": 48, "blocks": 1})
+    assert small.config.intermediate_size == 48 and small.config.num_hidden_layers == 1
