@@ -379,7 +379,10 @@ def search_table(reports: list[dict[str, Any]]) -> str:
     found = [gains(report) for report in reports]
     for name in reports[0]["baselines"]:
         volumes = [report["hypervolumes"][name] for report in reports]
-        lines.append(f"| {name} | {_mean([each[name] for each in found])} | {_mean(volumes, '.3f')} | {len(found)} |")
+        able = [each[name] for each in found if np.isfinite(each[name])]
+        lost = len(found) - len(able)
+        shown = [*([_mean(able)] if able else []), *([f"{lost} of {len(found)} lose more"] if lost else [])]
+        lines.append(f"| {name} | {'; '.join(shown)} | {_mean(volumes, '.3f')} | {len(found)} |")
     volumes = [report["hypervolumes"]["joint"] for report in reports]
     return "\n".join([*lines, f"| joint | 1 | {_mean(volumes, '.3f')} | {len(found)} |"])
 
