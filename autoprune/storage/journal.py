@@ -30,10 +30,19 @@ class Journal(Store):
     Args:
         path: The file for the dashboard.
         study: The study's name.
+
+    Raises:
+        StoreError: If it is a folder, or cannot be written.
     """
 
     def __init__(self, path: Path, study: str) -> None:
         self.path = path.with_name(f"{path.name}.{quote(study, safe='')}.facts")
+        if path.is_dir():
+            raise StoreError(f"{path} is a folder; a journal is a file: journal:{path / 'study.log'}")
+        for place in (path.absolute(), self.path.absolute()):
+            there = next(each for each in (place, *place.parents) if each.exists())
+            if not os.access(there, os.W_OK):
+                raise StoreError(f"cannot write {there}")
 
     def append(self, facts: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Write the facts as lines, in one go."""

@@ -100,6 +100,7 @@ def test_a_study_of_another_run_is_refused_and_its_successor_in_the_same_folder_
     search(tmp_path / "one", **quick, storage=storage, study="s")
     with pytest.raises(RunError, match=r"^the study s in journal:.* is that of the run .*one on .*; choose another"):
         search(tmp_path / "two", **quick, storage=storage, study="s")
+    assert not (tmp_path / "two").exists()  # refused before anything was done
     search(tmp_path / "one", **quick, seed=1, storage=storage, study="s", overwrite=True)
     backend = optuna.storages.journal.JournalFileBackend(StorageUrl.parse(storage).place)
     study = optuna.load_study(study_name="s", storage=optuna.storages.JournalStorage(backend))

@@ -103,6 +103,14 @@ def test_a_damaged_line_within_a_journal_is_passed_over(tmp_path):
     assert said(journal.read()) == [("first", {}), ("second", {})]
 
 
+def test_a_journal_that_cannot_be_written_is_refused_when_it_is_opened(tmp_path, monkeypatch):
+    with pytest.raises(StoreError, match="is a folder; a journal is a file"):
+        Journal(tmp_path, "s")
+    monkeypatch.setattr(os, "access", lambda place, mode: place != tmp_path)  # root may write everywhere
+    with pytest.raises(StoreError, match=r"^cannot write "):
+        Journal(tmp_path / "new" / "log", "s")
+
+
 def test_a_full_disk_leaves_all_or_nothing_and_is_said_in_one_line(tmp_path, monkeypatch):
     journal = Journal(tmp_path / "log", "s")
     journal.append([("first", {})])

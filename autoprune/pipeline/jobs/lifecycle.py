@@ -17,6 +17,7 @@ from autoprune.pipeline.device import further_target, target_of
 from autoprune.pipeline.finish.deliver import Result
 from autoprune.pipeline.jobs.registry import JOBS
 from autoprune.pipeline.search.checkpoint import saved_state
+from autoprune.pipeline.search.shared.coordinator import refuse_another_run
 from autoprune.pipeline.search.together import SIBLINGS
 from autoprune.pipeline.task import has_data_of_python
 from autoprune.reconstruction.registry import CANDIDATE_WEIGHTS
@@ -26,6 +27,7 @@ from autoprune.run.flags import Flags
 from autoprune.run.recovery import is_run
 from autoprune.run.sweep import Part
 from autoprune.space import Policy
+from autoprune.storage.board import Board
 from autoprune.storage.registry import open_store
 from autoprune.techniques.homes.actors import require_ray
 from autoprune.techniques.registry import techniques_of
@@ -49,6 +51,7 @@ def check_settings(experiment: Experiment) -> None:
     Raises:
         InputError: If the agent, criterion, candidates' weights, technique, budget or target cannot be
             what is meant.
+        RunError: If the study is another run's.
         StoreError: If the storage of a study cannot be reached.
         TargetError: If the target is not available on this machine.
     """
@@ -72,10 +75,13 @@ def _check_warm_start(experiment: Experiment) -> None:
 
 
 def _check_sharing(experiment: Experiment) -> None:
-    """A storage that cannot be reached, and a missing Ray, are noticed before anything is trained."""
+    """A storage that cannot be used, another run's study, and a missing Ray are noticed before anything is trained."""
     if experiment.storage is not None:
         with open_store(experiment.storage, experiment.study_name) as store:
-            store.read()
+            board = Board(store)
+            board.refresh()
+        if not is_run(experiment.run_dir):  # a run that goes on may have been moved
+            refuse_another_run(experiment, board.contract)
     if experiment.ray is not None:
         require_ray()
 

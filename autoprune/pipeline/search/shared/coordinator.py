@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from autoprune.errors import RunError, StoreError, first_line
@@ -14,6 +14,7 @@ from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.search.shared.audience import Audience
 from autoprune.pipeline.search.shared.contract import Scoring, fingerprints, shared_settings
 from autoprune.pipeline.search.shared.mirror import Mirror
+from autoprune.run.experiment import Experiment
 from autoprune.run.records import EpisodeRecord
 from autoprune.storage.board import Board
 from autoprune.storage.registry import open_store
@@ -22,7 +23,7 @@ from autoprune.techniques.homes.base import CandidateScore, Home
 from autoprune.techniques.homes.leasing import Leasing
 from autoprune.techniques.homes.shared import Shared
 
-__all__ = ["coordinated", "worker_name"]
+__all__ = ["coordinated", "refuse_another_run", "worker_name"]
 
 SCHEMA = "autoprune.study/1"
 _DECIDED = ("granularity", PERMUTATION, CAME_TRAINED)  # in the run's journal, before any candidate is scored
@@ -57,7 +58,7 @@ def coordinated(
     board.refresh()
     contract = _contract(problem, score, batch=batch, several=several)
     before = board.contract
-    _refuse_another_run(study, url, before, contract)
+    refuse_another_run(experiment, before, contract["id"])
     mirror = Mirror(url, study, problem, contract, reporter.say, replaces=before.get("id"))
     board.begin(contract)
     leasing = Leasing(board, home, worker_name(), experiment.lease)
@@ -82,13 +83,23 @@ def _contract(problem: Problem, score: CandidateScore, *, batch: int, several: b
     }
 
 
-def _refuse_another_run(study: str, url: StorageUrl, theirs: dict[str, Any], mine: dict[str, Any]) -> None:
-    """A study is one run's, and its successor's in the same folder."""
-    same = theirs.get("id") == mine["id"] or (theirs.get("run"), theirs.get("host")) == (mine["run"], mine["host"])
-    if theirs and not same:
+def refuse_another_run(experiment: Experiment, theirs: Mapping[str, Any], mine: str | None = None) -> None:
+    """A study is one run's, and its successor's in the same folder.
+
+    Args:
+        experiment: The run's settings.
+        theirs: The study's contract; empty where there is none yet.
+        mine: The id of the run, if it has one.
+
+    Raises:
+        RunError: If the study is another run's.
+    """
+    here = (str(experiment.run_dir.resolve()), socket.gethostname())
+    if theirs and theirs.get("id") != mine and (theirs.get("run"), theirs.get("host")) != here:
+        where = f"the study {experiment.study_name} in {StorageUrl.parse(str(experiment.storage))}"
         raise RunError(
-            f"the study {study} in {url} is that of the run {theirs.get('run')} on {theirs.get('host')}; choose another"
-            " --study, or join it with --worker"
+            f"{where} is that of the run {theirs.get('run')} on {theirs.get('host')}; choose another --study, or join"
+            " it with --worker"
         )
 
 
