@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -136,13 +137,27 @@ def read_yaml(path: str | Path, what: str) -> Any:
     try:
         text = _content(path, what)
         _refuse_merge_keys(text)
-        value = yaml.safe_load(text)
+        value = yaml.load(text, Loader=_loader())
         require_plain(value, _MOST)
     except InputError:
         raise
     except Exception as error:  # the parser raises whatever a damaged tag makes of its text: IndexError, AttributeError
         raise InputError(f"{path} is not YAML: {shortened(' '.join(str(error).split()), 300)}") from error
     return value
+
+
+@functools.cache
+def _loader() -> type[Any]:
+    """A loader of plain values to which `2:4` is text; YAML 1.1 makes the number 124 of it, in base 60."""
+    import yaml
+
+    class Plain(yaml.SafeLoader):
+        def resolve(self, kind: type[Any], value: Any, implicit: Any) -> Any:
+            tag = super().resolve(kind, value, implicit)
+            is_number = tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+            return self.DEFAULT_SCALAR_TAG if is_number and implicit[0] and ":" in value else tag
+
+    return Plain
 
 
 def _refuse_merge_keys(text: str) -> None:

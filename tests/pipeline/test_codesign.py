@@ -18,7 +18,7 @@ import autoprune
 from autoprune.agents import AGENTS
 from autoprune.cost.chips import BestChip
 from autoprune.envs import PruningEnv
-from autoprune.errors import BudgetError, InputError
+from autoprune.errors import BudgetError, InputError, UnsupportedModelError
 from autoprune.foundations.files import read_json
 from autoprune.graph import analyse
 from autoprune.hardware.accelerators import load_accelerator, workload_of
@@ -77,7 +77,7 @@ def codesigned(folder: Path, run: str | Path | None, **settings: Any) -> autopru
     chips = settings.pop("accelerator", None) or small_chips(folder)
     wanted = {"agent": "random", "episodes": 6, "levels": 2, "vectors": 4, "finetune_epochs": 1, "accuracy_drop": 30.0}
     return autoprune.codesign(
-        network(),
+        settings.pop("model", None) or network(),
         train=loader(96, 1),
         search=loader(64, 2),
         test=loader(64, 3),
@@ -208,6 +208,39 @@ def made(folder: Path, name: str) -> str:
     return chip(folder, name, pe=content["pe"] | {"count": 4}, search={"pe.count": [2, 4]})
 
 
+def test_of_more_knobs_than_can_be_listed_some_are_drawn(tmp_path: Path) -> None:
+    sizes = list(range(1, 11))
+    keys = (
+        "array.rows",
+        "array.columns",
+        "clock_mhz",
+        "memory.weights_kb",
+        "memory.activations_kb",
+        "memory.outputs_kb",
+    )
+    knobs = dict.fromkeys(keys, sizes) | {"array.arithmetic_bits": [4, 8], "memory.line_bits": [64, 128]}
+    settings = {"accelerator": chip(tmp_path, "systolic", search=knobs), "chips": 9}
+    experiment = Experiment.build(codesign_settings({"model": "m", "data": "d", "run": "r", **settings}))
+    found, again = cores_of(experiment, 0), cores_of(experiment, 0)
+    assert len({each.name for each in found}) == len(found) == 9 and not found[0].knobs
+    assert [each.knobs for each in found] == [each.knobs for each in again]
+
+
+@pytest.mark.parametrize("damage", [0, 10, -20])
+def test_a_table_of_a_chip_that_is_cut_short_says_which_file(damage: int, tiny: Any, tmp_path: Path) -> None:
+    task, analysis, workload = tiny
+    settings = {"model": task.name, "data": "d", "accelerator": made(tmp_path, "eie"), "run": str(tmp_path / "run")}
+    experiment = Experiment.build(codesign_settings(settings | {"searched": "pruning"}))
+    first = cores_of(experiment, 0)[0]
+    with RunDir(experiment.run_dir, experiment) as run:
+        problem = problem_on(task, run, analysis, workload, family_on(first.chip)).ranked(lambda _: {})
+        arm_of(problem, workload, [first], float("inf"), lambda: None)
+        (table,) = run.file("checkpoint/chips").iterdir()
+        table.write_bytes(table.read_bytes()[:damage])
+        with pytest.raises(InputError, match="is damaged; remove it to price that chip again"):
+            arm_of(problem, workload, [first], float("inf"), lambda: None)
+
+
 @pytest.mark.parametrize("name", ["eie", "systolic", "balanced"])
 def test_tables_give_what_a_simulation_of_the_same_masks_gives(name: str, tiny: Any, tmp_path: Path) -> None:
     task, analysis, workload = tiny
@@ -298,3 +331,23 @@ def test_a_solver_searches_chip_by_chip_and_others_all_at_once() -> None:
         assert cost.cost(found) <= part.cost.cost(found) <= limit  # what one chip can do, the best of all can
     other = Part("joint 0", None, cost, limit, "ddpg", 10)  # type: ignore[arg-type]
     assert parts_by_chip(other) == [other]
+
+
+class Recurrent(nn.Module):
+    """Nearly all of it is what accelerators do not price."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.LSTM(6, 8, batch_first=True)
+        self.out = nn.Linear(8, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        states, _ = self.cell(images[:, 0])
+        answers: torch.Tensor = self.out(states[:, -1])
+        return answers
+
+
+def test_a_network_of_which_much_is_not_priced_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match=r"cell \(lstm\) has weights"):
+        codesigned(tmp_path, tmp_path / "run", model=Recurrent())
+    assert not (tmp_path / "run").exists()

@@ -150,3 +150,10 @@ def test_merge_keys_are_refused_before_they_are_copied_into_each_other(tmp_path,
 def test_two_arrows_in_quotes_are_a_text(tmp_path):
     (tmp_path / "experiment.yaml").write_text('run: "<<"\n')
     assert read_yaml(tmp_path / "experiment.yaml", "experiment file") == {"run": "<<"}
+
+
+def test_a_pattern_in_yaml_needs_no_quotes(tmp_path):
+    """YAML 1.1 reads 2:4 as 124, a number of base 60."""
+    (tmp_path / "experiment.yaml").write_text("pattern: 2:4\nsearch: {a: [1:8, '2:4', 12:30.5]}\nn: [12, 0.5]\n")
+    content = {"pattern": "2:4", "search": {"a": ["1:8", "2:4", "12:30.5"]}, "n": [12, 0.5]}
+    assert read_yaml(tmp_path / "experiment.yaml", "experiment file") == content

@@ -183,14 +183,22 @@ class Accelerator(Section, ABC):
 
     def no_room(self, works: Sequence[LayerWork]) -> str | None:
         """Why a network's weights do not fit, with the size that would do; None if they do."""
-        needed = [self.storage_bytes(work) for work in works]
+        needed = self.needed_bytes(works)
         for memory, kb in self.storage_kb().items():
-            sizes = [each.get(memory, 0.0) for each in needed]
-            most = max(sizes, default=0.0) if self.streams_weights else sum(sizes)
-            if most > kb * 1024:
+            if needed.get(memory, 0.0) > kb * 1024:
                 where = "one layer" if self.streams_weights else f"{len(works)} layers"
-                return f"{where} need {most / 1024:.4g} KB of {memory}, and {self.name} has {kb:g}"
+                return f"{where} need {needed[memory] / 1024:.4g} KB of {memory}, and {self.name} has {kb:g}"
         return None
+
+    def needed_bytes(self, works: Sequence[LayerWork]) -> Mapping[str, float]:
+        """Memory -> bytes that layers take in its fullest instance; a weight that several read is stored once."""
+        stored = {work.weight or work.name: self.storage_bytes(work) for work in works}
+        add = max if self.streams_weights else float.__add__
+        found: dict[str, float] = {}
+        for each in stored.values():
+            for memory, size in each.items():
+                found[memory] = add(found.get(memory, 0.0), float(size))
+        return found
 
     def ms(self, cost: Cost) -> float:
         """Milliseconds of a cost at this chip's clock."""

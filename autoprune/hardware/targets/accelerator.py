@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from autoprune.errors import InputError, UnsupportedModelError
+from autoprune.errors import InputError
 from autoprune.hardware.accelerators import CHIPS, load_accelerator
 from autoprune.hardware.contract.conditions import Conditions
 from autoprune.hardware.contract.layer import Layer
@@ -102,25 +102,16 @@ class AcceleratorTarget(Target):
 
         Raises:
             InputError: If the chip cannot run a layer, or the weights do not fit into it.
-            UnsupportedModelError: If the network cannot be traced.
+            UnsupportedModelError: If the network cannot be traced, or multiplies with weights in an unpriced way.
         """
         from autoprune.hardware.accelerators.workload.extraction import workload_of
 
         if self._images is not None and self._sample is None:
             self._sample = self._images()
         load = workload_of(model, example, self._sample, vectors=_VECTORS, images=_IMAGES)
-        self._require_priced(load)
+        load.require_priced()
         self._require_room(load.works)
         return self._packed(self.accelerator.total(load), load)
-
-    @staticmethod
-    def _require_priced(load: Workload) -> None:
-        unpriced = next((each for each in load.free if each.multiplies), None)
-        if unpriced is not None:
-            raise UnsupportedModelError(
-                f"{unpriced.name} ({unpriced.operator}) has weights, and accelerators price linear layers, convolutions"
-                " and plain products alone"
-            )
 
     def _require_room(self, works: Sequence[LayerWork]) -> None:
         reason = self.accelerator.no_room(works)

@@ -40,11 +40,13 @@ def codesign_plan(task: Task, experiment: Experiment, reporter: Reporter) -> Pla
 
     Raises:
         InputError: If no layer can have the pattern of a chip.
+        UnsupportedModelError: If the network multiplies with weights in a way that is not priced.
     """
     designs = cores_of(experiment, experiment.seed)
     with reporter.stage("plan", "pricing the dense network, scoring a batch"):
         analysis = analyse(task.model, task.example)
         workload = workload_of(task.model, task.example, calls_of(task), vectors=experiment.vectors)
+        workload.require_priced()
         families = families_of(designs)
         spaces = {name: space_on(task, experiment, analysis, workload, name)[1] for name in families}
         priced = {name: _priced_seconds(designs[0].chip, workload) for name, designs in families.items()}

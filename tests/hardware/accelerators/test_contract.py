@@ -1,5 +1,7 @@
 """An accelerator's file, its knobs, and costs that conserve."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import yaml
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoprune.errors import AutopruneError, InputError
-from autoprune.hardware.accelerators import Cost, LayerWork, load_accelerator
+from autoprune.hardware.accelerators import CHIPS, Cost, LayerWork, load_accelerator
 from tests.support.accelerators.made import layer
 
 
@@ -107,6 +109,15 @@ def test_weights_that_do_not_fit_are_refused_with_the_size_that_would_do():
     assert not small.capacity_ok([work]) and "4 KB of weights_kb_per_pe" in small.no_room([work])
     assert chip.capacity_ok([work])
     assert small.with_knobs({"memory.dram_gb_s": 1, "memory.weights_kb_per_pe": 4}).capacity_ok([work, work])
+
+
+@pytest.mark.parametrize("name", CHIPS)
+def test_a_weight_that_two_layers_read_is_stored_once(name):
+    chip, work = load_accelerator(name), layer(64, 64, weight="w").dense()
+    once, twice = chip.needed_bytes([work]), chip.needed_bytes([work, replace(work, name="again")])
+    assert once == twice == chip.storage_bytes(work)
+    others = chip.needed_bytes([work, replace(work, weight="v")])
+    assert others == {memory: 2 * size for memory, size in once.items()}
 
 
 def test_a_slow_memory_is_waited_for():

@@ -111,3 +111,12 @@ def test_no_such_pattern(pattern):
 def test_the_metadata_of_n_of_m_is_stored():
     work = conv(32, 16, 1, 4, (2, 8))
     assert ARRAY.storage_bytes(work) == {"weights_kb": 16 * 8 * (8 + 3) / 8}
+
+
+def test_groups_that_keep_unlike_amounts_are_stored_as_each_is():
+    mask = np.zeros((8, 16), dtype=np.bool_)
+    mask[:, ::8] = True  # 1 of 8
+    mask[4:] = True  # the second group is dense
+    work = LayerWork("grouped", mask, np.ones((1, 32)), groups=2)
+    first, second = 4 * 2 * (8 + 3) / 8, 4 * 16 * 8 / 8
+    assert ARRAY.with_knobs({"pattern": "n:8"}).storage_bytes(work) == {"weights_kb": first + second}

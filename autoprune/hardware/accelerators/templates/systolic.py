@@ -237,11 +237,9 @@ class Systolic(Accelerator):
 
     def storage_bytes(self, work: LayerWork) -> Mapping[str, float]:
         """All weights of a layer; with a DRAM one tile, twice, so that the next is loaded meanwhile."""
-        part = next(work.parts())
-        words = self.tiling(part).stored * work.groups
-        if self.streams_weights:
-            words = min(words, 2 * self.lanes)
-        return {"weights_kb": words * self._weight_bits(part) / 8}
+        most = 2 * self.lanes if self.streams_weights else math.inf
+        sizes = [min(self.tiling(part).stored, most) * self._weight_bits(part) / 8 for part in work.parts()]
+        return {"weights_kb": max(sizes) if self.streams_weights else sum(sizes)}
 
 
 def _is_n_of_m(text: str) -> bool:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.errors import InputError
+from autoprune.errors import InputError, UnsupportedModelError
 
 __all__ = ["LayerWork", "NotPriced", "Workload"]
 
@@ -140,6 +140,19 @@ class Workload:
 
     works: Sequence[LayerWork]
     free: Sequence[NotPriced] = ()
+
+    def require_priced(self) -> None:
+        """Refuse a network whose cost would be far too low.
+
+        Raises:
+            UnsupportedModelError: If it multiplies with weights in a way that is not priced.
+        """
+        unpriced = next((each for each in self.free if each.multiplies), None)
+        if unpriced is not None:
+            raise UnsupportedModelError(
+                f"{unpriced.name} ({unpriced.operator}) has weights, and accelerators price linear layers, convolutions"
+                " and plain products alone"
+            )
 
     def __iter__(self) -> Iterator[LayerWork]:
         return iter(self.works)

@@ -56,6 +56,7 @@ def begun(task: Task, run: RunDir, reporter: Reporter) -> tuple[Study, Workload]
 
     Raises:
         InputError: If no layer can have the pattern of a chip.
+        UnsupportedModelError: If the network multiplies with weights in a way that is not priced.
         BudgetError: If no chip is within the area, or no network within the limit; the least is named.
     """
     settings = run.experiment
@@ -88,7 +89,9 @@ def begun(task: Task, run: RunDir, reporter: Reporter) -> tuple[Study, Workload]
 
 def _layers_now(task: Task, run: RunDir) -> Workload:
     settings = run.experiment
-    return workload_of(task.model, task.example, calls_of(task), vectors=settings.vectors, seed=settings.seed)
+    found = workload_of(task.model, task.example, calls_of(task), vectors=settings.vectors, seed=settings.seed)
+    found.require_priced()
+    return found
 
 
 def _refuse_area(least: float, area: float) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from autoprune.space import KEPT
 __all__ = ["Design", "Family", "cores_of", "family_on", "resized"]
 
 _LEAST_KB = 0.125
+_ENUMERATED = 1_000_000  # settings of knobs that are listed, to draw from; more than `--chips` can ask for
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +69,7 @@ def cores_of(settings: CodesignSettings, seed: int) -> list[Design]:
 def _turned(chip: Accelerator, plain: Accelerator, source: str, most: int, seed: int) -> list[Design]:
     """Settings of the knobs other than the file's own."""
     paths, before = list(chip.knobs()), _values(plain, chip.knobs())
-    combinations = [each for each in itertools.product(*chip.knobs().values()) if list(each) != before]
-    if len(combinations) > most:
-        drawn = np.random.default_rng(seed).choice(len(combinations), size=most, replace=False)
-        combinations = [combinations[int(number)] for number in sorted(drawn)]
+    combinations = _combinations(list(chip.knobs().values()), before, most, np.random.default_rng(seed))
     found = []
     for values in combinations:
         knobs = {path: new for path, new, old in zip(paths, values, before, strict=True) if new != old}
@@ -80,6 +79,22 @@ def _turned(chip: Accelerator, plain: Accelerator, source: str, most: int, seed:
         except InputError:  # each value is possible by itself; together they need not be
             continue
         found.append(Design(turned, source, knobs, tuple(chip.knobs())))
+    return found
+
+
+def _combinations(
+    knobs: Sequence[Sequence[object]], before: Sequence[object], most: int, draw: np.random.Generator
+) -> list[tuple[object, ...]]:
+    """At most so many ways to take one value of each knob, other than the file's own, drawn where there are more."""
+    if math.prod(map(len, knobs)) > _ENUMERATED:  # few of them are drawn twice
+        drawn: set[tuple[object, ...]] = set()
+        while len(drawn) < most:
+            drawn.add(tuple(values[int(draw.integers(len(values)))] for values in knobs))
+        return sorted(drawn - {tuple(before)}, key=str)
+    found = [each for each in itertools.product(*knobs) if list(each) != list(before)]
+    if len(found) > most:
+        numbers = draw.choice(len(found), size=most, replace=False)
+        found = [found[int(number)] for number in sorted(numbers)]
     return found
 
 

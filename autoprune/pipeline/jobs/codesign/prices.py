@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -62,15 +63,9 @@ def priced(chip: Accelerator, layers: Layers, space: SearchSpace) -> ChipPrices:
 
 
 def _row(chip: Accelerator, works: Sequence[LayerWork]) -> tuple[Cost, dict[str, float]]:
-    """Cost and bytes of some layers; a weight that several read is stored once."""
+    """Cost and bytes of some layers."""
     runnable = [work if chip.why_not(work) is None else work.dense() for work in works]
-    stored = {work.weight or work.name: chip.storage_bytes(work) for work in runnable}
-    needs: dict[str, float] = {}
-    for each in stored.values():
-        for memory, size in each.items():
-            before = needs.get(memory, 0.0)
-            needs[memory] = max(before, size) if chip.streams_weights else before + size
-    return chip.total(runnable), needs
+    return chip.total(runnable), dict(chip.needed_bytes(runnable))
 
 
 def known_prices(folder: Path, chip: Accelerator, layers: Layers, space: SearchSpace) -> ChipPrices:
@@ -95,10 +90,10 @@ def known_prices(folder: Path, chip: Accelerator, layers: Layers, space: SearchS
 
 def _read(path: Path) -> ChipPrices:
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:
             numbers = {name: content[name].astype(np.float64) for name in ("cycles", "energy", "needs")}
             names = {name: tuple(str(each) for each in content[name]) for name in ("components", "memories")}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise InputError(f"{path} is damaged; remove it to price that chip again") from error
     return ChipPrices(**numbers, components=names["components"], memories=names["memories"])
 
