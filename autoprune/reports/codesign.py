@@ -28,6 +28,12 @@ def codesign_lines(content: Mapping[str, Any]) -> list[str]:
         f"chosen     {_figures(content['pruned'])}  {chosen['pattern']}, {chosen['density']:.0%} of the weights",
         f"fine-tuned {_figures(tuned)}  on {chosen['hardware']} ({content['target']})",
     ]
+    limit = content.get("limit")
+    if limit is not None and not limit["met"]:
+        lines.append(
+            f"the limit of {limit['value']:.4g} {content['unit']} is not met: fine-tuned, it takes"
+            f" {limit['finetuned']:.4g}, as fewer of its activations are zero than the search took; give less --at-most"
+        )
     if tuned["accuracy"] is not None:
         allowed = dense["search_score"] - content["accuracy_drop"] / 100
         lines += [_beside(name, points, content, allowed) for name, points in content["baselines"].items()]

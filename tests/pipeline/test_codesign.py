@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,13 @@ from autoprune.pipeline.jobs.codesign.arms import arm_of, problem_on
 from autoprune.pipeline.jobs.codesign.begin import begun
 from autoprune.pipeline.jobs.codesign.designs import cores_of, family_on
 from autoprune.pipeline.jobs.codesign.layers import works_under
+from autoprune.pipeline.jobs.codesign.points import Point, cheapest, thinned
 from autoprune.pipeline.jobs.codesign.searching import Part, parts_by_chip
 from autoprune.pipeline.jobs.codesign.settings import codesign_settings
 from autoprune.pipeline.jobs.registry import job_named
 from autoprune.pipeline.reporter import Silent
 from autoprune.pipeline.task import load_task
+from autoprune.reports.codesign import codesign_lines
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
 from tests.support.random_chips import every_policy, random_tables
@@ -351,3 +354,26 @@ def test_a_network_of_which_much_is_not_priced_is_refused(tmp_path: Path) -> Non
     with pytest.raises(UnsupportedModelError, match=r"cell \(lstm\) has weights"):
         codesigned(tmp_path, tmp_path / "run", model=Recurrent())
     assert not (tmp_path / "run").exists()
+
+
+def test_a_listed_front_has_the_point_that_would_be_chosen() -> None:
+    points = [Point(SimpleNamespace(merit=0.5 + n / 100), 0, 1.0 + n, 1.0, 1.0) for n in range(40)]  # type: ignore[arg-type]
+    chosen = cheapest(points, 0.7)
+    listed = thinned(points, 6, [chosen, None])
+    assert chosen is points[20] and chosen in listed and len(listed) == 7 and cheapest(points, 0.9) is None
+    assert (listed[0], listed[-1]) == (points[0], points[-1]) and [each.value for each in listed] == sorted(
+        each.value for each in listed
+    )
+    assert thinned(points[:3], 6, [points[1]]) == points[:3]
+
+
+def test_the_report_says_whether_the_fine_tuned_network_keeps_the_limit(tmp_path: Path) -> None:
+    settings = {"at_most": "80%", "searched": "pruning", "episodes": 2, "finetune_epochs": 0}
+    report = codesigned(tmp_path, tmp_path / "run", **settings).report
+    limit = report["limit"]
+    assert limit["value"] == pytest.approx(0.8 * report["dense"]["edp_mj_ms"])
+    assert limit["finetuned"] == pytest.approx(report["finetuned"]["edp_mj_ms"])
+    assert limit["met"] == (limit["finetuned"] <= limit["value"])
+    missed = report | {"limit": limit | {"finetuned": 2 * limit["value"], "met": False}}
+    assert any("is not met: fine-tuned, it takes" in line for line in codesign_lines(missed))
+    assert not any("is not met" in line for line in codesign_lines(report | {"limit": limit | {"met": True}}))

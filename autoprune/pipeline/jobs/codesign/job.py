@@ -21,7 +21,7 @@ from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.codesign.begin import begun
 from autoprune.pipeline.jobs.codesign.designs import cores_of
 from autoprune.pipeline.jobs.codesign.layers import masks_of_policy
-from autoprune.pipeline.jobs.codesign.points import Point
+from autoprune.pipeline.jobs.codesign.points import Point, cheapest
 from autoprune.pipeline.jobs.codesign.report import FRONT_SCHEMA, codesign_report
 from autoprune.pipeline.jobs.codesign.searching import rows_of
 from autoprune.pipeline.jobs.codesign.simulation import Finished
@@ -99,9 +99,9 @@ def chosen_of(study: Study) -> Point:
     task = study.arms[0].problem.task
     allowed, drop = study.allowed_merit(), study.run.experiment.accuracy_drop or 0.0
     front = study.front()
-    for point in front:
-        if point.candidate.merit >= allowed:
-            return point
+    chosen = cheapest(front, allowed)
+    if chosen is not None:
+        return chosen
     best = max(front, key=lambda point: point.candidate.merit)
     lost = drop + (allowed - best.candidate.merit) * (100 if task.scored_as.is_accuracy else 1)
     raise BudgetError(

@@ -14,7 +14,7 @@ from autoprune.pipeline.finish.fine_tuning import reported_score
 from autoprune.pipeline.jobs.codesign.arms import Arm
 from autoprune.pipeline.search.sessions import policy_key
 
-__all__ = ["Candidate", "Choice", "Point", "front_of", "hypervolume", "thinned"]
+__all__ = ["Candidate", "Choice", "Point", "cheapest", "front_of", "hypervolume", "thinned"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,11 +150,19 @@ def front_of(points: Iterable[Point]) -> list[Point]:
     return front
 
 
-def thinned(points: Sequence[Point], most: int) -> list[Point]:
-    """At most so many points, evenly spread, first and last among them."""
-    if len(points) <= most:
-        return list(points)
-    return [points[int(place)] for place in np.linspace(0, len(points) - 1, most).round()]
+def cheapest(points: Iterable[Point], merit: float) -> Point | None:
+    """The first point of a front with at least so much merit; None if there is none."""
+    return next((point for point in points if point.candidate.merit >= merit), None)
+
+
+def thinned(points: Sequence[Point], most: int, keep: Iterable[Point | None] = ()) -> list[Point]:
+    """At most so many points, evenly spread, first and last among them; and those that are to be kept."""
+    places = np.arange(len(points)) if len(points) <= most else np.linspace(0, len(points) - 1, most).round()
+    chosen = [points[int(place)] for place in places]
+    for point in keep:
+        if point is not None and all(point.value != each.value for each in chosen):
+            chosen.append(point)
+    return sorted(chosen, key=lambda each: each.value)
 
 
 def hypervolume(points: Sequence[Point], worst_merit: float, dense_value: float) -> float:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from torch import nn
 
+from autoprune.cost.chips import OBJECTIVES
 from autoprune.hardware.accelerators import Accelerator, Cost
 from autoprune.models.sizes import parameter_count, zero_count
 from autoprune.pipeline.finish.fine_tuning import reported_score
 from autoprune.pipeline.jobs.codesign.layers import works_under
-from autoprune.pipeline.jobs.codesign.points import Candidate, Point, hypervolume, thinned
+from autoprune.pipeline.jobs.codesign.points import Candidate, cheapest, hypervolume, thinned
 from autoprune.pipeline.jobs.codesign.searching import rows_of
 from autoprune.pipeline.jobs.codesign.simulation import Finished, simulated
 from autoprune.pipeline.jobs.codesign.study import BASELINES, Study
@@ -22,7 +24,7 @@ __all__ = ["FRONT_SCHEMA", "codesign_report"]
 
 FRONT_SCHEMA = "autoprune.codesign-front/1"
 
-_MOST_POINTS = 6  # of a front: each is scored on the test split
+_MOST_POINTS = 6  # of a front, the one that would be chosen aside: each is scored on the test split
 
 
 def codesign_report(study: Study, finished: Finished) -> dict[str, Any]:
@@ -32,8 +34,9 @@ def codesign_report(study: Study, finished: Finished) -> dict[str, Any]:
     task = arm.problem.task
     chip = arm.designs[point.chip].chip
     dense = study.uniform(study.arms[0])[-1]
-    front = _with(thinned(study.front(), _MOST_POINTS), point)
-    baselines = {name: thinned(study.points(name), _MOST_POINTS) for name in BASELINES}
+    allowed, fronts = study.allowed_merit(), {name: study.points(name) for name in BASELINES}
+    front = thinned(study.front(), _MOST_POINTS, [point])
+    baselines = {name: thinned(found, _MOST_POINTS, [cheapest(found, allowed)]) for name, found in fronts.items()}
     after = simulated(study, finished, chip)
     sizes = {name: run.file(f"{name}.safetensors").stat().st_size for name in ("dense", "pruned", "finetuned")}
     chosen = point.row()
@@ -50,6 +53,7 @@ def codesign_report(study: Study, finished: Finished) -> dict[str, Any]:
         "objective": study.objective,
         "unit": study.on_any_chip(arm).cost.unit,
         "area_limit_mm2": study.area,
+        "limit": _limit(study, chip, after.total),
         "accuracy_drop": run.experiment.accuracy_drop,
         "fixed_chip": study.arms[0].designs[study.fixed].name,
         "dense": _dense(study, dense) | _counts(task.model, sizes["dense"]),
@@ -76,10 +80,13 @@ def codesign_report(study: Study, finished: Finished) -> dict[str, Any]:
     return content | {"seconds": dict(rounded_seconds(run))}
 
 
-def _with(points: Sequence[Point], chosen: Point) -> list[Point]:
-    """The points, the chosen one among them."""
-    known = any(each.candidate is chosen.candidate or each.value == chosen.value for each in points)
-    return list(points) if known else sorted([*points, chosen], key=lambda each: each.value)
+def _limit(study: Study, chip: Accelerator, cost: Cost) -> dict[str, Any] | None:
+    """What `--at-most` comes to, and whether the fine-tuned network keeps it; the search priced other activations."""
+    if not np.isfinite(study.limit):
+        return None
+    costs = _costs(chip, cost)
+    taken = OBJECTIVES[study.objective].of(np.array(costs["latency_ms"]), np.array(costs["energy_mj"]))
+    return {"value": study.limit, "finetuned": float(taken), "met": bool(taken <= study.limit)}
 
 
 def _evaluations(study: Study) -> dict[str, int]:
