@@ -153,7 +153,7 @@ def _loader() -> type[Any]:
 
     class Plain(yaml.SafeLoader):
         def resolve(self, kind: type[Any], value: Any, implicit: Any) -> Any:
-            tag = super().resolve(kind, value, implicit)
+            tag = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]  # so in its stubs
             is_number = tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
             return self.DEFAULT_SCALAR_TAG if is_number and implicit[0] and ":" in value else tag
 
