@@ -63,7 +63,7 @@ def chosen(bench: Workbench, schemes: Sequence[Scheme], errors: Mapping[str, flo
     experiment = bench.run.experiment
     float_score, float_ms, types = _types(bench, schemes, first_method(experiment.ranges), reporter)
     judge = _Judge(bench, float_score, reporter)
-    leader = _fastest([trial for trial in types if judge.within(trial)] or types)
+    leader = _leader(types, float_ms, judge)
     if judge.within(leader):
         return Choice(leader, True, types, (), float_score, float_ms)
     tried: list[Trial] = []
@@ -73,6 +73,17 @@ def chosen(bench: Workbench, schemes: Sequence[Scheme], errors: Mapping[str, flo
             return Choice(tried[-1], True, types, tuple(tried), float_score, float_ms)
     best = max([leader, *tried], key=judge.merit)
     return Choice(best, False, types, tuple(tried), float_score, float_ms)
+
+
+def _leader(types: Sequence[Trial], float_ms: float, judge: _Judge) -> Trial:
+    """The fastest within the tolerance; where none is, the one with the best score.
+
+    Types that are slower than float32 count only where all are: they would be handed over in no case, while a faster
+    type may come within the tolerance by other ranges.
+    """
+    faster = [trial for trial in types if (trial.latency_ms or 0.0) < float_ms] or types
+    within = [trial for trial in faster if judge.within(trial)]
+    return _fastest(within) if within else max(faster, key=judge.merit)
 
 
 def _others(leader: Trial, method: str, errors: Mapping[str, float]) -> Iterator[Trial]:

@@ -119,5 +119,6 @@ def schemes_of(experiment: Experiment) -> list[Scheme]:
     """
     per_channel = experiment.scales == "channel"
     if experiment.types != "auto":
-        return [replace(scheme_named(experiment.types), per_channel=per_channel)]
+        named = scheme_named(experiment.types)
+        return [replace(named, per_channel=named.per_channel and per_channel)]
     return [scheme for scheme in SCHEMES.values() if scheme.per_channel == per_channel]
