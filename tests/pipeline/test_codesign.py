@@ -367,6 +367,23 @@ def test_a_listed_front_has_the_point_that_would_be_chosen() -> None:
     assert thinned(points[:3], 6, [points[1]]) == points[:3]
 
 
+def test_training_that_loses_is_not_kept(tmp_path: Path) -> None:
+    settings = {"searched": "pruning", "episodes": 2, "area": "9mm2"}
+    report = codesigned(tmp_path, tmp_path / "run", finetune=ruined, **settings).report
+    assert report["fine_tuning"]["after"] < report["fine_tuning"]["before"] and not report["fine_tuning"]["kept"]
+    assert report["finetuned"]["accuracy"] == report["pruned"]["accuracy"]
+    pruned, tuned = (load_file(tmp_path / "run" / f"{name}.safetensors") for name in ("pruned", "finetuned"))
+    assert all(torch.equal(pruned[name], tuned[name]) for name in pruned)
+
+
+def ruined(model: nn.Module, constraint: Any, epochs: int) -> nn.Module:
+    """A loop that answers the wrong class with certainty."""
+    with torch.no_grad():
+        model[6].weight.neg_()  # type: ignore[index, operator, union-attr]
+        model[6].bias.neg_()  # type: ignore[index, operator, union-attr]
+    return model
+
+
 def test_the_report_says_whether_the_fine_tuned_network_keeps_the_limit(tmp_path: Path) -> None:
     settings = {"at_most": "80%", "searched": "pruning", "episodes": 2, "finetune_epochs": 0}
     report = codesigned(tmp_path, tmp_path / "run", **settings).report

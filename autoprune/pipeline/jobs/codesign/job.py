@@ -15,7 +15,7 @@ from autoprune.errors import AutopruneError, BudgetError, InputError, Stopped
 from autoprune.foundations.files import replacing, write_json
 from autoprune.hardware.accelerators.files import save_accelerator
 from autoprune.models import save_weights
-from autoprune.pipeline.finish.fine_tuning import train_small
+from autoprune.pipeline.finish.fine_tuning import reported_score, train_small
 from autoprune.pipeline.finish.lengths import final_epochs
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.codesign.begin import begun
@@ -24,7 +24,7 @@ from autoprune.pipeline.jobs.codesign.layers import masks_of_policy
 from autoprune.pipeline.jobs.codesign.points import Point, cheapest
 from autoprune.pipeline.jobs.codesign.report import FRONT_SCHEMA, codesign_report
 from autoprune.pipeline.jobs.codesign.searching import rows_of
-from autoprune.pipeline.jobs.codesign.simulation import Finished
+from autoprune.pipeline.jobs.codesign.simulation import Finished, Training
 from autoprune.pipeline.jobs.codesign.study import Study
 from autoprune.pipeline.jobs.lifecycle import check_target
 from autoprune.pipeline.jobs.search import timed
@@ -79,9 +79,9 @@ class CodesignJob(Job):
                     _keep(study, chosen_of(study))
             raise
         point = chosen_of(study)
-        network, policy = _finished(study, point, reporter)
+        network, policy, training = _finished(study, point, reporter)
         with reporter.stage("test", "scoring on the test split"):
-            content = codesign_report(study, Finished(point, network, policy, workload))
+            content = codesign_report(study, Finished(point, network, policy, workload, training))
         write_json(run.file("front.json"), {"schema": FRONT_SCHEMA, **{k: content[k] for k in _OF_FRONT}})
         write_json(run.file("report.json"), content)
         return Result(network.eval(), policy, content, run.path)
@@ -138,7 +138,7 @@ def _save_masks(masks: Mapping[str, Tensor], run: RunDir) -> None:
         temporary.write_bytes(content)
 
 
-def _finished(study: Study, point: Point, reporter: Reporter) -> tuple[nn.Module, Policy]:
+def _finished(study: Study, point: Point, reporter: Reporter) -> tuple[nn.Module, Policy, Training]:
     """The chosen network, fine-tuned under its masks, and the files of both."""
     arm, run = point.candidate.arm, study.run
     problem, choices = arm.problem, point.candidate.choices
@@ -156,9 +156,26 @@ def _finished(study: Study, point: Point, reporter: Reporter) -> tuple[nn.Module
     network = train_small(
         problem, network, "codesign", settings, batches, reporter, "fine-tuning under the masks", constraint
     )
+    training = _judged(study, point, network)
+    if not training.kept:
+        score = problem.task.scored_as.text
+        reporter.say(
+            f"fine-tuning took {score(training.before)} to {score(training.after)} on the search split: the network"
+            " before it is kept; give a smaller --lr, or more --finetune-epochs"
+        )
+        network = problem.prepared(choices)
     _verify(masks_of_policy(problem.stack, choices), network)
     save_weights(network.state_dict(), run.file("finetuned.safetensors"))
-    return network, policy
+    return network, policy, training
+
+
+def _judged(study: Study, point: Point, network: nn.Module) -> Training:
+    """What training did to the score of the whole search split."""
+    problem, choices = point.candidate.arm.problem, point.candidate.choices
+    task, once = problem.task, study.run.once
+    before = once("search pruned", lambda: reported_score(task, problem.prepared(choices), task.data.search))
+    after = once("search finetuned", lambda: reported_score(task, network, task.data.search))
+    return Training(before, after, kept=task.scored_as.merit(after) >= task.scored_as.merit(before))
 
 
 def _verify(masks: Mapping[str, Tensor], network: nn.Module) -> None:

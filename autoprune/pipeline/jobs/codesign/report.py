@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,7 @@ def codesign_report(study: Study, finished: Finished) -> dict[str, Any]:
         | _costs(chip, after.total)
         | {"area_mm2": point.area}
         | _counts(finished.network, sizes["finetuned"]),
+        "fine_tuning": asdict(finished.training),
         "chosen": chosen | {"accelerator": chip.content(), "lanes": chip.lanes},
         "front": [each.row() for each in front],
         "baselines": {name: [each.row() for each in points] for name, points in baselines.items()},

@@ -22,11 +22,26 @@ from autoprune.pipeline.jobs.codesign.points import Point
 from autoprune.pipeline.jobs.codesign.study import Study
 from autoprune.space import Policy
 
-__all__ = ["After", "Finished", "simulated"]
+__all__ = ["After", "Finished", "Training", "simulated"]
 
 _QUEUE = "pe.fifo"
 _DEPTHS = (2, 4, 8, 16, 32, 64)
 _VALUE_BITS = 4
+
+
+@dataclass(frozen=True)
+class Training:
+    """What fine-tuning did to the score of the search split.
+
+    Attributes:
+        before: The score of the pruned network.
+        after: Of the fine-tuned one.
+        kept: Whether the fine-tuned network is taken; else it lost, and the one before is.
+    """
+
+    before: float
+    after: float
+    kept: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +53,14 @@ class Finished:
         network: Fine-tuned under its masks.
         policy: Its policy.
         workload: The dense network's layers.
+        training: What fine-tuning did.
     """
 
     point: Point
     network: nn.Module
     policy: Policy
     workload: Workload
+    training: Training
 
 
 @dataclass(frozen=True, eq=False)
