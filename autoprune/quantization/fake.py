@@ -72,8 +72,9 @@ class FakeQuantized(fx.GraphModule):
                 if name is None or target is None:
                     continue
                 value = own[name].detach().cpu()
-                old = numpy_helper.to_array(stored[target])
-                turned = value.t() if value.shape != old.shape else value
+                turned = (
+                    value.t() if name == weight and site.axis == 1 else value
+                )  # outputs are torch's first dimension
                 stored[target].CopyFrom(numpy_helper.from_array(turned.contiguous().numpy(), target))
         return copy
 

@@ -195,17 +195,18 @@ def test_a_graph_with_other_operators_than_the_file_is_refused(floats, ranges):
 class Tokens(nn.Module):
     """Linear layers over tokens, whose biases the file adds by operators of their own, and a LayerNorm."""
 
-    def __init__(self):
+    def __init__(self, width):
         super().__init__()
-        self.first, self.norm, self.last = nn.Linear(8, 16), nn.LayerNorm(16), nn.Linear(16, 4)
+        self.first, self.norm, self.last = nn.Linear(8, width), nn.LayerNorm(width), nn.Linear(width, 4)
 
     def forward(self, x):
         return self.last(torch.relu(self.norm(self.first(x[:, 0])))).mean(1)
 
 
-def test_only_what_the_file_takes_back_is_trained(images):
+@pytest.mark.parametrize("width", [16, 8])  # of 8 by 8 no shape says which way round the file has it
+def test_only_what_the_file_takes_back_is_trained(images, width):
     torch.manual_seed(0)
-    tokens = Tokens().eval()
+    tokens = Tokens(width).eval()
     file = onnx.load_from_string(to_onnx(tokens, torch.zeros(1, 1, 8, 8), dynamic_batch=True))
     found = histograms(file, sites_of(file).tensors, [[images]])
     plan = QuantizationPlan(Scheme(), {name: RANGES["minmax"](each, Scheme()) for name, each in found.items()})
