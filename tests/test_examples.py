@@ -37,7 +37,7 @@ def printed(capsys, name):
     ("name", "share", "least"),
     [
         ("segmentation", 0.5, 0.65),
-        ("text_classification", 0.7, None),
+        pytest.param("text_classification", 0.7, None, marks=pytest.mark.slow),  # its command runs below
         ("regression", 0.4, None),
         ("detection", 0.5, 0.8),
     ],

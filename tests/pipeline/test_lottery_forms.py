@@ -65,6 +65,7 @@ def test_n_of_m_lies_within_the_ticket_and_says_what_it_loses(done):
     assert any(held.values()) and 0 < forms["2:4"]["magnitude_lost"] < 0.5 and 0 < forms["2:4"]["groups_over"] < 1
 
 
+@pytest.mark.slow
 def test_forms_that_were_killed_end_as_whole_ones(done, tmp_path, monkeypatch):
     finish = Level.finish
 

@@ -31,9 +31,12 @@ def studied(tmp_path_factory):
     waiting = [*PROGRAM, "search", "--worker", "--storage", storage, "--study", "s"]
     code = {name: SETTINGS[name] for name in ("model", "data")} | {"evaluate": SLOW["evaluate"]}
     words = [word for name, value in code.items() for word in (f"--{name}", value)]
-    worker = subprocess.Popen([*waiting, *words], env=ONE_THREAD, stderr=subprocess.PIPE, text=True)
+    mark = str(folder / "joined")
+    marking = {**ONE_THREAD, "AUTOPRUNE_TEST_MARK": mark}
+    worker = subprocess.Popen([*waiting, *words], env=marking, stderr=subprocess.PIPE, text=True)
     search(folder / "alone", **SLOW)
     with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("AUTOPRUNE_TEST_WAIT", mark)
         patched.setenv("AUTOPRUNE_TEST_SLOWNESS", "0.06")
         search(folder / "shared", **SLOW, storage=storage, study="s")
     _, said = worker.communicate(timeout=60)

@@ -23,8 +23,8 @@ class ModelSettings(Settings):
     )
     data: str = setting(
         "digits",
-        "digits, fashion-mnist, cifar10, cifar100 (digits@0-4: some of its classes), folder:DIR, or"
-        " package.module:function returning train, search and test loaders",
+        "digits, fashion-mnist, cifar10, cifar100, folder:DIR, or package.module:function returning train, search and"
+        " test loaders; digits@0-4: some classes",
     )
     data_dir: str | None = setting(None, "where data sets lie or are downloaded to")
 
