@@ -35,11 +35,16 @@ def studied(tmp_path_factory):
     marking = {**ONE_THREAD, "AUTOPRUNE_TEST_MARK": mark}
     worker = subprocess.Popen([*waiting, *words], env=marking, stderr=subprocess.PIPE, text=True)
     search(folder / "alone", **SLOW)
+    assert worker.stderr is not None
+    said = ""
+    while "waiting for it" not in said and (line := worker.stderr.readline()):
+        said += line
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("AUTOPRUNE_TEST_WAIT", mark)
         patched.setenv("AUTOPRUNE_TEST_SLOWNESS", "0.06")
         search(folder / "shared", **SLOW, storage=storage, study="s")
-    _, said = worker.communicate(timeout=60)
+    with worker:
+        said += worker.stderr.read()
     return folder, storage, worker.returncode, said
 
 
@@ -65,7 +70,7 @@ def test_a_worker_scores_its_part_and_changes_nothing(studied):
     assert (code, rows_of(folder / "shared")) == (0, rows_of(folder / "alone"))
     assert "waiting for it" in said and "its search is over" in said and "Traceback" not in said
     taken = [fact.content["worker"] for fact in open_store(storage, "s").read() if fact.kind == "result"]
-    assert len(set(taken)) == 2  # the coordinator and the worker
+    assert len(set(taken)) == 2, said  # the coordinator and the worker
     policies = [json.loads((folder / name / "policy.json").read_text()) for name in ("alone", "shared")]
     assert policies[0] == policies[1]
 
