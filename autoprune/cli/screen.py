@@ -55,34 +55,18 @@ def print_report(report: Mapping[str, Any]) -> None:
     from autoprune.reports.tables import summary_lines, summary_table
 
     console = Console(highlight=False, soft_wrap=True)
-    if is_sparsity(report):
-        console.print(sparsity_layers(report))
-        console.print(sparsity_table(report))
-        for line in sparsity_lines(report):
-            console.print(line, markup=False)
-        return
-    if is_lottery(report):
-        for table in lottery_tables(report):
-            console.print(table)
-        for line in lottery_lines(report):
-            console.print(line, markup=False)
-        return
-    if is_quantization(report):
-        for table in quantization_tables(report):
-            console.print(table)
-        for line in quantization_lines(report):
-            console.print(line, markup=False)
-        return
-    if is_codesign(report):
-        for line in codesign_lines(report):
-            console.print(line, markup=False)
-        return
-    if is_dynamic(report):
-        for line in dynamic_lines(report):
-            console.print(line, markup=False)
-        return
-    console.print(summary_table(report))
-    for line in summary_lines(report):
+    kinds: tuple[tuple[Any, Any, Any], ...] = (
+        (is_sparsity, lambda content: (sparsity_layers(content), sparsity_table(content)), sparsity_lines),
+        (is_lottery, lottery_tables, lottery_lines),
+        (is_quantization, quantization_tables, quantization_lines),
+        (is_codesign, lambda _: (), codesign_lines),
+        (is_dynamic, lambda _: (), dynamic_lines),
+    )
+    pruned = (None, lambda content: (summary_table(content),), summary_lines)
+    _, tables_of, lines_of = next((kind for kind in kinds if kind[0](report)), pruned)
+    for table in tables_of(report):
+        console.print(table)
+    for line in lines_of(report):
         console.print(line, markup=False)
 
 

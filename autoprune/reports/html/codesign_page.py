@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from autoprune.errors import RunError
-from autoprune.foundations.files import read_json, write_text
 from autoprune.reports.codesign import codesign_lines
 from autoprune.reports.figures.codesign import (
     energy_figure,
@@ -21,28 +18,12 @@ from autoprune.reports.figures.codesign import (
 from autoprune.reports.format import NONE, flat, percent, plain
 from autoprune.reports.html.rendering import Table, picture, render, table
 
-__all__ = ["write_codesign_page"]
+__all__ = ["codesign_page"]
 
 
-def write_codesign_page(run: str | Path) -> Path:
-    """Write `report.html` into a run of `codesign`: one page without scripts that loads nothing from elsewhere.
+def codesign_page(name: str, content: Mapping[str, Any]) -> str:
+    """The page of a run of `codesign`, by its name and what `report.json` holds."""
 
-    Raises:
-        RunError: If the run's report is damaged; what it lacks is named.
-        InputError: If the page cannot be written.
-    """
-    run = Path(run)
-    content = read_json(run / "report.json", "report")
-    try:
-        page = _page(run.resolve().name, content)
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise RunError(f"{run / 'report.json'} is no report of codesign: {error!r}") from error
-    out = run / "report.html"
-    write_text(out, page)
-    return out
-
-
-def _page(name: str, content: Mapping[str, Any]) -> str:
     def drawn(draw: Any, caption: str) -> Any:
         return picture(lambda palette: draw(content, palette), caption)
 

@@ -4,35 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from autoprune.errors import RunError
-from autoprune.foundations.files import read_json, write_text
 from autoprune.reports.dynamic import dynamic_lines
 from autoprune.reports.figures.dynamic import classes_figure, curves_figure, reliability_figure
 from autoprune.reports.format import NONE, flat, milliseconds, percent, plain
 from autoprune.reports.html.rendering import Picture, Table, picture, render, table
 
-__all__ = ["write_dynamic_page"]
-
-
-def write_dynamic_page(run: str | Path) -> Path:
-    """Write `report.html` into a run of `dynamic`: one page without scripts that loads nothing from elsewhere.
-
-    Raises:
-        RunError: If the run's report is damaged; what it lacks is named.
-        InputError: If the page cannot be written.
-    """
-    run = Path(run)
-    content = read_json(run / "report.json", "report")
-    try:
-        page = _page(run.resolve().name, content)
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise RunError(f"{run / 'report.json'} is no report of dynamic: {error!r}") from error
-    out = run / "report.html"
-    write_text(out, page)
-    return out
+__all__ = ["dynamic_page"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +28,8 @@ class _Exits:
     deadlines: Table | None
 
 
-def _page(name: str, content: Mapping[str, Any]) -> str:
+def dynamic_page(name: str, content: Mapping[str, Any]) -> str:
+    """The page of a run of `dynamic`, by its name and what `report.json` holds."""
     dense, last = content["dense"], dynamic_lines(content)[-1]
     about = {key: content[key] for key in ("model", "data", "target", "settings")}
     return render(
