@@ -1,4 +1,4 @@
-"""Whether inputs leave where the search split's did: exits taken of late against the shares that are expected."""
+"""Whether inputs leave where the search split's did: exits taken of late against those taken there."""
 
 from __future__ import annotations
 
@@ -14,38 +14,32 @@ WINDOW = 200
 RISK = 1e-4
 """Probability that inputs of the same kind are reported, one comparison."""
 
-_LEAST_EXPECTED = 0.5  # inputs on a path; rarer paths would make chance look like a change
-
 
 class Drift:
-    """Compares every two hundred inputs with the expected shares, by Pearson's chi-squared test.
+    """Compares every two hundred inputs with the search split's, by Pearson's chi-squared test of two samples.
 
     Thresholds keep their promise for inputs like those they were chosen on. Where other inputs come, more of them go to
-    the end, or leave elsewhere: labels are not needed to see that.
+    the end, or leave elsewhere: labels are not needed to see that. The search split is a sample as well: where it is
+    small, its shares are no more certain than the window's, and the test allows for both.
 
     Args:
-        expected: Share of the inputs on each path, that to the end last.
+        expected: Number of the search split's inputs on each path, that to the end last.
 
     Attributes:
+        expected: As given.
         found: Whether the last whole window was unlike them.
         risk: The probability of such a window by chance; 1 before the first.
     """
 
-    def __init__(self, expected: Sequence[float]) -> None:
-        shares = np.maximum(np.asarray(expected, dtype=float), _LEAST_EXPECTED / WINDOW)
-        self._expected = WINDOW * shares / shares.sum()
-        self._counts = np.zeros(len(shares))
+    def __init__(self, expected: Sequence[int]) -> None:
+        self.expected = tuple(expected)
+        self._counts = np.zeros(len(self.expected))
         self.risk = 1.0
 
     @property
     def found(self) -> bool:
         """Whether the last whole window was unlike what is expected."""
         return self.risk < RISK
-
-    @property
-    def shares(self) -> tuple[float, ...]:
-        """The expected ones."""
-        return tuple((self._expected / self._expected.sum()).tolist())
 
     def add(self, taken: Iterable[int]) -> bool:
         """Count inputs; whether a window ended with them that is unlike, and the one before was not.
@@ -66,5 +60,8 @@ class Drift:
     def _probability(self) -> float:
         from scipy.stats import chi2
 
-        statistic = float(((self._counts - self._expected) ** 2 / self._expected).sum())
-        return float(chi2.sf(statistic, len(self._counts) - 1))
+        both = np.stack([self._counts, np.asarray(self.expected, dtype=float)])
+        both = both[:, both.sum(0) > 0]
+        alike = both.sum(1, keepdims=True) * both.sum(0) / both.sum()
+        statistic = float(((both - alike) ** 2 / alike).sum())
+        return float(chi2.sf(statistic, max(both.shape[1] - 1, 1)))

@@ -53,7 +53,7 @@ def save_network(network: DynamicNetwork, dense: nn.Module, folder: Path) -> Non
         "schema": "autoprune.exits/1",
         "confidence": network.confidence,
         "exits": exits,
-        "shares": [] if network.drift is None else list(network.drift.shares),
+        "expected": [] if network.drift is None else list(network.drift.expected),
         "deadlines_ms": list(network.deadlines_ms),
     }
     write_json(folder / EXITS_FILE, content)
@@ -80,11 +80,12 @@ def load_network(dense: nn.Module, example: Any, folder: Path) -> DynamicNetwork
         exits = [Exit(str(row["place"]), str(row["node"]), float(row["threshold"])) for row in rows]
         places = [Place(str(row["place"]), str(row["node"]), tuple(map(int, row["shape"])), 0.0) for row in rows]
         confidence = str(content["confidence"])
-        shares, deadlines = (tuple(map(float, content.get(name) or ())) for name in ("shares", "deadlines_ms"))
+        expected = tuple(map(int, content.get("expected") or ()))
+        deadlines = tuple(map(float, content.get("deadlines_ms") or ()))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is no file of exits: {error!r}") from error
     heads = load_heads(places, len(biases[0]) if biases else 0, folder / "exit_heads.safetensors")
     flow = flow_of(model, example)
-    return DynamicNetwork(flow, exits, heads, confidence, shares=shares, deadlines_ms=deadlines).eval()
+    return DynamicNetwork(flow, exits, heads, confidence, expected=expected, deadlines_ms=deadlines).eval()

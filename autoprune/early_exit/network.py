@@ -66,12 +66,12 @@ class DynamicNetwork(nn.Module):
         exits: In forward order.
         heads: One an exit.
         confidence: Its kind.
-        shares: Of the inputs expected on each path, that to the end last; empty where nothing is expected.
+        expected: Number of the search split's inputs on each path, the end last; empty where nothing is expected.
         deadlines_ms: Within what nearly every call ends that leaves there, the end last, as measured; empty if unknown.
 
     Attributes:
         counts: How many inputs took each exit so far, the end last.
-        drift: Compares the exits taken of late with the expected shares, and warns; None where nothing is expected.
+        drift: Compares the exits taken of late with the expected ones, and warns; None where nothing is expected.
 
     Raises:
         InputError: If there is no exit, or not a head for each.
@@ -84,7 +84,7 @@ class DynamicNetwork(nn.Module):
         heads: Sequence[ExitHead],
         confidence: str,
         *,
-        shares: Sequence[float] = (),
+        expected: Sequence[int] = (),
         deadlines_ms: Sequence[float] = (),
     ) -> None:
         super().__init__()
@@ -95,9 +95,11 @@ class DynamicNetwork(nn.Module):
         self.parts = nn.ModuleList(stage.module for stage in self._stages)
         self.heads = nn.ModuleList(heads)
         self.counts = [0] * (len(exits) + 1)
-        if any(len(each) not in (0, len(self.counts)) for each in (shares, deadlines_ms)):
-            raise InputError(f"{len(exits)} exits have {len(self.counts)} paths: give a share and a time for each")
-        self.drift = Drift(shares) if shares else None
+        if any(len(each) not in (0, len(self.counts)) for each in (expected, deadlines_ms)):
+            raise InputError(
+                f"{len(exits)} exits have {len(self.counts)} paths: give a number of inputs and a time for each"
+            )
+        self.drift = Drift(expected) if expected else None
         self.deadlines_ms = tuple(deadlines_ms)
 
     @property

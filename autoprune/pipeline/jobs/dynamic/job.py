@@ -185,7 +185,9 @@ def _delivered(made: _Made, verified: Verified | None, search: Answers) -> Resul
         reporter.say("a static network of the same mean latency is more accurate: it is handed back")
         small, policy = take_over(task, run, verified)
         return _finished(run, small, policy, content | {"dynamic": False})
-    network = _network(made, verified, verified.choice.shares)
+    inputs = search.right.shape[1]
+    expected = tuple(round(share * inputs) for share in verified.choice.shares)
+    network = _network(made, verified, expected)
     save_network(network, task.model, run.path)
     with replacing(run.file("model.onnx")) as temporary:
         temporary.write_bytes(verified.file)
@@ -194,9 +196,7 @@ def _delivered(made: _Made, verified: Verified | None, search: Answers) -> Resul
         # Asked once: a loader that shuffles gives other inputs the noise the next time.
         content["shift"] = run.once(
             "dynamic shift",
-            lambda: shifted(
-                _network(made, verified, ()), task.model, task.reader, task.data.search, verified.choice.shares
-            ),
+            lambda: shifted(_network(made, verified, ()), task.model, task.reader, task.data.search, expected),
         )
     return _finished(run, network, _uncut(task, run), content)
 
@@ -214,7 +214,7 @@ def _is_better(static: dict[str, Any] | None, verified: Verified, search: Answer
     return bool(static["search_accuracy"] > search.right[-1].mean() - verified.choice.loss)
 
 
-def _network(made: _Made, verified: Verified, expected: Sequence[float]) -> DynamicNetwork:
+def _network(made: _Made, verified: Verified, expected: Sequence[int]) -> DynamicNetwork:
     choice, places = verified.choice, made.cut.places
     exits = [
         Exit(places[place].name, places[place].node, threshold)
@@ -222,7 +222,7 @@ def _network(made: _Made, verified: Verified, expected: Sequence[float]) -> Dyna
     ]
     heads = [made.heads[place] for place in choice.places]
     deadlines = [each["deadline_ms"] for each in verified.deadlines]
-    network = DynamicNetwork(made.cut.flow, exits, heads, choice.confidence, shares=expected, deadlines_ms=deadlines)
+    network = DynamicNetwork(made.cut.flow, exits, heads, choice.confidence, expected=expected, deadlines_ms=deadlines)
     return network.eval()
 
 

@@ -55,7 +55,7 @@ def shifted(
     dense: nn.Module,
     reader: BatchReader,
     batches: Iterable[Any],
-    expected: Sequence[float] = (),
+    expected: Sequence[int] = (),
 ) -> list[dict[str, Any]]:
     """Accuracy with exits and without, and the shares of the paths, for every change; nothing for other than images.
 
@@ -64,7 +64,7 @@ def shifted(
         dense: The network without.
         reader: Which parts of a batch are the inputs.
         batches: With labels; the first thousand inputs are used.
-        expected: Shares of the paths; each row then says whether the network would warn of its inputs.
+        expected: Number of inputs on each path; each row then says whether the network would warn of its inputs.
     """
     counts = list(network.counts)
     images, labels = _images(dense, reader, batches)
