@@ -15,7 +15,7 @@ __all__ = ["register"]
 _OWN = {
     "Model and budget": ("model", "dtype", "params", "bytes", "prefill_latency", "decode_latency"),
     "Target": ("target", "prompt", "type"),
-    "Search": ("agent", "episodes", "warmup"),
+    "Search": ("agent", "episodes", "warmup", "decisions"),
 }
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
+from autoprune.foundations.names import nearest_name
 from autoprune.llm.jobs.settings import LanguageRunSettings
-from autoprune.llm.search.budget import BUDGETS, LanguageBudget, SearchPlan
+from autoprune.llm.search.budget import BUDGETS, DECISIONS, LanguageBudget, SearchPlan
 from autoprune.run.settings.base import setting, valid
 
 __all__ = ["CompressSettings"]
@@ -31,6 +32,16 @@ class CompressSettings(LanguageRunSettings):
     episodes: int = setting(60, "candidates that the agent may try, repeated ones included", ge=1, le=10**6)
     warmup: int | None = setting(None, "episodes before the agent learns; default a quarter", ge=0, le=10**6)
 
+    decisions: str = setting(",".join(DECISIONS), "what may change, with commas")
+
+    @field_validator("decisions")
+    @classmethod
+    def _are_known(cls, value: str) -> str:
+        unknown = [name for name in _names(value) if name not in DECISIONS]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is none of {', '.join(DECISIONS)}; {nearest_name(unknown[0], DECISIONS)}")
+        return value
+
     @model_validator(mode="after")
     def _has_one_budget(self) -> Self:
         valid(lambda: self.budget)
@@ -47,10 +58,15 @@ class CompressSettings(LanguageRunSettings):
     def plan(self) -> SearchPlan:
         """How the search goes."""
         return SearchPlan(
-            self.budget, self.agent, self.episodes, self.warmup, self.target, self.prompt, self.type, self.seed
-        )
+            self.budget, self.agent, self.episodes, self.warmup, self.target, self.prompt, self.type, self.seed,
+            _names(self.decisions),
+        )  # fmt: skip
 
     @property
     def words(self) -> tuple[str, str]:
         """Who searches, and the budget."""
         return f"search with {self.agent}", str(self.budget)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))

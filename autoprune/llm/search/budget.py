@@ -9,7 +9,7 @@ from typing import Literal
 from autoprune.cost.budget import Budget
 from autoprune.errors import InputError
 
-__all__ = ["BUDGETS", "LanguageBudget", "Phase", "SearchPlan"]
+__all__ = ["BUDGETS", "DECISIONS", "LanguageBudget", "Phase", "SearchPlan"]
 
 _METRICS = {"params": "params", "bytes": "bytes", "prefill_latency": "latency", "decode_latency": "latency"}
 
@@ -18,6 +18,10 @@ Phase = Literal["prefill", "decode"]
 
 BUDGETS = tuple(_METRICS)
 """The settings that name a budget; a run has one."""
+
+DECISIONS = ("blocks", "ffn", "hidden", "heads", "queries")
+"""What a search may change: decoder blocks, neurons of each feed-forward part, channels of the residual stream, heads
+of keys and values, query heads on each of them."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class SearchPlan:
         prompt: Tokens of the prompt that is read, or that stands before the tokens that are decoded.
         number_format: Of the GGUF files that llama.cpp is timed with.
         seed: Of everything drawn.
+        decisions: What it may change.
     """
 
     budget: LanguageBudget
@@ -87,3 +92,4 @@ class SearchPlan:
     prompt: int = 128
     number_format: str = "f16"
     seed: int = 0
+    decisions: tuple[str, ...] = DECISIONS

@@ -12,7 +12,7 @@ from torch import nn
 from autoprune import agents
 from autoprune.agents import EpisodeRecord
 from autoprune.envs import ScoreMemory
-from autoprune.errors import BudgetError
+from autoprune.errors import BudgetError, InputError
 from autoprune.llm.search.levers import Levers
 from autoprune.llm.search.pricing import Measured, Pricing
 from autoprune.llm.search.scoring import LOSS, WORST
@@ -70,8 +70,8 @@ def choose(
     """
     limit, least = pricing.limit, pricing.cost.least()[0]
     for attempt in range(_ATTEMPTS):
-        choices = _best_within(records, pricing, scores, limit)
-        network, predicted = levers.cut(choices), pricing.cost.cost(choices)
+        choices, network = _proven(records, pricing, scores, limit, levers)
+        predicted = pricing.cost.cost(choices)
         with reporter.stage("verify", "holding the best network against the budget"):
             key = f"verified {attempt} {policy_key(choices)}"
             measured = Measured(**run.once(key, partial(_measured, pricing, network)))
@@ -91,15 +91,28 @@ def _measured(pricing: Pricing, network: nn.Module) -> dict[str, float]:
     return asdict(pricing.measure(network))
 
 
+def _proven(
+    records: Sequence[EpisodeRecord], pricing: Pricing, scores: ScoreMemory, limit: float, levers: Levers
+) -> tuple[dict[str, int], nn.Module]:
+    """The best policy within a limit whose network is proven equal to the dense one without the units."""
+    left = [r.choices for r in agents.best(records, len(records))]
+    while True:
+        choices = _best_within(left, pricing, scores, limit)
+        try:
+            return choices, levers.cut(choices)
+        except InputError:
+            scores.remember(choices, WORST)
+            left = [each for each in left if each != choices]
+
+
 def _best_within(
-    records: Sequence[EpisodeRecord], pricing: Pricing, scores: ScoreMemory, limit: float
+    known: Sequence[dict[str, int]], pricing: Pricing, scores: ScoreMemory, limit: float
 ) -> dict[str, int]:
-    """The policy of least loss within a limit: among the episodes, and the best ones narrowed to it."""
-    known = [r.choices for r in agents.best(records, len(records))]
+    """The policy of least loss within a limit: among those, the best first, and the best ones narrowed to it."""
     inside = [choices for choices in known if pricing.cost.cost(choices) <= limit][:1]
     if limit < pricing.limit or not inside:
         inside += [nearest_within(pricing.cost, limit, choices) for choices in known[:_NARROWED]]
-    best = min(inside, key=scores)
-    if scores(best) >= WORST:
+    best = min(inside, key=scores, default=None)
+    if best is None or scores(best) >= WORST:
         raise BudgetError(f"every network within the budget predicts nothing ({LOSS.text(WORST)}); raise the budget")
     return best

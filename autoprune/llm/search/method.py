@@ -14,9 +14,11 @@ from autoprune.llm.methods.options import MethodOptions
 from autoprune.llm.search.agent import Found, search
 from autoprune.llm.search.budget import SearchPlan
 from autoprune.llm.search.choosing import Chosen, choose
-from autoprune.llm.search.levers import BLOCKS, Levers, read_levers
+from autoprune.llm.search.decisions import read_levers
+from autoprune.llm.search.levers import BLOCKS, Levers
 from autoprune.llm.search.pricing import Counted, Pricing
 from autoprune.llm.search.scoring import HeldOutLoss
+from autoprune.llm.search.sliced import SlicedNetworks
 from autoprune.llm.search.timed import Timed
 from autoprune.llm.search.timers import TIMERS, LanguageTimer
 from autoprune.llm.structured.base import Calibration
@@ -62,11 +64,11 @@ class SearchMethod(Method):
         """
         learned, scored = self._windows(work)
         with work.reporter.stage("calibrate", "reading what the model's parts do") as bar:
-            levers = read_levers(work.model.network, Calibration(learned, bar), work.run.once)
+            levers = read_levers(work.model.network, Calibration(learned, bar), work.run.once, self._plan.decisions)
         for name, why in levers.space.frozen.items():
             work.reporter.say(f"{name} stays as it is: {why}")
         pricing = self._pricing(work, levers)
-        score = HeldOutLoss(levers, scored)
+        score = HeldOutLoss(SlicedNetworks(levers), scored)
         memory = ScoreMemory(score)
         found = search(pricing, memory, self._plan, work.run, work.reporter)
         for why in score.refused:

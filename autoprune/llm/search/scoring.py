@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from autoprune.errors import InputError
-from autoprune.llm.search.levers import Levers
 from autoprune.llm.structured.judge import mean_loss
 from autoprune.run.score import ScoreSpec
 
@@ -24,21 +23,21 @@ class HeldOutLoss:
     """The score of policies.
 
     Args:
-        levers: Make the networks.
+        networks: Makes the network of a policy.
         windows: Token ids of the held-out text, int64 (windows, tokens).
 
     Attributes:
         refused: Why networks could not be made, each reason once.
     """
 
-    def __init__(self, levers: Levers, windows: Tensor) -> None:
-        self._levers, self._windows = levers, windows
+    def __init__(self, networks: Callable[[Mapping[str, int]], nn.Module], windows: Tensor) -> None:
+        self._networks, self._windows = networks, windows
         self.refused: set[str] = set()
 
     def __call__(self, choices: Mapping[str, int]) -> float:
         """Nats a token."""
         try:
-            network = self._levers.cut(choices)
+            network = self._networks(choices)
         except InputError as error:
             self.refused.add(str(error))
             return WORST

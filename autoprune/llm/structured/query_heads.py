@@ -7,7 +7,7 @@ They are alike: as many can leave each group, and `num_attention_heads` says so.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.errors import UnsupportedModelError
-from autoprune.graph import Group
+from autoprune.graph import Group, Member
 from autoprune.llm.structured.stock import name_head_size, require_equal, stock_from
 
-__all__ = ["HeadShape", "cut_queries", "head_shape"]
+__all__ = ["HeadShape", "cut_queries", "head_shape", "query_positions"]
 
 
 @dataclass(frozen=True)
@@ -80,27 +80,36 @@ def cut_queries(network: nn.Module, groups: list[Group], shape: HeadShape, kept:
     """
     model: Any = network
     state, silent = dict(model.state_dict()), dict(model.state_dict())
-    each = 0
-    for group in groups:
-        heads = kept[group.name]
-        each = heads.shape[1]
-        flat = (heads + torch.arange(shape.groups)[:, None] * shape.queries).flatten()
-        rows = (flat[:, None] * shape.size + torch.arange(shape.size)).flatten()
-        for member in group.members:
-            if member.positions.shape[1] != shape.queries * shape.size:
-                continue
-            tensor = state[member.tensor]
-            if tensor.shape[member.dim] != shape.heads * shape.size:
-                raise UnsupportedModelError(f"{member.tensor} holds more than query heads")
-            state[member.tensor] = tensor.index_select(member.dim, rows.to(tensor.device))
-            if member.reads:
-                silent[member.tensor] = _silenced(tensor, member.dim, rows)
+    each = next(iter(kept.values())).shape[1]
+    for member, rows in query_positions(groups, shape, kept):
+        tensor = state[member.tensor]
+        if tensor.shape[member.dim] != shape.heads * shape.size:
+            raise UnsupportedModelError(f"{member.tensor} holds more than query heads")
+        state[member.tensor] = tensor.index_select(member.dim, rows.to(tensor.device))
+        if member.reads:
+            silent[member.tensor] = _silenced(tensor, member.dim, rows)
     config = copy.deepcopy(model.config)
     name_head_size(network, config)
     config.num_attention_heads = shape.groups * each
     small = stock_from(network, config, state)
     require_equal(stock_from(network, model.config, silent), small)
     return small
+
+
+def query_positions(
+    groups: list[Group], shape: HeadShape, kept: Mapping[str, Tensor]
+) -> Iterator[tuple[Member, Tensor]]:
+    """Where query heads lie, and the positions there of those that stay, int64 (positions,).
+
+    Args:
+        groups: Couplings of heads, one a block.
+        shape: The heads'.
+        kept: Name of a coupling -> query heads that stay, int64 (groups, kept), ascending within each row.
+    """
+    for group in groups:
+        flat = (kept[group.name] + torch.arange(shape.groups)[:, None] * shape.queries).flatten()
+        rows = (flat[:, None] * shape.size + torch.arange(shape.size)).flatten()
+        yield from ((m, rows) for m in group.members if m.positions.shape[1] == shape.queries * shape.size)
 
 
 def _silenced(tensor: Tensor, dim: int, rows: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from autoprune.llm.blocks.stack import DecoderStack, decoder_stack
 from autoprune.llm.structured.stock import require_equal, stock_from
 from autoprune.models.modes import in_mode
 
-__all__ = ["counted_stack", "influences", "without_blocks"]
+__all__ = ["config_without", "counted_stack", "influences", "state_without", "without_blocks"]
 
 
 def counted_stack(network: nn.Module) -> DecoderStack:
@@ -79,28 +79,39 @@ def without_blocks(network: nn.Module, places: Collection[int]) -> nn.Module:
         UnsupportedModelError: If the model has no stack of blocks.
     """
     stack = counted_stack(network)
-    kept = [place for place in range(len(stack)) if place not in set(places)]
-    renamed = {f"{stack.path}.{old}.": f"{stack.path}.{new}." for new, old in enumerate(kept)}
-    gone = tuple(f"{stack.path}.{place}." for place in places)
-    state = {
-        _moved(name, renamed): tensor for name, tensor in network.state_dict().items() if not name.startswith(gone)
-    }
-    small = stock_from(network, _config_of(network, kept, len(stack)), state)
+    config: Any = network.config
+    state = state_without(stack, network.state_dict(), places)
+    small = stock_from(network, config_without(config, places), state)
     with passing_over(stack, places):
         require_equal(network, small)
     return small
+
+
+def state_without(stack: DecoderStack, state: Mapping[str, Tensor], places: Collection[int]) -> dict[str, Tensor]:
+    """What a network saves, without some blocks; the others are numbered anew.
+
+    Args:
+        stack: All blocks.
+        state: Name -> tensor.
+        places: Blocks that go.
+    """
+    kept = [place for place in range(len(stack)) if place not in set(places)]
+    renamed = {f"{stack.path}.{old}.": f"{stack.path}.{new}." for new, old in enumerate(kept)}
+    gone = tuple(f"{stack.path}.{place}." for place in places)
+    return {_moved(name, renamed): tensor for name, tensor in state.items() if not name.startswith(gone)}
 
 
 def _moved(name: str, renamed: dict[str, str]) -> str:
     return next((new + name[len(old) :] for old, new in renamed.items() if name.startswith(old)), name)
 
 
-def _config_of(network: nn.Module, kept: list[int], blocks: int) -> Any:
-    """The config with fewer blocks; lists with an entry a block lose those of the blocks that go."""
-    model: Any = network
-    config = copy.deepcopy(model.config)
-    for name, value in list(vars(config).items()):
+def config_without(config: Any, places: Collection[int]) -> Any:
+    """A config with fewer blocks; lists with an entry a block lose those of the blocks that go."""
+    blocks = int(config.num_hidden_layers)
+    kept = [place for place in range(blocks) if place not in set(places)]
+    fewer = copy.deepcopy(config)
+    for name, value in list(vars(fewer).items()):
         if isinstance(value, list) and len(value) == blocks:
-            setattr(config, name, [value[place] for place in kept])
-    config.num_hidden_layers = len(kept)
-    return config
+            setattr(fewer, name, [value[place] for place in kept])
+    fewer.num_hidden_layers = len(kept)
+    return fewer

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from autoprune.errors import InputError
 from autoprune.graph import Analysis, cut
+from autoprune.llm.models.library import quiet, require
 from autoprune.models.modes import in_mode
 from autoprune.models.pretrained import differences, shapes_of, stock_model
 from autoprune.techniques.structured.pretrained_config import follow_config
 
-__all__ = ["cut_uniformly", "name_head_size", "require_equal", "stock_from"]
+__all__ = ["cut_uniformly", "name_head_size", "require_equal", "sharing_stock", "stock_from"]
 
 _CLOSE = {torch.float32: 1e-4, torch.float64: 1e-6}  # of the largest logit: kernels of other shapes round otherwise
 _CLOSE_HALF = 0.05
@@ -53,27 +54,47 @@ def stock_from(network: nn.Module, config: Any, state: Mapping[str, Tensor]) -> 
     Whatever the class counts for itself (`layer_idx`, `num_key_value_groups`, rotary frequencies) is right in it.
 
     Args:
-        network: Of the class, for dtype, device, mode and how it generates.
+        network: Of the class, for device, mode and how it generates.
         config: What the fresh network is made from.
         state: Its weights; copied.
 
     Raises:
         InputError: If the class would have other shapes.
     """
-    wide: Any = network
     stock = stock_model(network, config)
     if stock is None:
         raise InputError(f"{type(network).__name__} cannot be made with these sizes")
     different = differences({name: tuple(t.shape) for name, t in state.items()}, shapes_of(stock))
     if different:
         raise InputError(f"{type(network).__name__} cannot be loaded with these sizes: {different[0]}")
-    with torch.random.fork_rng(devices=[]):
+    return sharing_stock(network, config, _copied(state))
+
+
+def sharing_stock(network: nn.Module, config: Any, state: Mapping[str, Tensor]) -> nn.Module:
+    """The network of `stock_from` whose weights are the very tensors that are handed over, in their shapes.
+
+    Args:
+        network: Of the class.
+        config: What it is made from.
+        state: All that it saves; it must not be changed as long as the network is in use.
+    """
+    wide: Any = network
+    with torch.random.fork_rng(devices=[]), quiet(), require("accelerate").init_empty_weights(include_buffers=False):
         fresh: Any = type(wide)(copy.deepcopy(config))
-    fresh.to(dtype=wide.dtype, device=wide.device)
-    fresh.load_state_dict(dict(state))
+    fresh.load_state_dict(dict(state), assign=True)
+    fresh.tie_weights()
+    fresh.to(device=wide.device)  # what the class computes for itself keeps the precision that it has there
     fresh.generation_config = copy.deepcopy(wide.generation_config)
     made: nn.Module = fresh.train(network.training)
     return made
+
+
+def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights in memory of their own; tied ones are one there, too."""
+    memo: dict[int, Tensor] = {}
+    for tensor in state.values():
+        memo.setdefault(tensor.data_ptr(), tensor.detach().clone())
+    return {name: memo[tensor.data_ptr()] for name, tensor in state.items()}
 
 
 def require_equal(expected: nn.Module, found: nn.Module, windows: Tensor | None = None) -> None:

@@ -18,6 +18,7 @@ __all__ = ["follow_config"]
 _Made = tuple[dict[str, tuple[int, ...]], dict[str, float]]
 
 _MOST_BUILDS = 300  # of the stock class, without memory: milliseconds each
+_MOST_SHARING = 16  # query heads on one head of keys and values
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ def _shares(value: int, sizes: Mapping[int, list[int]]) -> tuple[int, ...]:
 
     Heads of queries that share keys and values are counted in the config, and nowhere in the network.
     """
-    pairs = [(old, new) for old, found in sizes.items() for new in found if value in (2 * old, 4 * old, 8 * old)]
+    multiples = (old for old in sizes if value % old == 0 and 2 <= value // old <= _MOST_SHARING)
+    pairs = [(old, new) for old in multiples for new in sizes[old]]
     return tuple(dict.fromkeys(value * new // old for old, new in pairs))
 
 

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from autoprune.llm.search.budget import LanguageBudget
 from autoprune.llm.search.counted import bytes_cost, params_cost
-from autoprune.llm.search.levers import read_levers
+from autoprune.llm.search.decisions import read_levers
 from autoprune.llm.search.pricing import Counted, file_overhead
 from autoprune.llm.structured.base import Calibration
 from autoprune.llm.structured.ffn import FeedForward
@@ -100,12 +100,12 @@ def test_a_file_is_never_larger_than_counted(llama, tmp_path):
 
 def test_heads_that_differ_between_blocks_are_no_decision_and_the_rest_is_searched(monkeypatch):
     from autoprune.errors import UnsupportedModelError
-    from autoprune.llm.search import levers
+    from autoprune.llm.search import decisions
 
     def differing(network, groups):
         raise UnsupportedModelError("the blocks differ in the shape of their heads")
 
-    monkeypatch.setattr(levers, "head_shape", differing)
+    monkeypatch.setattr(decisions, "head_shape", differing)
     found = read_levers(language_model().network, Calibration(WINDOWS), lambda key, compute: compute())
     assert set(found.space.names) == {"blocks", "ffn", "hidden"}
     assert (

@@ -5,7 +5,7 @@ import torch
 
 from autoprune.errors import InputError
 from autoprune.hardware.contract.protocol import Protocol
-from autoprune.llm.search.levers import read_levers
+from autoprune.llm.search.decisions import read_levers
 from autoprune.llm.search.openvino_timer import OpenVinoSession, OpenVinoTimer
 from autoprune.llm.search.timed import fitted_cost, shapes_to_time
 from autoprune.llm.search.timers import TorchTimer, prompt_of

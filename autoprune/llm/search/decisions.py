@@ -1,0 +1,140 @@
+"""Which numbers of a language model's config a search may change, and in which order units go, read off the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from autoprune.errors import InputError
+from autoprune.foundations.files import shortened
+from autoprune.graph import Analysis, Group
+from autoprune.llm.blocks.stack import DecoderStack
+from autoprune.llm.search.budget import DECISIONS
+from autoprune.llm.search.levers import BLOCKS, FFN, HEADS, HIDDEN, QUERIES, Levers
+from autoprune.llm.structured.base import Calibration
+from autoprune.llm.structured.couplings import couplings, groups_of_kind
+from autoprune.llm.structured.depth import choose_blocks
+from autoprune.llm.structured.ffn import multiple_of
+from autoprune.llm.structured.importance import importance, measure_inputs
+from autoprune.llm.structured.query_heads import HeadShape, head_shape
+from autoprune.llm.structured.stack import counted_stack
+from autoprune.space import Decision, SearchSpace
+
+__all__ = ["read_levers"]
+
+_KINDS = {FFN: "ffn", HEADS: "heads", HIDDEN: "embedding"}
+_NOUNS = {FFN: "feed-forward neurons", HEADS: "heads", HIDDEN: "channels of the residual stream"}
+_LEAST = {BLOCKS: 0.5, FFN: 0.25, HIDDEN: 0.5}  # share of the units that stays at least
+_OPTIONS = 32  # of a width whose steps are free
+_ORDER_WINDOWS = 2  # windows on which the order of blocks is decided: one block after the other, half of them
+
+
+def read_levers(
+    network: nn.Module,
+    calibration: Calibration,
+    decided: Callable[[str, Callable[[], Any]], Any],
+    only: Collection[str] = DECISIONS,
+) -> Levers:
+    """What can be changed in a model, each tried once at its least.
+
+    Args:
+        network: The dense network.
+        calibration: The text that says what matters.
+        decided: `RunDir.once`: the order of blocks takes long, and is kept.
+        only: Decisions that may be there.
+
+    Raises:
+        UnsupportedModelError: If the model has no stack of blocks, or cannot be traced.
+        InputError: If nothing can be changed.
+    """
+    stack, analysis = counted_stack(network), couplings(network)
+    groups, frozen = _groups(analysis)
+    squares = measure_inputs(network, [g for each in groups.values() for g in each], calibration)
+    shape = _head_shape(network, groups, frozen)
+    scores: dict[str, Tensor] = {}
+    for name, each in groups.items():
+        parts = shape.queries if name == HEADS and shape is not None else 1
+        for group in each:
+            found = importance(network, group, squares, parts)
+            scores[group.name] = found.reshape(group.width, -1) if name == HEADS else found
+    text = Calibration(calibration.windows[:_ORDER_WINDOWS], calibration.progress)
+    order = decided("block order", lambda: _order(network, stack, text)) if BLOCKS in only else ()
+    levers = Levers(network, stack, analysis, groups, shape, scores, tuple(order))
+    frozen |= {name: "it is not among --decisions" for name in DECISIONS if name not in only}
+    configs: dict[str, Any] = {}
+    decisions = [d for d in _decisions(levers) if d.name in only and _can(levers, d, frozen, configs)]
+    if not decisions:
+        raise InputError(f"nothing in this model can be changed: {'; '.join(frozen.values())}")
+    return replace(levers, space=SearchSpace(tuple(decisions), frozen), at_least=configs)
+
+
+def _groups(analysis: Analysis) -> tuple[dict[str, list[Group]], dict[str, str]]:
+    """Decision -> couplings; and of what cannot be changed, why."""
+    found: dict[str, list[Group]] = {}
+    frozen: dict[str, str] = {}
+    for name, kind in _KINDS.items():
+        try:
+            found[name] = groups_of_kind(analysis, kind, _NOUNS[name])
+        except InputError as error:  # which an unsupported model is, too
+            frozen[name] = str(error)
+    return found, frozen
+
+
+def _head_shape(network: nn.Module, groups: dict[str, list[Group]], frozen: dict[str, str]) -> HeadShape | None:
+    """How heads are shared out; where blocks differ in it, heads are no decision, and the reason is noted."""
+    if HEADS not in groups:
+        return None
+    try:
+        return head_shape(network, groups[HEADS])
+    except InputError as error:
+        frozen[HEADS] = frozen[QUERIES] = shortened(str(error), 200)
+        del groups[HEADS]
+        return None
+
+
+def _order(network: nn.Module, stack: DecoderStack, text: Calibration) -> list[int]:
+    count = len(stack) - _least(BLOCKS, len(stack))
+    return [int(step["block"]) for step in choose_blocks(network, stack, count, text)]
+
+
+def _decisions(levers: Levers) -> list[Decision]:
+    """Every decision that has more than one option, in a fixed order."""
+    blocks = len(levers.stack)
+    found = [Decision(BLOCKS, blocks, tuple(range(_least(BLOCKS, blocks), blocks + 1)), "blocks")]
+    for name in (FFN, HIDDEN):
+        if name in levers.groups:
+            width = levers.groups[name][0].width
+            found.append(Decision(name, width, _widths(width, _least(name, width)), _KINDS[name]))
+    if levers.shape is not None:
+        found.append(Decision(HEADS, levers.shape.groups, tuple(range(1, levers.shape.groups + 1)), "heads"))
+        found.append(Decision(QUERIES, levers.shape.queries, tuple(range(1, levers.shape.queries + 1)), "heads"))
+    return [decision for decision in found if len(decision.options) > 1]
+
+
+def _least(name: str, width: int) -> int:
+    return max(1, -int(-width * _LEAST[name] // 1))
+
+
+def _widths(width: int, least: int) -> tuple[int, ...]:
+    """Widths in the steps that quantised types want, at most so many.
+
+    >>> _widths(96, 24)[:3], len(_widths(1536, 384)), _widths(100, 90)
+    ((24, 32, 40), 37, (91, 94, 97, 100))
+    """
+    step = multiple_of(width)
+    step = step if step > 1 else max(1, width // _OPTIONS)
+    return tuple(range(width, least - 1, -step))[::-1]
+
+
+def _can(levers: Levers, decision: Decision, frozen: dict[str, str], configs: dict[str, Any]) -> bool:
+    """Whether a decision can be carried out at its least, whose config is noted; if not, the reason is."""
+    try:
+        small: Any = levers.cut({decision.name: decision.options[0]})
+    except InputError as error:
+        frozen[decision.name] = shortened(str(error), 200)
+        return False
+    configs[decision.name] = small.config
+    return True
