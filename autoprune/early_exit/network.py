@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.early_exit.confidence import confidence_named
-from autoprune.early_exit.drift import WINDOW, Drift
 from autoprune.early_exit.flow import Flow
 from autoprune.early_exit.heads import ExitHead
+from autoprune.early_exit.module import DynamicModule, rows_of
 from autoprune.early_exit.stages import Stage, cut_at
 from autoprune.errors import InputError
 from autoprune.models.inputs.example import Example
@@ -55,7 +54,7 @@ def thresholds_within(thresholds: Sequence[float], last: int) -> tuple[float, ..
     return tuple(0.0 if number == last else each for number, each in enumerate(thresholds))
 
 
-class DynamicNetwork(nn.Module):
+class DynamicNetwork(DynamicModule):
     """A network with exits, called as the network itself.
 
     A batch is regrouped at every exit: rows that are sure enough leave with the head's answer, and only the others are
@@ -68,10 +67,6 @@ class DynamicNetwork(nn.Module):
         confidence: Its kind.
         expected: Number of the search split's inputs on each path, the end last; empty where nothing is expected.
         deadlines_ms: Within what nearly every call ends that leaves there, the end last, as measured; empty if unknown.
-
-    Attributes:
-        counts: How many inputs took each exit so far, the end last.
-        drift: Compares the exits taken of late with the expected ones, and warns; None where nothing is expected.
 
     Raises:
         InputError: If there is no exit, or not a head for each.
@@ -87,42 +82,21 @@ class DynamicNetwork(nn.Module):
         expected: Sequence[int] = (),
         deadlines_ms: Sequence[float] = (),
     ) -> None:
-        super().__init__()
+        super().__init__(flow, len(exits) + 1, expected)
         if not exits or len(exits) != len(heads):
             raise InputError(f"a dynamic network has exits with a head each, not {len(exits)} with {len(heads)}")
-        self._flow, self.exits, self.confidence = flow, tuple(exits), confidence
+        self.exits, self.confidence = tuple(exits), confidence
         self._stages = cut_at(flow, [each.node for each in exits])
         self.parts = nn.ModuleList(stage.module for stage in self._stages)
         self.heads = nn.ModuleList(heads)
-        self.counts = [0] * (len(exits) + 1)
-        if any(len(each) not in (0, len(self.counts)) for each in (expected, deadlines_ms)):
-            raise InputError(
-                f"{len(exits)} exits have {len(self.counts)} paths: give a number of inputs and a time for each"
-            )
-        self.drift = Drift(expected) if expected else None
+        if len(deadlines_ms) not in (0, len(self.counts)):
+            raise InputError(f"{len(exits)} exits have {len(self.counts)} paths: give a time for each")
         self.deadlines_ms = tuple(deadlines_ms)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The network's parts, one more than there are exits."""
         return self._stages
-
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Logits (N, classes)."""
-        return self.answers(*args, **kwargs)[0]
-
-    def answers(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Logits (N, classes), and the exit that each row took, int64 (N,); the end has the highest number."""
-        call = Example(args, kwargs)
-        flat = self._flow.flat(call)
-        samples = call.batch
-        if self._flow.one_by_one and samples > 1:
-            rows = [self._run(_rows(flat, torch.tensor([row]), samples), 1) for row in range(samples)]
-            logits, taken = (torch.cat(parts) for parts in zip(*rows, strict=True))
-        else:
-            logits, taken = self._run(flat, samples)
-        self._counted(taken.tolist())
-        return logits, taken
 
     def within(self, deadline_ms: float) -> DynamicNetwork:
         """The network for calls with a deadline: whoever has not left before leaves at the last exit in time.
@@ -146,16 +120,6 @@ class DynamicNetwork(nn.Module):
         exits = [replace(each, threshold=threshold) for each, threshold in zip(self.exits, forced, strict=True)]
         heads = [head for head in self.heads if isinstance(head, ExitHead)]
         return DynamicNetwork(self._flow, exits, heads, self.confidence, deadlines_ms=self.deadlines_ms).eval()
-
-    def _counted(self, taken: Sequence[int]) -> None:
-        for number in taken:
-            self.counts[number] += 1
-        if self.drift is not None and self.drift.add(taken):
-            warnings.warn(
-                f"the last {WINDOW} inputs do not leave where the search split's did; the promised accuracy is for"
-                " inputs like those (`network.drift`)",
-                stacklevel=3,
-            )
 
     def explain(self, *args: Any, **kwargs: Any) -> list[dict[str, float]]:
         """For each row the confidence at every exit, whether or not it would have left before: place -> confidence."""
@@ -187,16 +151,9 @@ class DynamicNetwork(nn.Module):
                 break
             stays = (~leaves).nonzero()[:, 0]
             if bool(leaves.any()):
-                flat, features = _rows(flat, stays, len(rows)), features[stays]
+                flat, features = rows_of(flat, stays, len(rows)), features[stays]
             rows = rows[stays]
         else:
             logits.append(self._stages[-1](features, flat))
             order.append(rows)
         return torch.cat(logits)[torch.cat(order).argsort()], taken
-
-
-def _rows(flat: Sequence[Any], rows: Tensor, samples: int) -> tuple[Any, ...]:
-    """Some rows of every input that has one for each sample."""
-    return tuple(
-        each[rows] if isinstance(each, Tensor) and each.dim() and each.shape[0] == samples else each for each in flat
-    )

@@ -6,12 +6,12 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Answers", "Choice", "Limits", "PathTimes", "choices_of", "leaving_at", "loss_bound", "solved"]
+__all__ = ["Answers", "Choice", "Limits", "PathTimes", "Times", "choices_of", "leaving_at", "loss_bound", "solved"]
 
 NEVER = 2.0
 """A threshold that no confidence reaches."""
@@ -42,6 +42,25 @@ class Answers:
     labels: NDArray[np.int64] | None = None
 
 
+class Times(Protocol):
+    """What paths cost on the device, whatever they are."""
+
+    @property
+    def dense(self) -> float:
+        """Milliseconds of the network itself."""
+
+    @property
+    def least(self) -> float:
+        """The shortest path of all."""
+
+    @property
+    def least_worst(self) -> float:
+        """The least that a longest path can take."""
+
+    def of(self, places: Sequence[int]) -> Floats:
+        """Milliseconds of each path where some places are used, in order; the path to the end last."""
+
+
 @dataclass(frozen=True)
 class PathTimes:
     """What leaving at a place costs on the device, as measured.
@@ -55,6 +74,16 @@ class PathTimes:
     dense: float
     leaves: tuple[float, ...]
     passed: tuple[float, ...]
+
+    @property
+    def least(self) -> float:
+        """The shortest path of all."""
+        return min(self.leaves)
+
+    @property
+    def least_worst(self) -> float:
+        """The least that a longest path can take: one exit is passed."""
+        return self.dense + min(self.passed)
 
     def of(self, places: Sequence[int]) -> Floats:
         """Milliseconds of each path with exits at some places, in order; the path to the end last."""
@@ -147,7 +176,7 @@ def loss_bound(lost: Any, gained: Any, inputs: int, z: float = Z) -> Any:
     return upper[lost] - lower[gained]
 
 
-def choices_of(answers: Answers, times: PathTimes, limits: Limits) -> Iterator[Choice]:
+def choices_of(answers: Answers, times: Times, limits: Limits) -> Iterator[Choice]:
     """For every set of places and kind of confidence the thresholds of least expected time within the limits."""
     count = len(answers.right) - 1
     for size in range(1, min(limits.exits, count) + 1):

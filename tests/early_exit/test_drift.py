@@ -82,5 +82,5 @@ def test_a_network_warns_and_still_does_after_it_was_stored(network, tmp_path):
 
 def test_a_number_for_every_path_is_asked_for(network):
     _, dynamic = network
-    with pytest.raises(InputError, match="a number of inputs and a time for each"):
+    with pytest.raises(InputError, match="a number of inputs for each"):
         DynamicNetwork(dynamic._flow, dynamic.exits, list(dynamic.heads), "max", expected=(1,))

@@ -13,10 +13,11 @@ __all__ = ["DynamicSettings"]
 
 
 class DynamicSettings(Settings):
-    """Limits of a network with early exits, and how its heads are trained."""
+    """Limits of a dynamic network, and how its heads are trained."""
 
     panel = "Early exits"
 
+    method: str = setting("exits", "what depends on the input: exits, heads inside the network at which inputs leave")
     mean_latency: str | None = setting(
         None, "largest mean time of a call: 60% of dense, or 2.5ms; without it the least that --max-drop allows"
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
-from autoprune.early_exit.onnx_file import DEPLOYED
-from autoprune.early_exit.thresholds import Answers, Choice, Limits, PathTimes, choices_of
+from autoprune.early_exit.thresholds import Answers, Choice, Limits, Times, choices_of
 from autoprune.errors import BudgetError
 from autoprune.run.settings import DynamicSettings
 
@@ -15,30 +14,36 @@ __all__ = ["candidates", "require_reachable"]
 _STEPS = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # shares of the allowed loss that are tried for an asked mean
 
 
-def require_reachable(times: PathTimes, settings: DynamicSettings) -> None:
-    """Refuse, before anything is trained, a mean that no choice of exits could reach, and a path that is too long.
+def require_reachable(times: Times, settings: DynamicSettings, alone: str, longest: str) -> None:
+    """Refuse, before anything is trained, a mean that no thresholds could reach, and a path that is too long.
+
+    Args:
+        times: Of the paths.
+        settings: The limits.
+        alone: What the shortest path is.
+        longest: How the shortest of all longest paths comes about.
 
     Raises:
         BudgetError: Naming the least that can be reached.
     """
     asked = settings.limit_ms("mean_latency", times.dense)
-    if asked is not None and asked < (least := min(times.leaves)):
+    if asked is not None and asked < (least := times.least):
         raise BudgetError(
-            f"a mean of {asked:.4g} ms is out of reach: the first exit alone takes {least:.4g} ms,"
+            f"a mean of {asked:.4g} ms is out of reach: {alone} takes {least:.4g} ms,"
             f" {least / times.dense:.1%} of the dense network's {times.dense:.4g} ms",
             least,
         )
     worst = settings.limit_ms("worst", times.dense) or times.dense
-    if worst < (shortest := times.dense + min(times.passed)):
+    if worst < (shortest := times.least_worst):
         raise BudgetError(
-            f"a longest path of {worst:.4g} ms is out of reach: with one exit it takes {shortest:.4g} ms,"
+            f"a longest path of {worst:.4g} ms is out of reach: {longest} takes {shortest:.4g} ms,"
             f" {shortest / times.dense:.1%} of the dense network's {times.dense:.4g} ms; raise --worst",
             shortest,
         )
 
 
-def candidates(answers: Answers, times: PathTimes, settings: DynamicSettings) -> Iterable[Choice]:
-    """Choices within the limits, the best first; none where no exit pays.
+def candidates(answers: Answers, times: Times, settings: DynamicSettings) -> Iterable[Choice]:
+    """Choices within the limits, the best first; none where nothing pays.
 
     Without an asked mean the fastest is the best. With one it is the one that loses least of those that keep it;
     those that lose more, and are faster, come behind it.
@@ -64,7 +69,7 @@ def candidates(answers: Answers, times: PathTimes, settings: DynamicSettings) ->
     )
 
 
-def _within(answers: Answers, times: PathTimes, settings: DynamicSettings, loss: float) -> list[Choice]:
+def _within(answers: Answers, times: Times, settings: DynamicSettings, loss: float) -> list[Choice]:
     """Choices, the fastest first."""
     limits = Limits(
         loss,
@@ -72,6 +77,5 @@ def _within(answers: Answers, times: PathTimes, settings: DynamicSettings, loss:
         settings.limit_ms("p95", times.dense),
         settings.exits,
     )
-    deployed = Answers({name: answers.confidences[name] for name in DEPLOYED}, answers.right)
-    found: Sequence[Choice] = [each for each in choices_of(deployed, times, limits) if each.mean_ms < times.dense]
+    found: Sequence[Choice] = [each for each in choices_of(answers, times, limits) if each.mean_ms < times.dense]
     return sorted(found, key=lambda each: each.mean_ms)

@@ -15,6 +15,7 @@ from autoprune.early_exit.onnx_file import DEPLOYED, Parts, nested_file
 from autoprune.early_exit.thresholds import NEVER, Answers, Choice, Limits, PathTimes, leaving_at, solved
 from autoprune.errors import BudgetError
 from autoprune.hardware.targets.local import LocalTarget
+from autoprune.pipeline.jobs.dynamic.figures import END
 from autoprune.pipeline.jobs.dynamic.paths import calls_of
 from autoprune.run.settings import DynamicSettings
 
@@ -108,6 +109,6 @@ def anytime_rows(
         thresholds = thresholds_within(choice.thresholds, last)
         taken = leaving_at(sure, thresholds)
         right = test.right[np.array(ends)[taken], np.arange(sure.shape[1])]
-        place = names[choice.places[last]] if last < len(choice.places) else "end"
+        place = names[choice.places[last]] if last < len(choice.places) else END
         rows.append({"place": place, **timed, "thresholds": list(thresholds), "accuracy": float(right.mean())})
     return rows

@@ -8,23 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from autoprune.early_exit.places import Place
 from autoprune.early_exit.thresholds import Answers, leaving_at
 from autoprune.pipeline.jobs.dynamic.curves import classes_by_exit, curves, reliability
-from autoprune.pipeline.jobs.dynamic.verification import Verified
+from autoprune.pipeline.jobs.dynamic.verified import Verified
 
-__all__ = ["figures", "pictured"]
+__all__ = ["END", "figures", "pictured", "times_of"]
+
+END = "end"
+"""What the path of those is called that nothing was saved for."""
 
 
-def figures(places: Sequence[Place], verified: Verified, test: Answers) -> dict[str, Any]:
+def figures(names: Sequence[str], verified: Verified, test: Answers) -> dict[str, Any]:
     """Exits, latencies, accuracies.
 
     Args:
-        places: All that were offered.
+        names: Of all places that were offered.
         verified: The choice as timed.
         test: Answers on the test split.
     """
-    choice, (dense, stream) = verified.choice, verified.streams
+    choice, dense = verified.choice, verified.streams[0]
     taken = leaving_at(test.confidences[choice.confidence][list(choice.places)], choice.thresholds)
     rows = np.array([*choice.places, len(test.right) - 1])[taken]
     right = test.right[rows, np.arange(test.right.shape[1])]
@@ -34,7 +36,7 @@ def figures(places: Sequence[Place], verified: Verified, test: Answers) -> dict[
         is_end = number == len(choice.places)
         exits.append(
             {
-                "place": "end" if is_end else places[choice.places[number]].name,
+                "place": END if is_end else names[choice.places[number]],
                 "threshold": None if is_end else choice.thresholds[number],
                 "share": float(mine.mean()),
                 "expected_share": expected,
@@ -43,7 +45,6 @@ def figures(places: Sequence[Place], verified: Verified, test: Answers) -> dict[
                 "path_ms": ms,
             }
         )
-    scale = verified.dense_ms / dense.mean  # a call of the stream pays for its dictionaries of inputs, too
     return {
         "dense": {"accuracy": float(test.right[-1].mean()), "latency_ms": verified.dense_ms, "stream": asdict(dense)},
         "accuracy": float(right.mean()),
@@ -52,6 +53,15 @@ def figures(places: Sequence[Place], verified: Verified, test: Answers) -> dict[
         "search_drop": choice.loss,
         "test_drop": float(test.right[-1].mean() - right.mean()),
         "exits": exits,
+        **times_of(verified),
+    }
+
+
+def times_of(verified: Verified) -> dict[str, Any]:
+    """Mean, tail and longest path in milliseconds: as predicted, and as the stream took them."""
+    dense, stream = verified.streams
+    scale = verified.dense_ms / dense.mean  # a call of the stream pays for its dictionaries of inputs, too
+    return {
         "predicted_mean_latency_ms": verified.predicted,
         "mean_latency_ms": stream.mean * scale,
         "p95_latency_ms": stream.p95 * scale,
@@ -62,12 +72,19 @@ def figures(places: Sequence[Place], verified: Verified, test: Answers) -> dict[
     }
 
 
-def pictured(verified: Verified, search: Answers, test: Answers) -> dict[str, Any]:
-    """What the page draws of the test split."""
+def pictured(verified: Verified, search: Answers, test: Answers, kind: str = "max") -> dict[str, Any]:
+    """What the page draws of the test split.
+
+    Args:
+        verified: The choice as timed.
+        search: What thresholds are chosen on.
+        test: What they are judged on.
+        kind: Of confidence: one that is a probability of being right.
+    """
     choice = verified.choice
     taken = leaving_at(test.confidences[choice.confidence][list(choice.places)], choice.thresholds)
     return {
         "curves": curves(choice, verified.paths_ms, search, test),
         "exits_by_class": classes_by_exit(taken, test.labels, len(choice.places) + 1),
-        "reliability": [reliability(test.confidences["max"][place], test.right[place]) for place in choice.places],
+        "reliability": [reliability(test.confidences[kind][place], test.right[place]) for place in choice.places],
     }

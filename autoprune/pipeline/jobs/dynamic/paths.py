@@ -20,8 +20,10 @@ from autoprune.hardware.contract.protocol import Measurement
 from autoprune.hardware.targets.local import LocalTarget
 from autoprune.hardware.timing.effort import Effort
 from autoprune.hardware.timing.measure import least_of
+from autoprune.pipeline.device import target_of
+from autoprune.run.directory import RunDir
 
-__all__ = ["Stream", "calls_of", "path_times", "stream_of", "timed_files"]
+__all__ = ["Stream", "calls_of", "checked_file", "local_target", "path_times", "stream_of", "timed_files"]
 
 
 @dataclass(frozen=True)
@@ -137,3 +139,11 @@ def _caller(target: LocalTarget, content: bytes) -> Callable[..., Any]:
     if caller is None:
         raise AutopruneError(f"internal error: {target.name} cannot be called in this process")
     return caller
+
+
+def local_target(run: RunDir) -> LocalTarget:
+    """The run's target, which `check_dynamic` has found to run one branch of a file alone."""
+    target = target_of(run.experiment)
+    if not isinstance(target, LocalTarget):
+        raise AutopruneError("internal error: the target was not checked")
+    return target

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from autoprune.early_exit.drift import Drift
-from autoprune.early_exit.network import DynamicNetwork
+from autoprune.early_exit.module import DynamicModule
 from autoprune.foundations.examples import labels_in
 from autoprune.models import output_of
 from autoprune.models.inputs.reader import BatchReader
@@ -51,7 +51,7 @@ SHIFTS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 def shifted(
-    network: DynamicNetwork,
+    network: DynamicModule,
     dense: nn.Module,
     reader: BatchReader,
     batches: Iterable[Any],
@@ -74,7 +74,7 @@ def shifted(
             parts = torch.split(change(images), _TOGETHER)
             logits, taken = map(torch.cat, zip(*(network.answers(part) for part in parts), strict=True))
             whole = torch.cat([output_of(dense(part)) for part in parts])
-            shares = torch.bincount(taken, minlength=len(network.exits) + 1) / len(taken)
+            shares = torch.bincount(taken, minlength=len(counts)) / len(taken)
             row = {"accuracy": _share_right(logits, labels), "dense_accuracy": _share_right(whole, labels)}
             noticed = {"noticed": Drift(expected).add(taken.tolist())} if expected else {}
             found.append({"inputs": name, **row, "shares": shares.tolist(), **noticed})

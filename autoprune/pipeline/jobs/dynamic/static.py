@@ -12,7 +12,7 @@ from autoprune.evaluation import accuracy
 from autoprune.foundations.files import replacing
 from autoprune.pipeline.jobs.base import Result
 from autoprune.pipeline.jobs.compress import CompressJob
-from autoprune.pipeline.jobs.dynamic.verification import Verified
+from autoprune.pipeline.jobs.dynamic.verified import Verified
 from autoprune.pipeline.jobs.lifecycle import opened_run
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task

@@ -1,0 +1,119 @@
+"""The contract of a method of `autoprune dynamic`: what makes a network's work depend on its input.
+
+A method brings a network to the point at which only thresholds are open. Which thresholds, whether they hold on the
+target, what a static network does in the same time, and the report are the same for all of them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from autoprune.early_exit.flow import Flow
+from autoprune.early_exit.module import DynamicModule
+from autoprune.early_exit.thresholds import Choice
+from autoprune.pipeline.jobs.dynamic.verified import Verified
+from autoprune.pipeline.reporter import Reporter
+from autoprune.pipeline.task import Task
+from autoprune.run.directory import RunDir
+
+__all__ = ["Files", "Method", "Prepared"]
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """The ONNX models of one choice.
+
+    Attributes:
+        chosen: With the choice's thresholds: what is handed over.
+        paths: The same with every path forced in turn, in the order of `Choice.shares`.
+    """
+
+    chosen: bytes
+    paths: tuple[bytes, ...]
+
+
+class Prepared(ABC):
+    """A network made dynamic; only its thresholds are open.
+
+    Attributes:
+        flow: The dense network's graph.
+        dense_ms: The dense network on the target, where the method's paths were timed.
+    """
+
+    flow: Flow
+    dense_ms: float
+
+    @abstractmethod
+    def choices(self) -> Iterable[Choice]:
+        """Thresholds within the limits by the search split, the best first.
+
+        Raises:
+            BudgetError: If none keeps a limit that was asked for.
+        """
+
+    @abstractmethod
+    def files(self, choice: Choice) -> Files:
+        """What is timed, and handed over."""
+
+    @abstractmethod
+    def expected(self, choice: Choice) -> tuple[int, ...]:
+        """Number of the search split's inputs on each path of the network, as it counts them."""
+
+    @abstractmethod
+    def network(self, verified: Verified, expected: Sequence[int]) -> DynamicModule:
+        """The dynamic network in torch.
+
+        Args:
+            verified: Its thresholds, and their times.
+            expected: Inputs on each path, from which it warns if others depart; empty for none.
+        """
+
+    @abstractmethod
+    def save(self, network: DynamicModule, folder: Path) -> None:
+        """Write what `autoprune.load` reads."""
+
+    def forced(self, choice: Choice, inputs: Sequence[Sequence[Tensor]]) -> tuple[dict[str, float], ...]:
+        """A deadline for every path and the share of calls that keep it; nothing of a method without deadlines."""
+        return ()
+
+    @property
+    @abstractmethod
+    def search_accuracy(self) -> float:
+        """The dense network's on the search split."""
+
+    @abstractmethod
+    def tested(self, verified: Verified | None) -> dict[str, Any]:
+        """Read the test split, once: what the report says of it. Of no choice only `dense`."""
+
+    @abstractmethod
+    def pictured(self, verified: Verified) -> dict[str, Any]:
+        """What the page draws of a network that is handed over; `tested` comes before."""
+
+    @abstractmethod
+    def offered(self) -> dict[str, Any]:
+        """What there was to choose from, for the report."""
+
+
+class Method(ABC):
+    """One way in which a network's work can depend on its input.
+
+    Attributes:
+        name: What `--method` calls it.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def prepare(self, task: Task, run: RunDir, reporter: Reporter) -> Prepared:
+        """Find places, time them, train what there is to train; whatever takes time is kept in the run.
+
+        Raises:
+            UnsupportedModelError: If the network has no place for it; what is in the way is named.
+            BudgetError: If a limit is out of reach; the least is named. Before anything is trained.
+        """

@@ -1,0 +1,87 @@
+"""A choice of thresholds as the target timed it, and what of it is over a limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from autoprune.early_exit.thresholds import Choice
+from autoprune.pipeline.jobs.dynamic.paths import Stream
+from autoprune.run.settings import DynamicSettings
+
+__all__ = ["Missed", "Verified"]
+
+
+@dataclass(frozen=True)
+class Missed:
+    """A limit that a choice is over.
+
+    Attributes:
+        what: Of which time.
+        ms: What it takes as measured.
+        limit: What it may take, in milliseconds.
+        asked: Whether only a user sets such a limit.
+    """
+
+    what: str
+    ms: float
+    limit: float
+    asked: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Verified:
+    """A choice whose file was timed.
+
+    Attributes:
+        choice: The exits.
+        file: The ONNX model.
+        dense_ms: The dense network in the same session.
+        paths_ms: Every path, that to the end last.
+        streams: Of the dense network and of the file.
+        deadlines: For every path its deadline and the share of calls that keep it; empty unless they were asked for.
+    """
+
+    choice: Choice
+    file: bytes
+    dense_ms: float
+    paths_ms: tuple[float, ...]
+    streams: tuple[Stream, Stream]
+    deadlines: tuple[dict[str, float], ...] = ()
+
+    @property
+    def predicted(self) -> float:
+        """Expected time in milliseconds from paths and shares."""
+        return float(np.dot(self.paths_ms, self.choice.shares))
+
+    @property
+    def measured_share(self) -> float:
+        """The stream's mean beside the dense network's in the same stream."""
+        return self.streams[1].mean / self.streams[0].mean
+
+    @property
+    def mean_ms(self) -> float:
+        """The mean as paths and shares give it, or as the stream took it, whichever is longer."""
+        return max(self.predicted, self.measured_share * self.dense_ms)
+
+    @property
+    def p95_ms(self) -> float:
+        """The stream's 95th percentile, at the dense network's time of the paths' session."""
+        return self.streams[1].p95 / self.streams[0].mean * self.dense_ms
+
+    def missed(self, settings: DynamicSettings) -> Missed | None:
+        """What is over its limit as measured; None where all hold.
+
+        Half a percent of the longest path and one of the others are taken for noise.
+        """
+        dense = self.dense_ms
+        found = [
+            ("mean", self.mean_ms, settings.limit_ms("mean_latency", dense), 1.01, True),
+            ("95th percentile", self.p95_ms, settings.limit_ms("p95", dense), 1.01, True),
+            ("longest path", max(self.paths_ms), settings.limit_ms("worst", dense) or dense, 1.005, False),
+        ]
+        over = (
+            Missed(what, ms, most, by_user) for what, ms, most, noise, by_user in found if most and ms > noise * most
+        )
+        return next(over, None)
