@@ -31,8 +31,17 @@ def chain(shop, name, kills, *arguments, **named):
 def test_four_kills_leave_no_trace(shop):
     """A latency budget that the first finished network misses: the limit is tightened and another one is taken."""
     missed = "the limit is tightened and another policy chosen"
-    for seed in (6, *range(6), *range(7, 16)):  # processors round differently: which seed misses is theirs
-        settings = ["--agent", "ddpg", "--latency", "70%", "--seed", str(seed)]
+    for seed in range(6):  # processors round differently: nearly every seed misses, none does for certain
+        settings = [
+            "--agent",
+            "ddpg",
+            "--latency",
+            "70%",
+            "--target",
+            "tests.support.tiny_job:Late",
+            "--seed",
+            str(seed),
+        ]
         assert shop.run(*settings, "--run", "whole", "--overwrite") == 0, shop.said()
         if missed in shop.said():
             break

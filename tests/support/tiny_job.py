@@ -155,6 +155,17 @@ def _chance(content):
     return hashlib.sha256(content).digest()[0] / 127.5 - 1
 
 
+class Late(Formula):
+    """A finished network takes 12 % more than the same widths before the fine-tuning."""
+
+    name = "late"
+
+    def pack(self, model, example):
+        seen = [int(m.num_batches_tracked) for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+        ms = json.loads(super().pack(model, example))["ms"]
+        return json.dumps({"ms": ms * (1.12 if max(seen) > 15 else 1.0)}).encode()
+
+
 class Coarse(Formula):
     """Its grid of widths is too coarse for small budgets, which need a second table."""
 
