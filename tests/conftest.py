@@ -31,6 +31,9 @@ def pytest_configure(config: pytest.Config) -> None:
                 remember_types(target.fingerprint(), Scheme())
 
 
+_LONG = ("test_readme.py", "test_resume.py", "test_examples.py", "test_workers.py", "test_handed_over.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The README's commands take three minutes in one file: they start first, and keep no worker waiting at the end."""
-    items.sort(key=lambda item: item.path.name != "test_readme.py")
+    """Files of minutes start first, and keep no worker waiting at the end (`--no-loadscope-reorder`)."""
+    items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG))

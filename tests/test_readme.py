@@ -40,7 +40,7 @@ def loaders():
 SHORTER = {
     "compress": ("--episodes", "6", "--finetune-epochs", "1", "--granularity", "16", "--timing", "quick"),
     "profile": ("--granularity", "16", "--timing", "quick"),
-    "bench": ("--repetitions", "3"),
+    "bench": ("--repetitions", "2", "--timing", "quick"),
     "lottery": ("--rounds", "1", "--seeds", "1", "--train-epochs", "1", "--timing", "quick"),
     "progressive": ("--step", "30%", "--finetune-epochs", "1", "--granularity", "16", "--timing", "quick"),
 }
