@@ -7,10 +7,10 @@
 
 Each row is `autoprune llm compress --decode-latency 70% --target llama.cpp` (f16, 16 tokens behind a prompt of 128, one
 thread), whose decisions are all (searched by optuna), or blocks, or neurons, or neurons and channels by one ratio. The
-same training follows each: all weights, 40 steps of 2 windows of 256 tokens, which is 20,480 tokens of the speeches of
-1946 to 1999, the last tenth of them held out. Judged on 8,192 tokens each of the speeches of 2010 to 2024 and of the
+same training follows each: all weights, 20 steps of 2 windows of 128 tokens, which is 5,120 tokens of the speeches of
+1946 to 1999, the last tenth of them held out. Judged on 4,096 tokens each of the speeches of 2010 to 2024 and of the
 Jargon File, windows of 512. In the end the dense model and all rows are timed in turn, in one session. It is small on
-purpose: 36 candidates, scored on 8 windows of 256 tokens. What is there is not made again; a stopped run goes on.
+purpose: 24 candidates, scored on 8 windows of 128 tokens. What is there is not made again; a stopped run goes on.
 """
 
 import argparse
@@ -22,14 +22,14 @@ from pathlib import Path
 from llm_table import CALIBRATION, EVALUATION, hackers, speeches
 
 ROWS = {
-    "depth": {"decisions": "blocks", "agent": "uniform", "episodes": 1},
     "ffn": {"decisions": "ffn", "agent": "uniform", "episodes": 1},
-    "search": {"agent": "optuna", "episodes": 36, "warmup": 10},
+    "search": {"agent": "optuna", "episodes": 24, "warmup": 8},
+    "depth": {"decisions": "blocks", "agent": "uniform", "episodes": 1},
     "width": {"decisions": "ffn,hidden", "agent": "uniform", "episodes": 1},
 }
 SETTINGS = {
-    "decode_latency": "70%", "target": "llama.cpp", "dtype": "float32", "windows": 8, "window_length": 256,
-    "tokens": 8192, "recover": "full", "recover_steps": 40, "recover_batch": 2, "distillation": 0.0,
+    "decode_latency": "70%", "target": "llama.cpp", "dtype": "float32", "windows": 8, "window_length": 128,
+    "tokens": 4096, "recover": "full", "recover_steps": 20, "recover_batch": 2, "distillation": 0.0,
 }  # fmt: skip
 
 
