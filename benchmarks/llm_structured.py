@@ -22,8 +22,11 @@ from pathlib import Path
 
 from llm_table import CALIBRATION, CONTEXT, EVALUATION, TOKENS, WINDOWS, hackers, speeches
 
-DENSE = {"depth": 30, "ffn": 1536, "heads": 9, "hidden": 576}
-ROWS = ("ffn@1152", "depth@27", "heads@6", "ffn@1344", "depth@29", "depth@24", "hidden@512", "dense@1")
+DENSE = {"depth": 30, "ffn": 1536, "heads": 9, "hidden": 576, "llm-pruner": 1536, "vocabulary": 49152}
+ROWS = (
+    "ffn@1152", "depth@27", "heads@6", "ffn@1344", "depth@29", "depth@24", "hidden@512", "llm-pruner@1152",
+    "vocabulary@26403", "dense@1",
+)  # fmt: skip
 PROMPTS = (
     "The capital of France is",
     "My fellow Americans, tonight I want to talk about the state of",
@@ -70,9 +73,12 @@ def row(name, jargon):
     if method != "dense":
         windows = calibration_windows(speeches(*CALIBRATION), model.tokenizer, WINDOWS, CONTEXT)
         start = time.process_time()
-        made = METHODS.get(method).how().prune(model, 1 - int(kept) / DENSE[method], Calibration(windows))
-        found |= {"prune_cpu_s": time.process_time() - start, "removed": made.removed}
-        model = made.model
+        if method == "vocabulary":
+            model, found["removed"] = with_fewer_tokens(model, int(kept))
+        else:
+            made = METHODS.get(method).how().prune(model, 1 - int(kept) / DENSE[method], Calibration(windows))
+            model, found["removed"] = made.model, made.removed
+        found["prune_cpu_s"] = time.process_time() - start
     found["params"] = sum(p.numel() for p in model.network.parameters())
     found |= loaded_elsewhere(model)
     model.network.to(torch.bfloat16)
@@ -82,6 +88,25 @@ def row(name, jargon):
         found[f"{text.name}_tokens"] = score.tokens
     found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return found
+
+
+def with_fewer_tokens(model, count):
+    """The model with the tokens that the calibration text has most, and how many more texts then take."""
+    from dataclasses import replace
+
+    from autoprune.llm.vocabulary.bpe import read_bpe
+    from autoprune.llm.vocabulary.choose import choose_tokens
+    from autoprune.llm.vocabulary.network import token_numbers, with_tokens
+    from autoprune.llm.vocabulary.rebuild import rebuilt
+
+    bpe, text = read_bpe(model.tokenizer), speeches(*EVALUATION)
+    before = speeches(*CALIBRATION).tokens(model.tokenizer)
+    chosen = choose_tokens(bpe, before, count, token_numbers(model.network))
+    small = replace(
+        model, network=with_tokens(model.network, chosen.kept), tokenizer=rebuilt(model.tokenizer, bpe, chosen.kept)
+    )
+    more = len(text.tokens(small.tokenizer)) / len(text.tokens(model.tokenizer))
+    return small, {"tokens": len(chosen.kept), "unseen": chosen.unseen, "sotu_takes": more}
 
 
 def loaded_elsewhere(model):

@@ -16,10 +16,11 @@ from torch import nn
 from autoprune.errors import InputError
 from autoprune.foundations.files import read_json, write_json
 from autoprune.llm.blocks.stack import DecoderStack, decoder_stack
-from autoprune.llm.blocks.storage import BlockStorage, block_state, opened, read_block, set_tensor
+from autoprune.llm.blocks.storage import BlockStorage, block_state, opened, read_block
 from autoprune.llm.models.base import LanguageModel
 from autoprune.llm.models.folder import load_tokenizer, written_folder
 from autoprune.llm.models.library import reading, require, transformers
+from autoprune.llm.models.tensors import set_tensor
 
 __all__ = ["Shards", "save_shards", "shard_bytes", "skeleton"]
 

@@ -21,7 +21,7 @@ from autoprune.errors import InputError
 from autoprune.foundations.files import replacing
 from autoprune.llm.blocks.stack import DecoderStack
 
-__all__ = ["BlockStorage", "WholeNetwork", "block_state", "read_block", "set_tensor"]
+__all__ = ["BlockStorage", "WholeNetwork", "block_state", "read_block"]
 
 _FIGURES = "figures"
 
@@ -114,16 +114,6 @@ def opened(file: Path) -> Iterator[Any]:
         raise InputError(f"cannot read {file}: {error}") from error
     with content as inside:
         yield inside
-
-
-def set_tensor(network: nn.Module, name: str, tensor: Tensor) -> None:
-    """Put a tensor in place of a parameter or buffer, whatever memory that has."""
-    path, _, own = name.rpartition(".")
-    module = network.get_submodule(path)
-    if own in module._parameters:
-        module._parameters[own] = nn.Parameter(tensor, requires_grad=False)
-    else:
-        module._buffers[own] = tensor
 
 
 def _written(state: dict[str, Tensor], temporary: Path, metadata: dict[str, str], file: Path) -> None:

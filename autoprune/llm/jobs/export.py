@@ -17,6 +17,7 @@ from autoprune.llm.llamacpp.agreement import Agreement, agreement
 from autoprune.llm.llamacpp.server import missing
 from autoprune.llm.llamacpp.session import LlamaCpp
 from autoprune.llm.models.base import LanguageModel
+from autoprune.llm.models.by_layer import is_by_layer
 from autoprune.llm.models.folder import save_folder
 
 __all__ = ["KINDS", "Exported", "compared", "export_model"]
@@ -71,7 +72,9 @@ def export_model(model: LanguageModel, kind: str, out: Path, number_format: str 
         return Exported(out, written.bytes, (coarse,) if written.coarse else ())
     if kind == "hf":
         save_folder(model, out)
-        return Exported(out, sum(file.stat().st_size for file in out.rglob("*") if file.is_file()))
+        size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+        own = "its blocks differ, which no config says: autoprune llm reads the folder, from_pretrained refuses it"
+        return Exported(out, size, (own,) if is_by_layer(out) else ())
     _write_weights(model.network, out)
     return Exported(out, out.stat().st_size)
 

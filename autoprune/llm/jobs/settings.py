@@ -102,6 +102,7 @@ class LanguageSettings(LanguageRunSettings):
     owl: bool = setting(False, "give blocks with more outliers fewer zeros (OWL)")
     damping: float | None = setting(None, "of sparsegpt, relative to the mean of the diagonal; default 0.01")
     taylor: Literal["first", "mixed"] = setting("mixed", "of llm-pruner: order of its importance")
+    protect: str = setting("", "of llm-pruner: blocks at the beginning and at the end that stay whole, such as 4,2")
     by_blocks: bool | None = setting(
         None, "read one block at a time out of the shards; default where the model takes half of the memory"
     )
@@ -119,4 +120,4 @@ class LanguageSettings(LanguageRunSettings):
     @property
     def options(self) -> MethodOptions:
         """The method's options."""
-        return MethodOptions(self.ratio, self.sequential, self.owl, self.damping, self.taylor)
+        return MethodOptions(self.ratio, self.sequential, self.owl, self.damping, self.taylor, self.protect)

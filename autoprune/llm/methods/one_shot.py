@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from autoprune.errors import InputError
 from autoprune.llm.blocks.shards import Shards, save_shards
 from autoprune.llm.methods.base import Method, PrunedModel, Work
-from autoprune.llm.methods.options import MethodOptions
+from autoprune.llm.methods.options import MethodOptions, refuse_protection
 from autoprune.llm.methods.ratio import pattern_of_ratio
 from autoprune.llm.sparsity.base import OneShot
 from autoprune.llm.sparsity.magnitude import Magnitude
@@ -32,6 +32,7 @@ class OneShotMethod(Method):
 
     def check(self, options: MethodOptions) -> None:
         """See `Method.check`."""
+        refuse_protection(options, self.name)
         pattern = pattern_of_ratio(options.ratio)
         if options.owl and not isinstance(pattern, Unstructured):
             raise InputError(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["MethodOptions"]
+from autoprune.errors import InputError
+
+__all__ = ["MethodOptions", "refuse_protection"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class MethodOptions:
         owl: One-shot sparsity: blocks with more outliers keep more.
         damping: SparseGPT: added to the diagonal of the second moments, relative to its mean; None for the default.
         taylor: LLM-Pruner: first-order importance, or mixed with the second.
+        protect: LLM-Pruner: blocks at the beginning and at the end that stay whole, such as `4,2`; "" for none.
     """
 
     ratio: str
@@ -25,3 +28,14 @@ class MethodOptions:
     owl: bool = False
     damping: float | None = None
     taylor: Literal["first", "mixed"] = "mixed"
+    protect: str = ""
+
+
+def refuse_protection(options: MethodOptions, method: str) -> None:
+    """Refuse protected blocks where a method has none.
+
+    Raises:
+        InputError: If some were asked for.
+    """
+    if options.protect:
+        raise InputError(f"--protect is of llm-pruner; {method} has none")

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from autoprune.errors import InputError
 from autoprune.llm.methods.base import Method, PrunedModel, Work
-from autoprune.llm.methods.options import MethodOptions
+from autoprune.llm.methods.options import MethodOptions, refuse_protection
 from autoprune.llm.methods.ratio import share_of_ratio
 from autoprune.llm.structured import Calibration, Structured
 from autoprune.llm.structured.depth import Depth
@@ -14,6 +14,7 @@ from autoprune.llm.structured.ffn import FeedForward
 from autoprune.llm.structured.heads import Heads
 from autoprune.llm.structured.hidden import Hidden
 from autoprune.llm.structured.llm_pruner import LlmPruner
+from autoprune.llm.structured.protected import Protected
 
 __all__ = [
     "DepthMethod",
@@ -27,11 +28,19 @@ __all__ = [
 
 
 class WithoutOneShotOptions(Method):
-    """A method that takes a share of something away."""
+    """A method that takes a share of something away.
+
+    Attributes:
+        protects: Whether it can leave blocks whole.
+    """
+
+    protects: ClassVar[bool] = False
 
     def check(self, options: MethodOptions) -> None:
         """See `Method.check`."""
         share_of_ratio(options.ratio)
+        if not self.protects:
+            refuse_protection(options, self.name)
         given = {"--owl": options.owl, "--sequential": options.sequential, "--damping": options.damping is not None}
         for option, is_given in given.items():
             if is_given:
@@ -87,6 +96,16 @@ class LlmPrunerMethod(StructuredMethod):
 
     name: ClassVar[str] = "llm-pruner"
     how = LlmPruner
+    protects: ClassVar[bool] = True
+
+    def check(self, options: MethodOptions) -> None:
+        """See `Method.check`."""
+        super().check(options)
+        _protected(options)
 
     def _made(self, options: MethodOptions) -> Structured:
-        return LlmPruner(options.taylor)
+        return LlmPruner(options.taylor, _protected(options))
+
+
+def _protected(options: MethodOptions) -> Protected:
+    return Protected.of(options.protect) if options.protect else Protected()

@@ -13,6 +13,7 @@ import torch
 from autoprune.errors import InputError
 from autoprune.foundations.files import shortened
 from autoprune.llm.models.base import LanguageModel
+from autoprune.llm.models.by_layer import differs_by_layer, is_by_layer, load_by_layer, save_by_layer
 from autoprune.llm.models.library import quiet, reading, transformers
 
 __all__ = ["is_model_folder", "load_folder", "load_tokenizer", "save_folder", "written_folder"]
@@ -36,6 +37,10 @@ def load_folder(path: Path, origin: str, dtype: torch.dtype | None = None) -> La
     """
     if not is_model_folder(path):
         raise InputError(f"{path} holds no language model: there is no config.json in it")
+    if is_by_layer(path):
+        with reading(f"the model in {path}"):
+            made = load_by_layer(path, dtype)
+        return LanguageModel(made, load_tokenizer(path), origin)
     with reading(f"the model in {path}"):
         network, report = transformers().AutoModelForCausalLM.from_pretrained(
             path, dtype="auto" if dtype is None else dtype, local_files_only=True, output_loading_info=True
@@ -59,13 +64,18 @@ def load_tokenizer(path: Path) -> Any:
 def save_folder(model: LanguageModel, path: Path) -> None:
     """Write a model so that `AutoModelForCausalLM.from_pretrained` loads it; whole or not at all.
 
+    A model whose blocks differ is written so that `load_folder` loads it.
+
     Raises:
         InputError: If the folder cannot be written, such as on a full disk; what was there stays.
     """
 
     def write(folder: Path) -> None:
         network: Any = model.network
-        network.save_pretrained(folder)
+        if differs_by_layer(network):
+            save_by_layer(network, folder)
+        else:
+            network.save_pretrained(folder)
         model.tokenizer.save_pretrained(folder)
 
     written_folder(path, write)

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from autoprune.errors import InputError
 from autoprune.graph import Analysis, cut
+from autoprune.llm.models.by_layer import made_by_layer, numbers_apart
 from autoprune.llm.models.library import quiet, require
 from autoprune.models.modes import in_mode
 from autoprune.models.pretrained import differences, shapes_of, stock_model
 from autoprune.techniques.structured.pretrained_config import follow_config
 
-__all__ = ["cut_uniformly", "name_head_size", "require_equal", "sharing_stock", "stock_from"]
+__all__ = ["cut_by_layer", "cut_uniformly", "name_head_size", "require_equal", "sharing_stock", "stock_from"]
 
 _CLOSE = {torch.float32: 1e-4, torch.float64: 1e-6}  # of the largest logit: kernels of other shapes round otherwise
 _CLOSE_HALF = 0.05
@@ -39,6 +40,26 @@ def cut_uniformly(network: nn.Module, analysis: Analysis, kept: Mapping[str, Seq
     fresh = stock_from(small, small.config, small.state_dict())
     require_equal(small, fresh)
     return fresh
+
+
+def cut_by_layer(network: nn.Module, analysis: Analysis, kept: Mapping[str, Sequence[int]]) -> nn.Module:
+    """The network with these units, whose blocks may differ: of the dense model's class and config, as its folder says.
+
+    Args:
+        network: The dense model.
+        analysis: Its couplings.
+        kept: Group name -> units that stay.
+
+    Raises:
+        InputError: If what is read back from such a folder would compute something else.
+    """
+    small: Any = cut(network, analysis, kept)
+    made: Any = made_by_layer(
+        lambda: type(small)(copy.deepcopy(small.config)), small.state_dict(), numbers_apart(small)
+    )
+    made.generation_config = copy.deepcopy(small.generation_config)
+    require_equal(small, made)
+    return made.train(network.training)  # type: ignore[no-any-return]
 
 
 def name_head_size(network: nn.Module, config: Any) -> None:

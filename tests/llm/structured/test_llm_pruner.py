@@ -7,11 +7,15 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from autoprune.errors import InputError
-from autoprune.llm.models.folder import save_folder
+from autoprune.llm.methods.options import MethodOptions
+from autoprune.llm.methods.registry import METHODS
+from autoprune.llm.models.folder import load_folder, save_folder
+from autoprune.llm.models.library import quiet
 from autoprune.llm.structured import Calibration
 from autoprune.llm.structured.couplings import couplings, groups_of_kind
 from autoprune.llm.structured.ffn import best
 from autoprune.llm.structured.llm_pruner import LlmPruner
+from autoprune.llm.structured.protected import Protected
 from autoprune.llm.structured.taylor import slopes, taylor_importance
 from autoprune.llm.texts import Text
 from autoprune.llm.windows import calibration_windows
@@ -74,6 +78,45 @@ def test_the_same_share_of_neurons_and_heads_goes_and_stock_classes_load_it(tmp_
     back = AutoModelForCausalLM.from_pretrained(tmp_path / "m")
     assert torch.equal(back(WINDOWS).logits, outcome.model.network(WINDOWS).logits)
     assert (back.config.intermediate_size, back.config.num_key_value_heads) == (48, 1)
+
+
+def test_protected_blocks_stay_whole_and_the_folder_brings_the_others_back(tmp_path):
+    model = language_model("llama", num_hidden_layers=4)
+    outcome = LlmPruner("first", Protected(2, 1)).prune(model, 0.5, CALIBRATION)
+    network = outcome.model.network
+    layers, dense = network.model.layers, model.network.model.layers
+    assert [layer.mlp.gate_proj.out_features for layer in layers] == [96, 96, 48, 96]
+    assert [layer.self_attn.k_proj.out_features for layer in layers] == [32, 32, 16, 32]
+    assert outcome.removed["protected_blocks"] == [0, 1, 3] and outcome.ratio == 0.5 / 4
+    for place in (0, 1, 3):
+        state = dense[place].state_dict()
+        assert all(torch.equal(tensor, state[name]) for name, tensor in layers[place].state_dict().items())
+    # The pruned block is that of the uniform cut, whose gradients are the same: nothing has been cut before them.
+    uniform = LlmPruner("first").prune(model, 0.5, CALIBRATION).model.network.model.layers[2]
+    assert torch.equal(layers[2].mlp.down_proj.weight, uniform.mlp.down_proj.weight)
+    save_folder(outcome.model, tmp_path / "m")
+    back = load_folder(tmp_path / "m", "back").network
+    assert torch.equal(back(WINDOWS).logits, network(WINDOWS).logits)
+    assert back.lm_head.weight is back.model.embed_tokens.weight and back.dtype == torch.float32
+    said = {"max_new_tokens": 6, "do_sample": False, "pad_token_id": 257}
+    plain, cached = (back.generate(WINDOWS[:1, :5], use_cache=use, **said) for use in (False, True))
+    assert plain.shape[1] > 5 and torch.equal(plain, cached)
+    assert load_folder(tmp_path / "m", "half", torch.bfloat16).network.dtype == torch.bfloat16
+    with pytest.raises(RuntimeError, match="mismatch"), quiet():  # the stock class cannot be what the config says
+        AutoModelForCausalLM.from_pretrained(tmp_path / "m")
+    (tmp_path / "m" / "layers.json").write_text("{}")
+    with pytest.raises(InputError, match="no list of sizes of layers"):
+        load_folder(tmp_path / "m", "back")
+
+
+def test_protection_that_leaves_nothing_or_cannot_be_read_is_refused():
+    with pytest.raises(InputError, match="--protect 1,1 leaves none of 2 blocks to prune"):
+        LlmPruner("first", Protected(1, 1)).prune(language_model(), 0.5, CALIBRATION)
+    with pytest.raises(InputError, match="write such as 4,2"):
+        METHODS.get("llm-pruner")().check(MethodOptions("50%", protect="4"))
+    for other in ("ffn", "wanda"):
+        with pytest.raises(InputError, match=f"--protect is of llm-pruner; {other} has none"):
+            METHODS.get(other)().check(MethodOptions("50%", protect="4,2"))
 
 
 def test_units_that_matter_most_stay():
