@@ -9,8 +9,9 @@ Each row is `autoprune llm compress --decode-latency 70% --target llama.cpp` (f1
 thread), whose decisions are all (searched by optuna), or blocks, or neurons, or neurons and channels by one ratio. The
 same training follows each: all weights, 20 steps of 2 windows of 128 tokens, which is 5,120 tokens of the speeches of
 1946 to 1999, the last tenth of them held out. Judged on 4,096 tokens each of the speeches of 2010 to 2024 and of the
-Jargon File, windows of 512. In the end the dense model and all rows are timed in turn, in one session. It is small on
-purpose: 24 candidates, scored on 8 windows of 128 tokens. What is there is not made again; a stopped run goes on.
+Jargon File, windows of 512, in bfloat16. In the end the dense model and all rows are timed in turn, in one session. It
+is small on purpose: 24 candidates, scored on 8 windows of 128 tokens. What is there is not made again; a run that was
+stopped goes on.
 """
 
 import argparse
@@ -28,7 +29,7 @@ ROWS = {
     "width": {"decisions": "ffn,hidden", "agent": "uniform", "episodes": 1},
 }
 SETTINGS = {
-    "decode_latency": "70%", "target": "llama.cpp", "dtype": "float32", "windows": 8, "window_length": 128,
+    "decode_latency": "70%", "target": "llama.cpp", "dtype": "bfloat16", "windows": 8, "window_length": 128,
     "tokens": 4096, "recover": "full", "recover_steps": 20, "recover_batch": 2, "distillation": 0.0,
 }  # fmt: skip
 
