@@ -37,6 +37,9 @@ _NAMED: Mapping[str, Iterable[str]] = {
 }
 """Settings whose values are names that packages add to; the help lists those that are installed."""
 
+_ALSO: Mapping[str, tuple[str, ...]] = {"forms": ("--as",)}
+"""Other names of options; from Python and in files a setting has its own name alone."""
+
 _SHORT = 4  # names that fit a metavar
 
 ExperimentFile = Annotated[
@@ -180,6 +183,7 @@ def _option(
         metavar, listed = "NAME", f": {', '.join(names)}"
     option = typer.Option(
         "--" + name.replace("_", "-"),
+        *_ALSO.get(name, ()),
         help=f"{field.description}{listed}{shown}".replace("[", r"\["),
         show_default=False,
         rich_help_panel=panel,

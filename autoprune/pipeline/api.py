@@ -178,8 +178,8 @@ def lottery(
 
     What is handed over and raised is as in `compress`; the settings are those of `autoprune lottery`: `rounds` (10),
     `rate` (0.2), `layer_rate`, `per` ("layer"), `rewind` (0), `seeds` (3), `controls` ("reinit,random"), `transfer`,
-    and those of a training from scratch (`train_epochs`, `optimizer`, `lr`, ...). A network that is handed over says
-    its architecture alone: every seed draws first weights of its own.
+    `forms` and those of a training from scratch (`train_epochs`, `optimizer`, `lr`, ...). A network that is handed over
+    says its architecture alone: every seed draws first weights of its own.
 
     Args:
         model: The network, left as it is; or a name.

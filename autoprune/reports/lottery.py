@@ -12,7 +12,16 @@ from autoprune.run.score import ScoreSpec
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["arms_in", "difference_rows", "is_lottery", "lottery_lines", "lottery_tables", "score_rows", "tables_of"]
+__all__ = [
+    "arms_in",
+    "density_rows",
+    "difference_rows",
+    "is_lottery",
+    "lottery_lines",
+    "lottery_tables",
+    "score_rows",
+    "tables_of",
+]
 
 Content = Mapping[str, Any]
 
@@ -72,6 +81,8 @@ def form_rows(content: Content) -> list[list[str]]:
         one = forms.get(name, {})
         score = spec.text(one[f"{spec.key}_mean"]) if one else NONE
         lost = f"{percent(one['magnitude_lost'], 1)} of the magnitude" if "magnitude_lost" in one else NONE
+        if "before_retraining" in one:
+            lost += f" ({spec.text(one['before_retraining'])} before it is trained again)"
         rows.append([name, score, count(one["params"]) if one else NONE, milliseconds(ms), lost])
     if (csr := forms.get("csr")) is not None:
         times = f"{milliseconds(csr['csr_ms'])} in PyTorch, dense {milliseconds(csr['dense_ms'])}"
@@ -80,9 +91,31 @@ def form_rows(content: Content) -> list[list[str]]:
     return rows
 
 
+def density_rows(content: Content) -> list[list[str]]:
+    """The header and a row for every round: units alive, and what ticket and forms take where they were timed."""
+    spec, densities = Report.of(content).score_spec, content["lottery"].get("densities", ())
+    timed = list(dict.fromkeys(name for one in densities for name in one.get("latency_ms", ()) if name != "dense"))
+    scored = list(dict.fromkeys(name for one in densities for name in one.get("forms", ())))
+    has_rows = any("csr" in one for one in densities)
+    rows = [["round", "weights kept", "units alive", *(f"{name}, ms" for name in timed)]]
+    rows[0] += ["csr / dense in PyTorch"] * has_rows + [f"{name}, {spec.name}" for name in scored]
+    for one in densities:
+        alive, units = (sum(pair[place] for pair in one["units_alive"].values()) for place in (0, 1))
+        times = one.get("latency_ms", {})
+        times = {"ticket": times["dense"], **times} if times else times  # of round 0, before anything is pruned
+        shown = [milliseconds(times[name]) if name in times else NONE for name in timed]
+        if has_rows:
+            shown.append(f"{one['csr']['csr_ms'] / one['csr']['dense_ms']:.2f}" if "csr" in one else NONE)
+        forms = one.get("forms", {})
+        shown += [spec.text(forms[name][f"{spec.key}_mean"]) if name in forms else NONE for name in scored]
+        rows.append([str(one["round"]), percent(one["density"], 1), f"{alive}/{units}", *shown])
+    return rows
+
+
 def tables_of(content: Content) -> list[list[list[str]]]:
-    """Header and rows of every table: scores, differences, and transfer where there was one."""
-    found = [score_rows(content), difference_rows(content), transfer_rows(content), form_rows(content)]
+    """Header and rows of every table: scores, differences, densities; transfer and forms where there were some."""
+    makers = (score_rows, difference_rows, transfer_rows, form_rows, density_rows)
+    found = [rows_of(content) for rows_of in makers]
     return [table for table in found if len(table) > 1]
 
 
@@ -114,6 +147,8 @@ def lottery_lines(content: Content) -> list[str]:
         "differences are of the same seed, with a 95 % t-interval; "
         + ("not judged with fewer than three seeds" if asked["seeds"] < 3 else "* leaves out 0"),
     ]
+    if any("latency_ms" in one for one in asked.get("densities", ())):
+        lines.append("units alive and milliseconds by round are of the first seed, all rounds timed in one session")
     number = asked["delivered_round"]
     kept = percent(content["rounds"][number]["density"], 1)
     if asked["matching"]:

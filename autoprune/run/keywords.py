@@ -76,6 +76,7 @@ class SettingKeywords(TypedDict, total=False):
     stability: str | int | Sequence[int] | None
     transfer: str | Sequence[str]
     forms: str | Sequence[str]
+    form_rounds: str | Sequence[int]
     method: str
     mean_latency: str | None
     worst: str

@@ -1,6 +1,7 @@
 """`lottery --forms`: a ticket as whole channels, as N:M and as compressed rows; trained again, timed, reported."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -13,15 +14,16 @@ from autoprune.hardware.contract.protocol import Protocol
 from autoprune.hardware.sparse_kernels.csr import CsrLinear, timed_csr, with_csr
 from autoprune.models import parameter_count
 from autoprune.pipeline.jobs.lottery.levels import Level
-from autoprune.reports.lottery import form_rows
+from autoprune.reports.lottery import density_rows, form_rows
 from autoprune.space import Policy
 from autoprune.techniques.space import space_of
 from autoprune.techniques.sparsity.ticket import read_ticket
+from autoprune.techniques.structured.alive import units_alive
 from autoprune.techniques.structured.refill import refilled
 from tests.pipeline.test_lottery import study, weights_of
 from tests.support.tiny_job import Tiny
 
-SETTINGS = {"rounds": 2, "rate": 0.5, "controls": "", "forms": "channels,nm=2:4,csr"}
+SETTINGS = {"rounds": 2, "rate": 0.5, "controls": "", "forms": "channels,nm=2:4,csr", "form_rounds": [2]}
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,56 @@ def test_every_form_is_trained_and_timed(done):
     }
     header, *rows = form_rows(json.loads((folder / "report.json").read_text()))
     assert header[0] == "form" and [row[0] for row in rows][:4] == ["dense", "ticket", "channels", "2:4"]
+
+
+def test_every_density_has_its_units_and_its_times(done):
+    """The last round's tickets are trained in all forms, too, though an earlier one may be handed over."""
+    result, folder = done
+    whole, *others = result.report["lottery"]["densities"]
+    assert whole["density"] == 1.0 and all(alive == units for alive, units in whole["units_alive"].values())
+    assert set(whole["latency_ms"]) == {"dense"} and [one["round"] for one in others] == [1, 2]
+    for one in others:
+        assert set(one["latency_ms"]) == {"dense", "ticket", "channels", "2:4"}
+        assert one["csr"]["csr_ms"] > 0 and all(0 <= alive <= n for alive, n in one["units_alive"].values())
+    assert others[1]["latency_ms"]["channels"] < others[0]["latency_ms"]["channels"]  # by the target's formula
+    assert set(others[1]["forms"]) == {"channels", "2:4"} and len(others[1]["forms"]["2:4"]["accuracies"]) == 2
+    assert 0 <= others[1]["forms"]["2:4"]["before_retraining"] <= 1
+    header, *rows = density_rows(json.loads((folder / "report.json").read_text()))
+    assert header[2:6] == ["units alive", "ticket, ms", "channels, ms", "2:4, ms"] and len(rows) == 3
+    assert all(len(row) == len(header) for row in rows)
+
+
+def test_tensorboard_has_a_run_an_arm_over_density(done):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    result, folder = done
+    events = EventAccumulator(str(folder / "tensorboard/density/ticket")).Reload()
+    drawn = {event.step: event.value for event in events.Scalars("density/accuracy")}
+    rounds = result.report["rounds"]
+    assert drawn == {round(1e4 * one["density"]): pytest.approx(one["ticket"]["accuracy_mean"]) for one in rounds}
+    tags = EventAccumulator(str(folder / "tensorboard")).Reload().Tags()["scalars"]
+    assert {"lottery/latency_ms/channels", "lottery/latency_ms/csr", "lottery/units_alive/conv1"} <= set(tags)
+
+
+def test_a_unit_without_a_way_in_or_out_is_dead_and_takes_others_with_it():
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2))
+    analysis = analyse(net, torch.zeros(1, 4))
+    masks = {f"{n}.weight": torch.ones_like(net[n].weight, dtype=torch.bool) for n in (0, 2, 4)}
+    assert units_alive(analysis, masks) == {"0": 3, "2": 3}
+    masks["0.weight"][0] = False  # nothing makes unit 0 of the first layer
+    masks["4.weight"][:, 1] = False  # nothing reads unit 1 of the second
+    assert units_alive(analysis, masks) == {"0": 2, "2": 2}
+    masks["2.weight"][:] = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=torch.bool)
+    assert units_alive(analysis, masks) == {"0": 1, "2": 1}  # one dead neighbour each; the third is a way through
+    assert units_alive(analysis, {"2.weight": torch.zeros(3, 3, dtype=torch.bool)}) == {"0": 0, "2": 0}
+    assert masks["0.weight"][1:].all()  # the masks are left as they are
+
+
+def test_rounds_of_forms_that_there_are_not_are_refused(tmp_path):
+    for wrong, message in (("5", "there is no round 5 of 2"), ("first", "write delivered, all, or rounds")):
+        with pytest.raises(InputError, match=message):
+            study(tmp_path / "run", **(SETTINGS | {"form_rounds": wrong}))
+    assert not (tmp_path / "run").exists()
 
 
 def test_channels_are_an_ordinary_policy_of_no_more_parameters_than_the_ticket(done):
@@ -124,10 +176,12 @@ def test_the_plan_counts_the_trainings_and_writes_nothing(tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     words = ["lottery", "--model", "tests.support.tiny_job:network", "--data", "tests.support.tiny_job:loaders"]
     words += ["--target", "tests.support.tiny_job:Formula", "--rounds", "4", "--seeds", "2", "--train-epochs", "2"]
-    words += ["--controls", "reinit,random", "--forms", "channels,csr", "--transfer", "adamw", "--run", "study"]
+    words += ["--controls", "reinit,random", "--as", "channels,csr", "--transfer", "adamw", "--run", "study"]
     assert run([*words, "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "28 trainings" in said and "2 trainings" in said and "16 trainings" in said  # 2 x 14, 2 x 1, 2 x (4 + 4)
     assert not (tmp_path / "runs").exists()
+    assert run([*words, "--form-rounds", "1,2,3,4", "--dry-run"]) == 0
+    assert re.search(r"\b8 trainings", capsys.readouterr().out)  # --as is another name of --forms: 2 x 4 x 1
     assert run([*words, "--rewind", "100000", "--dry-run"]) == 2
     assert "--rewind 100000 is past the training's" in capsys.readouterr().err

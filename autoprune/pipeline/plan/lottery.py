@@ -72,7 +72,7 @@ def _trainings(experiment: Experiment) -> dict[str, int]:
         "tickets and controls": seeds * each,
         "stability": 2 * seeds * len(experiment.stability_steps),
         "transfer": len(experiment.transfers) * seeds * (experiment.rounds + len(ARMS) - 1),
-        "forms": seeds * forms,
+        "forms": seeds * forms * len(experiment.form_rounds_of(experiment.rounds)),
     }
 
 

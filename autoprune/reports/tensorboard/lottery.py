@@ -13,8 +13,11 @@ from autoprune.run.report import Report
 __all__ = ["write_rounds"]
 
 
+_SCALE = 10_000  # steps of TensorBoard's axis are whole numbers: a density of 1 is 10,000
+
+
 def write_rounds(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write every round as TensorBoard scalars; the axis is the round, 0 the dense network.
+    """Write a study as TensorBoard scalars: over rounds, over densities (a run an arm), and barriers over steps.
 
     Args:
         folder: The event files' folder; made if it is missing. What was written before is discarded.
@@ -23,7 +26,7 @@ def write_rounds(folder: Path, content: Mapping[str, Any]) -> None:
     Raises:
         InputError: If the folder cannot be written to.
     """
-    spec = Report.of(content).score_spec
+    spec, asked = Report.of(content).score_spec, content["lottery"]
     with EventLog(folder, 0) as log:
         for one in content["rounds"]:
             scalars = {"lottery/density": one["density"]}
@@ -31,3 +34,22 @@ def write_rounds(folder: Path, content: Mapping[str, Any]) -> None:
                 scalars[f"lottery/{spec.key}/{arm}"] = one[arm][f"{spec.key}_mean"]
                 scalars[f"lottery/early_stop_step/{arm}"] = one[arm]["early_stop_step"]
             log.scalars(scalars, one["round"])
+        for one in asked.get("densities", ()):
+            log.scalars(_of_hardware(one), one["round"])
+        for one in asked.get("stability", ()):
+            log.scalars({"lottery/barrier": one["barrier_mean"]}, one["step"])
+    for arm in arms_in(content):
+        with EventLog(folder / "density" / arm, 0) as log:
+            for one in sorted(content["rounds"], key=lambda one: float(one["density"])):
+                scalars = {
+                    f"density/{spec.key}": one[arm][f"{spec.key}_mean"],
+                    "density/early_stop_step": one[arm]["early_stop_step"],
+                }
+                log.scalars(scalars, round(_SCALE * one["density"]))
+
+
+def _of_hardware(one: Mapping[str, Any]) -> dict[str, float]:
+    """Shares of units alive, and milliseconds of what was timed."""
+    found = {f"lottery/units_alive/{name}": alive / width for name, (alive, width) in one["units_alive"].items()}
+    found |= {f"lottery/latency_ms/{name}": ms for name, ms in one.get("latency_ms", {}).items()}
+    return found | ({"lottery/latency_ms/csr": one["csr"]["csr_ms"]} if "csr" in one else {})

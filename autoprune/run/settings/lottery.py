@@ -14,6 +14,8 @@ CONTROLS = ("reinit", "shuffled", "random", "finetune", "lr-rewind", "small")
 """What a ticket may be held against, beside the dense network."""
 
 
+_ROUNDS = _DELIVERED, _ALL = "delivered", "all"
+
 CHANNELS_FORM, CSR_FORM = "channels", "csr"
 """Forms of a ticket beside N:M."""
 
@@ -81,6 +83,12 @@ class LotterySettings(Settings):
         " parameters), N:M such as 2:4, csr (linear layers as compressed sparse rows); several with commas",
     )
 
+    form_rounds: str = setting(
+        "delivered",
+        "rounds whose tickets are trained in the forms of --forms: delivered (the one that is handed over), all, or"
+        " numbers with commas; all rounds are timed in any case",
+    )
+
     @field_validator("stability", mode="before")
     @classmethod
     def _steps_are_text(cls, value: Any) -> Any:
@@ -113,6 +121,19 @@ class LotterySettings(Settings):
     def _names_are_text(cls, value: Any) -> Any:
         return joined(value)
 
+    @field_validator("form_rounds", mode="before")
+    @classmethod
+    def _rounds_are_text(cls, value: Any) -> Any:
+        return ",".join(map(str, value)) if isinstance(value, list | tuple | range) else str(value)
+
+    @field_validator("form_rounds")
+    @classmethod
+    def _rounds_can_be_read(cls, value: str) -> str:
+        parts = [part.strip() for part in value.split(",")]
+        if value in _ROUNDS or all(part.isdecimal() and 0 < int(part) <= 200 for part in parts):
+            return value
+        raise ValueError(f"write {', '.join(_ROUNDS)}, or rounds from 1 with commas between them, such as 3,7,10")
+
     @field_validator("controls")
     @classmethod
     def _controls_are_known(cls, value: str) -> str:
@@ -136,6 +157,24 @@ class LotterySettings(Settings):
         if self.layer_rate and self.per == "global":
             raise ValueError("layer_rate: rates of single layers need per = layer; all layers together have one rate")
         return self
+
+    @model_validator(mode="after")
+    def _rounds_are_there(self) -> Self:
+        late = [number for number in self.form_rounds_of(1) if number > self.rounds]
+        if late:
+            raise ValueError(f"form_rounds: there is no round {late[0]} of {self.rounds}")
+        return self
+
+    def form_rounds_of(self, delivered: int) -> tuple[int, ...]:
+        """Rounds whose tickets are trained in other forms, the one that is handed over first.
+
+        Args:
+            delivered: The round that is handed over.
+        """
+        if self.form_rounds == _DELIVERED:
+            return (delivered,)
+        others = range(1, self.rounds + 1) if self.form_rounds == _ALL else map(int, self.form_rounds.split(","))
+        return tuple(dict.fromkeys((delivered, *others)))
 
     @property
     def control_names(self) -> tuple[str, ...]:

@@ -74,6 +74,7 @@ def _figures(rows: Sequence[Row], spec: ScoreSpec) -> dict[str, Any]:
         f"{spec.key}_std": statistics.stdev(scores) if len(scores) > 1 else None,
         "accuracies" if spec.is_accuracy else "scores": scores,
         "early_stop_step": statistics.fmean(row["early_step"] for row in rows),
+        "early_stop_step_std": statistics.stdev(row["early_step"] for row in rows) if len(rows) > 1 else None,
         f"early_stop_{spec.key}": statistics.fmean(early),
         "steps": rows[0]["steps"],
         "density": statistics.fmean(row["density"] for row in rows),

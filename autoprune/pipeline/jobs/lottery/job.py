@@ -20,6 +20,7 @@ from autoprune.models.sizes import zero_count
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import check_target
+from autoprune.pipeline.jobs.lottery.densities import Densities
 from autoprune.pipeline.jobs.lottery.figures import StudyRows, comparisons, delivered_round, rounds_of
 from autoprune.pipeline.jobs.lottery.forms import Forms
 from autoprune.pipeline.jobs.lottery.levels import ROWS
@@ -217,8 +218,10 @@ class _Delivery:
             "stability": barriers_of(run.rows(BARRIERS), accuracy=spec.is_accuracy),
             "transfer": transfers_of(run, spec, number),
         }
-        if (forms := Forms(self.networks, run, self.reporter, number).report()) is not None:
-            found["forms"] = forms
+        forms = Forms(self.networks, run, self.reporter, number)
+        if (turned := forms.report()) is not None:
+            found["forms"] = turned
+        found["densities"] = Densities(self.networks, run, self.reporter, study, forms).report()
         return content | {"rounds": rounds_of(study), "lottery": asked | found}
 
 

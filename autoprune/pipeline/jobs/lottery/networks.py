@@ -13,8 +13,11 @@ from autoprune.foundations.seeding import seeded
 from autoprune.graph import Analysis, analyse
 from autoprune.models import ZOO, build, parameter_count
 from autoprune.models.copying import duplicate
+from autoprune.pipeline.device import target_of
 from autoprune.pipeline.task import Task, training_device
 from autoprune.run.experiment import Experiment
+from autoprune.space import SearchSpace, SpaceConstraints
+from autoprune.techniques.space import space_of
 from autoprune.techniques.sparsity.tensors import weights_of
 from autoprune.training import TrainSettings
 from autoprune.training.recipe import Recipe
@@ -41,6 +44,13 @@ class Networks:
     def analysis(self) -> Analysis:
         """The network's operators; nothing is cut, so nothing is proved."""
         return analyse(self.task.model, self.task.example, validate=False, blocks=False)
+
+    @cached_property
+    def proven(self) -> tuple[Analysis, SearchSpace]:
+        """Couplings that may be cut, and widths on the target's grid; takes time."""
+        analysis = analyse(self.task.model, self.task.example)
+        limits = SpaceConstraints.parse(None, self.experiment.skip, None, (), ())  # the study's are of single weights
+        return analysis, space_of(analysis, limits, target=target_of(self.experiment), name=self.task.name)
 
     @cached_property
     def schedule(self) -> TrainSettings:
