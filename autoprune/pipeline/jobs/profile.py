@@ -10,10 +10,10 @@ from autoprune.hardware import DeviceTable, LatencyTable, Target
 from autoprune.hardware.grid.probing import probe
 from autoprune.hardware.tables.device_table import check_fingerprint
 from autoprune.pipeline import allowance
+from autoprune.pipeline.building import space_for
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.preflight.checks import OF_PROFILE, preflight
 from autoprune.pipeline.pricing import profiled
-from autoprune.pipeline.problem import space_for
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import load_task
 from autoprune.run.experiment import Experiment

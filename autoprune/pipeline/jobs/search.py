@@ -7,6 +7,7 @@ from dataclasses import replace
 from autoprune import agents
 from autoprune.agents import EpisodeRecord
 from autoprune.errors import Stopped
+from autoprune.pipeline.building import build_problem
 from autoprune.pipeline.finish.all_widths import train_all_widths
 from autoprune.pipeline.finish.fine_tuning import train_dense
 from autoprune.pipeline.finish.requirements import require_recipe
@@ -16,7 +17,7 @@ from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import check_settings
 from autoprune.pipeline.jobs.ordered import ordered
 from autoprune.pipeline.jobs.settings import OF_SEARCH
-from autoprune.pipeline.problem import CAME_TRAINED, Problem, build_problem
+from autoprune.pipeline.problem import CAME_TRAINED, Problem
 from autoprune.pipeline.reporter import Reporter, TimedReporter
 from autoprune.pipeline.search.front import keep_front
 from autoprune.pipeline.search.play import Search, play, start_search, within

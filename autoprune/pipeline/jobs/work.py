@@ -12,8 +12,9 @@ from typing import Any
 from autoprune.errors import InputError, RunError, StoreError, first_line
 from autoprune.foundations.threads import use_threads
 from autoprune.hardware.grid.widths import Grid
+from autoprune.pipeline.building import unpriced_problem
 from autoprune.pipeline.jobs.search import fitted
-from autoprune.pipeline.problem import CAME_TRAINED, unpriced_problem
+from autoprune.pipeline.problem import CAME_TRAINED
 from autoprune.pipeline.reporter import Bar, Reporter
 from autoprune.pipeline.search.candidates import candidate_score, local_home, scorer_of
 from autoprune.pipeline.search.shared.contract import Scoring, fingerprints, joined_settings, refuse_other

@@ -9,12 +9,13 @@ from autoprune.cost.budget import Budget, parsed_budgets
 from autoprune.graph import analyse
 from autoprune.hardware.grid.widths import Grid
 from autoprune.pipeline.allowance import effort_of
+from autoprune.pipeline.building import space_for
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.plan.base import Plan, PlannedStage, Work
 from autoprune.pipeline.plan.clock import Clock, counted_cost
 from autoprune.pipeline.plan.stages import stages_of
 from autoprune.pipeline.plan.timing import TargetTimes, times_on
-from autoprune.pipeline.problem import figure, space_for
+from autoprune.pipeline.problem import figure
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.experiment import Experiment
