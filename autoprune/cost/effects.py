@@ -25,8 +25,8 @@ Shares = NDArray[np.float64]
 class Effect:
     """What a technique changes in the price of one operator.
 
-    Multiply-accumulates are priced by `share`. Latency is not: what a kernel that skips work takes has to be measured,
-    under the kernel's name, and no table has such entries yet.
+    Multiply-accumulates are priced by `share`. Latency is not: what another kernel takes is measured, under its name,
+    where the target has that among its `variants`; one that is not named there changes no latency.
 
     Attributes:
         scope: The decisions that change it; without effect where one of them is not in the search space.
@@ -34,6 +34,7 @@ class Effect:
             widths, shape (n,), to the share of the operator's work that is still executed, shape (n,), in [0, 1], 1
             where everything is kept. Give something that pickles.
         variant: Name of the kernel that executes it then (`2:4`, `int8`); empty for the dense one.
+        chosen_by: The decision of `scope` whose first option has the variant, while its last has the dense kernel.
         stored: As `share`, to the share of the weight's bytes that a file holds; None where it is written whole.
     """
 
@@ -41,6 +42,41 @@ class Effect:
     share: Callable[[Kept, Kept], Shares]
     variant: str = ""
     stored: Callable[[Kept, Kept], Shares] | None = None
+    chosen_by: str = ""
+
+    def and_then(self, later: Effect) -> Effect:
+        """Both on one operator: of the work what both leave, of a file the smaller of the two ways of writing it."""
+        split = len(self.scope)
+        stored = None if self.stored is None and later.stored is None else _Less(split, self.stored, later.stored)
+        named = later if later.variant else self
+        scope, share = self.scope + later.scope, _Product(split, self.share, later.share)
+        return Effect(scope, share, named.variant, stored, named.chosen_by)
+
+
+@dataclass(frozen=True)
+class _Product:
+    """The product of two effects' shares; the first has the first columns."""
+
+    split: int
+    first: Callable[[Kept, Kept], Shares]
+    second: Callable[[Kept, Kept], Shares]
+
+    def __call__(self, kept: Kept, inputs: Kept) -> Shares:
+        return self.first(kept[:, : self.split], inputs) * self.second(kept[:, self.split :], inputs)
+
+
+@dataclass(frozen=True)
+class _Less:
+    """The smaller share of those that are known."""
+
+    split: int
+    first: Callable[[Kept, Kept], Shares] | None
+    second: Callable[[Kept, Kept], Shares] | None
+
+    def __call__(self, kept: Kept, inputs: Kept) -> Shares:
+        parts = ((self.first, kept[:, : self.split]), (self.second, kept[:, self.split :]))
+        least: Shares = np.min([share(own, inputs) for share, own in parts if share is not None], axis=0)
+        return least
 
 
 @dataclass(frozen=True)

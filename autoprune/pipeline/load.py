@@ -20,6 +20,7 @@ from autoprune.models import build, load_weights, read_weights, save_weights, un
 from autoprune.models.checkpoint import aligned
 from autoprune.models.copying import duplicate
 from autoprune.models.weights import LAYOUTS, Layout
+from autoprune.quantization.rounding import integer_layers
 from autoprune.run.directory import is_run, read_settings
 from autoprune.space import Policy
 from autoprune.techniques.apply import apply
@@ -264,7 +265,13 @@ def export_run(run: Path, form: str, out: Path, layout: str = "dense") -> None:
         return
     if not (run / "finetuned.safetensors").exists():
         raise RunError(f"{run} has not been fine-tuned yet; run `autoprune finetune {run}` first")
-    small = load(run)
+    small, file = load(run), run / "model.onnx"
+    if integer_layers(small) and form != "safetensors":
+        if form != "onnx" or not file.exists():
+            raise InputError(f"a network whose layers compute with integers is written as onnx, not as {form}")
+        with replacing(out) as temporary:
+            temporary.write_bytes(file.read_bytes())
+        return
     if form == "safetensors":
         save_weights(small.state_dict(), out, chosen)
         return

@@ -24,7 +24,7 @@ from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
-from autoprune.space import SearchSpace
+from autoprune.space import SearchSpace, Stage
 from autoprune.techniques.registry import techniques_of
 from autoprune.techniques.stack import Stack
 
@@ -226,6 +226,9 @@ def profiled(
     """
     from autoprune.hardware import ProfileSettings, profile
 
+    formats = any(decision.traits.stage is Stage.FORMAT for decision in space.decisions)
+    stack = Stack(techniques_of(experiment.technique_names), analysis, space) if formats else None  # else widths alone
+
     return profile(
         task.model,
         analysis,
@@ -238,6 +241,8 @@ def profiled(
         device_table=experiment.table,
         checkpoint=lambda table: table.save(unfinished),
         settings=ProfileSettings.of(allowance.effort_of(experiment), seconds),
+        made=None if stack is None else lambda choices: stack.apply(task.model, choices),
+        effects=None if stack is None else stack.effects,
     )
 
 

@@ -7,6 +7,7 @@ order; a `Policy` is a choice for every decision; `SpaceConstraints` are what a 
 from autoprune.space.constraints import SpaceConstraints
 from autoprune.space.decision import Decision
 from autoprune.space.kinds import (
+    BITS,
     BLOCK,
     CHANNELS,
     KEPT,
@@ -22,6 +23,7 @@ from autoprune.space.policy import MANY_SCHEMA, POLICY_SCHEMA, Policy, Technique
 from autoprune.space.search_space import SearchSpace
 
 __all__ = [
+    "BITS",
     "BLOCK",
     "CHANNELS",
     "KEPT",

@@ -57,5 +57,7 @@ class Decision:
         return min(self.options, key=lambda option: (abs(option - units), -option))
 
     def at(self, keep: float) -> int:
-        """The option nearest to a share of the units, as a uniform policy has it: blocks stay."""
-        return self.width if self.traits.uniform == "keep" else self.nearest(keep * self.width)
+        """The option nearest to a share of the units, as a uniform policy has it: blocks stay, bits are the fewest."""
+        if self.traits.uniform == "keep" or (self.traits.uniform == "least" and keep == 1):
+            return self.width
+        return self.options[0] if self.traits.uniform == "least" else self.nearest(keep * self.width)

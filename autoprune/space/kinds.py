@@ -17,6 +17,7 @@ from autoprune.foundations.names import nearest_name
 from autoprune.foundations.registry import Registry
 
 __all__ = [
+    "BITS",
     "BLOCK",
     "CHANNELS",
     "KEPT",
@@ -55,7 +56,8 @@ class DecisionKind:
         least: The least option that is allowed.
         width: Units that every decision of it has; None where it depends on the layer.
         by_default: Whether a search space has it if the user names no kinds.
-        uniform: What a uniform policy does with it: keep the same `share` as of every other, or `keep` all of it.
+        uniform: What a uniform policy does with it: keep the same `share` as of every other, `keep` all of it, or take
+            the `least` option wherever it does not keep everything.
         gates: Whether option 0 switches off whatever lies within, so that decisions there no longer matter.
         in_channels: Whether a granularity for this kind counts channels, of which one unit may be several.
         technique: Name of the technique that carries its decisions out.
@@ -67,7 +69,7 @@ class DecisionKind:
     least: int = 1
     width: int | None = None
     by_default: bool = True
-    uniform: Literal["share", "keep"] = "share"
+    uniform: Literal["share", "keep", "least"] = "share"
     gates: bool = False
     in_channels: bool = False
     technique: str = STRUCTURED
@@ -95,7 +97,11 @@ ZEROS = DecisionKind(
 """How many thousandths of a tensor's weights stay."""
 KEPT = DecisionKind("kept", "number of kept units of a group", by_default=False, technique="kept", stage=Stage.MASK)
 """How many units of every group of an accelerator's pattern stay."""
-for _kind in (NM, ZEROS, KEPT):
+BITS = DecisionKind(
+    "bits", "number of bits", width=32, by_default=False, uniform="least", technique="bits", stage=Stage.FORMAT
+)
+"""How many bits the numbers have that the layers of one coupled group compute with."""
+for _kind in (NM, ZEROS, KEPT, BITS):
     KINDS.register(_kind.name, _kind)
 
 

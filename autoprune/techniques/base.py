@@ -20,7 +20,7 @@ A technique is one file: a `DecisionKind` for each kind of its decisions, and a 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -85,11 +85,14 @@ class Offer:
         decisions: In forward order.
         refused: Layer or decision -> why it stays as it is.
         ties: Decision that covers several -> {name: its units for one unit of the decision}.
+        behind: Decision -> the one of another technique behind which it is taken. What is priced together is best
+            taken together: then the cheapest way to finish a policy is found by small tables.
     """
 
     decisions: tuple[Decision, ...]
     refused: Mapping[str, str] = field(default_factory=dict)
     ties: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    behind: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,15 @@ class Technique(ABC, Generic[Fitted]):
             analysis: Of the dense network.
             part: What the policy says of this technique, recorded.
         """
+
+    def refusal(self, target: Target, budgets: Collection[str]) -> str | None:
+        """Why it cannot serve a run, asked before anything is measured; None, the default, where it can.
+
+        Args:
+            target: Where networks are timed.
+            budgets: The kinds of the run's budgets; empty where there is none.
+        """
+        return None
 
     def fit(self, model: nn.Module, analysis: Analysis, calibration: Calibration) -> Fitted | None:
         """What has to be learned once from the trained dense network, which stays as it is; default nothing."""

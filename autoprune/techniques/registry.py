@@ -11,7 +11,7 @@ from autoprune.errors import InputError
 from autoprune.foundations.files import shortened
 from autoprune.foundations.references import is_reference, resolve
 from autoprune.foundations.registry import Registry
-from autoprune.space import KEPT, KINDS, NM, STRUCTURED, ZEROS, first_fault
+from autoprune.space import BITS, KEPT, KINDS, NM, STRUCTURED, ZEROS, first_fault
 
 if TYPE_CHECKING:  # names are listed without torch
     from autoprune.techniques.base import Technique
@@ -25,6 +25,7 @@ TECHNIQUES: Registry[type[Technique[Any]]] = Registry(
         NM.technique: "autoprune.techniques.sparsity.nm:NofMSparsity",
         KEPT.technique: "autoprune.techniques.sparsity.kept:Kept",
         ZEROS.technique: "autoprune.techniques.sparsity.zeros:Zeros",
+        BITS.technique: "autoprune.techniques.formats.bits:Bits",
     },
     "autoprune.techniques",
 )

@@ -12,7 +12,7 @@ from autoprune.hardware import Target, get_target
 from autoprune.hardware.grid.widths import Grid
 from autoprune.models import uncompiled
 from autoprune.space import STRUCTURED, Decision, SearchSpace, SpaceConstraints
-from autoprune.techniques.base import OptionGrid, Technique
+from autoprune.techniques.base import Offer, OptionGrid, Technique
 from autoprune.techniques.registry import techniques_of
 
 __all__ = ["search_space", "space_of"]
@@ -85,10 +85,21 @@ def space_of(
     ties: dict[str, Mapping[str, int]] = {}
     for technique in techniques or techniques_of([STRUCTURED]):
         offer = technique.decisions(analysis, limits, widths)
-        decisions += offer.decisions
+        decisions = _placed(decisions, offer)
         refused |= offer.refused
         ties |= offer.ties
     return SearchSpace(tuple(decisions), refused, _about(analysis, name), ties)
+
+
+def _placed(decisions: Sequence[Decision], offer: Offer) -> list[Decision]:
+    """The decisions so far and a technique's, each behind the one that it names, else at the end."""
+    names = {decision.name for decision in decisions}
+    beside: dict[str, list[Decision]] = {}
+    rest: list[Decision] = []
+    for decision in offer.decisions:
+        before = offer.behind.get(decision.name)
+        (beside.setdefault(before, []) if before in names else rest).append(decision)
+    return [each for known in decisions for each in (known, *beside.get(known.name, ()))] + rest
 
 
 def _about(analysis: Analysis, name: str | None) -> dict[str, Any]:

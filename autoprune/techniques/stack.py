@@ -61,10 +61,19 @@ class Stack:
 
     @property
     def effects(self) -> dict[str, Effect]:
-        """Graph node -> what its price is changed by; of several techniques the one of the latest stage counts."""
-        return {
-            node: effect for technique in self.techniques for node, effect in technique.effects(self.analysis).items()
-        }
+        """Graph node -> what its price is changed by; those of several techniques together."""
+        found: dict[str, Effect] = {}
+        for technique in self.techniques:
+            for node, effect in technique.effects(self.analysis).items():
+                known = found.get(node)
+                if known is None or not self._decides(known):
+                    found[node] = effect
+                elif self._decides(effect):
+                    found[node] = known.and_then(effect)
+        return found
+
+    def _decides(self, effect: Effect) -> bool:
+        return set(effect.scope) <= set(self.space.names)
 
     def constraint(self, model: nn.Module, choices: Mapping[str, int]) -> TrainingConstraint | None:
         """What training must keep of a network that `apply` gave."""

@@ -13,7 +13,10 @@ from typing import Any
 from autoprune.errors import InputError
 from autoprune.foundations.files import shortened
 
-__all__ = ["Layer", "whole", "with_variant"]
+__all__ = ["BORDERS", "Layer", "whole", "with_variant"]
+
+BORDERS = ("quantize", "dequantize")
+"""Kinds of layers that turn float32 into integers and back."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Layer:
     """One operator with every size fixed.
 
     Attributes:
-        kind: `conv`, `linear`, `pool`, `elementwise` (anything that reads and writes every element once).
+        kind: `conv`, `linear`, `pool`, `elementwise` (anything that reads and writes every element once); `quantize`
+            and `dequantize`: from float32 to integers and back, between layers of which one computes with integers.
         batch: Leading dimension; for a linear layer the number of rows.
         inputs: Input channels or features.
         outputs: Output channels or features.
@@ -71,7 +75,13 @@ class Layer:
 
     @property
     def group(self) -> str:
-        """Which correction factor applies: `1x1`, `3x3`, `depthwise` or `other`."""
+        """Which correction factor applies: `1x1`, `3x3`, `depthwise` or `other`, of integers apart, or `border`."""
+        if self.kind in BORDERS:
+            return "border"
+        return f"{self.variant} {self._form}" if self.variant == "int8" else self._form
+
+    @property
+    def _form(self) -> str:
         if self.kind != "conv":
             return "other"
         if self.groups == self.inputs > 1:

@@ -16,7 +16,8 @@ from autoprune.hardware.contract.layer import Layer
 
 __all__ = ["GROUPS", "LOADS", "Run", "loads_of"]
 
-GROUPS = ("1x1", "3x3", "depthwise", "other")
+_FORMS = ("1x1", "3x3", "depthwise", "other")
+GROUPS = (*_FORMS, *(f"int8 {form}" for form in _FORMS), "border")
 LOADS = ("weights",)
 _CACHED = 32_768  # weights of one layer that stay in a core's cache while it is timed alone (128 KiB in float32)
 

@@ -135,6 +135,9 @@ def _check_widths(operator: PricedOperator, space: SearchSpace) -> None:
     for name in operator.blocks:
         if not space[name].traits.gates:
             raise InputError(f"{operator.name[:40]!r} goes with {name[:40]!r}, which is no block")
+    for name, option in operator.when:
+        if option not in space[name].options:
+            raise InputError(f"{operator.name[:40]!r} goes with {option} of {name[:40]!r}, which is no option of it")
     for width in (operator.inputs, operator.outputs, operator.groups):
         least = width({name: space[name].options[0] for name in width.scope})
         whole(least, f"the least width of {operator.name[:40]!r}", least=1)

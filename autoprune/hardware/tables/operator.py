@@ -32,6 +32,7 @@ class PricedOperator:
         outputs: Its output channels.
         groups: Its groups, when it is a convolution.
         blocks: The decisions on blocks around it: it is executed while all of them are kept.
+        when: Decisions on number formats -> the option with which it is executed; with any other it is not.
     """
 
     name: str
@@ -40,15 +41,17 @@ class PricedOperator:
     outputs: Extent
     groups: Extent = _ONE
     blocks: tuple[str, ...] = ()
+    when: tuple[tuple[str, int], ...] = ()
 
     @property
     def scope(self) -> tuple[str, ...]:
         """The decisions that its price depends on, each once."""
-        return tuple(dict.fromkeys((*self.inputs.scope, *self.outputs.scope, *self.blocks)))
+        formats = (name for name, _ in self.when)
+        return tuple(dict.fromkeys((*self.inputs.scope, *self.outputs.scope, *self.blocks, *formats)))
 
     def runs(self, kept: Mapping[str, int]) -> bool:
         """Whether it is executed at all under a full set of choices."""
-        return all(kept[name] for name in self.blocks)
+        return all(kept[name] for name in self.blocks) and all(kept[name] == option for name, option in self.when)
 
     def at(self, kept: Mapping[str, int]) -> Layer:
         """The operator under a full set of choices."""
@@ -73,7 +76,8 @@ class PricedOperator:
     def to_json(self) -> dict[str, Any]:
         """The fields by name."""
         widths = {name: _extent_to_json(getattr(self, name)) for name in _WIDTHS}
-        return {"name": self.name, "layer": self.layer.to_json(), **widths, "blocks": list(self.blocks)}
+        formats = {"when": [list(each) for each in self.when]} if self.when else {}
+        return {"name": self.name, "layer": self.layer.to_json(), **widths, "blocks": list(self.blocks), **formats}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], space: SearchSpace) -> PricedOperator:
@@ -88,7 +92,8 @@ class PricedOperator:
         """
         widths = {name: _extent_from_json(content[name], space) for name in _WIDTHS}
         blocks = tuple(map(str, content.get("blocks", ())))
-        return cls(str(content["name"]), Layer.from_json(content["layer"]), **widths, blocks=blocks)
+        when = tuple((str(name), whole(option, "an option")) for name, option in content.get("when", ()))
+        return cls(str(content["name"]), Layer.from_json(content["layer"]), **widths, blocks=blocks, when=when)
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,7 @@ class OperatorPrice:
         output_values: The tabulated output widths, ascending, shape (O,).
         table: Corrected milliseconds, shape (I, O); NaN where a pair cannot occur.
         blocks: Names of the columns without which it costs nothing.
+        when: Names of columns -> the option without which it costs nothing.
     """
 
     scope: tuple[str, ...]
@@ -112,6 +118,7 @@ class OperatorPrice:
     output_values: NDArray[np.int64]
     table: NDArray[np.float64]
     blocks: tuple[str, ...] = ()
+    when: tuple[tuple[str, int], ...] = ()
 
     @classmethod
     def constant(cls, ms: float) -> OperatorPrice:
@@ -126,6 +133,8 @@ class OperatorPrice:
         prices: NDArray[np.float64] = self.table[rows, columns]
         for name in self.blocks:
             prices = np.where(kept[:, self.scope.index(name)] > 0, prices, 0.0)
+        for name, option in self.when:
+            prices = np.where(kept[:, self.scope.index(name)] == option, prices, 0.0)
         return prices
 
     @staticmethod

@@ -49,6 +49,7 @@ def _entry(
         np.array(outputs, dtype=np.int64),
         np.tensordot(prices, _uncorrected(operator, space, ms_of), axes=1),
         operator.blocks,
+        operator.when,
     )
     return CostEntry(operator.name, operator.scope, price)
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from autoprune.cost.effects import Effect
 from autoprune.errors import InputError
 from autoprune.graph import Analysis, cut
 from autoprune.hardware.contract.layer import Layer
@@ -27,13 +28,13 @@ from autoprune.hardware.tables.device_table import DeviceTable
 from autoprune.hardware.tables.entries import Entry, call_overhead, measure_layers, times_layers
 from autoprune.hardware.tables.estimation import by_step_functions, by_tiles, doubtful
 from autoprune.hardware.tables.latency_table import LatencyTable, Progress
-from autoprune.hardware.tables.lowering import priced_operators
+from autoprune.hardware.tables.lowering import measurable, priced_operators
 from autoprune.hardware.tables.sampling import by_importance, other_policies, sample_layers, spread_policies
 from autoprune.hardware.timing.effort import Effort
 from autoprune.hardware.timing.measure import least_of
 from autoprune.models.inputs.example import as_example
 from autoprune.models.sizes import parameter_count
-from autoprune.space import SearchSpace
+from autoprune.space import SearchSpace, Stage
 
 __all__ = ["ProfileSettings", "profile"]
 
@@ -48,6 +49,8 @@ _LEAST_NETWORKS = {"fit": 8, "held-out": 4}  # by role; fewer fit anything
 _NETWORKS = {"fit": "networks", "held-out": "networks to check the table"}  # by role, for people
 
 Checkpoint = Callable[[LatencyTable], None]
+NetworkOf = Callable[[Mapping[str, int]], nn.Module]
+"""Choices -> the network that is timed."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ def profile(
     device_table: str | Path | None = None,
     checkpoint: Checkpoint | None = None,
     settings: ProfileSettings | None = None,
+    made: NetworkOf | None = None,
+    effects: Mapping[str, Effect] | None = None,
 ) -> LatencyTable:
     """Build the latency table of a model on a target.
 
@@ -128,6 +133,9 @@ def profile(
             by what is measured now.
         checkpoint: Called with the unfinished table every few seconds; save it to be able to go on.
         settings: How much is measured.
+        made: Makes the network of a policy; by default it is cut.
+        effects: Graph node -> what techniques change in it beside its widths; of variants that the target has, both
+            kinds of layers are measured.
 
     Returns:
         A complete table.
@@ -138,7 +146,8 @@ def profile(
     """
     target.require()
     settings = settings or ProfileSettings()
-    operators = priced_operators(analysis, space, as_example(example).batch, target.fused)
+    variants = measurable(effects or {}, target.variants)
+    operators = priced_operators(analysis, space, as_example(example).batch, target.fused, variants)
     protocols = {"entries": settings.entries, "networks": settings.networks}
     networks = settings.fit_runs + settings.held_out_runs
     table = LatencyTable(space, operators, target.fingerprint(), protocols=protocols, planned=networks)
@@ -146,7 +155,8 @@ def profile(
         table.merge(known)
     if device_table is not None:
         table.merge(DeviceTable.open(device_table, table.fingerprint))
-    builder = _Builder(model, analysis, example, target, table, progress or _silent, checkpoint, device_table, settings)
+    made = made or _Cut(model, analysis, space)
+    builder = _Builder(model, made, example, target, table, progress or _silent, checkpoint, device_table, settings)
     fit, held_out = builder.planned_networks(np.random.default_rng((seed, 1)))
     builder.time_networks(fit, "fit", _TIME_OF_FIT)
     builder.measure_entries(np.random.default_rng((seed, 0)))
@@ -155,12 +165,25 @@ def profile(
     return table
 
 
+@dataclass(frozen=True)
+class _Cut:
+    """The network of a policy on widths and branches."""
+
+    model: nn.Module
+    analysis: Analysis
+    space: SearchSpace
+
+    def __call__(self, choices: Mapping[str, int]) -> nn.Module:
+        kept = {name: range(units) for name, units in self.space.units(choices).items()}
+        return cut(self.model, self.analysis, kept)
+
+
 @dataclass
 class _Builder:
     """The steps of `profile`, in order."""
 
     model: nn.Module
-    analysis: Analysis
+    made: NetworkOf
     example: Any
     target: Target
     table: LatencyTable
@@ -244,7 +267,9 @@ class _Builder:
     def planned_networks(self, draw: np.random.Generator) -> tuple[list[dict[str, int]], list[dict[str, int]]]:
         """Random policies: those to fit the correction on, the dense one first, and those to check it on."""
         space, settings = self.table.space, self.settings
-        fit = [space.dense, *spread_policies(space, settings.fit_runs - 1, draw)]
+        least = {d.name: d.options[0] for d in space.decisions if d.traits.stage is Stage.FORMAT}
+        known = [space.dense, *([space.complete(least)] if least else [])]
+        fit = [*known, *spread_policies(space, settings.fit_runs - len(known), draw)]
         unseen = other_policies(space, settings.held_out_runs, draw, fit)
         # Thin and wide ones in turn: where the time is over before the last are exported, the others are spread, too.
         return [fit[0], *fit[1::3], *fit[2::3], *fit[3::3]], [*unseen[::2], *unseen[1::2]]
@@ -297,8 +322,7 @@ class _Builder:
             if number >= least and time.monotonic() > end - seconds * (1 - _TIME_OF_EXPORT):
                 break
             self.progress(before + number, total, f"{name} exported")
-            kept = {name: range(units) for name, units in self.table.space.units(choices).items()}
-            payloads.append(self.target.pack(cut(self.model, self.analysis, kept), self.example))
+            payloads.append(self.target.pack(self.made(choices), self.example))
         passes = 1 if self.target.compiles_long else self.settings.passes
         taken: list[list[Measurement]] = []
         while len(taken) < passes and (not taken or time.monotonic() < end):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from autoprune.hardware.contract.layer import Layer
-from autoprune.space import SearchSpace
+from autoprune.space import Decision, SearchSpace, Stage
 
 __all__ = ["by_importance", "other_policies", "sample_layers", "spread_policies"]
 
@@ -25,10 +25,15 @@ def spread_policies(space: SearchSpace, n: int, draw: np.random.Generator) -> li
     policies = []
     for centre in np.linspace(0.15, 1.0, n) if n > 1 else [0.5]:
         low, high = max(0.0, centre - 0.3), min(1.0, centre + 0.3)
-        policies.append(
-            space.canonical({d.name: d.nearest(d.width * float(draw.uniform(low, high))) for d in space.decisions})
-        )
+        policies.append(space.canonical({d.name: _drawn(d, low, high, draw) for d in space.decisions}))
     return policies
+
+
+def _drawn(decision: Decision, low: float, high: float, draw: np.random.Generator) -> int:
+    """An option between two shares of the units; of number formats any, so that they mix at every share."""
+    if decision.traits.stage is Stage.FORMAT:
+        return decision.options[int(draw.integers(len(decision.options)))]
+    return decision.nearest(decision.width * float(draw.uniform(low, high)))
 
 
 def other_policies(

@@ -12,17 +12,21 @@ from torch import nn
 from autoprune.cost.budget import Budget
 from autoprune.cost.metrics import Session, Timing, Verdict
 from autoprune.errors import BudgetError
-from autoprune.foundations.files import write_json
+from autoprune.export.onnx_network import OnnxNetwork
+from autoprune.foundations.files import replacing, write_json
 from autoprune.models import save_weights
+from autoprune.pipeline.finish.integers import with_its_integers
 from autoprune.pipeline.finish.report import Compared, make_report
 from autoprune.pipeline.finish.verdicts import Verdicts
 from autoprune.pipeline.problem import Problem, figure, name_in_files
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.search.elsewhere import verdict_elsewhere
 from autoprune.pipeline.search.sessions import policy_key, time_finished
+from autoprune.quantization.rounding import integer_layers
 from autoprune.run.report import Report
 from autoprune.run.stopwatch import rounded_seconds
 from autoprune.space import Policy
+from autoprune.techniques.formats.coupled import coupled_layers
 
 __all__ = ["VERIFICATIONS", "Finished", "Result", "budget_missed", "deliver", "verify"]
 
@@ -159,28 +163,47 @@ def deliver(finished: Finished, agent: str, reporter: Reporter, **more: Any) -> 
     problem, run, choices = finished.problem, finished.problem.run, finished.choices
     raw, network = problem.small(choices), finished.networks[0]
     with reporter.stage("test", "scoring on the test split"):
-        report = make_report(problem, _compared(finished, raw), finished.verdict)
-    report = report.model_copy(update={"agent": agent, **more, "seconds": rounded_seconds(run)})
+        rows = _compared(finished, raw)
+        report = make_report(problem, rows, finished.verdict)
+    file = rows["finetuned"].handed_over[0]
+    integers = {"integers": _integers(problem, network, file)} if isinstance(file, OnnxNetwork) else {}
+    report = report.model_copy(update={"agent": agent, **more, **integers, "seconds": rounded_seconds(run)})
     policy = problem.policy(choices, agent).model_copy(update={"measured": _measured(finished, report)})
     policy.save(run.file("policy.json"))
     save_weights(raw.state_dict(), run.file("pruned.safetensors"))
     save_weights(network.state_dict(), run.file("finetuned.safetensors"))
+    if isinstance(file, OnnxNetwork):
+        with replacing(run.file("model.onnx")) as temporary:
+            temporary.write_bytes(file.content)
     content = report.to_json()
     write_json(run.file("report.json"), content)
-    handed_over = problem.stack.deploy(network, choices, problem.target)
+    handed_over = file if integers else problem.stack.deploy(network, choices, problem.target)
     return Result(handed_over.eval(), policy, content, run.path)
 
 
+def _integers(problem: Problem, network: nn.Module, file: OnnxNetwork) -> dict[str, Any]:
+    """What the report says of a network whose layers compute with integers; scores are of its file."""
+    layers = list(integer_layers(network))
+    total = sum(len(each.layers) for each in coupled_layers(problem.analysis).groups.values())
+    return {"layers": layers, "of": total, "file": "model.onnx", "bytes": len(file.content)}
+
+
 def _compared(finished: Finished, raw: nn.Module) -> dict[str, Compared]:
-    timings = finished.timings
+    timings, problem = finished.timings, finished.problem
+
+    def files(networks: Sequence[nn.Module]) -> list[nn.Module]:
+        return [with_its_integers(problem, network) for network in networks]
+
     rows = {
         "dense": Compared(None, [finished.problem.task.model], timings["dense"]),
         "pruned": Compared(finished.choices, [raw], timings["pruned"]),
-        "finetuned": Compared(finished.choices, finished.networks, timings["finetuned"]),
+        "finetuned": Compared(finished.choices, finished.networks, timings["finetuned"], files(finished.networks)),
     }
     if finished.uniform is not None:
         timing = timings.get("uniform", timings["finetuned"])
-        rows["uniform"] = Compared(finished.uniform, finished.uniform_networks, timing)
+        rows["uniform"] = Compared(
+            finished.uniform, finished.uniform_networks, timing, files(finished.uniform_networks)
+        )
     return rows
 
 

@@ -26,11 +26,13 @@ class Compared:
         choices: The policy; None for the dense network.
         networks: The network, once for each fine-tuning seed; the first is the one that is delivered.
         timing: Its latency as measured in the final session.
+        handed_over: What is scored in place of `networks`: the files of those with integers.
     """
 
     choices: Mapping[str, int] | None
     networks: Sequence[nn.Module]
     timing: Timing
+    handed_over: Sequence[nn.Module] = ()
 
 
 def make_report(problem: Problem, rows: Mapping[str, Compared], verdicts: Verdicts) -> Report:
@@ -81,7 +83,8 @@ def _outcome(problem: Problem, budget: Budget, verdict: Verdict) -> Outcome:
 
 
 def _figures(problem: Problem, row: Compared) -> Figures:
-    scores = [reported_score(problem.task, network, problem.task.data.test) for network in row.networks]
+    judged = row.handed_over or row.networks
+    scores = [reported_score(problem.task, network, problem.task.data.test) for network in judged]
     choices, costs = dict(row.choices or {}), problem.state.costs
     energy, label = _energy(problem, row.timing, choices)
     return Figures.of_scores(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from autoprune.cost.budget import parsed_budgets
 from autoprune.criteria.registry import criterion_of
 from autoprune.errors import BudgetError, InputError, Interrupted, RunError
 from autoprune.foundations.files import read_json, replacing
+from autoprune.hardware import Target
 from autoprune.pipeline.device import further_target, target_of
 from autoprune.pipeline.finish.deliver import Result
 from autoprune.pipeline.jobs.registry import JOBS
@@ -37,6 +38,7 @@ __all__ = [
     "Result",
     "check_settings",
     "check_target",
+    "check_techniques",
     "finished_result",
     "is_finished",
     "opened_run",
@@ -96,10 +98,22 @@ def check_target(experiment: Experiment) -> None:
     if experiment.optimizer is not None:
         check_optimizer(experiment.optimizer)
     budgets = parsed_budgets(experiment.requested_budgets)
-    target_of(experiment).require()
-    for budget in budgets:
-        if budget.target:
-            further_target(experiment, budget.target).require()
+    targets = [target_of(experiment), *(further_target(experiment, each.target) for each in budgets if each.target)]
+    for target in targets:
+        target.require()
+        check_techniques(experiment, target, [each.kind for each in budgets])
+
+
+def check_techniques(experiment: Experiment, target: Target, budgets: Collection[str]) -> None:
+    """Refuse techniques that cannot serve a target, or whose decisions save nothing of any budget.
+
+    Raises:
+        InputError: With the reason.
+    """
+    for technique in techniques_of(experiment.technique_names):
+        reason = technique.refusal(target, budgets)
+        if reason is not None:
+            raise InputError(f"--kinds {technique.name}: {reason}")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from autoprune.hardware.tables.device_table import check_fingerprint
 from autoprune.pipeline import allowance
 from autoprune.pipeline.building import space_for
 from autoprune.pipeline.device import target_of
+from autoprune.pipeline.jobs.lifecycle import check_techniques
 from autoprune.pipeline.preflight.checks import OF_PROFILE, preflight
 from autoprune.pipeline.pricing import profiled
 from autoprune.pipeline.reporter import Reporter
@@ -73,6 +74,7 @@ def _checked_target(experiment: Experiment, out: Path, reporter: Reporter) -> Ta
         raise InputError(f"--out {out} would replace the table that --table names; name another file")
     target = target_of(experiment)
     target.require()
+    check_techniques(experiment, target, ())
     if experiment.table is not None:
         known = DeviceTable.open(experiment.table, target.fingerprint())
         reporter.say(f"{len(known.entries)} layers of this device are known from {experiment.table}")

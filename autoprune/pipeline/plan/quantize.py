@@ -6,7 +6,8 @@ import itertools
 import time
 
 from autoprune.hardware.timing.effort import effort_named
-from autoprune.pipeline.jobs.quantize.subject import calibration_of, float_file, subject_of
+from autoprune.pipeline.finish.integers import calibration_of
+from autoprune.pipeline.jobs.quantize.subject import float_file, subject_of
 from autoprune.pipeline.jobs.quantize.trials import schemes_of, target_with_integers
 from autoprune.pipeline.plan.base import Plan, PlannedStage
 from autoprune.pipeline.reporter import Reporter

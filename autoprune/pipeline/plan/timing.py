@@ -10,7 +10,7 @@ import numpy as np
 
 from autoprune.hardware import LatencyTable, Measurement, Protocol, Target, Timer
 from autoprune.hardware.tables.entries import call_overhead, measure_layers, times_layers
-from autoprune.hardware.tables.lowering import priced_operators
+from autoprune.hardware.tables.lowering import measurable, priced_operators
 from autoprune.hardware.tables.profile import ProfileSettings
 from autoprune.hardware.tables.sampling import sample_layers
 from autoprune.hardware.timing.effort import Effort
@@ -66,7 +66,8 @@ def times_on(target: Target, clock: Clock, effort: Effort) -> TargetTimes:
 def _layers(target: Target, timer: Timer, clock: Clock, effort: Effort) -> tuple[float, int]:
     """Seconds that a layer takes, and how many are measured; of a target that times no layer alone there are none."""
     batch = as_example(clock.task.timed_example).batch
-    operators = priced_operators(clock.analysis, clock.space, batch, target.fused)
+    variants = measurable(clock.stack.effects, target.variants)
+    operators = priced_operators(clock.analysis, clock.space, batch, target.fused, variants)
     every = list(LatencyTable(clock.space, operators, target.fingerprint()).layers().values())
     if not times_layers(target, every):
         return 0.0, 0

@@ -9,7 +9,7 @@ from importlib.metadata import packages_distributions, version
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from autoprune.export.opset import OPSET
-from autoprune.hardware.contract.layer import Layer, with_variant
+from autoprune.hardware.contract.layer import BORDERS, Layer, with_variant
 from autoprune.hardware.targets.local import LocalTarget
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _DTYPES = {
     "tensor(float16)": "float16",
     "tensor(int32)": "int32",
     "tensor(bool)": "bool",
+    "tensor(uint8)": "uint8",
 }
 
 
@@ -70,12 +71,10 @@ class OnnxRuntimeTarget(LocalTarget):
 
     def pack(self, model: nn.Module, example: Any) -> bytes:
         """The network as ONNX, BatchNorm folded."""
-        from autoprune.export.onnx import to_onnx_for_timing
-        from autoprune.quantization.for_timing import integers_for_timing
+        from autoprune.quantization.for_timing import file_for_timing
 
         self.require()
-        content = to_onnx_for_timing(model, example)
-        return content if self.precision != "int8" else integers_for_timing(content, self.integer_scheme)
+        return file_for_timing(model, example, lambda: self.integer_scheme, whole=self.precision == "int8")
 
     def pack_layer(self, layer: Layer, copies: int) -> bytes | None:
         """A graph of one layer, `copies` times over."""
@@ -85,11 +84,11 @@ class OnnxRuntimeTarget(LocalTarget):
         return layer_graph(with_variant(layer, self.precision), copies)
 
     def copies(self, layer: Layer) -> int:
-        """Four copies for everything but pools.
+        """Four copies for everything but pools and borders of integers.
 
         The blocked layout in which convolutions run cannot be fed in: (T_4 - T_1) / 3 cancels the reordering.
         """
-        return 1 if layer.kind == "pool" else 4
+        return 1 if layer.kind in ("pool", *BORDERS) else 4
 
     def load(self, payload: bytes) -> Callable[[], object]:
         """Inside the worker: a session whose input is bound once, so that a call is one inference and nothing else."""

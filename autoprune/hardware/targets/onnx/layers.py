@@ -7,7 +7,7 @@ from typing import Any
 from onnx import TensorProto, helper
 
 from autoprune.export.opset import OPSET
-from autoprune.hardware.contract.layer import Layer
+from autoprune.hardware.contract.layer import BORDERS, Layer
 
 __all__ = ["layer_graph"]
 
@@ -27,6 +27,8 @@ def layer_graph(layer: Layer, copies: int) -> bytes:
     """
     if copies == 0:
         return _model([helper.make_node("Identity", ["x"], ["y"])], (1,), (1,), [])
+    if layer.kind in BORDERS:
+        return _border(layer)
     if layer.kind == "elementwise":
         return _chain(layer, copies)
     if layer.kind == "pool":
@@ -120,6 +122,25 @@ def _chain(layer: Layer, copies: int) -> bytes:
     return _model(nodes, layer.input_shape, layer.input_shape, constants, output=last)
 
 
+def _border(layer: Layer) -> bytes:
+    """From float32 to integers or back; images change their order too, since integers are computed channels last."""
+    inward = layer.kind == "quantize"
+    constants = [
+        helper.make_tensor("scale", _FLOAT, [], [0.02]),
+        helper.make_tensor("zero", TensorProto.UINT8, [], [0]),
+    ]
+    kinds = (_FLOAT, TensorProto.UINT8) if inward else (TensorProto.UINT8, _FLOAT)
+    turned = (
+        [0, *range(2, len(layer.input_shape)), 1]
+        if inward
+        else [0, len(layer.size) + 1, *range(1, len(layer.size) + 1)]
+    )
+    given = layer.input_shape if inward else (layer.batch, *layer.size, layer.inputs)
+    convert = helper.make_node("QuantizeLinear" if inward else "DequantizeLinear", ["x", "scale", "zero"], ["z"])
+    nodes = [convert, helper.make_node("Transpose", ["z"], ["y"], perm=turned)]
+    return _model(nodes, given, tuple(given[axis] for axis in turned), constants, kinds=kinds)
+
+
 def _pool(layer: Layer) -> bytes:
     shape = (layer.batch, layer.outputs, *layer.out_size)
     if not layer.kernel:
@@ -152,12 +173,13 @@ def _model(
     output_shape: tuple[int, ...],
     constants: list[Any],
     output: str = "y",
+    kinds: tuple[int, int] = (_FLOAT, _FLOAT),
 ) -> bytes:
     graph = helper.make_graph(
         nodes,
         "layer",
-        [helper.make_tensor_value_info("x", _FLOAT, list(input_shape))],
-        [helper.make_tensor_value_info(output, _FLOAT, list(output_shape))],
+        [helper.make_tensor_value_info("x", kinds[0], list(input_shape))],
+        [helper.make_tensor_value_info(output, kinds[1], list(output_shape))],
         constants,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION)

@@ -57,12 +57,10 @@ class OpenVinoTarget(LocalTarget):
 
     def pack(self, model: nn.Module, example: Any) -> bytes:
         """The network as ONNX: ten times faster than the runtime's own converter, which makes the same graph of it."""
-        from autoprune.export.onnx import to_onnx_for_timing
-        from autoprune.quantization.for_timing import integers_for_timing
+        from autoprune.quantization.for_timing import file_for_timing
 
         self.require()
-        content = to_onnx_for_timing(model, example)
-        return content if self.precision != "int8" else integers_for_timing(content, self.integer_scheme)
+        return file_for_timing(model, example, lambda: self.integer_scheme, whole=self.precision == "int8")
 
     def pack_layer(self, layer: Layer, copies: int) -> bytes:
         """The layer's description; the worker builds it with the runtime's own operators."""

@@ -9,7 +9,7 @@ import openvino
 from openvino import opset8 as ops
 from openvino.preprocess import PrePostProcessor
 
-from autoprune.hardware.contract.layer import Layer
+from autoprune.hardware.contract.layer import BORDERS, Layer
 
 __all__ = ["channels_last", "empty", "layer_graph"]
 
@@ -29,6 +29,8 @@ def layer_graph(layer: Layer, precision: str) -> openvino.Model:
     """
     if layer.variant == "int8":
         return _integers(layer)
+    if layer.kind in BORDERS:
+        return _border(layer)
     x = ops.parameter(list(layer.input_shape), np.float32)
     graph = openvino.Model([_operator(layer, x)], [x], "layer")
     if layer.macs == 0:  # no order of its own: it takes what it is handed, and another one would be reordered
@@ -49,6 +51,16 @@ def _integers(layer: Layer) -> openvino.Model:
         none = [0] * len(ends)
         y = ops.strided_slice(y, np.array(none), np.array(ends), np.ones(len(ends), int), none, none)
     return channels_last(openvino.Model([y], [x], "layer"))
+
+
+def _border(layer: Layer) -> openvino.Model:
+    """From float32 to integers or back."""
+    shape = list(layer.input_shape)
+    if layer.kind == "quantize":
+        x = ops.parameter(shape, np.float32)
+        return openvino.Model([ops.convert(ops.multiply(x, np.float32(50.0)), "u8")], [x], "border")
+    x = ops.parameter(shape, np.uint8)
+    return openvino.Model([ops.multiply(ops.convert(x, "f32"), np.float32(0.02))], [x], "border")
 
 
 def _rounded(x: Any) -> Any:

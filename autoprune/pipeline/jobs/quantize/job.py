@@ -11,13 +11,14 @@ from autoprune.export.onnx_network import QUANTIZED_FILE, OnnxNetwork
 from autoprune.foundations.files import replacing, write_json
 from autoprune.hardware.contract.protocol import Measurement
 from autoprune.models import save_weights
+from autoprune.pipeline.finish.integers import calibration_of
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import check_target
 from autoprune.pipeline.jobs.quantize.choosing import Choice, chosen, first_method, is_within
 from autoprune.pipeline.jobs.quantize.figures import quantize_report
 from autoprune.pipeline.jobs.quantize.gains import layer_gains
 from autoprune.pipeline.jobs.quantize.layers import layer_errors, layer_rows
-from autoprune.pipeline.jobs.quantize.subject import FloatFile, Subject, calibration_of, float_file, subject_of
+from autoprune.pipeline.jobs.quantize.subject import FloatFile, Subject, float_file, subject_of
 from autoprune.pipeline.jobs.quantize.training import AfterTraining, trained
 from autoprune.pipeline.jobs.quantize.trials import Workbench, schemes_of, target_with_integers
 from autoprune.pipeline.jobs.search import timed

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from torch import nn
 
@@ -19,12 +18,11 @@ from autoprune.pipeline.jobs.settings import QUANTIZE
 from autoprune.pipeline.load import load
 from autoprune.pipeline.task import Task
 from autoprune.quantization.names import layer_names
-from autoprune.quantization.observe import Fed
 from autoprune.quantization.sites import Sites, sites_of
 from autoprune.run.experiment import Experiment
 from autoprune.space import Policy
 
-__all__ = ["FloatFile", "Subject", "calibration_of", "float_file", "subject_of"]
+__all__ = ["FloatFile", "Subject", "float_file", "subject_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,36 +98,3 @@ def float_file(network: nn.Module, example: Any) -> FloatFile:
     names = layer_names(network, example, len(sites.layers))
     known = {site.node: name or site.node for site, name in zip(sites.layers, names, strict=True)}
     return FloatFile(content, model, sites, known)
-
-
-def calibration_of(task: Task, network: nn.Module, most: int) -> list[Fed]:
-    """The first images of the calibration split, as the ONNX file takes them.
-
-    Args:
-        task: Its data.
-        network: Says which parts of a batch are inputs.
-        most: Images.
-
-    Raises:
-        InputError: If there are none, or all of them are of one class.
-    """
-    fed: list[Fed] = []
-    seen, classes = 0, set()
-    for batch in task.data.calibration:
-        if seen >= most:
-            break
-        call = task.reader.call(network, batch)
-        call = call.first(min(call.batch, most - seen))
-        seen += call.batch
-        labels = batch[1] if isinstance(batch, tuple | list) and len(batch) == 2 else None
-        if task.data.classes > 1 and labels is not None:
-            classes |= set(np.unique(np.asarray(labels)).tolist())
-        fed.append([tensor.detach().cpu().numpy() for tensor in call.tensors()])
-    if not seen:
-        raise InputError(f"the calibration split of {task.data.name} is empty; ranges need images")
-    if len(classes) == 1 and seen > 1:
-        raise InputError(
-            f"the {seen} calibration images of {task.data.name} are all of class {classes.pop()}; ranges would fit that"
-            " class alone: shuffle the training data, or give more --calibration-images"
-        )
-    return fed
