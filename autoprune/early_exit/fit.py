@@ -22,7 +22,7 @@ from autoprune.foundations.progress import Progress, no_progress
 from autoprune.models.inputs.example import Example
 from autoprune.models.inputs.reader import BatchReader
 
-__all__ = ["Cut", "answers_on", "fitted_heads"]
+__all__ = ["Cut", "answers_on", "fitted_heads", "labels_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ def fitted_heads(
     with torch.no_grad():
         for batch in batches:
             *values, logits = cut.values(stages, batch)
-            labels = _labels(logits, batch)
+            labels = labels_of(logits, batch)
             heads = heads or [ExitHead(place.shape, logits.shape[1]) for place in cut.places]
             inputs = [head.reduced(value) for head, value in zip(heads, values, strict=True)]
             kept.append([*inputs, logits, labels])
@@ -104,14 +104,16 @@ def fitted_heads(
     return [head.eval() for head in heads]
 
 
-def _labels(logits: Tensor, batch: Any) -> Tensor:
+def labels_of(logits: Tensor, batch: Any) -> Tensor:
     """The class numbers of a batch, int64 (N,), for which the network gave a row of scores each."""
     labels = labels_in(batch)
     if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.dtype.is_floating_point:
-        raise InputError("early exits are for classification: a batch has no class numbers as second item or labels")
+        raise InputError(
+            "dynamic networks are for classification: a batch has no class numbers as second item or labels"
+        )
     if logits.ndim != 2 or len(logits) != len(labels) or logits.shape[1] < 2:
         raise InputError(
-            f"early exits are for classification: the network gives outputs of shape {list(logits.shape)} for"
+            f"dynamic networks are for classification: the network gives outputs of shape {list(logits.shape)} for"
             f" {len(labels)} labels, not (samples, classes)"
         )
     return labels
@@ -139,7 +141,7 @@ def answers_on(
     with torch.no_grad():
         for batch in batches:
             *values, logits = cut.values(stages, batch)
-            labels = _labels(logits, batch)
+            labels = labels_of(logits, batch)
             answers = [head(value) for head, value in zip(heads, values, strict=True)]
             classes.append(labels)
             right.append(torch.stack([each.argmax(1) == labels for each in (*answers, logits)]))

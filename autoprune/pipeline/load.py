@@ -23,6 +23,7 @@ from autoprune.models.weights import LAYOUTS, Layout
 from autoprune.quantization.rounding import integer_layers
 from autoprune.run.directory import is_run, read_settings
 from autoprune.space import Policy
+from autoprune.switching.files import SWITCH_FILE, load_switch
 from autoprune.techniques.apply import apply
 from autoprune.techniques.policy_example import as_read_by, example_of
 from autoprune.techniques.sparsity.ticket import is_ticket, read_ticket
@@ -39,6 +40,12 @@ LOADERS: Registry[Callable[[Path], nn.Module]] = Registry(
     },
 )
 """What loads the network of a run, by the schema of its report; of others, the policy says how."""
+
+_DYNAMIC: Mapping[str, Callable[[nn.Module, Any, Path], nn.Module]] = {
+    EXITS_FILE: load_network,
+    SWITCH_FILE: load_switch,
+}
+"""What reads a run of `dynamic`, by the file that it has."""
 
 _LARGEST = 10**5  # of channels and classes that a policy names: more would only fill the memory
 _MOST_NUMBERS = 2**28  # in an example input: one GiB in float32
@@ -112,9 +119,9 @@ def load(
     """
     if not isinstance(run_or_policy, Policy) and _is_ticket(Path(run_or_policy)):
         return _of_ticket(Path(run_or_policy), weights, model)
-    if not isinstance(run_or_policy, Policy) and (Path(run_or_policy) / EXITS_FILE).exists():
+    if not isinstance(run_or_policy, Policy) and (read := _dynamic_reader(Path(run_or_policy))) is not None:
         _require_own_weights(run_or_policy, weights)
-        return _with_exits(Path(run_or_policy), model)
+        return _dynamic(read, Path(run_or_policy), model)
     if not isinstance(run_or_policy, Policy) and (loader := _loader_of(Path(run_or_policy))) is not None:
         _require_own_weights(run_or_policy, weights)
         if model is not None:
@@ -172,7 +179,12 @@ def _made(path: Path, name: str, arguments: Mapping[str, int]) -> nn.Module:
         ) from error
 
 
-def _with_exits(run: Path, model: nn.Module | None) -> nn.Module:
+def _dynamic_reader(run: Path) -> Callable[[nn.Module, Any, Path], nn.Module] | None:
+    """What reads the dynamic network of a run; None where there is none."""
+    return next((read for name, read in _DYNAMIC.items() if (run / name).exists()), None)
+
+
+def _dynamic(read: Callable[[nn.Module, Any, Path], nn.Module], run: Path, model: nn.Module | None) -> nn.Module:
     """The network of a run of `dynamic`.
 
     Raises:
@@ -180,11 +192,11 @@ def _with_exits(run: Path, model: nn.Module | None) -> nn.Module:
     """
     policy = Policy.load(run / "policy.json")
     if model is None:
-        return load_network(*dense_model(policy), run)
+        return read(*dense_model(policy), run)
     if (example := example_of(policy)) is None:
         raise InputError(f"{run / 'policy.json'} does not say its model's input shape")
     dense = uncompiled(model)
-    return load_network(dense, as_read_by(dense, example), run)
+    return read(dense, as_read_by(dense, example), run)
 
 
 def _policy_and_weights(source: str | Path | Policy) -> tuple[Policy, Path | None]:
@@ -253,8 +265,9 @@ def export_run(run: Path, form: str, out: Path, layout: str = "dense") -> None:
         raise InputError(f"unknown format {form!r}; known: {', '.join(FORMATS)}")
     chosen = _layout(layout, form)
     read_settings(run)
-    of_file = "a network with early exits" if (run / EXITS_FILE).exists() else "a quantized network"
-    if (run / EXITS_FILE).exists() or ((run / QUANTIZED_FILE).exists() and form != "policy"):
+    is_dynamic = _dynamic_reader(run) is not None
+    of_file = "a dynamic network" if is_dynamic else "a quantized network"
+    if is_dynamic or ((run / QUANTIZED_FILE).exists() and form != "policy"):
         if form != "onnx":
             raise InputError(f"{of_file} is written as onnx, not as {form}")
         with replacing(out) as temporary:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import torch
@@ -20,7 +20,12 @@ __all__ = ["reestimate_batch_norm"]
 
 
 def reestimate_batch_norm(
-    model: nn.Module, batches: Iterable[Any], *, bf16: bool | None = None, reader: BatchReader = AS_IT_COMES
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    bf16: bool | None = None,
+    reader: BatchReader = AS_IT_COMES,
+    only: Container[str] | None = None,
 ) -> None:
     """Replaces every BatchNorm's running statistics by those of the given batches, in place.
 
@@ -34,11 +39,13 @@ def reestimate_batch_norm(
         batches: (images, ...) each, of the training distribution, without augmentation.
         bf16: Compute in bfloat16; None where the processor has instructions for it.
         reader: Which parts of a batch are the inputs.
+        only: Names of the modules whose statistics are replaced; None for all.
 
     Raises:
         InputError: If there are BatchNorms and no batches.
     """
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    modules = [module for name, module in model.named_modules() if only is None or name in only]
+    norms = [m for m in modules if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:
         return
     network = UserCode(f"the network {path_of(model)}")

@@ -1,4 +1,4 @@
-"""What is said of a network with early exits, in lines."""
+"""What is said of a dynamic network, in lines."""
 
 from __future__ import annotations
 
@@ -47,12 +47,16 @@ def dynamic_lines(content: Mapping[str, Any]) -> list[str]:
 
 def _static_lines(content: Mapping[str, Any]) -> list[str]:
     """What a static network does in the same mean time, and which of the two is handed over."""
-    static = content.get("static")
+    static, fixed = content.get("static"), content.get("fixed")
+    if fixed is not None:
+        took = f"{fixed['latency_ms']:.4f} ms ({fixed['latency_share']:.1%} of dense)"
+        return [f"being dynamic gains nothing here: {fixed['name']} alone is kept, {fixed['accuracy']:.2%}, {took}"]
     if static is None:
-        return [] if content["dynamic"] else ["exits gain nothing here within the limits: the static network stays"]
+        nothing = "being dynamic gains nothing here within the limits: the static network stays"
+        return [] if content["dynamic"] else [nothing]
     if "reason" in static:
         return [f"no static network is as fast: {static['reason']}"]
     line = f"static   {static['accuracy']:.2%}  {static['latency_ms']:.4f} ms ({static['latency_share']:.1%} of dense)"
     if content["dynamic"]:
         return [line]
-    return [line, f"with exits {content['accuracy']:.2%} at {content['mean_share']:.1%}: the static network is kept"]
+    return [line, f"dynamic {content['accuracy']:.2%} at {content['mean_share']:.1%}: the static network is kept"]

@@ -78,6 +78,8 @@ class SettingKeywords(TypedDict, total=False):
     forms: str | Sequence[str]
     form_rounds: str | Sequence[int]
     method: str
+    widths: str
+    dynamic_epochs: int
     mean_latency: str | None
     worst: str
     p95: str | None

@@ -7,7 +7,8 @@ import torch
 from autoprune.early_exit.flow import flow_of
 from autoprune.early_exit.heads import ExitHead
 from autoprune.early_exit.network import DynamicNetwork, Exit
-from autoprune.early_exit.onnx_file import DEPLOYED, captured_weights, nested_file, parts_of
+from autoprune.early_exit.onnx_file import DEPLOYED, nested_file, parts_of
+from autoprune.early_exit.onnx_nodes import captured_weights
 from autoprune.early_exit.places import places_of
 from autoprune.export.onnx import to_onnx_for_timing
 from autoprune.hardware import get_target

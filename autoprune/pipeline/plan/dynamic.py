@@ -13,6 +13,7 @@ from autoprune.early_exit.stages import cut_at
 from autoprune.hardware.targets.local import LocalTarget
 from autoprune.hardware.timing.effort import effort_named
 from autoprune.pipeline.device import target_of
+from autoprune.pipeline.jobs.dynamic.methods.registry import METHODS
 from autoprune.pipeline.jobs.dynamic.paths import timed_files
 from autoprune.pipeline.jobs.dynamic.static import static_experiment
 from autoprune.pipeline.jobs.dynamic.verification import STREAM
@@ -57,11 +58,18 @@ def dynamic_plan(task: Task, experiment: Experiment, reporter: Reporter) -> Plan
         PlannedStage("verification", (experiment.exits + 2) * file + stream, "every path, and a stream of inputs"),
         PlannedStage("test", counts.get("test", 0) * sample, "answers on the test split"),
     )
-    stages += _static(task, experiment, reporter)
+    stages += _training(task, experiment, sample) + _static(task, experiment, reporter)
     mean = f"a mean of at most {experiment.mean_latency}" if experiment.mean_latency else "the least mean"
     limits = f"{mean} at a loss of at most {experiment.max_drop:g} points, longest path {experiment.worst}"
     said = f"{limits}; the dense network takes {dense:.4g} ms"
     return Plan(task.name, {"exit": len(cut.places)}, {}, said, stages, _WRITTEN, str(experiment.run_dir))
+
+
+def _training(task: Task, experiment: Experiment, sample: float) -> tuple[PlannedStage, ...]:
+    """The training of a method that has one: a step takes about three times what the forward passes do."""
+    passes, epochs = METHODS.get(experiment.method).passes, experiment.dynamic_epochs
+    seconds = 3 * passes * epochs * task.data.counts.get("train", 0) * sample
+    return (PlannedStage("training", seconds, f"{epochs} epochs, {passes} passes a sample"),) if passes else ()
 
 
 def _static(task: Task, experiment: Experiment, reporter: Reporter) -> tuple[PlannedStage, ...]:

@@ -38,7 +38,7 @@ def dynamic_page(name: str, content: Mapping[str, Any]) -> str:
         verdict=last[:1].upper() + last[1:],
         dense=f"The dense network: {percent(dense['accuracy'], 2)}, {milliseconds(dense['latency_ms'])} ms",
         exits=_exits(content) if content["dynamic"] else None,
-        places=_places(content),
+        places=_offered(content),
         episodes=content["settings"].get("static_episodes"),
         epochs=content["settings"].get("static_epochs"),
         settings=table(("name", "value"), [(name, plain(value)) for name, value in flat(about)], words=2),
@@ -141,9 +141,15 @@ def _shift(content: Mapping[str, Any]) -> Table:
     return table(("inputs", "accuracy", "dense", *(each["place"] for each in content["exits"]), "warns"), rows)
 
 
-def _places(content: Mapping[str, Any]) -> Table:
-    """What an exit at every place that was offered would cost and save."""
-    dense, times = content["dense"]["latency_ms"], content["place_ms"]
+def _offered(content: Mapping[str, Any]) -> Table:
+    """What there was to choose from: places of exits, or widths, with what each takes alone."""
+    dense = content["dense"]["latency_ms"]
+    if "widths" in content:
+        rows = [
+            (each["name"], percent(each["ms"] / dense, 1), percent(each["accuracy"], 2)) for each in content["widths"]
+        ]
+        return table(("width", "time with the gate, of dense", "accuracy of all inputs"), rows)
+    times = content["place_ms"]
     rows = [
         (place["name"], percent(leaves / dense, 1), percent(passed / dense, 1))
         for place, leaves, passed in zip(content["places"], times["leaves"], times["passed"], strict=True)

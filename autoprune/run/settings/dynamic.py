@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any, Self
 
 from pydantic import field_validator, model_validator
@@ -17,7 +18,15 @@ class DynamicSettings(Settings):
 
     panel = "Early exits"
 
-    method: str = setting("exits", "what depends on the input: exits, heads inside the network at which inputs leave")
+    method: str = setting(
+        "exits",
+        "what depends on the input: exits, heads inside the network at which inputs leave; switch, widths"
+        " of all that lies behind the first block",
+    )
+    widths: str = setting("25%,50%", "of switch: the shares of the units that its narrow widths keep, ascending")
+    dynamic_epochs: int = setting(
+        5, "of switch: epochs for which a copy is trained at all widths, the first block left as it is", ge=1, le=10_000
+    )
     mean_latency: str | None = setting(
         None, "largest mean time of a call: 60% of dense, or 2.5ms; without it the least that --max-drop allows"
     )
@@ -43,9 +52,22 @@ class DynamicSettings(Settings):
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
+        if self.anytime and self.method != "exits":
+            raise ValueError("anytime: only exits have an answer before the end; leave --method out")
         if self.anytime and (self.mean_latency or self.p95):
             raise ValueError("anytime: every call has a deadline of its own; leave --mean-latency and --p95 out")
         return self
+
+    @field_validator("widths")
+    @classmethod
+    def _widths_can_be_read(cls, value: str) -> str:
+        _shares(value)
+        return value
+
+    @property
+    def width_shares(self) -> tuple[float, ...]:
+        """The narrow widths, ascending, in (0, 1)."""
+        return _shares(self.widths)
 
     @field_validator("mean_latency", "worst", "p95")
     @classmethod
@@ -91,3 +113,22 @@ def _amount(text: str) -> tuple[float, bool]:
     if not (is_share or words.endswith("ms")) or not 0 < number < math.inf:
         raise ValueError("write a share of the dense latency (60%) or a time (2.5ms)")
     return (number / 100 if is_share else number), is_share
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    """Shares in ascending order, each above 0 % and below 100 %.
+
+    Raises:
+        ValueError: If these are none.
+
+    >>> _shares("25%, 50%")
+    (0.25, 0.5)
+    """
+    try:
+        found = tuple(float(part.strip().removesuffix("%")) / 100 for part in text.split(","))
+    except ValueError:
+        found = ()
+    ascending = all(a < b for a, b in pairwise(found))
+    if not 1 <= len(found) <= 3 or not ascending or not 0 < found[0] <= found[-1] < 1:
+        raise ValueError("write one to three shares of the units, ascending, such as 25%,50%")
+    return found

@@ -10,12 +10,14 @@ from autoprune.errors import InputError
 from autoprune.evaluation import accuracy
 from autoprune.foundations.files import replacing, write_json
 from autoprune.hardware.targets.local import LocalTarget
+from autoprune.hardware.timing.effort import effort_named
 from autoprune.models import save_weights
 from autoprune.models.inputs.example import described
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.jobs.base import Job, Result
-from autoprune.pipeline.jobs.dynamic.methods.base import Prepared
+from autoprune.pipeline.jobs.dynamic.methods.base import Fixed, Prepared
 from autoprune.pipeline.jobs.dynamic.methods.registry import METHODS
+from autoprune.pipeline.jobs.dynamic.paths import local_target, timed_files
 from autoprune.pipeline.jobs.dynamic.shift import shifted
 from autoprune.pipeline.jobs.dynamic.static import static_beside, take_over
 from autoprune.pipeline.jobs.dynamic.verification import first_that_holds
@@ -101,6 +103,11 @@ def _delivered(task: Task, run: RunDir, made: Prepared, verified: Verified | Non
         reporter.say("a static network of the same mean latency is more accurate: it is handed back")
         small, policy = take_over(task, run, verified)
         return _finished(run, small, policy, content | {"dynamic": False})
+    if (fixed := made.fixed(verified)) is not None:
+        reporter.say(f"{fixed.name} alone is as fast and as accurate: it is handed back as a static network")
+        save_weights(fixed.model.state_dict(), run.file("finetuned.safetensors"))
+        content["fixed"] = _timed(task, run, fixed, reporter)
+        return _finished(run, fixed.model, fixed.policy, content | {"dynamic": False})
     expected = made.expected(verified.choice)
     network = made.network(verified, expected)
     made.save(network, run.path)
@@ -114,6 +121,19 @@ def _delivered(task: Task, run: RunDir, made: Prepared, verified: Verified | Non
             lambda: shifted(made.network(verified, ()), task.model, task.reader, task.data.search, expected),
         )
     return _finished(run, network, _uncut(task, run), content)
+
+
+def _timed(task: Task, run: RunDir, fixed: Fixed, reporter: Reporter) -> dict[str, Any]:
+    """What the report says of a single path that is handed back: its accuracy, and its time without the gate."""
+    target, effort = local_target(run), effort_named(run.experiment.timing)
+
+    def session() -> list[float]:
+        payloads = [target.pack(model, task.example) for model in (task.model, fixed.model)]
+        return [each.ms for each in timed_files(target, payloads, effort, bar)]
+
+    with reporter.stage("verify", "timing the static network") as bar:
+        dense, ms = run.once("dynamic fixed path", session)
+    return {"name": fixed.name, "accuracy": fixed.accuracy, "latency_ms": ms, "latency_share": ms / dense}
 
 
 def _finished(run: RunDir, model: nn.Module, policy: Policy, content: dict[str, Any]) -> Result:

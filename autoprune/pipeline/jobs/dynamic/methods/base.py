@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from autoprune.early_exit.flow import Flow
 from autoprune.early_exit.module import DynamicModule
@@ -21,8 +21,9 @@ from autoprune.pipeline.jobs.dynamic.verified import Verified
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
+from autoprune.space import Policy
 
-__all__ = ["Files", "Method", "Prepared"]
+__all__ = ["Files", "Fixed", "Method", "Prepared"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,23 @@ class Files:
 
     chosen: bytes
     paths: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Fixed:
+    """A static network that does as well as a dynamic one: a path of it that all inputs may as well take.
+
+    Attributes:
+        name: Of the path.
+        model: The network.
+        policy: What makes it of the dense one.
+        accuracy: On the test split.
+    """
+
+    name: str
+    model: nn.Module
+    policy: Policy
+    accuracy: float
 
 
 class Prepared(ABC):
@@ -95,6 +113,10 @@ class Prepared(ABC):
     def pictured(self, verified: Verified) -> dict[str, Any]:
         """What the page draws of a network that is handed over; `tested` comes before."""
 
+    def fixed(self, verified: Verified) -> Fixed | None:
+        """A single path that gets as much of the search split right in the same time; None where there is none."""
+        return None
+
     @abstractmethod
     def offered(self) -> dict[str, Any]:
         """What there was to choose from, for the report."""
@@ -105,9 +127,12 @@ class Method(ABC):
 
     Attributes:
         name: What `--method` calls it.
+        passes: How often a training sample is run through the network in an epoch of `--dynamic-epochs`; 0 where the
+            network is not trained.
     """
 
     name: ClassVar[str]
+    passes: ClassVar[int] = 0
 
     @abstractmethod
     def prepare(self, task: Task, run: RunDir, reporter: Reporter) -> Prepared:

@@ -11,6 +11,6 @@ _HOME = "autoprune.pipeline.jobs.dynamic.methods"
 
 METHODS: Registry[type[Method]] = Registry(
     "method",
-    {"exits": f"{_HOME}.exits:Exits"},
+    {"exits": f"{_HOME}.exits:Exits", "switch": f"{_HOME}.switch:Switch"},
     "autoprune.dynamic_methods",
 )
