@@ -8,7 +8,7 @@ from pydantic import field_validator, model_validator
 
 from autoprune.foundations.names import nearest_name
 from autoprune.llm.jobs.settings import LanguageRunSettings
-from autoprune.llm.search.budget import BUDGETS, DECISIONS, LanguageBudget, SearchPlan
+from autoprune.llm.search.budget import BUDGETS, DECISIONS, FFN_BY_BLOCK, LanguageBudget, SearchPlan
 from autoprune.run.settings.base import setting, valid
 
 __all__ = ["CompressSettings"]
@@ -32,14 +32,17 @@ class CompressSettings(LanguageRunSettings):
     episodes: int = setting(60, "candidates that the agent may try, repeated ones included", ge=1, le=10**6)
     warmup: int | None = setting(None, "episodes before the agent learns; default a quarter", ge=0, le=10**6)
 
-    decisions: str = setting(",".join(DECISIONS), "what may change, with commas")
+    decisions: str = setting(",".join(DECISIONS), "what may change, with commas; ffn-by-block: ffn of each block")
 
     @field_validator("decisions")
     @classmethod
     def _are_known(cls, value: str) -> str:
-        unknown = [name for name in _names(value) if name not in DECISIONS]
+        names, known = _names(value), (*DECISIONS, FFN_BY_BLOCK)
+        unknown = [name for name in names if name not in known]
         if unknown:
-            raise ValueError(f"{unknown[0]!r} is none of {', '.join(DECISIONS)}; {nearest_name(unknown[0], DECISIONS)}")
+            raise ValueError(f"{unknown[0]!r} is none of {', '.join(known)}; {nearest_name(unknown[0], known)}")
+        if {"ffn", FFN_BY_BLOCK} <= set(names):
+            raise ValueError(f"ffn is one number for all blocks, {FFN_BY_BLOCK} one for each; give one of them")
         return value
 
     @model_validator(mode="after")

@@ -23,7 +23,15 @@ from autoprune.llm.models.library import quiet, require, transformers
 from autoprune.llm.models.tensors import set_tensor
 from autoprune.models.pretrained import is_pretrained, numbers_of, shapes_of, stock_model
 
-__all__ = ["differs_by_layer", "is_by_layer", "load_by_layer", "made_by_layer", "numbers_apart", "save_by_layer"]
+__all__ = [
+    "Numbers",
+    "differs_by_layer",
+    "is_by_layer",
+    "load_by_layer",
+    "made_by_layer",
+    "numbers_apart",
+    "save_by_layer",
+]
 
 SCHEMA = "autoprune.layers/1"
 

@@ -9,7 +9,7 @@ from typing import Literal
 from autoprune.cost.budget import Budget
 from autoprune.errors import InputError
 
-__all__ = ["BUDGETS", "DECISIONS", "LanguageBudget", "Phase", "SearchPlan"]
+__all__ = ["BUDGETS", "DECISIONS", "FFN_BY_BLOCK", "LanguageBudget", "Phase", "SearchPlan"]
 
 _METRICS = {"params": "params", "bytes": "bytes", "prefill_latency": "latency", "decode_latency": "latency"}
 
@@ -22,6 +22,9 @@ BUDGETS = tuple(_METRICS)
 DECISIONS = ("blocks", "ffn", "hidden", "heads", "queries")
 """What a search may change: decoder blocks, neurons of each feed-forward part, channels of the residual stream, heads
 of keys and values, query heads on each of them."""
+
+FFN_BY_BLOCK = "ffn-by-block"
+"""In place of `ffn`: the neurons of each block are a decision of their own."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.cost import AdditiveCost, CostEntry
-from autoprune.llm.search.levers import BLOCKS, FFN, HEADS, HIDDEN, QUERIES, Levers
+from autoprune.llm.search.levers import BLOCKS, FFN, HEADS, HIDDEN, QUERIES, Levers, part_of
 
 __all__ = ["Tensors", "bytes_cost", "parameters_by_scope", "params_cost"]
 
@@ -55,7 +55,8 @@ class _Tensor:
         names = {name for each in self.shrinking for name in each.names} | (
             {BLOCKS} if self.block is not None else set()
         )
-        return tuple(name for name in (BLOCKS, FFN, HIDDEN, HEADS, QUERIES) if name in names)
+        parts = (BLOCKS, FFN, HIDDEN, HEADS, QUERIES)
+        return tuple(sorted(names, key=lambda name: parts.index(part_of(name))))
 
 
 @dataclass(frozen=True)

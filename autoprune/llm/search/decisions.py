@@ -12,10 +12,10 @@ from autoprune.errors import InputError
 from autoprune.foundations.files import shortened
 from autoprune.graph import Analysis, Group
 from autoprune.llm.blocks.stack import DecoderStack
-from autoprune.llm.search.budget import DECISIONS
-from autoprune.llm.search.levers import BLOCKS, FFN, HEADS, HIDDEN, QUERIES, Levers
+from autoprune.llm.search.budget import DECISIONS, FFN_BY_BLOCK
+from autoprune.llm.search.levers import BLOCKS, FFN, HEADS, HIDDEN, QUERIES, Levers, part_of
 from autoprune.llm.structured.base import Calibration
-from autoprune.llm.structured.couplings import couplings, groups_of_kind
+from autoprune.llm.structured.couplings import block_of, couplings, groups_of_kind
 from autoprune.llm.structured.depth import choose_blocks
 from autoprune.llm.structured.ffn import multiple_of
 from autoprune.llm.structured.importance import importance, measure_inputs
@@ -52,6 +52,8 @@ def read_levers(
     """
     stack, analysis = counted_stack(network), couplings(network)
     groups, frozen = _groups(analysis)
+    if FFN_BY_BLOCK in only and FFN in groups:
+        groups |= {f"{FFN}.{block_of(stack, group)}": [group] for group in groups.pop(FFN)}
     squares = measure_inputs(network, [g for each in groups.values() for g in each], calibration)
     shape = _head_shape(network, groups, frozen)
     scores: dict[str, Tensor] = {}
@@ -63,9 +65,10 @@ def read_levers(
     text = Calibration(calibration.windows[:_ORDER_WINDOWS], calibration.progress)
     order = decided("block order", lambda: _order(network, stack, text)) if BLOCKS in only else ()
     levers = Levers(network, stack, analysis, groups, shape, scores, tuple(order))
-    frozen |= {name: "it is not among --decisions" for name in DECISIONS if name not in only}
+    names = {FFN if name == FFN_BY_BLOCK else name for name in only}
+    frozen |= {name: "it is not among --decisions" for name in DECISIONS if name not in names}
     configs: dict[str, Any] = {}
-    decisions = [d for d in _decisions(levers) if d.name in only and _can(levers, d, frozen, configs)]
+    decisions = [d for d in _decisions(levers) if part_of(d.name) in names and _can(levers, d, frozen, configs)]
     if not decisions:
         raise InputError(f"nothing in this model can be changed: {'; '.join(frozen.values())}")
     return replace(levers, space=SearchSpace(tuple(decisions), frozen), at_least=configs)
@@ -104,10 +107,11 @@ def _decisions(levers: Levers) -> list[Decision]:
     """Every decision that has more than one option, in a fixed order."""
     blocks = len(levers.stack)
     found = [Decision(BLOCKS, blocks, tuple(range(_least(BLOCKS, blocks), blocks + 1)), "blocks")]
-    for name in (FFN, HIDDEN):
-        if name in levers.groups:
+    for name in levers.groups:
+        part = part_of(name)
+        if part in (FFN, HIDDEN):
             width = levers.groups[name][0].width
-            found.append(Decision(name, width, _widths(width, _least(name, width)), _KINDS[name]))
+            found.append(Decision(name, width, _widths(width, _least(part, width)), _KINDS[part]))
     if levers.shape is not None:
         found.append(Decision(HEADS, levers.shape.groups, tuple(range(1, levers.shape.groups + 1)), "heads"))
         found.append(Decision(QUERIES, levers.shape.queries, tuple(range(1, levers.shape.queries + 1)), "heads"))

@@ -11,16 +11,27 @@ from torch import Tensor, nn
 from autoprune.graph import Analysis, Group
 from autoprune.llm.blocks.stack import DecoderStack
 from autoprune.llm.structured.ffn import best
+from autoprune.llm.structured.neurons import Neurons, cut_neurons
 from autoprune.llm.structured.query_heads import HeadShape, cut_queries
-from autoprune.llm.structured.stack import without_blocks
+from autoprune.llm.structured.stack import renumbered, without_blocks
 from autoprune.llm.structured.stock import cut_uniformly
 from autoprune.space import SearchSpace
 
-__all__ = ["BLOCKS", "FFN", "HEADS", "HIDDEN", "QUERIES", "Levers", "Queries"]
+__all__ = ["BLOCKS", "FFN", "HEADS", "HIDDEN", "QUERIES", "Levers", "Queries", "part_of"]
 
 BLOCKS, FFN, HEADS, QUERIES, HIDDEN = "blocks", "ffn", "heads", "queries", "hidden"
 """Decisions: decoder blocks, neurons of each feed-forward part, heads of keys and values, query heads on each of them,
-channels of the residual stream. Each is one number for the whole model, so that a stock config says it."""
+channels of the residual stream. Each is one number for the whole model, so that a stock config says it; but `ffn.3` is
+of the fourth block alone."""
+
+
+def part_of(name: str) -> str:
+    """What a decision is of, whichever block.
+
+    >>> part_of("ffn.3"), part_of("hidden")
+    ('ffn', 'hidden')
+    """
+    return name.partition(".")[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,17 +92,29 @@ class Levers:
         if queries is not None:
             small = cut_queries(small, self.groups[HEADS], queries.shape, queries.kept)
         gone = self.gone(choices.get(BLOCKS, len(self.stack)))
-        return without_blocks(small, gone) if gone else small
+        small = without_blocks(small, gone) if gone else small
+        neurons = self.neurons(choices)
+        return cut_neurons(small, neurons) if neurons.kept else small
 
     def units(self, choices: Mapping[str, int]) -> dict[str, list[int]]:
-        """Coupling -> its units that stay, ascending; couplings that stay whole are left out."""
-        units: dict[str, list[int]] = {}
-        for name in (FFN, HIDDEN, HEADS):
-            for group in self.groups.get(name, ()):
-                score = self.scores[group.name].sum(1) if name == HEADS else self.scores[group.name]
-                if choices.get(name, group.width) < group.width:
-                    units[group.name] = best(score, choices[name])
-        return units
+        """Coupling -> its units that stay, ascending, of what is one number for all blocks; whole ones are left out."""
+        return {
+            group.name: best(self.scores[group.name].reshape(group.width, -1).sum(1), choices[name])
+            for name, groups in self.groups.items()
+            for group in groups
+            if part_of(name) == name and choices.get(name, group.width) < group.width
+        }
+
+    def neurons(self, choices: Mapping[str, int]) -> Neurons:
+        """The neurons that stay where each block has its own number, of blocks that stay."""
+        gone = self.gone(choices.get(BLOCKS, len(self.stack)))
+        kept = {
+            group.name: best(self.scores[group.name], choices[name])
+            for name, (group, *_) in self.groups.items()
+            if part_of(name) != name and int(name.partition(".")[2]) not in gone
+            if choices.get(name, group.width) < group.width
+        }
+        return Neurons(self.analysis, kept, renumbered(self.stack, gone))
 
     def queries(self, choices: Mapping[str, int], units: Mapping[str, list[int]]) -> Queries | None:
         """The query heads that stay on the keys and values that stay; None where all do."""

@@ -16,7 +16,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from autoprune.graph import index_map
-from autoprune.llm.search.levers import BLOCKS, HEADS, Levers
+from autoprune.llm.search.levers import BLOCKS, HEADS, Levers, part_of
+from autoprune.llm.structured.neurons import with_neurons
 from autoprune.llm.structured.query_heads import query_positions
 from autoprune.llm.structured.stack import config_without, state_without
 from autoprune.llm.structured.stock import sharing_stock
@@ -81,12 +82,15 @@ class SlicedNetworks:
         if stock is None or differences({name: tuple(t.shape) for name, t in state.items()}, shapes_of(stock)):
             return levers.cut(choices)
         self.sliced += 1
+        neurons = levers.neurons(choices)
+        if neurons.kept:
+            return with_neurons(levers.network, neurons, state, config)
         return sharing_stock(levers.network, config, state)
 
     def _config(self, choices: Mapping[str, int]) -> Any:
         network: Any = self._levers.network
         config = copy.deepcopy(network.config)
-        widths = [d for d in self._levers.space.decisions if d.name != BLOCKS]
+        widths = [d for d in self._levers.space.decisions if d.name != BLOCKS and part_of(d.name) == d.name]
         said = dict(self._rules.named) if any(choices.get(d.name, d.width) < d.width for d in widths) else {}
         said |= {name: number.of(choices) for name, number in self._rules.numbers.items()}
         for name, value in said.items():

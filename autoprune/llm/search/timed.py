@@ -23,7 +23,7 @@ from autoprune.cost.least_squares import Errors, errors_of
 from autoprune.llm.models.base import LanguageModel
 from autoprune.llm.search.budget import LanguageBudget
 from autoprune.llm.search.counted import Tensors, parameters_by_scope
-from autoprune.llm.search.levers import BLOCKS, Levers
+from autoprune.llm.search.levers import BLOCKS, Levers, part_of
 from autoprune.llm.search.pricing import Measured, Pricing
 from autoprune.llm.search.timers import LanguageTimer
 from autoprune.pipeline.reporter import Reporter
@@ -33,6 +33,8 @@ from autoprune.space import SearchSpace
 __all__ = ["Timed", "fitted_cost", "shapes_to_time"]
 
 Array = NDArray[np.float64]
+
+_Priced = tuple[tuple[str, ...], Callable[[NDArray[np.int64]], Array]]  # scope, price of its kept units
 
 _PLANNED = 0.98  # share of the limit that a search plans with, for the fit errs
 
@@ -96,8 +98,9 @@ class Timed(Pricing):
 
 
 def shapes_to_time(space: SearchSpace) -> list[dict[str, int]]:
-    """Shapes that tell the parts apart: each decision alone at its least, all of them half-way, all at their least."""
-    alone = [space.complete({d.name: d.options[0]}) for d in space.decisions]
+    """Shapes that tell the parts apart: each alone at its least, all of them half-way, all at their least."""
+    parts = dict.fromkeys(part_of(d.name) for d in space.decisions)
+    alone = [space.complete({d.name: d.options[0] for d in space.decisions if part_of(d.name) == p}) for p in parts]
     half = space.complete({d.name: d.options[len(d.options) // 2] for d in space.decisions})
     least = space.complete({d.name: d.options[0] for d in space.decisions})
     return [dict(each) for each in {_key(choices): choices for choices in [*alone, half, least]}.values()]
@@ -112,18 +115,21 @@ def fitted_cost(levers: Levers, shapes: Sequence[dict[str, int]], ms: Array, kin
         ms: Their latencies, (shapes,).
         kind: What the cost is called.
     """
-    parts = parameters_by_scope(levers)
-    columns: list[tuple[tuple[str, ...], Callable[[NDArray[np.int64]], Array]]] = [((), _one)]
+    columns: list[list[_Priced]] = [[((), _one)]]  # each has one price; of a part in all blocks
     if BLOCKS in levers.space.names:
-        columns.append(((BLOCKS,), _count))
-    columns += [(part.scope, part) for part in parts if part.scope]
-    matrix = np.stack([_column(scope, price, shapes) for scope, price in columns], axis=1)
+        columns.append([((BLOCKS,), _count)])
+    shared: dict[tuple[str, ...], list[_Priced]] = {}
+    for tensors in (each for each in parameters_by_scope(levers) if each.scope):
+        shared.setdefault(tuple(map(part_of, tensors.scope)), []).append((tensors.scope, tensors))
+    columns += shared.values()
+    matrix = np.stack([sum(_column(*priced, shapes) for priced in column) for column in columns], axis=1)
     scale = matrix.max(axis=0)
     factors, _ = nnls(matrix / scale / ms[:, None], np.ones(len(ms)))
     factors = factors / scale
     entries = [
         CostEntry(" x ".join(scope) or "fixed", scope, _scaled(price, float(factor)))
-        for (scope, price), factor in zip(columns, factors, strict=True)
+        for column, factor in zip(columns, factors, strict=True)
+        for scope, price in column
     ]
     return AdditiveCost(kind, "ms", levers.space, entries), errors_of(matrix @ factors, ms)
 

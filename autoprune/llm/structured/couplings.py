@@ -11,9 +11,10 @@ from torch import nn
 
 from autoprune.errors import InputError, UnsupportedModelError
 from autoprune.graph import Analysis, Group, analyse
+from autoprune.llm.blocks.stack import DecoderStack
 from autoprune.models.pretrained import is_pretrained
 
-__all__ = ["couplings", "groups_of_kind", "uncached"]
+__all__ = ["block_of", "couplings", "groups_of_kind", "uncached"]
 
 _EXAMPLE = (2, 8)  # batch, tokens
 
@@ -64,3 +65,20 @@ def groups_of_kind(analysis: Analysis, kind: str, what: str) -> list[Group]:
     if len(widths) > 1:
         raise InputError(f"the blocks differ in {what} ({widths}), and one number in a config cannot say so")
     return groups
+
+
+def block_of(stack: DecoderStack, group: Group) -> int:
+    """The number of the block that a coupling lies in.
+
+    Raises:
+        UnsupportedModelError: If it lies in none or in several.
+    """
+    found = {
+        place
+        for place in range(len(stack))
+        for member in group.members
+        if member.tensor.startswith(f"{stack.block_name(place)}.")
+    }
+    if len(found) != 1:
+        raise UnsupportedModelError(f"{group.name} lies in {len(found)} blocks of {stack.path}; it has to be one")
+    return found.pop()

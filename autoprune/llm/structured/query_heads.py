@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from autoprune.errors import UnsupportedModelError
 from autoprune.graph import Group, Member
-from autoprune.llm.structured.stock import name_head_size, require_equal, stock_from
+from autoprune.llm.structured.stock import name_head_size, require_equal, silenced, stock_from
 
 __all__ = ["HeadShape", "cut_queries", "head_shape", "query_positions"]
 
@@ -87,7 +87,7 @@ def cut_queries(network: nn.Module, groups: list[Group], shape: HeadShape, kept:
             raise UnsupportedModelError(f"{member.tensor} holds more than query heads")
         state[member.tensor] = tensor.index_select(member.dim, rows.to(tensor.device))
         if member.reads:
-            silent[member.tensor] = _silenced(tensor, member.dim, rows)
+            silent[member.tensor] = silenced(tensor, member.dim, rows)
     config = copy.deepcopy(model.config)
     name_head_size(network, config)
     config.num_attention_heads = shape.groups * each
@@ -110,10 +110,3 @@ def query_positions(
         flat = (kept[group.name] + torch.arange(shape.groups)[:, None] * shape.queries).flatten()
         rows = (flat[:, None] * shape.size + torch.arange(shape.size)).flatten()
         yield from ((m, rows) for m in group.members if m.positions.shape[1] == shape.queries * shape.size)
-
-
-def _silenced(tensor: Tensor, dim: int, rows: Tensor) -> Tensor:
-    """The tensor, 0 but at these places of a dimension."""
-    silent = torch.zeros_like(tensor)
-    place = rows.to(tensor.device)
-    return silent.index_copy(dim, place, tensor.index_select(dim, place))

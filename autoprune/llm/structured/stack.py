@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from autoprune.llm.blocks.stack import DecoderStack, decoder_stack
 from autoprune.llm.structured.stock import require_equal, stock_from
 from autoprune.models.modes import in_mode
 
-__all__ = ["config_without", "counted_stack", "influences", "state_without", "without_blocks"]
+__all__ = ["config_without", "counted_stack", "influences", "renumbered", "state_without", "without_blocks"]
 
 
 def counted_stack(network: nn.Module) -> DecoderStack:
@@ -95,14 +95,20 @@ def state_without(stack: DecoderStack, state: Mapping[str, Tensor], places: Coll
         state: Name -> tensor.
         places: Blocks that go.
     """
+    gone = tuple(f"{stack.block_name(place)}." for place in places)
+    new = renumbered(stack, places)
+    return {new(name): tensor for name, tensor in state.items() if not name.startswith(gone)}
+
+
+def renumbered(stack: DecoderStack, places: Collection[int]) -> Callable[[str], str]:
+    """What a tensor or module of the network is called when some blocks are gone."""
     kept = [place for place in range(len(stack)) if place not in set(places)]
     renamed = {f"{stack.path}.{old}.": f"{stack.path}.{new}." for new, old in enumerate(kept)}
-    gone = tuple(f"{stack.path}.{place}." for place in places)
-    return {_moved(name, renamed): tensor for name, tensor in state.items() if not name.startswith(gone)}
 
+    def new_name(name: str) -> str:
+        return next((new + name[len(old) :] for old, new in renamed.items() if name.startswith(old)), name)
 
-def _moved(name: str, renamed: dict[str, str]) -> str:
-    return next((new + name[len(old) :] for old, new in renamed.items() if name.startswith(old)), name)
+    return new_name
 
 
 def config_without(config: Any, places: Collection[int]) -> Any:

@@ -11,13 +11,22 @@ from torch import Tensor, nn
 
 from autoprune.errors import InputError
 from autoprune.graph import Analysis, cut
-from autoprune.llm.models.by_layer import made_by_layer, numbers_apart
+from autoprune.llm.models.by_layer import Numbers, made_by_layer, numbers_apart
 from autoprune.llm.models.library import quiet, require
 from autoprune.models.modes import in_mode
 from autoprune.models.pretrained import differences, shapes_of, stock_model
 from autoprune.techniques.structured.pretrained_config import follow_config
 
-__all__ = ["cut_by_layer", "cut_uniformly", "name_head_size", "require_equal", "sharing_stock", "stock_from"]
+__all__ = [
+    "by_layer_from",
+    "cut_by_layer",
+    "cut_uniformly",
+    "name_head_size",
+    "require_equal",
+    "sharing_stock",
+    "silenced",
+    "stock_from",
+]
 
 _CLOSE = {torch.float32: 1e-4, torch.float64: 1e-6}  # of the largest logit: kernels of other shapes round otherwise
 _CLOSE_HALF = 0.05
@@ -54,12 +63,26 @@ def cut_by_layer(network: nn.Module, analysis: Analysis, kept: Mapping[str, Sequ
         InputError: If what is read back from such a folder would compute something else.
     """
     small: Any = cut(network, analysis, kept)
-    made: Any = made_by_layer(
-        lambda: type(small)(copy.deepcopy(small.config)), small.state_dict(), numbers_apart(small)
-    )
-    made.generation_config = copy.deepcopy(small.generation_config)
+    made = by_layer_from(network, small.state_dict(), numbers_apart(small), small.config)
     require_equal(small, made)
-    return made.train(network.training)  # type: ignore[no-any-return]
+    return made
+
+
+def by_layer_from(network: nn.Module, state: Mapping[str, Tensor], numbers: Numbers, config: Any) -> nn.Module:
+    """A network of the same class whose blocks may differ, and whose weights are the very tensors handed over.
+
+    Args:
+        network: Of the class, for device, mode and how it generates.
+        state: Its weights.
+        numbers: What its modules have otherwise than the class makes.
+        config: What the class is made from.
+    """
+    wide: Any = network
+    fresh: Any = made_by_layer(lambda: type(wide)(copy.deepcopy(config)), state, numbers)
+    fresh.to(device=wide.device)
+    fresh.generation_config = copy.deepcopy(wide.generation_config)
+    made: nn.Module = fresh.train(network.training)
+    return made
 
 
 def name_head_size(network: nn.Module, config: Any) -> None:
@@ -136,6 +159,12 @@ def require_equal(expected: nn.Module, found: nn.Module, windows: Tensor | None 
     dtype = next(expected.parameters()).dtype
     if not error <= _CLOSE.get(dtype, _CLOSE_HALF):
         raise InputError(f"the cut network is off by {error:.2g} of its largest logit from the one it should equal")
+
+
+def silenced(tensor: Tensor, dim: int, places: Tensor) -> Tensor:
+    """The tensor, 0 but at these places of a dimension."""
+    silent, kept = torch.zeros_like(tensor), places.to(tensor.device)
+    return silent.index_copy(dim, kept, tensor.index_select(dim, kept))
 
 
 def _logits(network: Any, ids: Tensor) -> Tensor:
