@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from autoprune.errors import UnsupportedModelError
 from autoprune.llm.blocks.capture import passing_over
 from autoprune.llm.blocks.stack import DecoderStack
+from autoprune.llm.blocks.streams import Streams
 from autoprune.llm.models.base import LanguageModel
 from autoprune.llm.structured.base import Calibration, Outcome, Structured, kept_of
-from autoprune.llm.structured.judge import mean_loss
+from autoprune.llm.structured.judge import loss_of, mean_loss
 from autoprune.llm.structured.stack import counted_stack, influences, without_blocks
+from autoprune.models.modes import in_mode
 
 __all__ = ["Depth", "choose_blocks"]
 
+_SAME = 1e-4  # of the loss: blocks that are handed more than the stream alone make another one
 _SHORTLIST = 6  # blocks that are tried at each step
 _WINDOWS = 8  # of the calibration text that each is tried on
 
@@ -56,20 +61,61 @@ def choose_blocks(
     """
     windows = calibration.windows[:_WINDOWS]
     steps: list[dict[str, Any]] = []
-    for number in range(count):
-        gone = [step["block"] for step in steps]
-        with passing_over(stack, gone):
-            influence = influences(network, stack, windows)
-        left = [place for place in range(len(stack)) if place not in gone]
-        tried = {}
-        for place in sorted(left, key=influence.__getitem__)[:_SHORTLIST]:
-            tried[place] = _loss_without(network, stack, [*gone, place], windows)
-            calibration.progress(number * _SHORTLIST + len(tried), count * _SHORTLIST, "blocks tried")
-        block = min(tried, key=tried.__getitem__)
-        steps.append({"block": block, "influence": influence[block], "loss": tried[block], "tried": tried})
+    with in_mode(network):
+        trial = _trial(network, stack, windows)
+        for number in range(count):
+            gone = [step["block"] for step in steps]
+            influence = trial.influences()
+            left = [place for place in range(len(stack)) if place not in gone]
+            tried = {}
+            for place in sorted(left, key=influence.__getitem__)[:_SHORTLIST]:
+                tried[place] = trial.loss(place)
+                calibration.progress(number * _SHORTLIST + len(tried), count * _SHORTLIST, "blocks tried")
+            block = min(tried, key=tried.__getitem__)
+            trial.take_out(block)
+            steps.append({"block": block, "influence": influence[block], "loss": tried[block], "tried": tried})
     return steps
 
 
-def _loss_without(network: nn.Module, stack: DecoderStack, places: list[int], windows: Tensor) -> float:
-    with passing_over(stack, places):
-        return mean_loss(network, windows)
+class _Plain:
+    """Runs the whole network for every block that is tried."""
+
+    def __init__(self, network: nn.Module, stack: DecoderStack, windows: Tensor) -> None:
+        self._network, self._stack, self._windows = network, stack, windows
+        self._gone: list[int] = []
+
+    def take_out(self, place: int) -> None:
+        """Go on without a block."""
+        self._gone.append(place)
+
+    def influences(self) -> list[float]:
+        """Of all blocks."""
+        with passing_over(self._stack, self._gone):
+            return influences(self._network, self._stack, self._windows)
+
+    def loss(self, place: int) -> float:
+        """Without one more block (nats a token)."""
+        with passing_over(self._stack, [*self._gone, place]):
+            return mean_loss(self._network, self._windows)
+
+
+class _Kept:
+    """Runs what lies behind the block that is tried: what reaches it is known."""
+
+    def __init__(self, streams: Streams) -> None:
+        self.take_out, self.influences, self._logits = streams.take_out, streams.influences, streams.logits
+
+    def loss(self, place: int) -> float:
+        """Without one more block (nats a token)."""
+        return loss_of(self._logits(place))
+
+
+def _trial(network: nn.Module, stack: DecoderStack, windows: Tensor) -> _Plain | _Kept:
+    """What tries blocks: from what reaches them, where the network's own predictions follow from that."""
+    plain = _Plain(network, stack, windows)
+    try:
+        streams = Streams(stack, windows)
+    except UnsupportedModelError:
+        return plain
+    own, found = mean_loss(network, windows[:1]), loss_of(Streams(stack, windows[:1]).logits())
+    return _Kept(streams) if math.isclose(own, found, rel_tol=_SAME) else plain

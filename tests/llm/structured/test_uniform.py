@@ -4,10 +4,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from autoprune.errors import InputError
+from autoprune.errors import InputError, UnsupportedModelError
+from autoprune.llm.blocks.capture import passing_over
+from autoprune.llm.blocks.streams import Streams
 from autoprune.llm.models.library import quiet
+from autoprune.llm.structured import depth
 from autoprune.llm.structured.base import Calibration
-from autoprune.llm.structured.depth import Depth
+from autoprune.llm.structured.depth import Depth, choose_blocks
 from autoprune.llm.structured.ffn import FeedForward
 from autoprune.llm.structured.heads import Heads
 from autoprune.llm.structured.hidden import Hidden
@@ -103,6 +106,41 @@ def test_the_block_goes_that_the_text_misses_least(kind):
     losses = [mean_loss(without_blocks(model.network, [place]), WINDOWS) for place in range(3)]
     assert made.removed["blocks"] == [losses.index(min(losses))]
     assert made.removed["steps"][0]["loss"] == pytest.approx(min(losses), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["llama", pytest.param("gpt2", marks=pytest.mark.slow), "gemma"])
+def test_blocks_that_are_tried_from_the_kept_stream_are_chosen_as_by_whole_runs(kind, monkeypatch):
+    model = language_model(kind, **({"n_layer": 5} if kind == "gpt2" else {"num_hidden_layers": 5}))
+    stack = counted_stack(model.network)
+    kept = choose_blocks(model.network, stack, 3, Calibration(WINDOWS))
+    runs = []
+    monkeypatch.setattr(depth, "mean_loss", lambda network, windows: runs.append(1) or mean_loss(network, windows))
+    monkeypatch.setattr(depth, "Streams", refusing)
+    plain = choose_blocks(model.network, stack, 3, Calibration(WINDOWS))
+    assert len(runs) == 5 + 4 + 3  # every block that is left, each by a run of the whole network
+    assert [step["block"] for step in kept] == [step["block"] for step in plain]
+    for one, other in zip(kept, plain, strict=True):
+        assert one["influence"] == pytest.approx(other["influence"], rel=1e-4)
+        assert one["tried"].keys() == other["tried"].keys()
+        assert one["tried"] == pytest.approx(other["tried"], rel=1e-5)
+
+
+def refusing(stack, windows):
+    raise UnsupportedModelError("its blocks are not called one after the other")
+
+
+def test_where_the_kept_stream_does_not_give_the_networks_predictions_whole_runs_decide(monkeypatch):
+    class Other(Streams):
+        def logits(self, without=None):
+            return ((ids, 1.5 * found) for ids, found in super().logits(without))
+
+    network = language_model("llama", num_hidden_layers=3).network
+    stack = counted_stack(network)
+    monkeypatch.setattr(depth, "Streams", Other)
+    (step,) = choose_blocks(network, stack, 1, Calibration(WINDOWS))
+    for place, loss in step["tried"].items():
+        with passing_over(stack, [place]):
+            assert loss == pytest.approx(mean_loss(network, WINDOWS), rel=1e-5)
 
 
 def test_a_block_that_does_nothing_has_no_influence():
