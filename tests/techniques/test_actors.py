@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from autoprune.errors import InputError, MissingExtraError
-from autoprune.techniques.homes import actors
-from autoprune.techniques.homes.actors import Actors, require_ray
+from autoprune.techniques.homes import cluster
+from autoprune.techniques.homes.actors import Actors
 from autoprune.techniques.homes.base import ScoreJob
+from autoprune.techniques.homes.cluster import require_ray
 from tests.support.stores import Slow, formula
 
 JOBS = [ScoreJob({"a": n, "b": 2 * n}, None if n % 2 else torch.tensor([True, False, n > 3])) for n in range(24)]
@@ -25,7 +26,7 @@ def plain(found):
 
 
 def test_without_ray_one_line_names_the_extra(monkeypatch):
-    monkeypatch.setattr(actors, "find_spec", lambda name: None)
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"^ray is not installed; .*autoprune\[distributed\]"):
         require_ray()
     with pytest.raises(MissingExtraError):

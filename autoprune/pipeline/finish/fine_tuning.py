@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from autoprune.models import (
 from autoprune.models.copying import duplicate
 from autoprune.pipeline.finish.gradual import train_in_stages
 from autoprune.pipeline.finish.stages import Stage, stages_of
-from autoprune.pipeline.finish.trainings import resume_training, run_training, student
+from autoprune.pipeline.finish.trainings import resume_training, run_training, student, train_and_keep
 from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.search.sessions import policy_key
@@ -31,7 +31,17 @@ from autoprune.training.constraint import TrainingConstraint
 from autoprune.training.epochs import InEpochs
 from autoprune.training.own_loop import train_by_own_loop
 
-__all__ = ["fine_tune", "reported_score", "train_dense", "train_small"]
+__all__ = [
+    "FineTuning",
+    "begun",
+    "checkpoint_of",
+    "fine_tune",
+    "reported_score",
+    "train_dense",
+    "train_small",
+    "trainer_of",
+    "weights_of",
+]
 
 
 def train_dense(problem: Problem, reporter: Reporter) -> None:
@@ -69,16 +79,30 @@ def _refuse_other_weights(model: nn.Module, path: Path) -> None:
             )
 
 
-def fine_tune(
-    problem: Problem,
-    choices: Mapping[str, int],
-    epochs: int,
-    seed: int,
-    reporter: Reporter,
-    what: str,
-    *,
-    start: nn.Module | None = None,
-) -> nn.Module:
+@dataclass(frozen=True)
+class FineTuning:
+    """A fine-tuning of a policy's network by the run's recipe.
+
+    Attributes:
+        choices: The policy.
+        epochs: How long; 0 only re-estimates BatchNorm's statistics.
+        seed: Of the order and augmentation of the images.
+        start: The policy's network with weights of its own, left as it is; by default it is cut from the dense ones.
+    """
+
+    choices: Mapping[str, int]
+    epochs: int
+    seed: int
+    start: nn.Module | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its files in the run's `checkpoint/`."""
+        kind = "tuned" if self.start is None else "carried"
+        return f"{kind}-{policy_key(self.choices)}-{self.epochs}-{self.seed}"
+
+
+def fine_tune(problem: Problem, tuning: FineTuning, reporter: Reporter, what: str) -> nn.Module:
     """The small network of a policy, cut from the dense weights and fine-tuned.
 
     By the run's recipe on a cosine, with label smoothing, and distillation from the dense network (Hinton et al.,
@@ -86,31 +110,65 @@ def fine_tune(
 
     Args:
         problem: The task and its run.
-        choices: The policy.
-        epochs: How long; 0 only re-estimates BatchNorm's statistics.
-        seed: Of the order and augmentation of the images.
+        tuning: Which network, how long.
         reporter: Who watches.
         what: What this training is for, for people.
-        start: The policy's network with weights of its own, left as it is; by default it is cut from the dense ones.
     """
-    settings = problem.recipe.finetune(epochs, seed)
+    path = weights_of(problem, tuning)
+    if tuning.epochs and path.exists():
+        known = problem.small(tuning.choices) if tuning.start is None else duplicate(tuning.start)
+        load_weights(known, path)
+        checkpoint_of(problem, tuning).unlink(missing_ok=True)
+        return known
+    settings = problem.recipe.finetune(tuning.epochs, tuning.seed)
+    small = begun(problem, tuning, reporter, what)
+    constraint = problem.stack.constraint(small, tuning.choices)
+    stages = _stages(problem, tuning)
+    return train_small(
+        problem, small, tuning.name, settings, _batches(problem, tuning), reporter, what, constraint, stages
+    )
+
+
+def weights_of(problem: Problem, tuning: FineTuning) -> Path:
+    """Where the run keeps what a fine-tuning gave."""
+    return problem.run.file(f"checkpoint/{tuning.name}.safetensors")
+
+
+def checkpoint_of(problem: Problem, tuning: FineTuning) -> Path:
+    """Where the run keeps a fine-tuning that is not finished."""
+    return problem.run.file(f"checkpoint/{tuning.name}.pt")
+
+
+def begun(problem: Problem, tuning: FineTuning, reporter: Reporter, what: str) -> nn.Module:
+    """The network as its fine-tuning finds it."""
     with reporter.stage("finetune", f"before {what}: cutting, recalibrating"):
-        if start is None:
-            small = problem.prepared(choices)
-        else:  # other statistics are wrong for the cut, and a short fine-tuning would keep much of them
-            small = duplicate(start)
-            reestimate_batch_norm(small, problem.task.data.calibration, reader=problem.task.reader)
-    name = f"{'tuned' if start is None else 'carried'}-{policy_key(choices)}-{epochs}-{seed}"
-    batches = InEpochs(problem.task.data.train, first=(seed + 1) * 100_003)
-    stages = [] if start is not None else _stages(problem, choices, epochs)
-    constraint = problem.stack.constraint(small, choices)
-    return train_small(problem, small, name, settings, batches, reporter, what, constraint, stages)
+        if tuning.start is None:
+            return problem.prepared(tuning.choices)
+        small = duplicate(tuning.start)  # other statistics are wrong for the cut; a short training would keep them
+        reestimate_batch_norm(small, problem.task.data.calibration, reader=problem.task.reader)
+        return small
 
 
-def _stages(problem: Problem, choices: Mapping[str, int], epochs: int) -> list[Stage]:
-    experiment, full = problem.experiment, problem.space.complete(choices)
-    stages = stages_of(problem.space.decisions, full, epochs, experiment.schedule, experiment.schedule_steps)
-    return [*stages[:-1], replace(stages[-1], choices=dict(choices))]
+def trainer_of(problem: Problem, tuning: FineTuning, reporter: Reporter, what: str) -> Trainer | None:
+    """What fine-tunes a network in one piece; None where a loop of the user's or cuts on the way take its place."""
+    if problem.task.finetune is not None or len(_stages(problem, tuning)) > 1:
+        return None
+    small = begun(problem, tuning, reporter, what)
+    settings = problem.recipe.finetune(tuning.epochs, tuning.seed)
+    constraint = problem.stack.constraint(small, tuning.choices)
+    return student(problem.task, small, _batches(problem, tuning), settings, constraint)
+
+
+def _batches(problem: Problem, tuning: FineTuning) -> InEpochs:
+    return InEpochs(problem.task.data.train, first=(tuning.seed + 1) * 100_003)
+
+
+def _stages(problem: Problem, tuning: FineTuning) -> list[Stage]:
+    if tuning.start is not None:
+        return []
+    experiment, full = problem.experiment, problem.space.complete(tuning.choices)
+    stages = stages_of(problem.space.decisions, full, tuning.epochs, experiment.schedule, experiment.schedule_steps)
+    return [*stages[:-1], replace(stages[-1], choices=dict(tuning.choices))]
 
 
 def train_small(
@@ -160,8 +218,8 @@ def train_small(
     else:
         trainer = student(task, small, batches, settings, constraint)
         with reporter.stage("finetune", what, settings.epochs) as bar:
-            resume_training(trainer, unfinished, bar)
-            run_training(trainer, unfinished, bar, what, reporter)
+            train_and_keep(trainer, path, unfinished, bar, what, reporter)
+        return small
     save_weights(small.state_dict(), path)
     unfinished.unlink(missing_ok=True)
     return small

@@ -15,8 +15,9 @@ from autoprune.evaluation import accuracy
 from autoprune.foundations.user_code import UserCode, path_of
 from autoprune.models import computing, device_of, in_mode, output_of
 from autoprune.models.outputs import moved
-from autoprune.pipeline.finish.fine_tuning import fine_tune
+from autoprune.pipeline.finish.fine_tuning import FineTuning, fine_tune
 from autoprune.pipeline.finish.lengths import rounds_of
+from autoprune.pipeline.finish.side_by_side.ahead import tune_ahead
 from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.search.finalists import Candidate
@@ -47,17 +48,19 @@ def tournament(
     pairs: list[tuple[float, float]] = []
     for turn in rounds_of(len(left), epochs):
         scored = []
+        ahead = [c for c in left if problem.run.recall(_key(c, turn.epochs)) is None]
+        tune_ahead(
+            problem, [FineTuning(c.choices, turn.epochs, seed) for c in ahead], reporter, "fine-tuning finalists"
+        )
         for number, candidate in enumerate(left, start=1):
             what = f"fine-tuning finalist {number} of {len(left)}, epochs"
 
             def play(c: Candidate = candidate, what: str = what, length: int = turn.epochs) -> float:
-                tuned = fine_tune(problem, c.choices, length, seed, reporter, what)
+                tuned = fine_tune(problem, FineTuning(c.choices, length, seed), reporter, what)
                 with reporter.stage("finetune", f"after {what}: comparing"):
                     return finalist_score(problem, tuned, batches)
 
-            scored.append(
-                (problem.run.once(f"finalist {policy_key(candidate.choices)} {turn.epochs}", play), candidate)
-            )
+            scored.append((problem.run.once(_key(candidate, turn.epochs), play), candidate))
         if not pairs:
             pairs = [(candidate.merit, after) for after, candidate in scored]
         scored.sort(key=lambda pair: -pair[0])
@@ -68,6 +71,11 @@ def tournament(
             )
         left = [candidate for _, candidate in scored[: turn.kept]]
     return left[0], pairs
+
+
+def _key(candidate: Candidate, epochs: int) -> str:
+    """Under which a run keeps the score of a finalist after so many epochs."""
+    return f"finalist {policy_key(candidate.choices)} {epochs}"
 
 
 def finalist_score(problem: Problem, tuned: nn.Module, batches: Iterable[Any]) -> float:

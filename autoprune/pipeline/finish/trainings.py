@@ -14,6 +14,7 @@ from torch import nn
 
 from autoprune.errors import InputError
 from autoprune.foundations.files import replacing
+from autoprune.models import save_weights
 from autoprune.models.inputs.example import as_example
 from autoprune.pipeline.reporter import Bar, Reporter
 from autoprune.pipeline.task import Task
@@ -22,7 +23,7 @@ from autoprune.training.constraint import TrainingConstraint
 from autoprune.training.ingredients.features import FeatureDistillation, matches
 from autoprune.training.stalls import StepWatch
 
-__all__ = ["read_state", "resume_training", "run_training", "student"]
+__all__ = ["read_state", "resume_training", "run_training", "student", "train_and_keep"]
 
 _SAVE_EVERY = 5.0  # seconds between two checkpoints of a training
 
@@ -50,6 +51,14 @@ def student(
         reader=task.reader,
         features=FeatureDistillation(small, task.model, found, settings.seed) if found else None,
     )
+
+
+def train_and_keep(trainer: Trainer, weights: Path, checkpoint: Path, bar: Bar, what: str, reporter: Reporter) -> None:
+    """Train from where the checkpoint left off to the end, and keep the weights in its place."""
+    resume_training(trainer, checkpoint, bar)
+    run_training(trainer, checkpoint, bar, what, reporter)
+    save_weights(trainer.model.state_dict(), weights)
+    checkpoint.unlink(missing_ok=True)
 
 
 def resume_training(trainer: Trainer, checkpoint: Path, bar: Bar) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scipy.stats import spearmanr
-from torch import nn
 
 from autoprune.agents import best
 from autoprune.errors import BudgetError, Stopped
@@ -17,8 +16,9 @@ from autoprune.pipeline.finish.deliver import (
     deliver,
     verify,
 )
-from autoprune.pipeline.finish.fine_tuning import fine_tune
+from autoprune.pipeline.finish.fine_tuning import FineTuning, fine_tune
 from autoprune.pipeline.finish.lengths import final_epochs, final_seeds
+from autoprune.pipeline.finish.side_by_side.ahead import tune_ahead
 from autoprune.pipeline.finish.so_far import keep_cut, keep_tuned
 from autoprune.pipeline.finish.tournament import tournament
 from autoprune.pipeline.jobs.base import Job, Result
@@ -130,12 +130,14 @@ def _attempt(found: Search, rejected: list[str], number: int, reporter: Reporter
     _, fresh = problem.task.search_parts
     winner, pairs = tournament(problem, finalists, fresh, epochs, reporter)
     seeds = final_seeds(problem.experiment, epochs)
-    networks = [fine_tune(problem, winner.choices, epochs, s, reporter, f"fine-tuning, seed {s}") for s in seeds]
     same = uniform == winner.choices
-    baseline: list[nn.Module] = networks if same else []
-    if uniform is not None and not same:
-        what = "fine-tuning the uniform baseline"
-        baseline = [fine_tune(problem, uniform, epochs, s, reporter, f"{what}, seed {s}") for s in seeds]
+    own = [FineTuning(winner.choices, epochs, s) for s in seeds]
+    theirs = [] if uniform is None or same else [FineTuning(uniform, epochs, s) for s in seeds]
+    tune_ahead(problem, [*own, *theirs], reporter, "fine-tuning the winner and the uniform baseline")
+    networks = [fine_tune(problem, each, reporter, f"fine-tuning, seed {each.seed}") for each in own]
+    what = "fine-tuning the uniform baseline"
+    baseline = [fine_tune(problem, each, reporter, f"{what}, seed {each.seed}") for each in theirs]
+    baseline = networks if same else baseline
     timings, verdict = verify(problem, winner.choices, networks[0], baseline[:1], number, reporter)
     finished = Finished(problem, winner.choices, networks, uniform, baseline, timings, verdict)
     return _Attempt(finished, finalists, _correlation(pairs))

@@ -30,7 +30,7 @@ from autoprune.run.sweep import Part
 from autoprune.space import Policy
 from autoprune.storage.board import Board
 from autoprune.storage.registry import open_store
-from autoprune.techniques.homes.actors import require_ray
+from autoprune.techniques.homes.cluster import require_ray
 from autoprune.techniques.registry import techniques_of
 from autoprune.training.optimizers import check_optimizer
 

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
-import sys
-import threading
 from collections import deque
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
-from autoprune.errors import InputError, MissingExtraError, first_line
+from autoprune.errors import InputError, first_line
 from autoprune.techniques.homes.base import CandidateScore, Home, Scored, ScoreJob
+from autoprune.techniques.homes.cluster import connect, require_ray
 from autoprune.techniques.homes.inline import Inline
 from autoprune.techniques.homes.worker import Failure, answer, numerics, packed, scored, use_numerics
 
-__all__ = ["Actors", "require_ray"]
+__all__ = ["Actors"]
 
 _RESTARTS, _RETRIES = -1, 3  # Ray's defaults are none of either, and the first dead actor ends a program
-_LOCAL = "local"
-_SECONDS_TO_CONNECT = 10.0
-
-
-def require_ray() -> None:
-    """Refuse where Ray is not installed.
-
-    Raises:
-        MissingExtraError: Names the extra.
-    """
-    if find_spec("ray") is None:
-        raise MissingExtraError("ray", "distributed")
 
 
 class Actors(Home):
@@ -109,7 +93,7 @@ class Actors(Home):
         import ray
 
         try:
-            self._connect()
+            self._ours = connect(self._address, self._count) or self._ours
             kind = ray.remote(num_cpus=1, max_restarts=_RESTARTS, max_task_retries=_RETRIES)(_Scorer)
             self._content = ray.put(self._score)  # there as long as actors may be restarted
         except InputError:
@@ -118,26 +102,6 @@ class Actors(Home):
             raise InputError(f"--ray {self._address}: {first_line(error)}") from error
         count = int(ray.cluster_resources().get("CPU", 1)) if self._count == 1 else self._count
         self._actors = [kind.remote([self._content], numerics()) for _ in range(max(1, min(count, self._most)))]
-
-    def _connect(self) -> None:
-        import ray
-
-        if ray.is_initialized():
-            return
-        own = {"num_cpus": max(self._count, os.cpu_count() or 1)} if self._address == _LOCAL else {}
-        here = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}} if self._address == _LOCAL else {}
-        _require_listener(self._address)
-        handler = signal.getsignal(signal.SIGTERM)
-        ray.init(
-            address=self._address,
-            include_dashboard=None if self._address != _LOCAL else False,
-            log_to_driver=False,
-            runtime_env=here,
-            **own,
-        )
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # Ray's own ends the program without a word
-        self._ours = True
 
     def _hand_out(self) -> None:
         busy = {id(actor) for _, actor in self._under_way.values()}
@@ -159,17 +123,6 @@ class Actors(Home):
             except Exception as error:  # noqa: BLE001 - of an actor that died too often, or of its network
                 self._found[job.key] = Failure(first_line(error))
         self._hand_out()
-
-
-def _require_listener(address: str) -> None:
-    """Refuse an address where nobody listens: Ray would try for ever.
-
-    Raises:
-        OSError: If nobody answers within seconds.
-    """
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdigit():
-        socket.create_connection((host, int(port)), _SECONDS_TO_CONNECT).close()
 
 
 class _Scorer:

@@ -22,7 +22,7 @@ from autoprune.pipeline.finish.deliver import (
     deliver,
     verify,
 )
-from autoprune.pipeline.finish.fine_tuning import fine_tune
+from autoprune.pipeline.finish.fine_tuning import FineTuning, fine_tune
 from autoprune.pipeline.finish.lengths import final_epochs, final_seeds
 from autoprune.pipeline.finish.so_far import keep_network
 from autoprune.pipeline.jobs.base import Job, Result
@@ -109,16 +109,14 @@ def _finish(search: ProgressiveSearch, attempt: int) -> tuple[Finished, tuple[in
     problem, reporter, at = search.problem, search.reporter, search.at
     epochs = final_epochs(problem.experiment, problem.task.data)
     seeds = final_seeds(problem.experiment, epochs)
-    networks = [
-        fine_tune(problem, at.choices, epochs, s, reporter, f"fine-tuning, seed {s}", start=at.network) for s in seeds
-    ]
+    own = [FineTuning(at.choices, epochs, s, start=at.network) for s in seeds]
+    networks = [fine_tune(problem, each, reporter, f"fine-tuning, seed {each.seed}") for each in own]
     with reporter.stage("verify", "measuring the uniform baseline") as bar:
         uniform = uniform_within(problem, progress=bar)
     total = epochs + _step_epochs(problem, search.taken - 1)
     what = f"fine-tuning the uniform baseline for {total} epochs"
-    baseline = []
-    if uniform is not None:
-        baseline = [fine_tune(problem, uniform, total, s, reporter, f"{what}, seed {s}") for s in seeds]
+    theirs = [] if uniform is None else [FineTuning(uniform, total, s) for s in seeds]
+    baseline = [fine_tune(problem, each, reporter, f"{what}, seed {each.seed}") for each in theirs]
     ranked = at.ranked(problem)
     timings, verdict = verify(ranked, at.choices, networks[0], baseline[:1], attempt, reporter)
     return Finished(ranked, at.choices, networks, uniform, baseline, timings, verdict), (epochs, total)

@@ -1,0 +1,1 @@
+"""Fine-tunings of several networks at the same time: one contract, a place a file."""
