@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from autoprune.early_exit.files import EXITS_FILE, load_network
 from autoprune.errors import InputError, RunError, first_line
 from autoprune.export.formats import export_onnx, export_pretrained, export_pt2
-from autoprune.export.onnx_network import QUANTIZED_FILE
+from autoprune.export.onnx_network import QUANTIZED_FILE, network_in_run
 from autoprune.foundations.files import read_json, replacing, shortened
 from autoprune.foundations.references import is_reference
 from autoprune.foundations.registry import Registry
@@ -28,7 +28,7 @@ from autoprune.techniques.apply import apply
 from autoprune.techniques.policy_example import as_read_by, example_of
 from autoprune.techniques.sparsity.ticket import is_ticket, read_ticket
 
-__all__ = ["FORMATS", "LOADERS", "apply_files", "dense_model", "export_onnx", "export_run", "load"]
+__all__ = ["FORMATS", "LOADERS", "apply_files", "dense_model", "export_onnx", "export_run", "handed_over", "load"]
 
 FORMATS = ("onnx", "pt2", "safetensors", "policy", "pretrained")
 
@@ -138,6 +138,18 @@ def load(
         raise InputError("the policy does not say its model's input shape")
     dense = duplicate(uncompiled(model))  # the caller's own stays as it is
     return small_with_weights(dense, as_read_by(dense, example), policy, path)
+
+
+def handed_over(run: Path, model: nn.Module | None = None) -> nn.Module:
+    """The network that a finished run gives back, as it did when it ended.
+
+    Args:
+        run: Its folder.
+        model: The dense network, where the run neither has its network in files nor can make it by its name.
+    """
+    if "integers" in read_json(run / "report.json", "report"):
+        return network_in_run(run)
+    return load(run, model=None if _loader_of(run) is not None else model)
 
 
 def _loader_of(run: Path) -> Callable[[Path], nn.Module] | None:

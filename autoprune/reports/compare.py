@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoprune.errors import InputError, RunError
+from autoprune.foundations.files import read_json
 from autoprune.reports.figures import search as pictures
 from autoprune.reports.figures._matplotlib import require_matplotlib, save
 from autoprune.reports.format import NONE, TIMES, count, duration, milliseconds
+from autoprune.reports.quantization import compared_as, is_quantization
 from autoprune.reports.tables import mark, verdict
 from autoprune.run.report import Report, read_report
 
@@ -87,7 +89,14 @@ def read_runs(runs: Sequence[str | Path]) -> dict[Path, Report]:
     folders = [folder for run in runs for folder in _expanded(Path(run))]
     if not folders:
         raise InputError("name at least one run to compare")
-    return {folder: read_report(folder) for folder in dict.fromkeys(folders)}
+    return {folder: _report_of(folder) for folder in dict.fromkeys(folders)}
+
+
+def _report_of(run: Path) -> Report:
+    """A run's report, also of one that was quantized alone."""
+    path = run / "report.json"
+    content = read_json(path, "report") if path.is_file() else {}
+    return compared_as(content) if is_quantization(content) else read_report(run)
 
 
 def _read(runs: Sequence[str | Path]) -> dict[str, Report]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoprune.foundations.numbers import milliseconds
 from autoprune.reports.format import NONE, reasons_in_lines
-from autoprune.run.report import Figures
+from autoprune.run.report import REPORT_SCHEMA, Figures, Report
 from autoprune.run.score import ScoreSpec
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ __all__ = [
     "NETWORK_COLUMNS",
     "QUANTIZE_SCHEMA",
     "TYPE_COLUMNS",
+    "compared_as",
     "is_quantization",
     "layer_cells",
     "network_cells",
@@ -37,6 +38,30 @@ TYPE_COLUMNS = ("types", "score on the search split", "latency, ms", "speedup")
 def is_quantization(content: Mapping[str, Any]) -> bool:
     """Whether a report is a quantization's."""
     return content.get("schema") == QUANTIZE_SCHEMA
+
+
+def compared_as(content: Mapping[str, Any]) -> Report:
+    """A quantized run's report as others are compared: what was quantized as the raw cut, what is handed over last.
+
+    Raises:
+        InputError: If a value is of the wrong kind; the first fault is named.
+    """
+    last = "quantized" if content.get("handed_over") == "int8" else "float"
+    alike = (
+        "model",
+        "weights",
+        "data",
+        "target",
+        "device",
+        "seed",
+        "score_name",
+        "direction",
+        "score_format",
+        "seconds",
+    )
+    known = {name: content[name] for name in alike if name in content}
+    networks = {"dense": content.get("dense"), "pruned": content.get("float"), "finetuned": content.get(last)}
+    return Report.of({"schema": REPORT_SCHEMA, **known, **networks, "agent": f"quantize: {content.get('handed_over')}"})
 
 
 def network_cells(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

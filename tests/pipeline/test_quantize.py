@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import autoprune
-from autoprune.errors import InputError, RunError
+from autoprune.errors import InputError, RunError, UnsupportedModelError
 from autoprune.evaluation import accuracy
 from autoprune.export.onnx_network import OnnxNetwork, opened_file
 from autoprune.hardware import get_target
@@ -127,6 +127,51 @@ def test_a_finished_run_loads_exports_benches_and_has_a_page(finished, wide, tmp
         wide, **loaders, run=folder, tolerance=3.0, resume=True, **QUICK | {"target": "onnxruntime"}
     )
     assert again.report == result.report
+
+
+def test_a_quantized_run_is_compared_by_what_it_hands_over(finished):
+    from autoprune.reports.compare import read_runs
+
+    folder, result = finished
+    (seen,) = read_runs([folder]).values()
+    last = "quantized" if result.report["handed_over"] == "int8" else "float"
+    assert seen.finetuned.latency_ms == result.report[last]["latency_ms"]
+    assert seen.dense.accuracy == result.report["dense"]["accuracy"]
+    assert seen.agent == f"quantize: {result.report['handed_over']}"
+
+
+def test_a_run_that_was_only_searched_says_how_it_goes_on(tmp_path):
+    from autoprune.pipeline.jobs.quantize.settings import named_subject
+    from autoprune.run.directory import RunDir
+    from autoprune.run.experiment import Experiment
+
+    run = RunDir(tmp_path / "run", Experiment.build({"flops": "50%", "run": str(tmp_path / "run")}))
+    run.close()
+    with pytest.raises(RunError, match="go on with --resume"):
+        named_subject(str(run.path))
+    run.file("policy.json").write_text("{}")
+    with pytest.raises(RunError, match="autoprune finetune"):
+        named_subject(str(run.path))
+
+
+class Reordered(nn.Module):
+    """A layer whose file has a product where the graph has none: it cannot be trained with integers."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(1, 8, 3, padding=1)
+        self.table = nn.Parameter(torch.randn(8 * 64, 4))
+
+    def forward(self, x):
+        return torch.relu(self.body(x)).flatten(1) @ self.table
+
+
+def test_what_cannot_be_trained_with_integers_is_refused_before_types_are_tried(loaders, tmp_path, monkeypatch):
+    from autoprune.pipeline.jobs.quantize import job
+
+    monkeypatch.setattr(job, "chosen", lambda *_: pytest.fail("types were tried"))
+    with pytest.raises(UnsupportedModelError, match="cannot be trained with integers"):
+        autoprune.quantize(Reordered().eval(), **loaders, run=tmp_path / "run", qat=True, **QUICK)
 
 
 def test_a_run_is_quantized_with_what_was_pruned_beside_it(tmp_path, monkeypatch, capsys):

@@ -122,6 +122,12 @@ class Target(abc.ABC):
         return str(TargetSpec(self.spec_name, threads, **self.options()))
 
     @property
+    def label(self) -> str:
+        """What reports call it: its name, and the options that are not the default: `openvino@int8`."""
+        chosen = "+".join(self.options().values())
+        return f"{self.name}@{chosen}" if chosen else self.name
+
+    @property
     def spec_name(self) -> str:
         """The name in `TARGETS`; `package.module:Class` for a class that has none there."""
         return TARGETS.name_at(self.path()) or self.path()

@@ -53,7 +53,7 @@ def make_report(problem: Problem, rows: Mapping[str, Compared], verdicts: Verdic
         data=task.data.name,
         decisions=problem.space.policy({}).choices,
         images=dict(task.data.counts),
-        target=problem.target.name,
+        target=problem.target.label,
         device=problem.target.fingerprint(),
         seed=problem.experiment.seed,
         recipe=problem.recipe.to_json(),

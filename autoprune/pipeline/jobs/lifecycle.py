@@ -179,11 +179,10 @@ def finished_result(run: RunDir, model: nn.Module | None = None) -> Result | Non
     report = run.file("report.json")  # written last
     if not report.exists():
         return None
-    from autoprune.pipeline.load import load
+    from autoprune.pipeline.load import handed_over
 
-    return Result(
-        load(run.path, model=model), Policy.load(run.file("policy.json")), read_json(report, "report"), run.path
-    )
+    policy, content = Policy.load(run.file("policy.json")), read_json(report, "report")
+    return Result(handed_over(run.path, model), policy, content, run.path)
 
 
 def require_search(path: Path) -> Experiment:

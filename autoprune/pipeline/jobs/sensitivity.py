@@ -103,7 +103,7 @@ def _content(problem: Problem, cuts: SingleCuts, weights: ImportanceWeights) -> 
     return {
         "schema": "autoprune.sensitivity/1",
         "model": problem.task.name,
-        "target": problem.target.name,
+        "target": problem.target.label,
         "score": {"name": spec.name, "direction": spec.direction, "format": spec.format},
         "cost": {"kind": cost.kind, "unit": cost.unit, "dense": cost.dense},
         "energy": {"unit": problem.energy.unit, "dense": problem.energy.dense},

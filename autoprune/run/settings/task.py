@@ -19,7 +19,9 @@ class ModelSettings(Settings):
 
     model: str = setting("resnet20", "zoo name, or package.module:factory (called without arguments)")
     weights: str | None = setting(
-        None, "trained weights: safetensors, or a checkpoint of tensors; without them the network is trained"
+        None,
+        "trained weights: safetensors, or a checkpoint of tensors; without them the network is trained (but for"
+        " quantize)",
     )
     data: str = setting(
         "digits",

@@ -201,7 +201,7 @@ class _Delivery:
             model=task.name,
             data=task.data.name,
             images=dict(task.data.counts),
-            target=target.name,
+            target=target.label,
             device=target.fingerprint(),
             seed=experiment.seed,
             agent=LOTTERY,

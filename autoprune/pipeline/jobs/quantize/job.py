@@ -25,6 +25,7 @@ from autoprune.pipeline.jobs.search import timed
 from autoprune.pipeline.jobs.settings import OF_QUANTIZE, QUANTIZE
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task, require_trainable
+from autoprune.quantization.fake import fake_quantized
 from autoprune.quantization.observe import Fed, histograms
 from autoprune.quantization.qdq import QuantizationPlan
 from autoprune.quantization.ranges import RANGES
@@ -63,6 +64,9 @@ class QuantizeJob(Job):
             file = float_file(subject.network, task.example)
         images = calibration_of(task, subject.network, experiment.calibration_images)
         ranges = _ranges(run, file, images, reporter)
+        if experiment.qat:  # what cannot be trained is refused before anything is timed
+            plan = QuantizationPlan(schemes_of(experiment)[0], ranges[first_method(experiment.ranges)])
+            fake_quantized(subject.network, task.example, file.model, plan)
         run.mark_started()
         bench = Workbench(task, run, target_with_integers(experiment), file, ranges)
         errors = _errors(bench, images, reporter)

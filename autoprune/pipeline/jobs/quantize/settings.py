@@ -29,6 +29,8 @@ def named_subject(subject: str) -> dict[str, Any]:
 def _of_run(folder: Path) -> dict[str, Any]:
     stored, _ = read_settings(folder)
     if not (folder / "report.json").exists():
+        if (folder / "policy.json").exists():
+            raise RunError(f"{folder} was searched and not fine-tuned; go on with `autoprune finetune {folder}`")
         raise RunError(f"{folder} has no report.json; the run is not finished, go on with --resume")
     own = {name: getattr(stored, name) for name in _OF_RUN if name in stored.model_fields_set}
     return {"model": stored.model, "data": stored.data, **own}

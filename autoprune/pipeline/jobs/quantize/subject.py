@@ -18,6 +18,7 @@ from autoprune.pipeline.jobs.settings import QUANTIZE
 from autoprune.pipeline.load import load
 from autoprune.pipeline.task import Task
 from autoprune.quantization.names import layer_names
+from autoprune.quantization.rounding import without_rounding
 from autoprune.quantization.sites import Sites, sites_of
 from autoprune.run.experiment import Experiment
 from autoprune.space import Policy
@@ -75,7 +76,7 @@ def subject_of(task: Task, experiment: Experiment) -> Subject:
         network = task.model.eval()
         return Subject(network, network, Policy(model=about, choices={}, agent=QUANTIZE, seed=experiment.seed))
     run = Path(experiment.from_run)
-    small = load(run)
+    small = without_rounding(load(run))  # types and layers are chosen anew
     if isinstance(small, OnnxNetwork):
         raise InputError(f"{run} is quantized already")
     if (run / "dense.safetensors").exists():

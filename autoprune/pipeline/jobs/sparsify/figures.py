@@ -73,7 +73,7 @@ def sparse_report(
         weights=task.weights_origin,
         data=task.data.name,
         images=dict(task.data.counts),
-        target=problem.target.name,
+        target=problem.target.label,
         device=problem.target.fingerprint(),
         seed=problem.experiment.seed,
         recipe=problem.recipe.to_json(),
