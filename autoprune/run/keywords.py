@@ -73,6 +73,7 @@ class SettingKeywords(TypedDict, total=False):
     rewind: int
     seeds: int
     controls: str | Sequence[str]
+    stacked: Literal["auto", "yes", "no"]
     stability: str | int | Sequence[int] | None
     transfer: str | Sequence[str]
     forms: str | Sequence[str]

@@ -58,10 +58,15 @@ def check_optimizer(name: str) -> None:
     resolve(name, "--optimizer")
 
 
-def make_optimizer(model: nn.Module, settings: TrainSettings) -> Optimizer:
+def make_optimizer(model: nn.Module, settings: TrainSettings, *, leading: int = 0) -> Optimizer:
     """The optimiser of the settings on the parameters of a model that need a gradient.
 
     One of the user's own is called as `name(parameters, lr=..., weight_decay=...)`, without those that are not set.
+
+    Args:
+        model: What is trained.
+        settings: Of the training.
+        leading: Dimensions that every parameter has before its own, where several networks are stacked.
 
     Raises:
         InputError: If there is nothing to train, or the user's own cannot be made.
@@ -73,7 +78,7 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> Optimizer:
     given: dict[str, Any] = {name: value for name, value in rates.items() if value is not None}
     check_optimizer(settings.optimizer)
     if settings.optimizer in OPTIMIZERS:
-        groups = [{"params": [p for p in trained if (p.ndim > 1) == decays]} for decays in (True, False)]
+        groups = [{"params": [p for p in trained if (p.ndim - leading > 1) == decays]} for decays in (True, False)]
         fused = {"fused": True} if settings.fused and _can_be_fused(model, trained) else {}
         return OPTIMIZERS[settings.optimizer](groups, settings, given | fused)
     return _own(settings.optimizer, trained, given)

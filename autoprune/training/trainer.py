@@ -28,7 +28,7 @@ from autoprune.training.optimizers import make_optimizer
 from autoprune.training.schedule import share_of_peak
 from autoprune.training.settings import TrainSettings
 
-__all__ = ["EpochResult", "Trainer", "count_batches", "train"]
+__all__ = ["EpochResult", "Trainer", "copied", "count_batches", "require_finite", "train"]
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Trainer:
                 raise InputError(f"step {step} is none of a training of {self.steps} steps")
         self.epoch, self._skipped = divmod(start_step, self._steps)
         self.keep_at = keep_at
-        self.kept: dict[str, Any] | None = _copied(model.state_dict()) if keep_at == start_step else None
+        self.kept: dict[str, Any] | None = copied(model.state_dict()) if keep_at == start_step else None
 
     @property
     def steps(self) -> int:
@@ -167,8 +167,8 @@ class Trainer:
             state["constraint"] = self.constraint.state_dict()
         if self.kept is not None:
             state["kept"] = self.kept
-        copied: dict[str, Any] = _copied(state)
-        return copied
+        taken: dict[str, Any] = copied(state)
+        return taken
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes up the training where `state_dict` was taken.
@@ -177,17 +177,17 @@ class Trainer:
             InputError: If the state belongs to another model.
         """
         try:
-            copied = _copied(dict(state))
-            self.model.load_state_dict(copied["model"])
-            self.optimizer.load_state_dict(copied["optimizer"])
+            given = copied(dict(state))
+            self.model.load_state_dict(given["model"])
+            self.optimizer.load_state_dict(given["optimizer"])
             if len(self.adapters):
-                self.adapters.load_state_dict(copied["adapters"])
+                self.adapters.load_state_dict(given["adapters"])
             if self.average is not None:
-                self.average.load_state_dict(copied["average"])
+                self.average.load_state_dict(given["average"])
             if isinstance(self.constraint, SteppingConstraint):
-                self.constraint.load_state_dict(copied["constraint"])
-            self.kept = copied.get("kept")
-            self.epoch, self._skipped = int(copied["epoch"]), 0
+                self.constraint.load_state_dict(given["constraint"])
+            self.kept = given.get("kept")
+            self.epoch, self._skipped = int(given["epoch"]), 0
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(f"the training state does not fit this model: {first_line(error)}") from error
 
@@ -209,15 +209,10 @@ class Trainer:
                 share = share_of_peak(self.settings, done - 1, self._steps)
                 rate = share * (self._peaks[0] or 0.0)
                 loss = self._step(batch, share, mixup)
-                if not bool(torch.isfinite(loss)):
-                    raise InputError(
-                        f"the training loss is {float(loss)} in epoch {self.epoch + 1}, step {steps}; lower the"
-                        f" learning rate (--lr; its peak was {self._peaks[0]} here), and check the images for values"
-                        " that are not finite"
-                    )
+                require_finite(loss, self.epoch + 1, steps, self._peaks[0])
                 total += loss
                 if done == self.keep_at:
-                    self.kept = _copied(self.model.state_dict())
+                    self.kept = copied(self.model.state_dict())
                 if on_step is not None:
                     on_step(steps, self._steps)
         if not steps:
@@ -261,6 +256,25 @@ class Trainer:
             self.constraint.project(self.model, torch.optim.SGD(self.model.parameters(), lr=0.0))
 
 
+def require_finite(loss: Tensor, epoch: int, step: int, peak: float | None) -> None:
+    """Stop a training whose loss is no longer a number.
+
+    Args:
+        loss: A scalar.
+        epoch: Of the training, from 1.
+        step: Of the epoch, from 1.
+        peak: The learning rate at its peak.
+
+    Raises:
+        InputError: If it is not finite.
+    """
+    if not bool(torch.isfinite(loss)):
+        raise InputError(
+            f"the training loss is {float(loss)} in epoch {epoch}, step {step}; lower the learning rate (--lr; its"
+            f" peak was {peak} here), and check the images for values that are not finite"
+        )
+
+
 def count_batches(batches: Iterable[Any]) -> int:
     """Batches an epoch; read through once where they do not know it (a DataLoader of an IterableDataset)."""
     try:
@@ -269,13 +283,14 @@ def count_batches(batches: Iterable[Any]) -> int:
         return sum(1 for _ in batches)
 
 
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
+    """A state in which nothing is shared with what it was taken from."""
     if isinstance(value, Tensor):
         return value.detach().clone()
     if isinstance(value, Mapping):
-        return {key: _copied(item) for key, item in value.items()}
+        return {key: copied(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_copied(item) for item in value]
+        return [copied(item) for item in value]
     return value
 
 

@@ -65,6 +65,12 @@ class LotterySettings(Settings):
         " several with commas",
     )
 
+    stacked: Literal["auto", "yes", "no"] = setting(
+        "auto",
+        "whether the networks of a round, of all seeds and arms, are trained as one: auto, where that is faster as"
+        " timed in two seconds; figures are the same but for rounding",
+    )
+
     stability: str | None = setting(
         None,
         "instability analysis of the dense network at these steps, with commas: two trainings from each step's weights"

@@ -23,7 +23,6 @@ from autoprune.run.directory import RunDir
 from autoprune.run.settings.lottery import CSR_FORM
 from autoprune.space import Policy
 from autoprune.techniques.apply import apply
-from autoprune.training.epochs import Remembered
 
 __all__ = ["Forms"]
 
@@ -104,8 +103,7 @@ class Forms:
         shelf, task, settings = self._shelf, self.networks.task, self.networks.schedule
         if any((row["arm"], row["seed"], row["round"]) == (name, seed, number) for row in self._rows()):
             return
-        batches = Remembered(task.data.train, (seed + 1) * 100_003, settings.epochs)
-        level = Level(seed, name, number, task, shelf, settings, batches)
+        level = Level(seed, name, number, task, shelf, settings, self.networks.batches(seed))
         form = turned(self.networks, self.run, name, seed, number)
         own: dict[str, Any] = {"params": form.params, "about": form.about}
         if form.policy is None:

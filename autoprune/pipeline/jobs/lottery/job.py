@@ -26,7 +26,8 @@ from autoprune.pipeline.jobs.lottery.forms import Forms
 from autoprune.pipeline.jobs.lottery.levels import ROWS
 from autoprune.pipeline.jobs.lottery.networks import Networks
 from autoprune.pipeline.jobs.lottery.stability import BARRIERS, Stability, barriers_of
-from autoprune.pipeline.jobs.lottery.study import SeedStudy, last_weights
+from autoprune.pipeline.jobs.lottery.stacks import carry_out_all, check_stacked, how_trained
+from autoprune.pipeline.jobs.lottery.study import SeedStudy, Tally, last_weights
 from autoprune.pipeline.jobs.lottery.transfer import Transfer, check_transfers, transfers_of
 from autoprune.pipeline.jobs.search import timed
 from autoprune.pipeline.jobs.settings import LOTTERY, OF_LOTTERY
@@ -81,10 +82,14 @@ class LotteryJob(Job):
         run.mark_started()
         each = 1 + ("reinit" in experiment.control_names) + experiment.rounds * (1 + len(experiment.control_names))
         total, done = experiment.seeds * each, len(run.rows(ROWS))
-        with reporter.stage("train", f"training {total} networks", total, done) as bar:
-            for number in range(experiment.seeds):
-                seed = experiment.seed + number
-                SeedStudy(networks, run, settings, reporter, bar, seed, number * each).carry_out()
+        with reporter.stage("plan", "timing networks trained as one"):
+            stacked = how_trained(networks, run)["stacked"]
+        how = "as one" if stacked else "one by one"
+        with reporter.stage("train", f"training {total} networks {how}", total, done) as bar:
+            seeds = range(experiment.seed, experiment.seed + experiment.seeds)
+            tally = Tally(bar, done)
+            studies = [SeedStudy(networks, run, settings, reporter, tally, seed) for seed in seeds]
+            carry_out_all(studies, stacked=stacked)
         Stability(networks, run, settings, reporter).carry_out()
         study = StudyRows(run.rows(ROWS), task.scored_as, experiment.control_names)
         Transfer(networks, run, reporter, delivered_round(study)[0]).carry_out()
@@ -107,6 +112,7 @@ def refuse_early(networks: Networks) -> None:
     if "small" in experiment.control_names:
         networks.small(parameter_count(task.model), experiment.seed)
     check_transfers(networks)
+    check_stacked(networks)
     assert networks.rates  # refuses a network without a weight to prune
 
 
@@ -214,6 +220,7 @@ class _Delivery:
         asked = {name: getattr(experiment, name) for name in ("rounds", "rate", "per", "rewind", "seeds")}
         asked |= {"controls": list(study.controls), "layer_rates": dict(experiment.layer_rates)}
         found: dict[str, Any] = {
+            "trained": how_trained(self.networks, run),
             "comparisons": comparisons(study),
             "stability": barriers_of(run.rows(BARRIERS), accuracy=spec.is_accuracy),
             "transfer": transfers_of(run, spec, number),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,7 +32,18 @@ from autoprune.training import Trainer, TrainSettings
 from autoprune.training.constraint import Masks
 from autoprune.training.epochs import InEpochs
 
-__all__ = ["ROWS", "Level", "Shelf", "Start", "Tick", "validation_loss"]
+__all__ = [
+    "ROWS",
+    "SAVE_EVERY",
+    "Best",
+    "Level",
+    "Shelf",
+    "Start",
+    "Tick",
+    "save_unfinished",
+    "unfinished",
+    "validation_loss",
+]
 
 ROWS = "rounds.jsonl"
 """A line for every training that is finished."""
@@ -53,7 +64,10 @@ class Shelf(Protocol):
         """Add a line to a file of rows."""
 
 
-_UNFINISHED, _SAVE_EVERY = "checkpoint/level.pt", 5.0  # seconds between two checkpoints
+_UNFINISHED = "checkpoint/level.pt"
+
+SAVE_EVERY = 5.0
+"""Seconds between two checkpoints."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +86,18 @@ class Start:
 
 
 @dataclass
-class _Best:
+class Best:
     """The epoch of least validation loss so far, and the weights that it left."""
 
     loss: float = math.inf
     step: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def see(self, loss: float, step: int, network: nn.Module) -> None:
+        """Take the network as it is now, if its loss is the least so far."""
+        if loss < self.loss:
+            self.loss, self.step = loss, step
+            self.weights = {name: t.detach().clone() for name, t in network.state_dict().items()}
 
 
 @dataclass(frozen=True)
@@ -131,26 +151,30 @@ class Level:
         )
         best = self._resumed(trainer)
         self._run(trainer, best, tick)
-        row = self._row(trainer, best, start) | {"seconds": round(time.perf_counter() - begun, 3)}
+        row = self.row(start, trainer.steps, best) | {"seconds": round(time.perf_counter() - begun, 3)}
         return row, trainer.kept or {}
 
-    def _run(self, trainer: Trainer, best: _Best, tick: Tick) -> None:
+    def _run(self, trainer: Trainer, best: Best, tick: Tick) -> None:
         saved, epochs = time.monotonic(), self.settings.epochs
         steps = trainer.steps // max(1, epochs)
         while trainer.epoch < epochs:
             trainer.run(1)
             loss = validation_loss(self.task, trainer.model)
-            if loss < best.loss:
-                best.loss, best.step = loss, trainer.epoch * steps
-                best.weights = {name: t.detach().clone() for name, t in trainer.model.state_dict().items()}
-            if time.monotonic() - saved > _SAVE_EVERY:
-                self._save(trainer, best)
+            best.see(loss, trainer.epoch * steps, trainer.model)
+            if time.monotonic() - saved > SAVE_EVERY:
+                save_unfinished(self.run, self.key, trainer.state_dict(), [best])
                 saved = time.monotonic()
             tick(loss)
 
-    def _row(self, trainer: Trainer, best: _Best, start: Start) -> dict[str, Any]:
-        """What the training came to; the test split is read here, for both of the level's networks."""
-        task, network = self.task, trainer.model
+    def row(self, start: Start, steps: int, best: Best) -> dict[str, Any]:
+        """What the training came to; the test split is read here, for both of the level's networks.
+
+        Args:
+            start: What it began with; the network is trained.
+            steps: Of the whole schedule.
+            best: The epoch of least validation loss.
+        """
+        task, network = self.task, start.network
         score = reported_score(task, network, task.data.test)
         kept = sum(int(mask.sum()) for mask in start.masks.values())
         total = sum(mask.numel() for mask in start.masks.values())
@@ -163,7 +187,7 @@ class Level:
             "score": score,
             "validation": reported_score(task, network, task.data.search),
             "loss": validation_loss(task, network),
-            "steps": trainer.steps - start.step,
+            "steps": steps - start.step,
             "early_step": best.step,
             "early_score": score,
         }
@@ -174,27 +198,43 @@ class Level:
             network.load_state_dict(last)
         return row
 
-    def _save(self, trainer: Trainer, best: _Best) -> None:
-        content = io.BytesIO()
-        torch.save({"level": self.key, "trainer": trainer.state_dict(), "best": asdict(best)}, content)
-        with replacing(self.run.file(_UNFINISHED)) as temporary:
-            temporary.write_bytes(content.getbuffer())
-
-    def _resumed(self, trainer: Trainer) -> _Best:
+    def _resumed(self, trainer: Trainer) -> Best:
         """Take up the level's checkpoint, if it is of this level."""
-        path = self.run.file(_UNFINISHED)
-        if not path.exists():
-            return _Best()
-        state = read_state(path)
-        if state.get("level") != self.key:
-            return _Best()
-        trainer.load_state_dict(state["trainer"])
-        return _Best(**state["best"])
+        found = unfinished(self.run, self.key)
+        if found is None:
+            return Best()
+        state, (best,) = found
+        trainer.load_state_dict(state)
+        return best
 
     def finish(self, row: Mapping[str, Any]) -> None:
         """Write the level's row; its checkpoint is needed no more."""
         self.run.append_row(ROWS, dict(row))
         self.run.file(_UNFINISHED).unlink(missing_ok=True)
+
+
+def save_unfinished(run: Shelf, key: str, trainer: Mapping[str, Any], bests: Sequence[Best]) -> None:
+    """Keep what a training goes on from when its process is killed.
+
+    Args:
+        run: Where.
+        key: Of which level, or of which that are trained as one.
+        trainer: The trainer's state.
+        bests: The best epochs of its networks.
+    """
+    content = io.BytesIO()
+    torch.save({"level": key, "trainer": dict(trainer), "bests": [asdict(best) for best in bests]}, content)
+    with replacing(run.file(_UNFINISHED)) as temporary:
+        temporary.write_bytes(content.getbuffer())
+
+
+def unfinished(run: Shelf, key: str) -> tuple[dict[str, Any], list[Best]] | None:
+    """The trainer's state and the best epochs that were kept, if they are of this key and this version."""
+    path = run.file(_UNFINISHED)
+    state = read_state(path) if path.exists() else {}
+    if state.get("level") != key or "bests" not in state:
+        return None
+    return state["trainer"], [Best(**best) for best in state["bests"]]
 
 
 def validation_loss(task: Task, network: nn.Module) -> float:

@@ -20,6 +20,7 @@ from autoprune.space import SearchSpace, SpaceConstraints
 from autoprune.techniques.space import space_of
 from autoprune.techniques.sparsity.tensors import weights_of
 from autoprune.training import TrainSettings
+from autoprune.training.epochs import Remembered
 from autoprune.training.recipe import Recipe
 
 __all__ = ["Networks"]
@@ -83,6 +84,10 @@ class Networks:
         if not found:
             raise InputError(f"no weight of {self.task.name} can be pruned: it has no linear layer or convolution left")
         return found
+
+    def batches(self, seed: int) -> Remembered:
+        """What all arms of a seed learn from: the same images in the same order."""
+        return Remembered(self.task.data.train, (seed + 1) * 100_003, self.schedule.epochs)
 
     def fresh(self, seed: int, *, another: bool = False) -> nn.Module:
         """The network with the first weights of a seed; or with others, which no seed of a study has.

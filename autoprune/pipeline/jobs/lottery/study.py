@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from autoprune.techniques.sparsity.ticket import Ticket, read_ticket, save_ticke
 from autoprune.training import TrainSettings
 from autoprune.training.epochs import Remembered
 
-__all__ = ["FINETUNING", "SeedStudy", "last_weights", "ticket_file"]
+__all__ = ["FINETUNING", "SeedStudy", "Tally", "Training", "last_weights", "ticket_file"]
 
 FINETUNING = 0.1
 """Peak rate of the control `finetune`, as a share of the training's."""
@@ -48,6 +48,45 @@ def last_weights(run: Shelf, seed: int, arm: str, number: int) -> Path:
     return run.file(f"checkpoint/lottery/seed-{seed}-{arm}-{number}.safetensors")
 
 
+@dataclass
+class Tally:
+    """Counts the trainings that are done, of all seeds, on a bar.
+
+    Attributes:
+        bar: Shows them.
+        done: How many.
+    """
+
+    bar: Bar
+    done: int
+
+    def add(self) -> None:
+        """One more is done."""
+        self.done += 1
+        self.bar.update(self.done)
+
+    def show(self, what: str, loss: float) -> None:
+        """Show what is trained at the moment, and its validation loss."""
+        self.bar.update(self.done, training=what, loss=f"{loss:.3f}")
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """A training of a study that can be begun.
+
+    Attributes:
+        level: What it is.
+        start: Makes what it begins with.
+        step: Steps of the schedule that count as done then.
+        keep_at: Step whose weights are wanted.
+    """
+
+    level: Level
+    start: Callable[[], Start]
+    step: int
+    keep_at: int | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class SeedStudy:
     """One repetition.
@@ -57,33 +96,97 @@ class SeedStudy:
         run: Keeps rows, tickets, and the last weights of what is pruned on.
         settings: The whole schedule.
         reporter: Shows sentences.
-        bar: Counts the levels of all seeds.
+        tally: Counts the trainings of all seeds.
         seed: Of first weights, batches and random masks.
-        before: Levels of the seeds before.
     """
 
     networks: Networks
     run: Shelf
     settings: TrainSettings
     reporter: Reporter
-    bar: Bar
+    tally: Tally
     seed: int
-    before: int = 0
 
     def carry_out(self) -> None:
-        """Every level that is not yet done, in order."""
-        experiment = self.networks.experiment
-        self._dense()
-        if "reinit" in experiment.control_names:
-            self.level("reinit", 0, lambda: self.reinitialised(self._whole, 0))
-        for number in range(1, experiment.rounds + 1):
+        """Every training that is not yet done, in order."""
+        for number in range(self.networks.experiment.rounds + 1):
             before = len(self._rows)
-            masks = self._ticket(number)
-            for control in experiment.control_names:
-                self._control(control, masks, number)
-            self._tidy(number)
-            if len(self._rows) > before:
-                self._say(number)
+            for training in self.trainings(number):
+                self.train(training)
+            self.end_round(number, before)
+
+    def trainings(self, number: int) -> list[Training]:
+        """Those of a round, done or not: all hang on the round before, and none on another."""
+        controls, rewind = self.networks.experiment.control_names, self.networks.experiment.rewind
+        if number == 0:
+            dense = Training(
+                self._named(_DENSE, 0), lambda: Start(self.networks.fresh(self.seed), self._whole), 0, rewind
+            )
+            anew = Training(self._named("reinit", 0), lambda: self.reinitialised(self._whole, 0), 0)
+            return [dense, anew] if "reinit" in controls else [dense]
+        masks = cache(lambda: self._ticket_masks(number))
+        ticket = Training(self._named(_TICKET, number), lambda: self.rewound(masks(), number), rewind)
+        others = (
+            Training(self._named(arm, number), partial(self._start, arm, masks, number), _step(arm, rewind))
+            for arm in controls
+        )
+        return [ticket, *others]
+
+    def _start(self, arm: str, masks: Callable[[], Mapping[str, Tensor]], number: int) -> Start:
+        """A control's; one that trains its last weights on prunes them itself."""
+        return _STARTS[arm](self, self._pruned(arm, number) if arm in _CHAINS else masks(), number)
+
+    def is_done(self, training: Training) -> bool:
+        """Whether its row is written."""
+        return self._is_done(training.level.arm, training.level.round)
+
+    def train(self, training: Training) -> None:
+        """Carry a training out, unless it is done."""
+        if self.is_done(training):
+            return
+        start = training.start()
+        row, kept = training.level.trained(start, self._ticking(training.level), training.keep_at)
+        self.finish(training.level, start, row, kept)
+
+    def finish(self, level: Level, start: Start, row: Mapping[str, Any], kept: Mapping[str, Tensor]) -> None:
+        """Keep what later rounds need of a training, then its row, unless that is written.
+
+        Args:
+            level: Which.
+            start: What it began with; the network is trained.
+            row: What it came to.
+            kept: The weights of step k; empty but for the dense network.
+        """
+        if self._is_done(level.arm, level.round):
+            return
+        path = ticket_file(self.run, self.seed)
+        if level.arm == _DENSE:
+            about = self._about(start.network)
+            save_ticket(Ticket(kept, {0: self._whole}, self.networks.experiment.rewind, about), path)
+        if level.arm == _TICKET:
+            ticket = read_ticket(path)
+            save_ticket(replace(ticket, rounds={**ticket.rounds, level.round: start.masks}), path)
+        if level.arm in (_DENSE, _TICKET, *_CHAINS):
+            self._keep(level.arm, level.round, start)
+        level.finish(row)
+        self._rows.append(dict(row))
+        self.tally.add()
+
+    def end_round(self, number: int, before: int) -> None:
+        """Take away what is needed no more, and say what the round came to.
+
+        Args:
+            number: The round.
+            before: Rows that there were before it.
+        """
+        self._tidy(number)
+        if number and len(self._rows) > before:
+            self._say(number)
+
+    @property
+    def done(self) -> int:
+        """Trainings that are done."""
+        return len(self._rows)
 
     @cached_property
     def _whole(self) -> dict[str, Tensor]:
@@ -97,18 +200,6 @@ class SeedStudy:
 
     def _is_done(self, arm: str, number: int) -> bool:
         return any((row["arm"], row["round"]) == (arm, number) for row in self._rows)
-
-    def _dense(self) -> None:
-        """Train the dense network, keep the weights that tickets start from."""
-        if self._is_done(_DENSE, 0):
-            return
-        start, rewind = Start(self.networks.fresh(self.seed), self._whole), self.networks.experiment.rewind
-        level = self._named(_DENSE, 0)
-        row, kept = level.trained(start, self._ticking(level), keep_at=rewind)
-        ticket = Ticket(kept, {0: self._whole}, rewind, self._about(start.network))
-        save_ticket(ticket, ticket_file(self.run, self.seed))
-        self._keep(_DENSE, 0, start)
-        self._finish(level, row)
 
     def _about(self, network: nn.Module) -> dict[str, Any]:
         """What a ticket's file says beside its weights."""
@@ -125,20 +216,11 @@ class SeedStudy:
             "schedule": schedule,
         }
 
-    def _ticket(self, number: int) -> Mapping[str, Tensor]:
-        """A round of the ticket; its masks."""
+    def _ticket_masks(self, number: int) -> Mapping[str, Tensor]:
+        """The masks of a round of the ticket."""
         if self._is_done(_TICKET, number):
             return read_ticket(ticket_file(self.run, self.seed)).masks(number)
-        masks = self._pruned(_TICKET, number)
-        self.level(_TICKET, number, lambda: self.rewound(masks, number))
-        return masks
-
-    def _control(self, arm: str, masks: Mapping[str, Tensor], number: int) -> None:
-        """A round of a control; one that trains its last weights on prunes them itself."""
-        if self._is_done(arm, number):
-            return
-        own = self._pruned(arm, number) if arm in _CHAINS else masks
-        self.level(arm, number, lambda: _STARTS[arm](self, own, number))
+        return self._pruned(_TICKET, number)
 
     def _pruned(self, arm: str, number: int) -> dict[str, Tensor]:
         """The masks of a round, by the weights that the arm's round before has ended with."""
@@ -148,24 +230,14 @@ class SeedStudy:
         return pruned_in_layers(last.start, last.masks(), self.networks.rates, number)
 
     def level(self, arm: str, number: int, start_of: Callable[[], Start]) -> None:
-        """Carry out a level, unless it is done.
+        """Carry out a training that is none of the study's own rounds, unless it is done.
 
         Args:
             arm: Its name in the rows.
             number: Its round.
             start_of: Makes what it begins with.
         """
-        if self._is_done(arm, number):
-            return
-        start, level = start_of(), self._named(arm, number)
-        row, _ = level.trained(start, self._ticking(level))
-        if arm in (_TICKET, *_CHAINS):
-            self._keep(arm, number, start)
-        if arm == _TICKET:
-            path = ticket_file(self.run, self.seed)
-            ticket = read_ticket(path)
-            save_ticket(replace(ticket, rounds={**ticket.rounds, number: start.masks}), path)
-        self._finish(level, row)
+        self.train(Training(self._named(arm, number), start_of, 0))
 
     def _named(self, arm: str, number: int) -> Level:
         settings = self.settings
@@ -175,16 +247,10 @@ class SeedStudy:
 
     @cached_property
     def _batches(self) -> Remembered:
-        """The same for all arms: the same images in the same order."""
-        return Remembered(self.networks.task.data.train, (self.seed + 1) * 100_003, self.settings.epochs)
+        return self.networks.batches(self.seed)
 
     def _ticking(self, level: Level) -> Tick:
-        return lambda loss: self.bar.update(self.before + len(self._rows), training=level.key, loss=f"{loss:.3f}")
-
-    def _finish(self, level: Level, row: Mapping[str, Any]) -> None:
-        level.finish(row)
-        self._rows.append(dict(row))
-        self.bar.update(self.before + len(self._rows))
+        return lambda loss: self.tally.show(level.key, loss)
 
     def _say(self, number: int) -> None:
         """A round in one line."""
@@ -269,3 +335,8 @@ _STARTS: Mapping[str, Callable[[SeedStudy, Mapping[str, Tensor], int], Start]] =
     "small": SeedStudy.small,
 }
 """Control -> what it begins with, of (study, masks, round)."""
+
+
+def _step(arm: str, rewind: int) -> int:
+    """Where in the schedule a control begins: other weights have the whole of it."""
+    return 0 if arm in ("reinit", "small") else rewind

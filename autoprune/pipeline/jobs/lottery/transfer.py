@@ -21,8 +21,8 @@ from autoprune.masks.ladder import random_masks
 from autoprune.pipeline.jobs.lottery.destinations import Part, destination
 from autoprune.pipeline.jobs.lottery.levels import ROWS, Start
 from autoprune.pipeline.jobs.lottery.networks import Networks
-from autoprune.pipeline.jobs.lottery.study import SeedStudy, ticket_file
-from autoprune.pipeline.reporter import Bar, Reporter
+from autoprune.pipeline.jobs.lottery.study import SeedStudy, Tally, ticket_file
+from autoprune.pipeline.reporter import Reporter
 from autoprune.reports.grid import difference
 from autoprune.run.directory import RunDir
 from autoprune.run.score import ScoreSpec
@@ -73,16 +73,16 @@ class Transfer:
         each = self.number + len(ARMS) - 1
         for name in experiment.transfers:
             there, part = destination(self.networks, name), part_of(self.run, name)
-            with self.reporter.stage(
-                "transfer", f"carrying tickets over to {name}", each * experiment.seeds, len(part.rows(ROWS))
-            ) as bar:
+            total, done = each * experiment.seeds, len(part.rows(ROWS))
+            with self.reporter.stage("transfer", f"carrying tickets over to {name}", total, done) as bar:
+                tally = Tally(bar, done)
                 for index in range(experiment.seeds):
-                    self._seed(there, part, bar, index, each)
+                    self._seed(there, part, tally, index)
 
-    def _seed(self, there: Networks, part: Part, bar: Bar, index: int, each: int) -> None:
+    def _seed(self, there: Networks, part: Part, tally: Tally, index: int) -> None:
         seed, own = there.experiment.seed + index, there.experiment.replace(rounds=self.number, controls="")
         networks = Networks(there.task, own)
-        study = SeedStudy(networks, part, networks.schedule, self.reporter, bar, seed, index * each)
+        study = SeedStudy(networks, part, networks.schedule, self.reporter, tally, seed)
         study.carry_out()
         found = read_ticket(ticket_file(self.run, seed))
         masks, draws = found.masks(self.number), stream(seed, self.number)

@@ -1,0 +1,92 @@
+"""`lottery --stacked`: a study whose networks are trained as one comes to what it comes to one by one."""
+
+import json
+
+import pytest
+
+import autoprune
+from autoprune.errors import AutopruneError, InputError
+from autoprune.pipeline.jobs.lottery.levels import Level
+from autoprune.techniques.sparsity.ticket import read_ticket
+from tests.pipeline.test_lottery import FORMULA
+from tests.pipeline.test_lottery import study as study_of_own_loaders
+
+CONTROLS = "reinit,random,finetune,small"
+
+
+def study(run, *, resume=False, **settings):
+    given = {"rounds": 2, "rate": 0.5, "seeds": 2, "rewind": 2, "train_epochs": 2, "controls": CONTROLS}
+    given["target"] = FORMULA
+    return autoprune.lottery(
+        "lenet_300_100", data="digits", run=run, resume=resume, train_threads=1, **(given | settings)
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_float32():
+    """Rounding to bfloat16, where the processor has it, would hide whether two ways compute the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("autoprune.models.precision.bf16_is_fast", lambda device: False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stacked") / "run"
+    return study(folder, stacked="yes"), folder
+
+
+def rows_of(folder):
+    rows = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    return {(row["seed"], row["arm"], row["round"]): row for row in rows}
+
+
+def test_a_stacked_study_has_the_rounds_and_masks_of_one_by_one(done, tmp_path):
+    """First-round masks are of the dense networks, whose weights differ by rounding alone."""
+    result, folder = done
+    assert result.report["lottery"]["trained"] == {"stacked": True, "why": "as asked for"}
+    study(tmp_path / "run", stacked="no")
+    ours, theirs = rows_of(folder), rows_of(tmp_path / "run")
+    assert set(ours) == set(theirs)
+    for key, row in ours.items():
+        assert (row["steps"], row["weights"]) == (theirs[key]["steps"], theirs[key]["weights"]), key
+    for seed in (0, 1):
+        one, other = (read_ticket(run / f"tickets/seed-{seed}.safetensors") for run in (folder, tmp_path / "run"))
+        assert sorted(one.rounds) == [0, 1, 2] and one.rewind == other.rewind == 2
+        for name, mask in one.rounds[1].items():
+            assert float((mask ^ other.rounds[1][name]).float().mean()) < 0.002
+            assert not bool((one.rounds[2][name] & ~mask).any())
+
+
+def test_a_stacked_study_that_was_killed_ends_as_a_whole_one(done, tmp_path, monkeypatch):
+    """Between the rows of one stack: it is trained again as a whole, and written once."""
+    finish, count = Level.finish, iter(range(100))
+
+    def killed(self, row):
+        if next(count) == 8:
+            raise KeyboardInterrupt
+        finish(self, row)
+
+    monkeypatch.setattr(Level, "finish", killed)
+    with pytest.raises((KeyboardInterrupt, AutopruneError)):
+        study(tmp_path / "run", stacked="yes")
+    monkeypatch.setattr(Level, "finish", finish)
+    resumed = study(tmp_path / "run", stacked="yes", resume=True)
+    assert resumed.report["rounds"] == done[0].report["rounds"]
+    assert len((tmp_path / "run/rounds.jsonl").read_text().splitlines()) == len(rows_of(done[1]))
+
+
+def test_the_way_that_is_faster_is_chosen_once_and_written_down(tmp_path, monkeypatch):
+    from autoprune.pipeline.jobs.lottery import stacks
+
+    quick = {"rounds": 1, "train_epochs": 1, "controls": "", "rewind": 0}
+    for ratio, chosen in ((3.0, True), (0.9, False)):
+        monkeypatch.setattr(stacks, "_times_as_fast", lambda *_, ratio=ratio: ratio)
+        found = study(tmp_path / str(chosen), **quick).report["lottery"]["trained"]
+        assert found == {"stacked": chosen, "why": "2 networks, timed both ways", "times_as_fast": ratio}
+
+
+def test_what_cannot_be_trained_as_one_is_trained_one_by_one_and_refused_where_it_is_asked_for(tmp_path):
+    with pytest.raises(InputError, match=r"--stacked yes: networks of .* its images come from a loader of your own"):
+        study_of_own_loaders(tmp_path / "run", stacked="yes")
+    assert not (tmp_path / "run").exists()
