@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 from scipy.special import stdtrit
 
-__all__ = ["Errors", "errors_of", "fit_factors", "fit_macs"]
+__all__ = ["Errors", "Prior", "errors_of", "fit_factors", "fit_macs"]
 
-_PRIOR = 0.02  # weight of the wish that a factor be 1, against one run
-_PRIOR_LOADS = 0.1  # and that a load cost nothing
+_PRIOR_LOADS = 0.1  # weight of the wish that a load cost nothing, against one run
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,24 @@ class Errors:
     high: float = 0.0
 
 
+@dataclass(frozen=True)
+class Prior:
+    """How strongly factors are wished to be 1 where runs do not say otherwise.
+
+    Attributes:
+        weight: Of the wish, against one run.
+        share: A class with a smaller share of the runs' time is held as one with so much: it takes no others' error.
+    """
+
+    weight: float = 0.02
+    share: float = 1e-3
+
+
 def fit_factors(
-    sums: NDArray[np.float64], ms: NDArray[np.float64], loads: NDArray[np.float64] | None = None
+    sums: NDArray[np.float64],
+    ms: NDArray[np.float64],
+    loads: NDArray[np.float64] | None = None,
+    prior: Prior = Prior(),
 ) -> NDArray[np.float64]:
     """Non-negative factors for the classes, prices of the loads, and a constant, that make the relative error least.
 
@@ -45,6 +60,7 @@ def fit_factors(
         sums: Milliseconds of the entries by class, shape (runs, classes).
         ms: Measured milliseconds, shape (runs,).
         loads: Millions of weights fetched, shape (runs, loads).
+        prior: How strong the wish is.
 
     Returns:
         Shape (classes + loads + 1,); the last is the constant in milliseconds.
@@ -53,8 +69,8 @@ def fit_factors(
     wished = np.concatenate([np.ones(sums.shape[1]), np.zeros(columns.shape[1] - sums.shape[1])])
     shares = columns / ms[:, None]
     rows = np.concatenate([shares, 1 / ms[:, None]], axis=1)
-    priors = np.where(wished == 1, _PRIOR, _PRIOR_LOADS)
-    weights = priors * np.maximum(shares.mean(axis=0), 1e-3) * np.sqrt(len(ms))
+    priors = np.where(wished == 1, prior.weight, _PRIOR_LOADS)
+    weights = priors * np.maximum(shares.mean(axis=0), prior.share) * np.sqrt(len(ms))
     wishes = np.concatenate([np.diag(weights), np.zeros((len(weights), 1))], axis=1)
     factors, _ = nnls(np.concatenate([rows, wishes]), np.concatenate([np.ones(len(ms)), weights * wished]))
     return np.asarray(factors, dtype=np.float64)

@@ -242,6 +242,7 @@ def profiled(
         checkpoint=lambda table: table.save(unfinished),
         settings=ProfileSettings.of(allowance.effort_of(experiment), seconds),
         made=None if stack is None else lambda choices: stack.apply(task.model, choices),
+        settled=dict if stack is None else stack.settled,
         effects=None if stack is None else stack.effects,
     )
 

@@ -208,6 +208,13 @@ class Technique(ABC, Generic[Fitted]):
         """The search's fast path, asked of the first technique of a run only; default applies each part."""
         return _AppliedOneByOne(self, model, analysis, fitted)
 
+    def settled(self, analysis: Analysis, choices: Mapping[str, int]) -> dict[str, int]:
+        """Its choices as they are carried out, where some of them come to the same network; default as they are.
+
+        Latency tables are fitted on, and judged by, such choices alone.
+        """
+        return dict(choices)
+
     def effects(self, analysis: Analysis) -> Mapping[str, Effect]:
         """Graph node -> what changes in its price beside the widths, which price themselves; default nothing.
 

@@ -75,6 +75,14 @@ class Stack:
     def _decides(self, effect: Effect) -> bool:
         return set(effect.scope) <= set(self.space.names)
 
+    def settled(self, choices: Mapping[str, int]) -> dict[str, int]:
+        """Choices as they are carried out; see `Technique.settled`."""
+        full = self.space.complete(choices)
+        for technique in self.techniques:
+            own = {d.name: full[d.name] for d in self.space.decisions if d.traits.technique == technique.name}
+            full |= technique.settled(self.analysis, own)
+        return full
+
     def constraint(self, model: nn.Module, choices: Mapping[str, int]) -> TrainingConstraint | None:
         """What training must keep of a network that `apply` gave."""
         found = [technique.constraint(model, part) for technique, part in self._recorded(choices)]

@@ -124,9 +124,9 @@ def test_layers_without_integers_are_refused_with_the_reason():
 
 
 def test_a_policy_rounds_the_layers_it_names_and_its_file_does_so_again(net, images, fitted, tmp_path):
-    choices = {"stem.0.bits": 8, "inner": 8}
+    choices = {"inner.bits": 8, "head.bits": 8, "inner": 8}
     small = fitted.apply(net, choices)
-    assert set(integer_layers(small)) == {"stem.0", "outer"} and small.inner.out_channels == 8
+    assert set(integer_layers(small)) == {"inner", "head"} and small.inner.out_channels == 8
     policy = fitted.policy(choices)
     policy.save(tmp_path / "policy.json")
     again = apply(net, Policy.load(tmp_path / "policy.json"), X)
@@ -136,6 +136,14 @@ def test_a_policy_rounds_the_layers_it_names_and_its_file_does_so_again(net, ima
         assert not integer_layers(plain) and not torch.equal(plain(images), small(images))
         assert torch.equal(plain(images), fitted.apply(net, {"inner": 8})(images))
         assert torch.equal(fitted.apply(net, {})(images), net(images))
+
+
+def test_a_layer_that_integers_enclose_computes_with_integers(net, fitted):
+    """Onnxruntime makes integers of it whatever the file says."""
+    assert fitted.settled({"stem.0.bits": 8})["inner.bits"] == 8
+    assert set(integer_layers(fitted.apply(net, {"stem.0.bits": 8}))) == {"stem.0", "inner", "outer"}
+    for choices in ({"inner.bits": 8, "head.bits": 8}, {"stem.0.bits": 8, "inner.bits": 8}):  # what is added, the last
+        assert fitted.settled(choices) == fitted.space.complete(choices)
 
 
 def test_a_rounding_layer_computes_with_the_integers_of_its_range(net, images):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.cost.additive import AdditiveCost, Step
-from autoprune.cost.least_squares import Errors, errors_of, fit_factors, fit_macs
+from autoprune.cost.least_squares import Errors, Prior, errors_of, fit_factors, fit_macs
 from autoprune.errors import InputError
 from autoprune.hardware.contract.layer import Layer
 from autoprune.hardware.contract.protocol import Measurement
@@ -30,6 +30,7 @@ __all__ = ["LatencyTable"]
 
 _FIT = ("fit", "search")
 _ROLES = (*_FIT, "held-out")
+_PRIOR_OF_FORMATS = Prior(0.2, 0.1)  # twice as many classes on as few runs
 _UNKNOWN = -1.0  # in place of a reference's time that was not looked up yet
 _EXACT = 0.005  # below, a table is good enough whatever multiply-accumulates say
 
@@ -170,7 +171,12 @@ class LatencyTable(TableContent):
 
     @property
     def is_by_macs(self) -> bool:
-        """Whether the layers predict networks that were timed at another time no better than multiply-accumulates."""
+        """Whether the layers predict networks that were timed at another time no better than multiply-accumulates.
+
+        Never where number formats are decided on, which multiply-accumulates do not know.
+        """
+        if self._by_macs is None and self._has_formats:
+            self._by_macs = False
         if self._by_macs is None:
             table, macs = self.error, self.macs_error
             self._by_macs = bool(table and macs and table.mean > _EXACT and table.mean >= macs.mean)
@@ -229,7 +235,8 @@ class LatencyTable(TableContent):
         runs = self.runs_of(*roles)
         if not runs:
             raise InputError("the latency table is not finished: no network was timed end to end; profile again")
-        fitted = fit_factors(self._sums(runs), self._ms(runs), self._loads(runs))
+        prior = _PRIOR_OF_FORMATS if self._has_formats else Prior()
+        fitted = fit_factors(self._sums(runs), self._ms(runs), self._loads(runs), prior)
         return {name: float(value) for name, value in zip((*GROUPS, *LOADS, "constant"), fitted, strict=True)}
 
     def errors(self) -> PredictionErrors:
@@ -266,6 +273,10 @@ class LatencyTable(TableContent):
         return cls(**{each.name: getattr(content, each.name) for each in fields(content)})
 
     # Inside.
+
+    @property
+    def _has_formats(self) -> bool:
+        return any(operator.when for operator in self.operators)
 
     def _forget(self) -> None:
         self._cost, self._quiet, self._by_macs = None, _UNKNOWN, None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ _MOST_WEIGHTS = 500_000_000  # of all networks that one process has loaded: 2 GB
 # the few layers of every family get in any case.
 _TIME_OF_FIT, _TIME_OF_LAYERS, _TIME_OF_FIRST = 0.3, 0.75, 1.0
 
+_FIT_OF_FORMATS = 16  # networks, where layers have two formats and a correction for each
 _TIME_OF_EXPORT = 0.6  # of the time that networks have
 _LEAST_NETWORKS = {"fit": 8, "held-out": 4}  # by role; fewer fit anything
 _NETWORKS = {"fit": "networks", "held-out": "networks to check the table"}  # by role, for people
@@ -115,6 +116,7 @@ def profile(
     checkpoint: Checkpoint | None = None,
     settings: ProfileSettings | None = None,
     made: NetworkOf | None = None,
+    settled: Callable[[Mapping[str, int]], dict[str, int]] = dict,
     effects: Mapping[str, Effect] | None = None,
 ) -> LatencyTable:
     """Build the latency table of a model on a target.
@@ -134,6 +136,7 @@ def profile(
         checkpoint: Called with the unfinished table every few seconds; save it to be able to go on.
         settings: How much is measured.
         made: Makes the network of a policy; by default it is cut.
+        settled: Choices as they are carried out, for the networks that are timed.
         effects: Graph node -> what techniques change in it beside its widths; of variants that the target has, both
             kinds of layers are measured.
 
@@ -147,6 +150,8 @@ def profile(
     target.require()
     settings = settings or ProfileSettings()
     variants = measurable(effects or {}, target.variants)
+    if variants:
+        settings = replace(settings, fit_runs=max(settings.fit_runs, _FIT_OF_FORMATS))
     operators = priced_operators(analysis, space, as_example(example).batch, target.fused, variants)
     protocols = {"entries": settings.entries, "networks": settings.networks}
     networks = settings.fit_runs + settings.held_out_runs
@@ -157,7 +162,7 @@ def profile(
         table.merge(DeviceTable.open(device_table, table.fingerprint))
     made = made or _Cut(model, analysis, space)
     builder = _Builder(model, made, example, target, table, progress or _silent, checkpoint, device_table, settings)
-    fit, held_out = builder.planned_networks(np.random.default_rng((seed, 1)))
+    fit, held_out = (list(map(settled, each)) for each in builder.planned_networks(np.random.default_rng((seed, 1))))
     builder.time_networks(fit, "fit", _TIME_OF_FIT)
     builder.measure_entries(np.random.default_rng((seed, 0)))
     builder.time_networks(held_out, "held-out", 1.0)

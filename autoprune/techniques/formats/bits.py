@@ -18,7 +18,7 @@ from autoprune.hardware import Target
 from autoprune.quantization.rounding import Range, input_ranges, rounded_layers
 from autoprune.space import BITS, Decision, SpaceConstraints, Stage, TechniquePart
 from autoprune.techniques.base import Calibration, Offer, OptionGrid, Technique
-from autoprune.techniques.formats.coupled import Coupled, coupled_layers
+from autoprune.techniques.formats.coupled import Coupled, coupled_layers, enclosed
 
 __all__ = ["INTEGERS", "Bits", "Observed", "StoredBits", "WholeWork"]
 
@@ -134,6 +134,12 @@ class Bits(Technique[Observed]):
         names = [name for name in _integers(part, coupled_layers(analysis).groups) if name in modules]
         return rounded_layers(model, {name: tuple(known[name]) if name in known else None for name in names})
 
+    def settled(self, analysis: Analysis, choices: Mapping[str, int]) -> dict[str, int]:
+        """Layers that integers enclose compute with integers, whatever is chosen."""
+        chosen = {name for name, bits in choices.items() if bits == INTEGERS}
+        more = enclosed(chosen, coupled_layers(analysis).groups) & choices.keys()
+        return {**choices, **dict.fromkeys(more, INTEGERS)}
+
     def effects(self, analysis: Analysis) -> Mapping[str, Effect]:
         """Another kernel, whose latency is measured, and a quarter of the weight's bytes; as many multiplications."""
         found: dict[str, Effect] = {}
@@ -144,8 +150,10 @@ class Bits(Technique[Observed]):
 
 
 def _integers(part: TechniquePart, groups: Mapping[str, Coupled]) -> list[str]:
-    """Layers that compute with integers by a policy's choices."""
-    return [layer for name, bits in part.choices.items() if bits == INTEGERS for layer in groups[name].layers]
+    """Layers that compute with integers by a policy's choices, those that integers enclose among them."""
+    chosen = {name for name, bits in part.choices.items() if bits == INTEGERS}
+    chosen |= enclosed(chosen, groups) & part.choices.keys()
+    return [layer for name in part.choices if name in chosen for layer in groups[name].layers]
 
 
 def _is_range(value: object) -> bool:

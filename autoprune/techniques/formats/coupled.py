@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from autoprune.graph import Analysis, Extent, Op
+from autoprune.graph.extent import Shape
 from autoprune.graph.operators import WEIGHTED
 
-__all__ = ["Coupled", "CoupledLayers", "coupled_layers"]
+__all__ = ["Coupled", "CoupledLayers", "coupled_layers", "enclosed"]
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,15 @@ class Coupled:
         group: The width that they write; empty where that is none.
         layers: Qualified names of modules, in forward order.
         nodes: Their graph nodes.
+        reads: The decisions of the layers whose outputs they read; None among them for a tensor in float32, or one
+            whose layers are not known.
     """
 
     name: str
     group: str
     layers: tuple[str, ...]
     nodes: tuple[str, ...]
+    reads: frozenset[str | None] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,29 @@ def coupled_layers(analysis: Analysis) -> CoupledLayers:
     return known
 
 
+def enclosed(integers: Collection[str], groups: Mapping[str, Coupled]) -> set[str]:
+    """Decisions on float32 that come to integers: a layer alone that reads only integers, and is read by integers only.
+
+    onnxruntime computes it with integers of its own making whatever the file says (`WeightBiasQuantization`), so it is
+    one of those that round, and that the file has scales for.
+
+    Args:
+        integers: Decisions on integers.
+        groups: All of the network.
+    """
+    readers: dict[str, set[str]] = {}
+    for each in groups.values():
+        for read in each.reads:
+            readers.setdefault(read or "", set()).add(each.name)
+    chosen = set(integers)
+    return {
+        name
+        for name, each in groups.items()
+        if name not in chosen and len(each.layers) == 1 and each.reads and each.reads <= chosen
+        if readers.get(name) and readers[name] <= chosen
+    }
+
+
 def _coupled(analysis: Analysis) -> CoupledLayers:
     weighted = [op for op in analysis.ops if op.kind in WEIGHTED]
     calls = Counter(op.name for op in weighted)
@@ -75,13 +102,29 @@ def _coupled(analysis: Analysis) -> CoupledLayers:
         name = f"{ops[0].name}.bits"
         group = width if _width_of(ops[0]) else ""
         groups[name] = Coupled(name, group, tuple(op.name for op in ops), tuple(op.node for op in ops))
-    return CoupledLayers(groups, refused)
+    return CoupledLayers(_with_reads(groups, weighted), refused)
+
+
+def _with_reads(groups: Mapping[str, Coupled], weighted: Sequence[Op]) -> dict[str, Coupled]:
+    """The same groups, knowing what they read."""
+    writers = {width: each.name for each in groups.values() for width in each.group.split()}
+    known = {op.node: _names(op.inputs[0], op.kind) for op in weighted if op.inputs}
+    found = {}
+    for name, each in groups.items():
+        read = {writers.get(width) for node in each.nodes for width in known.get(node) or ("",)}
+        found[name] = replace(each, reads=frozenset(read - {name}))
+    return found
 
 
 def _width_of(op: Op) -> str:
     """The coupled groups that a layer's outputs lie in, as one name; empty for none."""
-    size = op.output[1] if op.kind != "linear" and len(op.output) > 1 else op.output[-1]
-    return " ".join(size.scope) if isinstance(size, Extent) else ""
+    return " ".join(_names(op.output, op.kind))
+
+
+def _names(shape: Shape, kind: str) -> tuple[str, ...]:
+    """The coupled groups of a tensor's channels."""
+    size = shape[1] if kind != "linear" and len(shape) > 1 else shape[-1]
+    return size.scope if isinstance(size, Extent) else ()
 
 
 def _why_not(op: Op, calls: int) -> str | None:
