@@ -15,7 +15,7 @@ from autoprune.early_exit.flow import Flow, node_name, sizes_of
 from autoprune.early_exit.heads import has_head
 from autoprune.errors import UnsupportedModelError
 
-__all__ = ["Place", "places_of"]
+__all__ = ["Place", "frontiers", "places_of"]
 
 MOST = 8
 """Places that are offered: their subsets are tried one by one."""

@@ -11,7 +11,18 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Answers", "Choice", "Limits", "PathTimes", "Times", "choices_of", "leaving_at", "loss_bound", "solved"]
+__all__ = [
+    "Answers",
+    "Choice",
+    "Limits",
+    "PathTimes",
+    "Reach",
+    "Times",
+    "choices_of",
+    "leaving_at",
+    "loss_bound",
+    "solved",
+]
 
 NEVER = 2.0
 """A threshold that no confidence reaches."""
@@ -42,8 +53,8 @@ class Answers:
     labels: NDArray[np.int64] | None = None
 
 
-class Times(Protocol):
-    """What paths cost on the device, whatever they are."""
+class Reach(Protocol):
+    """What can be reached on the device at best."""
 
     @property
     def dense(self) -> float:
@@ -56,6 +67,10 @@ class Times(Protocol):
     @property
     def least_worst(self) -> float:
         """The least that a longest path can take."""
+
+
+class Times(Reach, Protocol):
+    """What paths cost on the device, whatever they are."""
 
     def of(self, places: Sequence[int]) -> Floats:
         """Milliseconds of each path where some places are used, in order; the path to the end last."""

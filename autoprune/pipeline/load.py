@@ -15,6 +15,7 @@ from autoprune.export.onnx_network import QUANTIZED_FILE, network_in_run
 from autoprune.foundations.files import read_json, replacing, shortened
 from autoprune.foundations.references import is_reference
 from autoprune.foundations.registry import Registry
+from autoprune.gating.files import GATES_FILE, load_skips
 from autoprune.graph import analyse
 from autoprune.models import build, load_weights, read_weights, save_weights, uncompiled
 from autoprune.models.checkpoint import aligned
@@ -44,6 +45,7 @@ LOADERS: Registry[Callable[[Path], nn.Module]] = Registry(
 _DYNAMIC: Mapping[str, Callable[[nn.Module, Any, Path], nn.Module]] = {
     EXITS_FILE: load_network,
     SWITCH_FILE: load_switch,
+    GATES_FILE: load_skips,
 }
 """What reads a run of `dynamic`, by the file that it has."""
 

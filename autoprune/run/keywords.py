@@ -80,6 +80,7 @@ class SettingKeywords(TypedDict, total=False):
     form_rounds: str | Sequence[int]
     method: str
     widths: str
+    active: str
     dynamic_epochs: int
     mean_latency: str | None
     worst: str

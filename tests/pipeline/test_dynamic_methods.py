@@ -132,12 +132,69 @@ def test_a_width_that_does_as_well_alone_is_handed_over_without_a_gate(switched,
     assert f"{fixed['name']} alone is kept" in " ".join(Page(write_html(again)).words)
 
 
+class Residual(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.a, self.b = (nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(2))
+        self.n, self.m = (nn.BatchNorm2d(width) for _ in range(2))
+
+    def forward(self, x):
+        return torch.relu(x + self.m(self.b(torch.relu(self.n(self.a(x))))))
+
+
+def residual_net():
+    stem = (nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU())
+    return nn.Sequential(*stem, Residual(32), Residual(32), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(128, 4))
+
+
+@pytest.fixture(scope="module")
+def skipped(data, tmp_path_factory):
+    """A run whose promise is so wide that the fastest threshold is taken, whatever the training comes to."""
+    torch.manual_seed(0)
+    model = residual_net().eval()
+    folder = tmp_path_factory.mktemp("skip") / "run"
+    settings = SETTINGS | {"max_drop": 99.0, "worst": "400%"}
+    return folder, model, autoprune.dynamic(model, **data, run=folder, method="skip", **settings)
+
+
+@pytest.mark.slow
+def test_what_is_handed_over_of_a_network_with_gates_is_what_the_report_says(skipped, data):
+    folder, model, result = skipped
+    loaded = autoprune.load(folder, model=residual_net())
+    assert [block["name"] for block in result.report["blocks"]] == ["3", "4"]
+    if not result.report["dynamic"]:  # all inputs take one path at every threshold: nothing is gained
+        assert accuracy(loaded, data["test"]) == pytest.approx(accuracy(model, data["test"]))
+        return
+    pixels = next(iter(data["test"]))[0]
+    with torch.no_grad():
+        logits, taken = result.model.answers(pixels)
+        again, same = loaded.answers(pixels)
+    assert torch.equal(logits, again) and torch.equal(taken, same)
+    call = get_target("onnxruntime").caller((folder / "model.onnx").read_bytes())
+    assert [int(call([each[None].numpy()])[1][0]) for each in pixels] == taken.tolist()
+    assert accuracy(loaded, data["test"]) == pytest.approx(result.report["accuracy"])
+    assert sum(each["share"] for each in result.report["exits"]) == pytest.approx(1)
+    assert "its gate pays from" in Page(write_html(folder)).text
+
+
+@pytest.mark.slow
+def test_a_run_with_gates_that_is_killed_ends_the_same(skipped, data, tmp_path):
+    folder, model, result = skipped
+    again = tmp_path / "run"
+    shutil.copytree(folder, again)
+    (again / "report.json").unlink()
+    settings = SETTINGS | {"max_drop": 99.0, "worst": "400%"}
+    resumed = autoprune.dynamic(model, **data, run=again, method="skip", **settings, resume=True)
+    assert json.loads(json.dumps(resumed.report)) == json.loads(json.dumps(result.report))
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"method": "magic"}, "magic"),
         ({"method": "switch", "widths": "50%,25%"}, "widths: write one to three shares"),
         ({"method": "switch", "widths": "half"}, "widths: write one to three shares"),
+        ({"method": "skip", "active": "0%"}, "active: write one"),
         ({"method": "switch", "anytime": True}, "anytime: only exits have an answer before the end"),
     ],
 )
@@ -152,6 +209,7 @@ def test_a_network_of_which_nothing_behind_the_first_block_can_go_is_refused(dat
     model = nn.Sequential(
         nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 4)
     )
-    with pytest.raises(UnsupportedModelError):
-        autoprune.dynamic(model, **data, run=tmp_path / "run", method="switch", **SETTINGS)
+    for method, words in (("switch", "can"), ("skip", "no block that could be skipped")):
+        with pytest.raises(UnsupportedModelError, match=words):
+            autoprune.dynamic(model, **data, run=tmp_path / "run", method=method, **SETTINGS)
     assert not (tmp_path / "run").exists()

@@ -12,7 +12,7 @@ from autoprune.reports.figures._matplotlib import LIGHT, Figure, Palette, legend
 __all__ = ["classes_figure", "curves_figure", "reliability_figure"]
 
 # By marker and line as well as by colour, so that a page without colour can be read.
-_STYLES = {"solved": ("-", "o"), "uniform": ("--", "s"), "random": (":", "^")}
+_STYLES = {"solved": ("-", "o"), "uniform": ("--", "s"), "random": (":", "^"), "one threshold": ("-", "o")}
 
 
 def curves_figure(report: Mapping[str, Any], palette: Palette = LIGHT) -> Figure:
@@ -26,7 +26,12 @@ def curves_figure(report: Mapping[str, Any], palette: Palette = LIGHT) -> Figure
         MissingExtraError: If matplotlib is not installed.
     """
     figure, (axes,) = new_figure(8.4, 3.8, palette)
-    colours = {"solved": palette.chosen, "uniform": palette.kept, "random": palette.limit}
+    colours = {
+        "solved": palette.chosen,
+        "uniform": palette.kept,
+        "random": palette.limit,
+        "one threshold": palette.chosen,
+    }
     for name, points in report["curves"].items():
         line, marker = _STYLES[name]
         drawn = sorted((each["mean_ms"], 100 * each["accuracy"]) for each in points)

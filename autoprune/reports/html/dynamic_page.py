@@ -149,9 +149,20 @@ def _offered(content: Mapping[str, Any]) -> Table:
             (each["name"], percent(each["ms"] / dense, 1), percent(each["accuracy"], 2)) for each in content["widths"]
         ]
         return table(("width", "time with the gate, of dense", "accuracy of all inputs"), rows)
+    if "blocks" in content:
+        rows = [
+            (each["name"], percent(each["saves_ms"] / dense, 1), _share(each["break_even"]))
+            for each in content["blocks"]
+        ]
+        return table(("block", "skipping it saves, of dense", "its gate pays from, of the inputs"), rows)
     times = content["place_ms"]
     rows = [
         (place["name"], percent(leaves / dense, 1), percent(passed / dense, 1))
         for place, leaves, passed in zip(content["places"], times["leaves"], times["passed"], strict=True)
     ]
     return table(("exit behind", "who leaves takes, of dense", "who goes on takes more, of dense"), rows)
+
+
+def _share(share: float | None) -> str:
+    """A share of the inputs, if there is one that is enough."""
+    return "never" if share is None else percent(share, 1)

@@ -21,11 +21,16 @@ class DynamicSettings(Settings):
     method: str = setting(
         "exits",
         "what depends on the input: exits, heads inside the network at which inputs leave; switch, widths"
-        " of all that lies behind the first block",
+        " of all that lies behind the first block; skip, which residual blocks are computed",
     )
     widths: str = setting("25%,50%", "of switch: the shares of the units that its narrow widths keep, ascending")
+    active: str = setting("60%", "of skip: the share of the blocks' work that the training aims at")
     dynamic_epochs: int = setting(
-        5, "of switch: epochs for which a copy is trained at all widths, the first block left as it is", ge=1, le=10_000
+        5,
+        "of switch: epochs for which a copy is trained at all widths, the first block left as it is; of skip: for"
+        " which a copy is trained with its gates",
+        ge=1,
+        le=10_000,
     )
     mean_latency: str | None = setting(
         None, "largest mean time of a call: 60% of dense, or 2.5ms; without it the least that --max-drop allows"
@@ -63,6 +68,18 @@ class DynamicSettings(Settings):
     def _widths_can_be_read(cls, value: str) -> str:
         _shares(value)
         return value
+
+    @field_validator("active")
+    @classmethod
+    def _active_can_be_read(cls, value: str) -> str:
+        if len(_shares(value)) != 1:
+            raise ValueError("write one share of the work, such as 60%")
+        return value
+
+    @property
+    def active_share(self) -> float:
+        """The share of the work that gates aim at, in (0, 1)."""
+        return _shares(self.active)[0]
 
     @property
     def width_shares(self) -> tuple[float, ...]:
@@ -130,5 +147,5 @@ def _shares(text: str) -> tuple[float, ...]:
         found = ()
     ascending = all(a < b for a, b in pairwise(found))
     if not 1 <= len(found) <= 3 or not ascending or not 0 < found[0] <= found[-1] < 1:
-        raise ValueError("write one to three shares of the units, ascending, such as 25%,50%")
+        raise ValueError("write one to three shares, ascending, such as 25%,50%")
     return found

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import chain
 
-from autoprune.early_exit.thresholds import Answers, Choice, Limits, Times, choices_of
+from autoprune.early_exit.thresholds import Answers, Choice, Limits, Reach, Times, choices_of
 from autoprune.errors import BudgetError
 from autoprune.run.settings import DynamicSettings
 
-__all__ = ["candidates", "require_reachable"]
+__all__ = ["best_of", "candidates", "require_reachable"]
 
 _STEPS = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # shares of the allowed loss that are tried for an asked mean
 
 
-def require_reachable(times: Times, settings: DynamicSettings, alone: str, longest: str) -> None:
+def require_reachable(times: Reach, settings: DynamicSettings, alone: str, longest: str) -> None:
     """Refuse, before anything is trained, a mean that no thresholds could reach, and a path that is too long.
 
     Args:
@@ -43,39 +43,47 @@ def require_reachable(times: Times, settings: DynamicSettings, alone: str, longe
 
 
 def candidates(answers: Answers, times: Times, settings: DynamicSettings) -> Iterable[Choice]:
+    """Choices of places within the limits, the best first; none where nothing pays.
+
+    Raises:
+        BudgetError: If none keeps the asked mean at the allowed loss.
+    """
+    return best_of(lambda limits: choices_of(answers, times, limits), times.dense, settings)
+
+
+def best_of(choices: Callable[[Limits], Iterable[Choice]], dense: float, settings: DynamicSettings) -> Iterable[Choice]:
     """Choices within the limits, the best first; none where nothing pays.
 
     Without an asked mean the fastest is the best. With one it is the one that loses least of those that keep it;
     those that lose more, and are faster, come behind it.
 
+    Args:
+        choices: All that keep some limits.
+        dense: The dense network's time in milliseconds.
+        settings: What is asked for.
+
     Raises:
         BudgetError: If none keeps the asked mean at the allowed loss.
     """
-    asked = settings.limit_ms("mean_latency", times.dense)
+
+    def within(loss: float) -> list[Choice]:
+        worst, p95 = settings.limit_ms("worst", dense) or dense, settings.limit_ms("p95", dense)
+        kept = [each for each in choices(Limits(loss, worst, p95, settings.exits)) if each.mean_ms < dense]
+        return sorted(kept, key=lambda each: each.mean_ms)
+
+    asked = settings.limit_ms("mean_latency", dense)
     allowed = settings.max_drop / 100
     if asked is None:
-        return _within(answers, times, settings, allowed)
+        return within(allowed)
     losses = (share * allowed for share in _STEPS)
     for loss in losses:
-        found = _within(answers, times, settings, loss)
+        found = within(loss)
         if found and found[0].mean_ms <= asked:
-            faster = (each for more in losses for each in _within(answers, times, settings, more))
+            faster = (each for more in losses for each in within(more))
             return (each for each in chain(found, faster) if each.mean_ms <= asked)
-    least = found[0].mean_ms if found else times.dense
+    least = found[0].mean_ms if found else dense
     raise BudgetError(
         f"a mean of {asked:.4g} ms is out of reach at a loss of {settings.max_drop:g} points: the least is"
-        f" {least:.4g} ms, {least / times.dense:.1%} of the dense network's; raise --mean-latency or --max-drop",
+        f" {least:.4g} ms, {least / dense:.1%} of the dense network's; raise --mean-latency or --max-drop",
         least,
     )
-
-
-def _within(answers: Answers, times: Times, settings: DynamicSettings, loss: float) -> list[Choice]:
-    """Choices, the fastest first."""
-    limits = Limits(
-        loss,
-        settings.limit_ms("worst", times.dense) or times.dense,
-        settings.limit_ms("p95", times.dense),
-        settings.exits,
-    )
-    found: Sequence[Choice] = [each for each in choices_of(answers, times, limits) if each.mean_ms < times.dense]
-    return sorted(found, key=lambda each: each.mean_ms)

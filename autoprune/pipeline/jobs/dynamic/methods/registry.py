@@ -11,6 +11,6 @@ _HOME = "autoprune.pipeline.jobs.dynamic.methods"
 
 METHODS: Registry[type[Method]] = Registry(
     "method",
-    {"exits": f"{_HOME}.exits:Exits", "switch": f"{_HOME}.switch:Switch"},
+    {"exits": f"{_HOME}.exits:Exits", "switch": f"{_HOME}.switch:Switch", "skip": f"{_HOME}.skip:Skip"},
     "autoprune.dynamic_methods",
 )

@@ -1,0 +1,80 @@
+"""A network that skips on disk: its weights, which were trained with the gates, the gates, and their thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from autoprune.early_exit.flow import flow_of, sizes_of
+from autoprune.errors import InputError
+from autoprune.foundations.files import read_json, write_json
+from autoprune.gating.blocks import Residual, without
+from autoprune.gating.gate import BlockGate
+from autoprune.gating.network import SkipNetwork
+from autoprune.models import load_weights, save_weights
+from autoprune.models.copying import duplicate
+
+__all__ = ["GATES_FILE", "load_skips", "save_skips"]
+
+GATES_FILE = "gates.json"
+
+
+def save_skips(network: SkipNetwork, dropped: Sequence[Residual], trained: nn.Module, folder: Path) -> None:
+    """Write what `load_skips` reads.
+
+    Args:
+        network: The network.
+        dropped: Blocks that it never computes.
+        trained: The dense network with the weights that were trained with the gates.
+        folder: The run.
+    """
+    save_weights(trained.state_dict(), folder / "network.safetensors")
+    save_weights(network.gates.state_dict(), folder / "gates.safetensors")
+    gated = zip(network.blocks, network.thresholds, strict=True)
+    content = {
+        "schema": "autoprune.gates/1",
+        "blocks": [asdict(block) | {"threshold": threshold} for block, threshold in gated],
+        "dropped": [asdict(block) for block in dropped],
+        "expected": [] if network.drift is None else list(network.drift.expected),
+    }
+    write_json(folder / GATES_FILE, content)
+
+
+def load_skips(dense: nn.Module, example: Any, folder: Path) -> SkipNetwork:
+    """The network of a run.
+
+    Args:
+        dense: The dense network with any weights; left as it is.
+        example: An input, or several as `as_example` takes them.
+        folder: The run.
+
+    Raises:
+        InputError: If a file is missing or does not fit; file and field are named.
+    """
+    path = folder / GATES_FILE
+    content = read_json(path, "file of gates")
+    model = duplicate(dense).eval()
+    load_weights(model, folder / "network.safetensors")
+    try:
+        blocks, dropped = (_blocks(content[name]) for name in ("blocks", "dropped"))
+        thresholds = [float(row["threshold"]) for row in content["blocks"]]
+        expected = tuple(int(count) for count in content["expected"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is no file of gates: {error!r}") from error
+    flow = without(flow_of(model, example), dropped)
+    sizes = {node.name: sizes_of(node) for node in flow.nodes}
+    gates = nn.ModuleList(BlockGate(sizes.get(block.start) or ()) for block in blocks)
+    load_weights(gates, folder / "gates.safetensors")
+    own = [gate for gate in gates if isinstance(gate, BlockGate)]
+    try:
+        return SkipNetwork(flow, blocks, own, thresholds, expected=expected).eval()
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _blocks(rows: Sequence[Mapping[str, Any]]) -> list[Residual]:
+    return [Residual(str(row["name"]), str(row["start"]), str(row["end"]), bool(row["relu"])) for row in rows]

@@ -1,0 +1,226 @@
+"""`--method skip`: small gates decide for each input which residual blocks are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from autoprune.early_exit.fit import labels_of
+from autoprune.early_exit.flow import Flow, flow_of
+from autoprune.early_exit.module import DynamicModule
+from autoprune.early_exit.stages import cut_at, run_stages
+from autoprune.early_exit.thresholds import NEVER, Choice
+from autoprune.errors import AutopruneError, InputError
+from autoprune.evaluation import accuracy
+from autoprune.gating.blocks import Residual, residuals_of, without
+from autoprune.gating.compiled import Compiled
+from autoprune.gating.files import save_skips
+from autoprune.gating.network import SkipNetwork, segments_of
+from autoprune.gating.onnx_file import SkipParts, skip_file, skip_parts
+from autoprune.gating.sweep import GateTimes, Split, Sweep, choices_at, swept
+from autoprune.hardware.timing.effort import effort_named
+from autoprune.pipeline.jobs.dynamic.choosing import best_of, require_reachable
+from autoprune.pipeline.jobs.dynamic.gate_figures import gate_curves, gate_figures
+from autoprune.pipeline.jobs.dynamic.methods.base import Files, Method, Prepared
+from autoprune.pipeline.jobs.dynamic.methods.exits import classes_of
+from autoprune.pipeline.jobs.dynamic.methods.gate_training import TrainedGates, fresh_gates, trained_gates
+from autoprune.pipeline.jobs.dynamic.methods.routed import require_samples
+from autoprune.pipeline.jobs.dynamic.paths import local_target, timed_files
+from autoprune.pipeline.jobs.dynamic.verified import Verified
+from autoprune.pipeline.reporter import Reporter
+from autoprune.pipeline.task import Task
+from autoprune.run.directory import RunDir
+
+__all__ = ["Skip"]
+
+
+class Skip(Method):
+    """Skipped blocks; the network is trained together with its gates."""
+
+    name = "skip"
+    passes = 2  # of the network that learns, and of its teacher
+
+    def prepare(self, task: Task, run: RunDir, reporter: Reporter) -> WithGates:
+        """Find the blocks, time a gate at each, keep those that can pay, train."""
+        classes_of(task)
+        with reporter.stage("analyse", "looking for blocks that can be skipped"):
+            flow = flow_of(task.model, task.example)
+            blocks = residuals_of(flow)
+        if flow.one_by_one:
+            raise InputError(f"{task.name} takes one input at a time and cannot be trained with gates")
+        reporter.say(f"{len(blocks)} blocks: {', '.join(block.name for block in blocks)}")
+        times = _times(task, run, flow, blocks, reporter)
+        require_reachable(times, run.experiment, "the network with all blocks skipped", "with one gate it")
+        chosen = _paying(times, run.experiment.limit_ms("worst", times.dense) or times.dense)
+        if not chosen:
+            reporter.say("no block takes longer than its gate costs")
+        run.mark_started()
+        return WithGates(
+            task, run, flow, [blocks[each] for each in chosen], times.only(chosen), reporter, (blocks, times)
+        )
+
+
+def _paying(times: GateTimes, worst: float) -> list[int]:
+    """The blocks whose gates can pay, as many as the longest path allows, those that save most."""
+    able = [number for number, share in enumerate(times.break_even) if share is not None and share < 1]
+    most = int((worst - times.dense) / times.a_gate) if times.a_gate > 0 else len(able)
+    best = sorted(able, key=lambda number: -times.saved[number])[:most]
+    return sorted(best)
+
+
+class WithGates(Prepared):
+    """A network with gates at some of its blocks.
+
+    Args:
+        task: The network and its data.
+        run: Its settings have the limits.
+        flow: The dense network's graph.
+        blocks: With gates; there may be none.
+        times: Of the network with these gates.
+        reporter: Shows the stages.
+        all_blocks: All that there are, and their times.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        run: RunDir,
+        flow: Flow,
+        blocks: Sequence[Residual],
+        times: GateTimes,
+        reporter: Reporter,
+        all_blocks: tuple[Sequence[Residual], GateTimes],
+    ) -> None:
+        self.task, self.run, self.flow, self.reporter = task, run, flow, reporter
+        self._blocks, self._times, self._all = tuple(blocks), times, all_blocks
+        self.dense_ms = times.dense
+
+    @cached_property
+    def trained(self) -> TrainedGates:
+        """The network and its gates."""
+        return trained_gates(self.task, self.run, self.flow, self._blocks, self._times, self.reporter)
+
+    def _sweep(self, batches: Iterable[Any], network: Callable[[float], Compiled]) -> Sweep:
+        whole = cut_at(self.flow, [])
+        _ = self.trained  # with gradients
+
+        def call(batch: Any) -> Sequence[Any]:
+            return self.flow.flat(self.task.reader.call(self.task.model, batch))
+
+        def dense(batch: Any) -> tuple[Tensor, Tensor]:
+            logits = run_stages(whole, call(batch))
+            return logits, labels_of(logits, batch)
+
+        return swept(batches, lambda batch, level: network(level).decided(call(batch)), dense)
+
+    def _all_gates(self, threshold: float) -> Compiled:
+        """The network with a gate at every block."""
+        return self._final(Split(tuple(range(len(self._blocks))), ()), threshold)
+
+    def _compiled(self, threshold: float) -> Compiled:
+        """The network without gates that were open for all inputs of the search split, or for none."""
+        return self._final(Split.of(self.search.opened[self.search.at(threshold)]), threshold)
+
+    def _final(self, split: Split, threshold: float) -> Compiled:
+        trained = self.trained
+        flow = without(trained.flow, [self._blocks[each] for each in split.dropped])
+        gates = [trained.gates[each] for each in split.live]
+        return Compiled(flow, [self._blocks[each] for each in split.live], gates, split, threshold, len(self._blocks))
+
+    @cached_property
+    def search(self) -> Sweep:
+        """All thresholds on the search split."""
+        with self.reporter.stage("search", "answers at every threshold on the search split"):
+            found = self._sweep(self.task.data.search, cache(self._all_gates))
+        require_samples(len(found.dense), self.reporter)
+        return found
+
+    @cached_property
+    def test(self) -> Sweep:
+        """All thresholds on the test split."""
+        with self.reporter.stage("test", "scoring on the test split"):
+            return self._sweep(self.task.data.test, cache(self._compiled))
+
+    @property
+    def search_accuracy(self) -> float:
+        """The dense network's on the search split."""
+        return float(self.search.dense.mean())
+
+    def choices(self) -> Iterable[Choice]:
+        """One threshold for all gates."""
+        if not self._blocks:
+            return ()
+        return best_of(lambda limits: choices_at(self.search, self._times, limits), self.dense_ms, self.run.experiment)
+
+    def files(self, choice: Choice) -> Files:
+        """An `If` for every gate; timed with all open, each shut, all shut."""
+        final = self._compiled(choice.thresholds[0])
+        parts = skip_parts(final.flow, segments_of(final.flow, final.blocks), final.gates)
+        return Files(skip_file(parts, choice.thresholds), _forced(parts))
+
+    def expected(self, choice: Choice) -> tuple[int, ...]:
+        """How many of the search split's inputs compute none, one, ... of the blocks with gates."""
+        opened = self.search.opened[self.search.at(choice.thresholds[0])][:, list(choice.places)].sum(1)
+        return tuple(int((opened == count).sum()) for count in range(len(choice.places) + 1))
+
+    def network(self, verified: Verified, expected: Sequence[int]) -> SkipNetwork:
+        """The network that skips."""
+        return self._compiled(verified.choice.thresholds[0]).network(expected)
+
+    def save(self, network: DynamicModule, folder: Path) -> None:
+        """Weights, gates, thresholds."""
+        if not isinstance(network, SkipNetwork):
+            raise AutopruneError("internal error: not the network of this method")
+        split = Split.of(self.search.opened[self.search.at(network.thresholds[0])])
+        save_skips(network, [self._blocks[each] for each in split.dropped], self.trained.model, folder)
+
+    def tested(self, verified: Verified | None) -> dict[str, Any]:
+        """Who computes how many blocks, and who is right."""
+        if verified is not None:
+            return gate_figures(
+                [block.name for block in self._blocks], self._times.a_gate, verified, self.search, self.test
+            )
+        right = accuracy(self.task.model, self.task.data.test)
+        return {"dense": {"accuracy": right, "latency_ms": self.dense_ms}}
+
+    def pictured(self, verified: Verified) -> dict[str, Any]:
+        """Curve and classes."""
+        return gate_curves(self._times, verified, self.search, self.test)
+
+    def offered(self) -> dict[str, Any]:
+        """All blocks, with what skipping saves and from which share of inputs on a gate pays."""
+        blocks, times = self._all
+        rows = zip(blocks, times.saved.tolist(), times.break_even, strict=True)
+        return {
+            "blocks": [asdict(block) | {"saves_ms": ms, "break_even": share} for block, ms, share in rows],
+            "gate_ms": times.a_gate,
+        }
+
+
+def _forced(parts: SkipParts) -> tuple[bytes, ...]:
+    """All gates open, each shut alone, all shut."""
+    count = len(parts.gates)
+    alone = [[NEVER if k == shut else 0.0 for k in range(count)] for shut in range(count)]
+    return tuple(skip_file(parts, each) for each in ([0.0] * count, *alone, [NEVER] * count))
+
+
+def _times(task: Task, run: RunDir, flow: Flow, blocks: Sequence[Residual], reporter: Reporter) -> GateTimes:
+    """What gates cost and what skipping saves, measured once a run, before anything is trained."""
+
+    def session() -> dict[str, Any]:
+        gates = [gate.eval() for gate in fresh_gates(flow, blocks, run.experiment.seed)]
+        parts = skip_parts(flow, segments_of(flow, blocks), gates, for_timing=True)
+        target = local_target(run)
+        payloads = [target.pack(task.model, task.example), *_forced(parts)]
+        dense, opened, *without, shut = (each.ms for each in timed_files(target, payloads, effort, bar))
+        return {"dense": dense, "opened": opened, "without": without, "shut": shut}
+
+    effort = effort_named(run.experiment.timing)
+    with reporter.stage("profile", "timing a gate at every block") as bar:
+        found = run.once("dynamic paths", session)
+    return GateTimes(found["dense"], found["opened"], tuple(found["without"]), found["shut"])
