@@ -259,3 +259,24 @@ def test_the_narrow_network_has_as_many_parameters_as_the_ticket():
         found = autoprune.params(networks.small(wanted, 0))
         assert abs(found - wanted) < 0.03 * wanted
     assert studies.FINETUNING < 1
+
+
+def rows_of(folder):
+    rows = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    return {(row["seed"], row["arm"], row["round"]): {k: v for k, v in row.items() if k != "seconds"} for row in rows}
+
+
+@pytest.mark.parametrize("broken", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_seeds_in_processes_come_to_the_same(done, tmp_path, monkeypatch, broken):
+    """Where the network cannot be sent, and where it can; every row is written once, by this process."""
+    whole, folder = done
+    model = Tiny()
+    if broken:
+        model.unsent = lambda: None  # cannot be pickled
+    else:
+        monkeypatch.setattr(studies.SeedStudy, "carry_out", lambda self: None)  # nothing is left to be done here
+    result = study(tmp_path / "run", model=model, workers=2)
+    assert rows_of(tmp_path / "run") == rows_of(folder)
+    assert len((tmp_path / "run/rounds.jsonl").read_text().splitlines()) == len(rows_of(folder))
+    assert result.report["rounds"] == whole.report["rounds"] and result.policy == whole.policy
+    assert not list((tmp_path / "run/checkpoint").glob("*.pt"))

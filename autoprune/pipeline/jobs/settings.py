@@ -127,7 +127,7 @@ _NOT_OF_LOTTERY = (
 OF_LOTTERY = tuple(
     name
     for name in Experiment.model_fields
-    if name not in (*_OF_AGENTS, *_OF_COSTS, *BUDGETS, *_NOT_OF_LOTTERY)
+    if name not in (*_OF_AGENTS, *_OF_COSTS, *BUDGETS, *_NOT_OF_LOTTERY) or name == "workers"
     if name in _OF_TICKETS or name not in OF_ONE_JOB
 )
 """Settings of a study of lottery tickets, all of whose trainings are from first weights and from labels."""

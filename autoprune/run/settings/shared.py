@@ -27,7 +27,11 @@ class SharedSettings(Settings):
         le=10**6,
     )
     workers: int = setting(
-        1, "processes of one thread each in which the candidates of a round are scored", ge=1, le=1024
+        1,
+        "processes of one thread each in which the candidates of a round are scored; of lottery, processes in which its"
+        " seeds are trained",
+        ge=1,
+        le=1024,
     )
     storage: str | None = setting(
         None,

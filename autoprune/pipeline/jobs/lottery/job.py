@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,10 +17,12 @@ from autoprune.masks.packing import packed
 from autoprune.models import parameter_count, save_weights
 from autoprune.models.copying import duplicate
 from autoprune.models.inputs.example import described
+from autoprune.models.precision import device_of
 from autoprune.models.sizes import zero_count
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import check_target
+from autoprune.pipeline.jobs.lottery.apart import carry_out_apart
 from autoprune.pipeline.jobs.lottery.densities import Densities
 from autoprune.pipeline.jobs.lottery.figures import StudyRows, comparisons, delivered_round, rounds_of
 from autoprune.pipeline.jobs.lottery.forms import Forms
@@ -88,6 +91,8 @@ class LotteryJob(Job):
         with reporter.stage("train", f"training {total} networks {how}", total, done) as bar:
             seeds = range(experiment.seed, experiment.seed + experiment.seeds)
             tally = Tally(bar, done)
+            if experiment.workers > 1 and not stacked and device_of(task.model).type == "cpu":
+                carry_out_apart(networks, run, reporter, tally, _unfinished(run, seeds, each))
             studies = [SeedStudy(networks, run, settings, reporter, tally, seed) for seed in seeds]
             carry_out_all(studies, stacked=stacked)
         Stability(networks, run, settings, reporter).carry_out()
@@ -95,6 +100,12 @@ class LotteryJob(Job):
         Transfer(networks, run, reporter, delivered_round(study)[0]).carry_out()
         Forms(networks, run, reporter, delivered_round(study)[0]).carry_out()
         return _Delivery(networks, run, reporter, study).result()
+
+
+def _unfinished(run: RunDir, seeds: Iterable[int], each: int) -> list[int]:
+    """Seeds that lack some of their trainings."""
+    counts = Counter(row["seed"] for row in run.rows(ROWS))
+    return [seed for seed in seeds if counts[seed] < each]
 
 
 def refuse_early(networks: Networks) -> None:

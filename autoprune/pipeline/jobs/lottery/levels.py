@@ -35,6 +35,7 @@ from autoprune.training.epochs import InEpochs
 __all__ = [
     "ROWS",
     "SAVE_EVERY",
+    "UNFINISHED",
     "Best",
     "Level",
     "Shelf",
@@ -64,7 +65,8 @@ class Shelf(Protocol):
         """Add a line to a file of rows."""
 
 
-_UNFINISHED = "checkpoint/level.pt"
+UNFINISHED = "checkpoint/level.pt"
+"""What a training that was killed goes on from."""
 
 SAVE_EVERY = 5.0
 """Seconds between two checkpoints."""
@@ -210,7 +212,7 @@ class Level:
     def finish(self, row: Mapping[str, Any]) -> None:
         """Write the level's row; its checkpoint is needed no more."""
         self.run.append_row(ROWS, dict(row))
-        self.run.file(_UNFINISHED).unlink(missing_ok=True)
+        self.run.file(UNFINISHED).unlink(missing_ok=True)
 
 
 def save_unfinished(run: Shelf, key: str, trainer: Mapping[str, Any], bests: Sequence[Best]) -> None:
@@ -224,13 +226,13 @@ def save_unfinished(run: Shelf, key: str, trainer: Mapping[str, Any], bests: Seq
     """
     content = io.BytesIO()
     torch.save({"level": key, "trainer": dict(trainer), "bests": [asdict(best) for best in bests]}, content)
-    with replacing(run.file(_UNFINISHED)) as temporary:
+    with replacing(run.file(UNFINISHED)) as temporary:
         temporary.write_bytes(content.getbuffer())
 
 
 def unfinished(run: Shelf, key: str) -> tuple[dict[str, Any], list[Best]] | None:
     """The trainer's state and the best epochs that were kept, if they are of this key and this version."""
-    path = run.file(_UNFINISHED)
+    path = run.file(UNFINISHED)
     state = read_state(path) if path.exists() else {}
     if state.get("level") != key or "bests" not in state:
         return None

@@ -150,7 +150,10 @@ def _decided(networks: Networks) -> dict[str, Any]:
     if (why := _why_not(networks)) is not None:
         return {"stacked": False, "why": why}
     ratio = _times_as_fast(networks, count)
-    return {"stacked": ratio >= _PAYS, "why": f"{count} networks, timed both ways", "times_as_fast": round(ratio, 2)}
+    pays = max(
+        _PAYS, min(networks.experiment.workers, networks.experiment.seeds)
+    )  # seeds side by side are the other way
+    return {"stacked": ratio >= pays, "why": f"{count} networks, timed both ways", "times_as_fast": round(ratio, 2)}
 
 
 def _count(networks: Networks) -> int:
