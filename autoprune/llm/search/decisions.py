@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from autoprune.llm.structured.base import Calibration
 from autoprune.llm.structured.couplings import block_of, couplings, groups_of_kind
 from autoprune.llm.structured.depth import choose_blocks
 from autoprune.llm.structured.ffn import multiple_of
-from autoprune.llm.structured.importance import importance, measure_inputs
+from autoprune.llm.structured.importance import InputSquares, importance, measure_inputs
 from autoprune.llm.structured.query_heads import HeadShape, head_shape
 from autoprune.llm.structured.stack import counted_stack
 from autoprune.space import Decision, SearchSpace
@@ -56,12 +56,7 @@ def read_levers(
         groups |= {f"{FFN}.{block_of(stack, group)}": [group] for group in groups.pop(FFN)}
     squares = measure_inputs(network, [g for each in groups.values() for g in each], calibration)
     shape = _head_shape(network, groups, frozen)
-    scores: dict[str, Tensor] = {}
-    for name, each in groups.items():
-        parts = shape.queries if name == HEADS and shape is not None else 1
-        for group in each:
-            found = importance(network, group, squares, parts)
-            scores[group.name] = found.reshape(group.width, -1) if name == HEADS else found
+    scores = _scores(network, groups, squares, shape)
     text = Calibration(calibration.windows[:_ORDER_WINDOWS], calibration.progress)
     order = decided("block order", lambda: _order(network, stack, text)) if BLOCKS in only else ()
     levers = Levers(network, stack, analysis, groups, shape, scores, tuple(order))
@@ -72,6 +67,19 @@ def read_levers(
     if not decisions:
         raise InputError(f"nothing in this model can be changed: {'; '.join(frozen.values())}")
     return replace(levers, space=SearchSpace(tuple(decisions), frozen), at_least=configs)
+
+
+def _scores(
+    network: nn.Module, groups: Mapping[str, list[Group]], squares: InputSquares, shape: HeadShape | None
+) -> dict[str, Tensor]:
+    """Coupling -> importance of its units, (units,); of heads (groups, query heads on each)."""
+    scores: dict[str, Tensor] = {}
+    for name, each in groups.items():
+        parts = shape.queries if name == HEADS and shape is not None else 1
+        for group in each:
+            found = importance(network, group, squares, parts)
+            scores[group.name] = found.reshape(group.width, -1) if name == HEADS else found
+    return scores
 
 
 def _groups(analysis: Analysis) -> tuple[dict[str, list[Group]], dict[str, str]]:
@@ -134,7 +142,14 @@ def _widths(width: int, least: int) -> tuple[int, ...]:
 
 
 def _can(levers: Levers, decision: Decision, frozen: dict[str, str], configs: dict[str, Any]) -> bool:
-    """Whether a decision can be carried out at its least, whose config is noted; if not, the reason is."""
+    """Whether a decision can be carried out at its least, whose config is noted; if not, the reason is.
+
+    What is alike in all blocks is tried in one.
+    """
+    alike = [config for name, config in configs.items() if part_of(name) == part_of(decision.name)]
+    if alike:
+        configs[decision.name] = alike[0]
+        return True
     try:
         small: Any = levers.cut({decision.name: decision.options[0]})
     except InputError as error:

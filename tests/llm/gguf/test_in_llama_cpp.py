@@ -10,6 +10,8 @@ from autoprune.errors import InputError
 from autoprune.hardware import Protocol
 from autoprune.llm.gguf import write_gguf
 from autoprune.llm.llamacpp import LlamaCpp, agreement, time_files
+from autoprune.llm.search.decisions import read_levers
+from autoprune.llm.structured import Calibration
 from tests.support.worded_models import prose, worded_model
 
 pytest.importorskip("xllamacpp")
@@ -75,6 +77,17 @@ def test_widths_and_heads_that_differ_from_block_to_block(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_sizes_that_a_search_gives_each_block(tmp_path):
+    network, tokenizer = worded_model(num_hidden_layers=3)
+    windows = torch.arange(64).reshape(2, 32) + 5
+    only = ("blocks", "hidden", "heads", "ffn-by-block")
+    levers = read_levers(network, Calibration(windows), lambda key, compute: compute(), only)
+    widths = {d.name: d.options[place % len(d.options)] for place, d in enumerate(levers.space.decisions)}
+    found = compared(levers.cut(widths | {"blocks": 2}), tokenizer, tmp_path / "it.gguf")
+    assert found.holds and found.mean < 0.005, found
+
+
 def test_a_block_without_attention(tmp_path):
     network, tokenizer = worded_model(num_hidden_layers=3)
     silent = copy.deepcopy(network)
