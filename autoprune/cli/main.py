@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -52,12 +53,28 @@ def run(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     with watched(), guarding():
-        return _run(arguments, debug)
+        return _run(lambda: _among_ranks(lambda: _command(arguments)), debug)
 
 
-def _run(arguments: list[str], debug: bool) -> int:
+def _command(arguments: list[str]) -> Any:
+    return typer.main.get_command(app).main(args=arguments, prog_name="autoprune", standalone_mode=False)
+
+
+def _among_ranks(work: Callable[[], Any]) -> Any:
+    """Do the work; of several processes that torchrun started the first does, and the others take part in trainings."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("WORLD_SIZE", "1") == "1":
+        return work()
+    from autoprune.pipeline.finish.group import assist, leading
+
+    if os.environ["RANK"] != "0":
+        return assist()
+    with leading():
+        return work()
+
+
+def _run(work: Callable[[], Any], debug: bool) -> int:
     try:
-        outcome = typer.main.get_command(app).main(args=arguments, prog_name="autoprune", standalone_mode=False)
+        outcome = work()
     except typer.Exit as stop:
         return int(stop.exit_code)
     except AutopruneError as error:

@@ -25,6 +25,7 @@ from autoprune.training.ingredients.mixup import Mixup
 from autoprune.training.losses import Loss
 from autoprune.training.objective import Objective
 from autoprune.training.optimizers import make_optimizer
+from autoprune.training.ranks import Ranks
 from autoprune.training.schedule import share_of_peak
 from autoprune.training.settings import TrainSettings
 
@@ -73,6 +74,7 @@ class Trainer:
 
     Attributes:
         kept: The model's state as it was after `keep_at` steps; None before.
+        ranks: This process's place among several that run the same training together; None of one alone.
 
     Raises:
         InputError: If there is nothing to train or no batch, or a step lies outside of the training.
@@ -114,6 +116,7 @@ class Trainer:
                 raise InputError(f"step {step} is none of a training of {self.steps} steps")
         self.epoch, self._skipped = divmod(start_step, self._steps)
         self.keep_at = keep_at
+        self.ranks: Ranks | None = None
         self.kept: dict[str, Any] | None = copied(model.state_dict()) if keep_at == start_step else None
 
     @property
@@ -217,6 +220,8 @@ class Trainer:
                     on_step(steps, self._steps)
         if not steps:
             raise InputError("the training batches can be iterated only once; give a loader, not a generator")
+        if self.ranks is not None:
+            self.ranks.average_statistics(self.model)
         learned = max(1, steps - self._skipped)
         self.epoch, self._skipped = self.epoch + 1, 0
         return EpochResult(self.epoch, float(total) / learned, rate, time.perf_counter() - start)
@@ -226,12 +231,9 @@ class Trainer:
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             if peak is not None:
                 group["lr"] = share * peak
-        batch = moved(batch, self.device)
-        loss = self.objective.of(batch, mixup.draw(self.objective.images(batch)) if mixup else None)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._backward(moved(batch, self.device), mixup)
         if torch.isfinite(loss):  # a bad step must not reach the weights
-            self.optimizer.zero_grad(set_to_none=True)
-            with self._network:
-                loss.backward()  # type: ignore[no-untyped-call]
             if isinstance(self.constraint, SteppingConstraint):
                 self.constraint.before_step(self.model)
             if self.settings.clip is not None:
@@ -241,6 +243,24 @@ class Trainer:
             self._project()
             if self.average is not None:
                 self.average.update(self.model)
+        return loss
+
+    def _backward(self, batch: Any, mixup: Mixup | None) -> Tensor:
+        """The gradients of a batch, and its loss, over all processes of the training; without a gradient."""
+        ranks = self.ranks
+        if ranks is None:
+            return self._backward_alone(batch, mixup, 1.0)
+        part = ranks.part(batch, self.objective.images(batch))
+        own = torch.zeros(()) if part.batch is None else self._backward_alone(part.batch, mixup, part.share)
+        learned = [each for group in self.optimizer.param_groups for each in group["params"]]
+        return ranks.sum(learned, own)
+
+    def _backward_alone(self, batch: Any, mixup: Mixup | None, share: float) -> Tensor:
+        loss = self.objective.of(batch, mixup.draw(self.objective.images(batch)) if mixup else None)
+        loss = loss if share == 1.0 else share * loss
+        if torch.isfinite(loss):
+            with self._network:
+                loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
     def _project(self) -> None:

@@ -16,6 +16,7 @@ from autoprune.errors import InputError
 from autoprune.foundations.files import replacing
 from autoprune.models import save_weights
 from autoprune.models.inputs.example import as_example
+from autoprune.pipeline.finish.group import run_together
 from autoprune.pipeline.reporter import Bar, Reporter
 from autoprune.pipeline.task import Task
 from autoprune.training import EpochResult, Trainer, TrainSettings
@@ -94,7 +95,8 @@ def run_training(
 
     watch.epoch(trainer.epoch)
     with watch:
-        trainer.run(None if until is None else until - trainer.epoch, on_epoch=after, on_step=stepped)
+        epochs = None if until is None else until - trainer.epoch
+        run_together(trainer, epochs, reporter.say, on_epoch=after, on_step=stepped)
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
