@@ -84,6 +84,21 @@ def test_the_way_that_is_faster_is_chosen_once_and_written_down(tmp_path, monkey
         monkeypatch.setattr(stacks, "_times_as_fast", lambda *_, ratio=ratio: ratio)
         found = study(tmp_path / str(chosen), **quick).report["lottery"]["trained"]
         assert found == {"stacked": chosen, "why": "2 networks, timed both ways", "times_as_fast": ratio}
+    _as_of_an_earlier_version(tmp_path / "False")
+    monkeypatch.setattr(stacks, "_times_as_fast", lambda *_: 3.0)
+    found = study(tmp_path / "False", resume=True, **quick).report
+    assert found["lottery"]["trained"] == {"stacked": False, "why": "it was begun one by one"}
+    assert [len(one["ticket"]["accuracies"]) for one in found["rounds"]] == [2, 2]
+
+
+def _as_of_an_earlier_version(folder):
+    """A run that was killed before its last row, and whose journal says nothing of stacks."""
+    (folder / "report.json").unlink()
+    *rows, _ = (folder / "rounds.jsonl").read_text().splitlines(keepends=True)
+    (folder / "rounds.jsonl").write_text("".join(rows))
+    journal = json.loads((folder / "checkpoint/journal.json").read_text())
+    kept = {name: value for name, value in journal.items() if name not in ("lottery trained", "lottery timing")}
+    (folder / "checkpoint/journal.json").write_text(json.dumps(kept))
 
 
 def test_what_cannot_be_trained_as_one_is_trained_one_by_one_and_refused_where_it_is_asked_for(tmp_path):

@@ -15,7 +15,7 @@ import torch
 
 from autoprune.data.batches import TensorBatches
 from autoprune.errors import InputError
-from autoprune.pipeline.jobs.lottery.levels import SAVE_EVERY, Best, save_unfinished, unfinished, validation_loss
+from autoprune.pipeline.jobs.lottery.levels import ROWS, SAVE_EVERY, Best, save_unfinished, unfinished, validation_loss
 from autoprune.pipeline.jobs.lottery.networks import Networks
 from autoprune.pipeline.jobs.lottery.study import SeedStudy, Training
 from autoprune.run.directory import RunDir
@@ -137,12 +137,14 @@ def how_trained(networks: Networks, run: RunDir) -> dict[str, Any]:
     Returns:
         `stacked`, `why`, and where both ways were timed `times_as_fast`.
     """
-    found: dict[str, Any] = run.once("lottery trained", lambda: _decided(networks))
+    found: dict[str, Any] = run.once("lottery trained", lambda: _decided(networks, begun=bool(run.rows(ROWS))))
     return found
 
 
-def _decided(networks: Networks) -> dict[str, Any]:
+def _decided(networks: Networks, *, begun: bool) -> dict[str, Any]:
     asked, count = networks.experiment.stacked, _count(networks)
+    if begun:  # by an earlier version: weights that a stack would begin with are there no more
+        return {"stacked": False, "why": "it was begun one by one"}
     if asked != "auto":
         return {"stacked": asked == "yes", "why": "as asked for"}
     if count < 2:
