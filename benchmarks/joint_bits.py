@@ -37,7 +37,7 @@ from autoprune.envs import PruningEnv, largest_uniform
 from autoprune.evaluation import accuracy
 from autoprune.hardware import LocalTarget, TimingPlan, measure
 from autoprune.hardware.tables.pricing import latency_cost
-from autoprune.pipeline.finish.fine_tuning import fine_tune
+from autoprune.pipeline.finish.fine_tuning import FineTuning, fine_tune
 from autoprune.pipeline.finish.integers import with_its_integers
 from autoprune.pipeline.jobs.lifecycle import opened_run
 from autoprune.pipeline.jobs.search import prepare
@@ -152,7 +152,7 @@ def one(arms: Arms, share: int, seed: int, epochs: int) -> list[dict[str, Any]]:
     problem = arms.problem
     limit = share / 100 * problem.cost.dense
     policies = arms.policies(limit, seed)
-    tuned = {name: fine_tune(problem, c, epochs, seed, Silent(), name) for name, c in policies.items()}
+    tuned = {name: fine_tune(problem, FineTuning(c, epochs, seed), Silent(), name) for name, c in policies.items()}
     example, target = problem.task.timed_example, problem.target
     assert isinstance(target, LocalTarget)
     taken = measure([problem.task.model, *tuned.values()], example, target, TimingPlan(passes=2))

@@ -6,6 +6,8 @@ made up for by the columns behind it, each row w by Optimal Brain Surgeon's upda
 
     w[k] -= (w[j] - q[j]) / U[j, j] * U[j, k]      for all k >= j
 
+where q[j] is 0 or w[j], or the nearest number of a grid: so pruning and rounding are made up for in one pass.
+
 Deviations from the authors' code: where the Cholesky factorisation fails, the damping is raised and the numbers are
 made finer before giving up, which is reported (`Solved`). And since what is made up for in late columns may itself have
 to go, rows whose error ends up larger than that of a mask alone get the mask alone (`better_rows`).
@@ -23,6 +25,7 @@ from autoprune.errors import InputError
 from autoprune.masks.n_of_m import NofM
 from autoprune.masks.unstructured import Unstructured
 from autoprune.reconstruction.base import Reconstruction
+from autoprune.reconstruction.grids import BLOCK, BlockOfGrid, Grid
 
 __all__ = [
     "DAMPING",
@@ -33,6 +36,7 @@ __all__ = [
     "by_groups",
     "by_share",
     "fixed_mask",
+    "rounded_sparsegpt",
     "sparsegpt",
 ]
 
@@ -63,7 +67,11 @@ Chooser = Callable[[Tensor, Tensor], Tensor]
 
 
 def sparsegpt(
-    weight: Tensor, gram: Tensor, blocks: Sequence[tuple[int, int, Chooser]], damping: float = DAMPING
+    weight: Tensor,
+    gram: Tensor,
+    blocks: Sequence[tuple[int, int, Chooser]],
+    damping: float = DAMPING,
+    scales: Sequence[BlockOfGrid] = (),
 ) -> Solved | None:
     """New weights of one layer.
 
@@ -72,6 +80,8 @@ def sparsegpt(
         gram: Sum over the calibration inputs x of x x^T, (in, in).
         blocks: (first column, column behind the last, what chooses their mask), in order, covering all columns.
         damping: Added to the diagonal, relative to its mean.
+        scales: Of each 32 columns; their weights are rounded when their column's turn comes, so that the columns behind
+            make up for that, too. None for no rounding; see `rounded_sparsegpt`.
 
     Returns:
         None where H cannot be factorised whatever the damping: its numbers are not finite.
@@ -86,9 +96,30 @@ def sparsegpt(
     mask = torch.ones_like(left, dtype=torch.bool)
     for first, end, choose in blocks:
         mask[:, first:end] = choose(left[:, first:end], upper.diagonal()[first:end])
-        errors = _swept(left[:, first:end], mask[:, first:end], upper[first:end, first:end])
+        errors = _swept(left[:, first:end], mask[:, first:end], upper[first:end, first:end], scales[first // BLOCK :])
         left[:, end:] -= errors @ upper[first:end, end:]
     return Solved((left * mask).to(weight.dtype), mask, used)
+
+
+def rounded_sparsegpt(
+    weight: Tensor, gram: Tensor, blocks: Sequence[tuple[int, int, Chooser]], grid: Grid, damping: float = DAMPING
+) -> Solved | None:
+    """New weights on a grid: masks, and the scales of the grid, are those of the weights that are not rounded.
+
+    Scales of the dense weights would not do: what is made up for makes some weights larger than any was.
+
+    Args:
+        weight: As for `sparsegpt`.
+        gram: As for `sparsegpt`.
+        blocks: As for `sparsegpt`.
+        grid: Numbers that weights are rounded to, one column after the other.
+        damping: As for `sparsegpt`.
+    """
+    plain = sparsegpt(weight, gram, blocks, damping)
+    if plain is None:
+        return None
+    scales = [grid.block(part) for part in torch.split(plain.weight, BLOCK, dim=1)]
+    return sparsegpt(weight, gram, fixed_mask(plain.mask), damping, scales)
 
 
 def better_rows(weight: Tensor, gram: Tensor, solved: Solved, mask: Tensor, *, together: bool = False) -> Solved:
@@ -171,12 +202,16 @@ def _keeping(count: int) -> Chooser:
     return choose
 
 
-def _swept(left: Tensor, mask: Tensor, upper: Tensor) -> Tensor:
+def _swept(left: Tensor, mask: Tensor, upper: Tensor, scales: Sequence[BlockOfGrid]) -> Tensor:
     """Go through the columns of a block, in place; the errors (out, c) that those behind it are to make up for."""
     errors = torch.zeros_like(left)
     for column in range(left.shape[1]):
-        gone = left[:, column] * ~mask[:, column] / upper[column, column]
+        kept = left[:, column] * mask[:, column]
+        if scales:
+            kept = scales[column // BLOCK].rounded(kept, column % BLOCK)
+        gone = (left[:, column] - kept) / upper[column, column]
         left[:, column:] -= torch.outer(gone, upper[column, column:])
+        left[:, column] = kept  # exactly, not but for the last digit
         errors[:, column] = gone
     return errors
 

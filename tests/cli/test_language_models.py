@@ -160,6 +160,8 @@ HERE = "tests.cli.test_language_models"
         (["--recover", "lora"], "would fill their zeros; give --recover full"),
         (["--ratio", "2:4", "--owl"], "--owl shares out zeros"),
         (["--damping", "0.1"], "--damping is of sparsegpt; wanda has none"),
+        (["--bits", "8"], "--bits is of sparsegpt; wanda has none"),
+        (["--method", "sparsegpt", "--bits", "5"], "weights are rounded to 8 or 4 bits, not to 5"),
         (["--method", "sparsegpt", "--damping", "7"], "the damping is above 0 and at most 1, not 7"),
         (["--model", f"{HERE}:broken", "--text", "speech.txt"], "are not finite numbers"),
         (["--model", f"{HERE}:without_blocks", "--text", "speech.txt"], "has no decoder blocks"),

@@ -13,6 +13,7 @@ from autoprune.masks.parsing import pattern_of
 from autoprune.masks.planes import Planes
 from autoprune.masks.unstructured import Unstructured
 from autoprune.models.inputs.example import Example
+from autoprune.reconstruction.grids import grid_of_bits
 from autoprune.reconstruction.layerwise import prune_layers
 from autoprune.reconstruction.sparsegpt import (
     Solved,
@@ -21,6 +22,7 @@ from autoprune.reconstruction.sparsegpt import (
     by_groups,
     by_share,
     fixed_mask,
+    rounded_sparsegpt,
     sparsegpt,
 )
 from autoprune.testing.reconstruction import check_reconstruction
@@ -230,3 +232,47 @@ def test_projections_of_attention_are_pruned_as_the_layers_that_they_are(text, k
     flat = [torch.cat([found[name].flatten() for name in these]) for found, these in ((masks, own), (wanted, theirs))]
     assert torch.equal(*flat)
     torch.testing.assert_close(attention(*given)[0], layers(*given))
+
+
+@pytest.mark.parametrize(("bits", "kind"), [(8, "Q8_0"), (4, "Q4_0")])
+@pytest.mark.parametrize("pattern", [NofM(2, 4), Unstructured(0.5)], ids=["2:4", "50%"])
+def test_rounding_in_the_same_pass_gives_numbers_that_a_file_keeps(bits, kind, pattern):
+    gguf = pytest.importorskip("gguf")
+    x, weight = correlated(400, 64).float(), drawn(8, 64).float()
+    blocks = by_groups(pattern, 64, 1) if isinstance(pattern, NofM) else by_share(pattern, 8, 64)
+    found = rounded_sparsegpt(weight, x.T @ x, blocks, grid_of_bits(bits))
+    assert torch.equal(found.mask, sparsegpt(weight, x.T @ x, blocks).mask)
+    assert not found.weight[~found.mask].any() and found.mask.float().mean() == pytest.approx(0.5)
+    stored = gguf.GGMLQuantizationType[kind]
+    again = gguf.quants.dequantize(gguf.quants.quantize(found.weight.numpy(), stored), stored)
+    assert torch.allclose(torch.from_numpy(again), found.weight, rtol=2e-3, atol=1e-6)  # scales in half precision
+    block = found.weight[:, :32]
+    scale = grid_of_bits(bits).block(block).scale.unsqueeze(1)
+    assert torch.allclose(block / scale, (block / scale).round(), atol=1e-3)
+
+
+@pytest.mark.parametrize(("bits", "factor"), [(8, 1.05), (4, 1.0)])
+def test_what_rounding_takes_is_made_up_for_by_the_columns_behind(bits, factor):
+    """At 4 bits outputs move less than where pruned weights are rounded afterwards; 8 bits take next to nothing."""
+    x, weight = correlated(400, 64), drawn(8, 64)
+    grid, blocks = grid_of_bits(bits), by_groups(NofM(2, 4), 64, 1)
+    together = rounded_sparsegpt(weight, x.T @ x, blocks, grid).weight
+    pruned = sparsegpt(weight, x.T @ x, blocks).weight
+    after = pruned.clone()
+    for first in (0, 32):
+        block = grid.block(pruned[:, first : first + 32])
+        for number in range(32):
+            after[:, first + number] = block.rounded(pruned[:, first + number], number)
+
+    def moved(new):
+        return float((x @ (new - weight).T).square().sum())
+
+    assert moved(together) < factor * moved(after)
+
+
+def test_rows_without_a_weight_stay_zero_on_a_grid():
+    x = correlated(200, 32)
+    keep = torch.zeros(4, 32, dtype=torch.bool)
+    keep[1:] = True
+    found = rounded_sparsegpt(drawn(4, 32), x.T @ x, fixed_mask(keep), grid_of_bits(4))
+    assert not found.weight[0].any() and bool(torch.isfinite(found.weight).all())

@@ -12,7 +12,7 @@ from autoprune.llm.jobs.settings import LanguageSettings
 
 __all__ = ["register"]
 
-_OWN = ("model", "method", "ratio", "sequential", "owl", "damping", "taylor", "protect", "by_blocks", "dtype")
+_OWN = ("model", "method", "ratio", "sequential", "owl", "damping", "bits", "taylor", "protect", "by_blocks", "dtype")
 
 
 def register(app: typer.Typer) -> None:

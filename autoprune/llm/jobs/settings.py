@@ -101,6 +101,7 @@ class LanguageSettings(LanguageRunSettings):
     sequential: bool = setting(False, "collect inputs anew within a block, when the layers before are pruned")
     owl: bool = setting(False, "give blocks with more outliers fewer zeros (OWL)")
     damping: float | None = setting(None, "of sparsegpt, relative to the mean of the diagonal; default 0.01")
+    bits: int | None = setting(None, "of sparsegpt: round weights in the same pass as GGUF's Q8_0 (8) or Q4_0 (4) does")
     taylor: Literal["first", "mixed"] = setting("mixed", "of llm-pruner: order of its importance")
     protect: str = setting("", "of llm-pruner: blocks at the beginning and at the end that stay whole, such as 4,2")
     by_blocks: bool | None = setting(
@@ -120,4 +121,5 @@ class LanguageSettings(LanguageRunSettings):
     @property
     def options(self) -> MethodOptions:
         """The method's options."""
-        return MethodOptions(self.ratio, self.sequential, self.owl, self.damping, self.taylor, self.protect)
+        own = (self.ratio, self.sequential, self.owl, self.damping, self.taylor, self.protect)
+        return MethodOptions(*own, self.bits)

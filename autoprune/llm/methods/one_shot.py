@@ -38,8 +38,9 @@ class OneShotMethod(Method):
             raise InputError(
                 f"--owl shares out zeros, which {options.ratio} does not allow; give a --ratio such as 50%"
             )
-        if options.damping is not None and not issubclass(self.one_shot, SparseGpt):
-            raise InputError(f"--damping is of sparsegpt; {self.name} has none")
+        for option, given in (("--damping", options.damping), ("--bits", options.bits)):
+            if given is not None and not issubclass(self.one_shot, SparseGpt):
+                raise InputError(f"{option} is of sparsegpt; {self.name} has none")
         self._made(options)
 
     def prune(self, work: Work) -> PrunedModel:
@@ -60,7 +61,7 @@ class OneShotMethod(Method):
 
     def _made(self, options: MethodOptions) -> OneShot:
         if issubclass(self.one_shot, SparseGpt):
-            return self.one_shot(DAMPING if options.damping is None else options.damping)
+            return self.one_shot(DAMPING if options.damping is None else options.damping, options.bits)
         return self.one_shot()
 
 

@@ -21,6 +21,7 @@ class MethodOptions:
         damping: SparseGPT: added to the diagonal of the second moments, relative to its mean; None for the default.
         taylor: LLM-Pruner: first-order importance, or mixed with the second.
         protect: LLM-Pruner: blocks at the beginning and at the end that stay whole, such as `4,2`; "" for none.
+        bits: SparseGPT: weights are rounded to so many in the same pass; None for not at all.
     """
 
     ratio: str
@@ -29,6 +30,7 @@ class MethodOptions:
     damping: float | None = None
     taylor: Literal["first", "mixed"] = "mixed"
     protect: str = ""
+    bits: int | None = None
 
 
 def refuse_protection(options: MethodOptions, method: str) -> None:

@@ -41,7 +41,12 @@ class WithoutOneShotOptions(Method):
         share_of_ratio(options.ratio)
         if not self.protects:
             refuse_protection(options, self.name)
-        given = {"--owl": options.owl, "--sequential": options.sequential, "--damping": options.damping is not None}
+        given = {
+            "--owl": options.owl,
+            "--sequential": options.sequential,
+            "--damping": options.damping is not None,
+            "--bits": options.bits is not None,
+        }
         for option, is_given in given.items():
             if is_given:
                 raise InputError(f"{option} is of one-shot sparsity; {self.name} has none")

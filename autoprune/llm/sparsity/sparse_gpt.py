@@ -11,7 +11,8 @@ from autoprune.llm.sparsity.wanda import Wanda
 from autoprune.masks.base import Pattern
 from autoprune.masks.n_of_m import NofM
 from autoprune.masks.unstructured import Unstructured
-from autoprune.reconstruction.sparsegpt import DAMPING, Chooser, by_groups, by_share, sparsegpt
+from autoprune.reconstruction.grids import grid_of_bits
+from autoprune.reconstruction.sparsegpt import DAMPING, Chooser, by_groups, by_share, rounded_sparsegpt, sparsegpt
 
 __all__ = ["SparseGpt"]
 
@@ -23,26 +24,36 @@ class SparseGpt(OneShot):
 
     Args:
         damping: Added to the diagonal of the second moments, relative to its mean.
+        bits: Weights are rounded as GGUF's Q8_0 (8) or Q4_0 (4) in the same pass; None for not at all.
     """
 
     name = "sparsegpt"
     needs = "moments"
 
-    def __init__(self, damping: float = DAMPING) -> None:
+    def __init__(self, damping: float = DAMPING, bits: int | None = None) -> None:
         if not 0 < damping <= 1:
             raise InputError(f"the damping is above 0 and at most 1, not {damping:g}")
         self.damping = damping
+        self.grid = None if bits is None else grid_of_bits(bits)
 
     def prune(self, weight: Tensor, pattern: Pattern, read: Read | None) -> Pruned:
         """See `OneShot.prune`."""
         if read is None or read.moments is None:
             return Wanda().prune(weight, pattern, read)
-        solved = sparsegpt(weight, read.moments, _blocks(pattern, weight), self.damping)
+        blocks = _blocks(pattern, weight)
+        if self.grid is None:
+            solved = sparsegpt(weight, read.moments, blocks, self.damping)
+        else:
+            solved = rounded_sparsegpt(weight, read.moments, blocks, self.grid, self.damping)
         if solved is None:
             found = Wanda().prune(weight, pattern, read)
-            return Pruned(found.weight, found.mask, "second moments cannot be factorised: by Wanda")
+            return Pruned(found.weight, found.mask, f"second moments cannot be factorised: by Wanda{self._unrounded}")
         raised = f"damping raised to {solved.damping:g}" if solved.damping > self.damping else None
         return Pruned(solved.weight, solved.mask, raised)
+
+    @property
+    def _unrounded(self) -> str:
+        return "" if self.grid is None else ", not rounded"
 
 
 def _blocks(pattern: Pattern, weight: Tensor) -> list[tuple[int, int, Chooser]]:
