@@ -211,6 +211,16 @@ def test_a_recovery_lowers_the_perplexity_and_goes_on_where_it_stopped(autoprune
     assert f"{content['texts'][0]['perplexity']:.2f}" in read.out
 
 
+def test_an_evaluation_by_nothing_or_by_a_missing_harness_is_refused_before_a_model_is_loaded(autoprune, monkeypatch):
+    from autoprune.llm.evaluation import tasks
+
+    nothing = autoprune("llm", "eval", "there-is-no-such-model")
+    assert (nothing.code, nothing.lines) == (2, 1) and "nothing to judge by; give --text FILE" in nothing.error
+    monkeypatch.setattr(tasks.importlib.util, "find_spec", lambda name: None)
+    missing = autoprune("llm", "eval", "there-is-no-such-model", "--tasks", "piqa")
+    assert (missing.code, missing.lines) == (2, 1) and "pip install lm-eval" in missing.error
+
+
 def test_a_text_too_short_is_named(autoprune, folder, model):
     (folder / "short.txt").write_text("A short text.")
     for option, words in (
