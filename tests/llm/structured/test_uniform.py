@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM
 from autoprune.errors import InputError, UnsupportedModelError
 from autoprune.llm.blocks.capture import passing_over
 from autoprune.llm.blocks.streams import Streams
+from autoprune.llm.models.folder import load_folder, save_folder
 from autoprune.llm.models.library import quiet
 from autoprune.llm.structured import depth
 from autoprune.llm.structured.base import Calibration
@@ -46,6 +47,18 @@ def test_the_stock_class_loads_it_and_generates_the_same_with_a_cache(llama, how
     plain, cached = (loaded.generate(WINDOWS[:1, :5], use_cache=use, **said) for use in (False, True))
     assert plain.shape[1] > 5 and torch.equal(plain, cached)
     assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in llama.network.parameters())
+
+
+def test_a_half_precision_network_computes_what_its_folder_computes(llama, tmp_path):
+    """Rotary frequencies stay in single precision, as `from_pretrained` makes them."""
+    save_folder(llama, tmp_path / "dense")
+    half = load_folder(tmp_path / "dense", "half", torch.bfloat16)
+    small = FeedForward().prune(half, 0.34, Calibration(WINDOWS)).model
+    save_folder(small, tmp_path / "small")
+    assert small.network.dtype == torch.bfloat16 and small.network.model.rotary_emb.inv_freq.dtype == torch.float32
+    with quiet():
+        loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "small").eval()
+    assert torch.equal(logits(loaded), logits(small.network))
 
 
 def test_configs_say_what_is_left(llama):
