@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autoprune.run.score import ScoreSpec
+from autoprune.run.trainings import TrainingOutcome, outcome_lines
+
 __all__ = ["CODESIGN_SCHEMA", "codesign_lines", "is_codesign"]
 
 CODESIGN_SCHEMA = "autoprune.codesign/1"
@@ -28,6 +31,8 @@ def codesign_lines(content: Mapping[str, Any]) -> list[str]:
         f"chosen     {_figures(content['pruned'])}  {chosen['pattern']}, {chosen['density']:.0%} of the weights",
         f"fine-tuned {_figures(tuned)}  on {chosen['hardware']} ({content['target']})",
     ]
+    spec = ScoreSpec.of_fields(content.get("score_name"), content.get("direction"), content.get("score_format"))
+    lines += outcome_lines((TrainingOutcome(**each) for each in content["fine_tuning"]), spec)
     limit = content.get("limit")
     if limit is not None and not limit["met"]:
         lines.append(

@@ -14,6 +14,7 @@ from autoprune.errors import InputError, RunError
 from autoprune.foundations.files import read_json, read_yaml, require_plain, shortened
 from autoprune.foundations.json_lines import read_rows
 from autoprune.run.score import Direction, ScoreSpec
+from autoprune.run.trainings import TrainingOutcome
 from autoprune.space import Policy, first_fault
 
 __all__ = [
@@ -154,6 +155,9 @@ class Report(BaseModel):
     agent: str | None = None
     episodes: int | None = None
     score_correlation: Any = Field(default=None, description="Spearman's, of scores before and after fine-tuning")
+    fine_tuning: list[TrainingOutcome] = Field(
+        default_factory=list, description="before and after each fine-tuning, the delivered network's first"
+    )
     chosen: Any = Field(default=None, description="decision -> kept units of the delivered policy")
     progressive: Any = Field(default=None, description="how a progressive run came about")
     seconds: dict[str, float | None] = Field(default_factory=dict)

@@ -370,7 +370,9 @@ def test_a_listed_front_has_the_point_that_would_be_chosen() -> None:
 def test_training_that_loses_is_not_kept(tmp_path: Path) -> None:
     settings = {"searched": "pruning", "episodes": 2, "area": "9mm2"}
     report = codesigned(tmp_path, tmp_path / "run", finetune=ruined, **settings).report
-    assert report["fine_tuning"]["after"] < report["fine_tuning"]["before"] and not report["fine_tuning"]["kept"]
+    (outcome,) = report["fine_tuning"]
+    assert outcome["after"] < outcome["before"] and not outcome["kept"]
+    assert any("the network before it is kept" in line for line in codesign_lines(report))
     assert report["finetuned"]["accuracy"] == report["pruned"]["accuracy"]
     pruned, tuned = (load_file(tmp_path / "run" / f"{name}.safetensors") for name in ("pruned", "finetuned"))
     assert all(torch.equal(pruned[name], tuned[name]) for name in pruned)

@@ -20,7 +20,7 @@ from autoprune.masks.base import Pattern
 from autoprune.masks.parsing import pattern_of
 from autoprune.models.inputs.reader import AS_IT_COMES
 from autoprune.pipeline.jobs.sparsify.chosen import ChosenWeights
-from autoprune.pipeline.jobs.sparsify.recipes import RECIPES, Work, trained_under, with_masks
+from autoprune.pipeline.jobs.sparsify.recipes import RECIPES, Pruned, Work, trained_under, with_masks
 from autoprune.techniques.sparsity.tensors import weights_of
 from autoprune.training import Trainer, TrainSettings
 from autoprune.training.constraint import TrainingConstraint
@@ -84,6 +84,9 @@ class Quick(Work):
         self.seen.append(name)
         Trainer(network, self.problem.task.data.batches, settings, constraint=constraint).run()
         return network
+
+    def better_of(self, name: str, before: Pruned, after: Pruned) -> tuple[Pruned, None]:
+        return after, None  # two steps are to be seen, whatever they did to a score
 
 
 def network(widths: tuple[int, int, int], groups: int, seed: int) -> nn.Module:

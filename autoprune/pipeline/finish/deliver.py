@@ -16,8 +16,8 @@ from autoprune.export.onnx_network import OnnxNetwork
 from autoprune.foundations.files import replacing, write_json
 from autoprune.models import save_weights
 from autoprune.pipeline.finish.integers import with_its_integers
-from autoprune.pipeline.finish.report import Compared, make_report
-from autoprune.pipeline.finish.verdicts import Verdicts
+from autoprune.pipeline.finish.keeping import Kept
+from autoprune.pipeline.finish.report import Compared, Verdicts, make_report
 from autoprune.pipeline.problem import Problem, figure, name_in_files
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.search.elsewhere import verdict_elsewhere
@@ -25,6 +25,7 @@ from autoprune.pipeline.search.sessions import policy_key, time_finished
 from autoprune.quantization.rounding import integer_layers
 from autoprune.run.report import Report
 from autoprune.run.stopwatch import rounded_seconds
+from autoprune.run.trainings import TrainingOutcome
 from autoprune.space import Policy
 from autoprune.techniques.formats.coupled import coupled_layers
 
@@ -61,7 +62,7 @@ class Finished:
     Attributes:
         problem: With the ranking that the networks were cut by.
         choices: The policy.
-        networks: Fine-tuned, one a seed; the first is the one that is delivered.
+        kept: Fine-tuned networks, one a seed; the first is the one that is delivered.
         uniform: The uniform baseline's policy; None if no uniform policy meets the budget.
         uniform_networks: The same of it; those of the policy where both are one.
         timings: Of `dense`, `pruned`, `finetuned`, and `uniform` where it is another policy.
@@ -70,11 +71,21 @@ class Finished:
 
     problem: Problem
     choices: dict[str, int]
-    networks: Sequence[nn.Module]
+    kept: Sequence[Kept]
     uniform: dict[str, int] | None
     uniform_networks: Sequence[nn.Module]
     timings: Mapping[str, Timing]
     verdict: Verdicts
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """Of all seeds."""
+        return [each.network for each in self.kept]
+
+    @property
+    def trainings(self) -> list[TrainingOutcome]:
+        """What fine-tuning did, a seed each; none where nothing was trained."""
+        return [each.outcome for each in self.kept if each.outcome is not None]
 
 
 def verify(
@@ -167,7 +178,8 @@ def deliver(finished: Finished, agent: str, reporter: Reporter, **more: Any) -> 
         report = make_report(problem, rows, finished.verdict)
     file = rows["finetuned"].handed_over[0]
     integers = {"integers": _integers(problem, network, file)} if isinstance(file, OnnxNetwork) else {}
-    report = report.model_copy(update={"agent": agent, **more, **integers, "seconds": rounded_seconds(run)})
+    more |= {"fine_tuning": finished.trainings, **integers}
+    report = report.model_copy(update={"agent": agent, **more, "seconds": rounded_seconds(run)})
     policy = problem.policy(choices, agent).model_copy(update={"measured": _measured(finished, report)})
     policy.save(run.file("policy.json"))
     save_weights(raw.state_dict(), run.file("pruned.safetensors"))

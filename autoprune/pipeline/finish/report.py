@@ -11,11 +11,41 @@ from autoprune.cost.budget import Budget
 from autoprune.cost.metrics import Timing, Verdict
 from autoprune.models.sizes import parameter_count
 from autoprune.pipeline.finish.fine_tuning import reported_score
-from autoprune.pipeline.finish.verdicts import Verdicts
 from autoprune.pipeline.problem import Problem
 from autoprune.run.report import REPORT_SCHEMA, Figures, Outcome, Report
 
-__all__ = ["Compared", "make_report"]
+__all__ = ["Compared", "Verdicts", "make_report"]
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What a network costs by each budget, and whether it meets all of them.
+
+    Attributes:
+        of: Every budget with its verdict, in the order in which they were asked for; at least one.
+    """
+
+    of: tuple[tuple[Budget, Verdict], ...]
+
+    @property
+    def met(self) -> bool:
+        """Whether every budget is met."""
+        return all(verdict.met for _, verdict in self.of)
+
+    @property
+    def worst(self) -> tuple[Budget, Verdict]:
+        """The budget that the network takes most of."""
+        return max(self.of, key=lambda pair: pair[1].over)
+
+    @property
+    def over(self) -> float:
+        """What the network takes of that budget, as a share of what is allowed."""
+        return self.worst[1].over
+
+    @property
+    def missed(self) -> dict[str, float]:
+        """Budgets that are not met: name -> what is taken, as a share of what is allowed."""
+        return {budget.name: verdict.over for budget, verdict in self.of if not verdict.met}
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,11 @@ from torch import nn
 
 from autoprune.models import load_weights, save_weights
 from autoprune.pipeline.finish.deliver import Result
+from autoprune.pipeline.finish.fine_tuning import FineTuning, begun
+from autoprune.pipeline.finish.keeping import better_of
 from autoprune.pipeline.load import load
 from autoprune.pipeline.problem import Problem
+from autoprune.pipeline.reporter import Reporter, Silent
 from autoprune.pipeline.search.sessions import policy_key
 from autoprune.pipeline.task import Task
 from autoprune.reconstruction.batch_norm import reestimate_batch_norm
@@ -28,12 +31,15 @@ def keep_cut(problem: Problem, choices: Choices) -> None:
     keep_network(problem, choices, small, problem.experiment.agent)
 
 
-def keep_tuned(problem: Problem, policies: Iterable[Choices]) -> None:
+def keep_tuned(problem: Problem, policies: Iterable[Choices], reporter: Reporter) -> None:
     """Keep the finalist that was fine-tuned longest, and of several the one that compared best; none changes nothing.
+
+    Where its fine-tuning lost score, its network before is kept.
 
     Args:
         problem: With the run whose `checkpoint/` holds what was fine-tuned.
         policies: All that the job has scored.
+        reporter: Who watches.
     """
     known = {policy_key(choices): choices for choices in policies}
     found = []
@@ -45,9 +51,15 @@ def keep_tuned(problem: Problem, policies: Iterable[Choices]) -> None:
     if not found:
         return
     _, _, path, choices = max(found, key=lambda each: each[:2])
-    small = problem.small(choices)
-    load_weights(small, path)
-    keep_network(problem, choices, small, problem.experiment.agent)
+    tuned = problem.small(choices)
+    load_weights(tuned, path)
+    *_, length, seed = path.stem.split("-")
+    tuning = FineTuning(choices, int(length), int(seed))
+    what, silent = "the fine-tuning so far", Silent()  # whoever ends a job ends it again in the next stage
+    kept = better_of(problem, tuning.name, tuning.seed, begun(problem, tuning, silent, what), tuned, silent, what)
+    if kept.outcome is not None and not kept.outcome.kept:
+        reporter.say(f"{what}: {kept.outcome.text(problem.task.scored_as)}")
+    keep_network(problem, choices, kept.network, problem.experiment.agent)
 
 
 def keep_network(problem: Problem, choices: Choices, network: nn.Module, agent: str) -> None:

@@ -16,7 +16,8 @@ from autoprune.pipeline.finish.deliver import (
     deliver,
     verify,
 )
-from autoprune.pipeline.finish.fine_tuning import FineTuning, fine_tune
+from autoprune.pipeline.finish.fine_tuning import FineTuning
+from autoprune.pipeline.finish.keeping import fine_tuned
 from autoprune.pipeline.finish.lengths import final_epochs, final_seeds
 from autoprune.pipeline.finish.side_by_side.ahead import tune_ahead
 from autoprune.pipeline.finish.so_far import keep_cut, keep_tuned
@@ -60,7 +61,7 @@ class CompressJob(Job):
             return finish_search(found, reporter)
         except Stopped:
             keep_cut(found.problem, best(found.within)[0].choices)
-            keep_tuned(found.problem, found.score.policies)
+            keep_tuned(found.problem, found.score.policies, reporter)
             raise
 
 
@@ -134,12 +135,12 @@ def _attempt(found: Search, rejected: list[str], number: int, reporter: Reporter
     own = [FineTuning(winner.choices, epochs, s) for s in seeds]
     theirs = [] if uniform is None or same else [FineTuning(uniform, epochs, s) for s in seeds]
     tune_ahead(problem, [*own, *theirs], reporter, "fine-tuning the winner and the uniform baseline")
-    networks = [fine_tune(problem, each, reporter, f"fine-tuning, seed {each.seed}") for each in own]
+    kept = [fine_tuned(problem, each, reporter, f"fine-tuning, seed {each.seed}") for each in own]
     what = "fine-tuning the uniform baseline"
-    baseline = [fine_tune(problem, each, reporter, f"{what}, seed {each.seed}") for each in theirs]
-    baseline = networks if same else baseline
-    timings, verdict = verify(problem, winner.choices, networks[0], baseline[:1], number, reporter)
-    finished = Finished(problem, winner.choices, networks, uniform, baseline, timings, verdict)
+    others = [fine_tuned(problem, each, reporter, f"{what}, seed {each.seed}") for each in theirs]
+    baseline = [each.network for each in (kept if same else others)]
+    timings, verdict = verify(problem, winner.choices, kept[0].network, baseline[:1], number, reporter)
+    finished = Finished(problem, winner.choices, kept, uniform, baseline, timings, verdict)
     return _Attempt(finished, finalists, _correlation(pairs))
 
 

@@ -31,6 +31,7 @@ from autoprune.reports.tables import columns, figure_rows, mark, verdict
 from autoprune.run.front import read_front
 from autoprune.run.report import Report, dense_widths, read_episodes, read_report, read_settings_file
 from autoprune.run.score import ScoreSpec
+from autoprune.run.trainings import outcome_lines
 from autoprune.space import Policy
 
 __all__ = ["write_run_page"]
@@ -45,6 +46,7 @@ _SHOWN_APART = {
     "budget",
     "budgets",
     "latency_table",
+    "fine_tuning",
     "chosen",
     "seconds",
     "rounds",
@@ -118,6 +120,7 @@ class _Results:
     networks: Table
     about: str
     seeds: int
+    trainings: list[str]
     budget: Table
 
 
@@ -202,7 +205,8 @@ def _results(report: Report) -> _Results:
         ]
     networks = table(("network", *columns(report)), rows)
     about = _about(spec)
-    return _Results(networks, about, len(report.finetuned.seeds), table(("budget", "value"), lines))
+    lost = outcome_lines(report.fine_tuning, spec)
+    return _Results(networks, about, len(report.finetuned.seeds), lost, table(("budget", "value"), lines))
 
 
 def _about(spec: ScoreSpec) -> str:

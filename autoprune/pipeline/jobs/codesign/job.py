@@ -15,7 +15,8 @@ from autoprune.errors import AutopruneError, BudgetError, InputError, Stopped
 from autoprune.foundations.files import replacing, write_json
 from autoprune.hardware.accelerators.files import save_accelerator
 from autoprune.models import save_weights
-from autoprune.pipeline.finish.fine_tuning import reported_score, train_small
+from autoprune.pipeline.finish.fine_tuning import train_small
+from autoprune.pipeline.finish.keeping import Kept, better_of
 from autoprune.pipeline.finish.lengths import final_epochs
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.codesign.begin import begun
@@ -24,7 +25,7 @@ from autoprune.pipeline.jobs.codesign.layers import masks_of_policy
 from autoprune.pipeline.jobs.codesign.points import Point, cheapest
 from autoprune.pipeline.jobs.codesign.report import FRONT_SCHEMA, codesign_report
 from autoprune.pipeline.jobs.codesign.searching import rows_of
-from autoprune.pipeline.jobs.codesign.simulation import Finished, Training
+from autoprune.pipeline.jobs.codesign.simulation import Finished
 from autoprune.pipeline.jobs.codesign.study import Study
 from autoprune.pipeline.jobs.lifecycle import check_target
 from autoprune.pipeline.jobs.search import timed
@@ -79,12 +80,12 @@ class CodesignJob(Job):
                     _keep(study, chosen_of(study))
             raise
         point = chosen_of(study)
-        network, policy, training = _finished(study, point, reporter)
+        policy, kept = _finished(study, point, reporter)
         with reporter.stage("test", "scoring on the test split"):
-            content = codesign_report(study, Finished(point, network, policy, workload, training))
+            content = codesign_report(study, Finished(point, kept, policy, workload))
         write_json(run.file("front.json"), {"schema": FRONT_SCHEMA, **{k: content[k] for k in _OF_FRONT}})
         write_json(run.file("report.json"), content)
-        return Result(network.eval(), policy, content, run.path)
+        return Result(kept.network.eval(), policy, content, run.path)
 
 
 _OF_FRONT = ("objective", "unit", "area_limit_mm2", "chosen", "front", "baselines")
@@ -138,7 +139,7 @@ def _save_masks(masks: Mapping[str, Tensor], run: RunDir) -> None:
         temporary.write_bytes(content)
 
 
-def _finished(study: Study, point: Point, reporter: Reporter) -> tuple[nn.Module, Policy, Training]:
+def _finished(study: Study, point: Point, reporter: Reporter) -> tuple[Policy, Kept]:
     """The chosen network, fine-tuned under its masks, and the files of both."""
     arm, run = point.candidate.arm, study.run
     problem, choices = arm.problem, point.candidate.choices
@@ -156,26 +157,13 @@ def _finished(study: Study, point: Point, reporter: Reporter) -> tuple[nn.Module
     network = train_small(
         problem, network, "codesign", settings, batches, reporter, "fine-tuning under the masks", constraint
     )
-    training = _judged(study, point, network)
-    if not training.kept:
-        score = problem.task.scored_as.text
-        reporter.say(
-            f"fine-tuning took {score(training.before)} to {score(training.after)} on the search split: the network"
-            " before it is kept; give a smaller --lr, or more --finetune-epochs"
-        )
-        network = problem.prepared(choices)
-    _verify(masks_of_policy(problem.stack, choices), network)
-    save_weights(network.state_dict(), run.file("finetuned.safetensors"))
-    return network, policy, training
-
-
-def _judged(study: Study, point: Point, network: nn.Module) -> Training:
-    """What training did to the score of the whole search split."""
-    problem, choices = point.candidate.arm.problem, point.candidate.choices
-    task, once = problem.task, study.run.once
-    before = once("search pruned", lambda: reported_score(task, problem.prepared(choices), task.data.search))
-    after = once("search finetuned", lambda: reported_score(task, network, task.data.search))
-    return Training(before, after, kept=task.scored_as.merit(after) >= task.scored_as.merit(before))
+    kept = Kept(network)
+    if epochs:
+        before = problem.prepared(choices)
+        kept = better_of(problem, "codesign", settings.seed, before, network, reporter, "fine-tuning under the masks")
+    _verify(masks_of_policy(problem.stack, choices), kept.network)
+    save_weights(kept.network.state_dict(), run.file("finetuned.safetensors"))
+    return policy, kept
 
 
 def _verify(masks: Mapping[str, Tensor], network: nn.Module) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -47,6 +46,7 @@ def codesign_report(study: Study, finished: Finished) -> dict[str, Any]:
         "model": task.name,
         "weights": task.weights_origin,
         "data": task.data.name,
+        **task.scored_as.fields,
         "images": dict(task.data.counts),
         "target": chip.label,
         "agent": run.experiment.agent,
@@ -63,7 +63,7 @@ def codesign_report(study: Study, finished: Finished) -> dict[str, Any]:
         | _costs(chip, after.total)
         | {"area_mm2": point.area}
         | _counts(finished.network, sizes["finetuned"]),
-        "fine_tuning": asdict(finished.training),
+        "fine_tuning": [each.model_dump() for each in finished.trainings],
         "chosen": chosen | {"accelerator": chip.content(), "lanes": chip.lanes},
         "front": [each.row() for each in front],
         "baselines": {name: [each.row() for each in points] for name, points in baselines.items()},

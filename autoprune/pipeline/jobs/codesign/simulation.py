@@ -16,32 +16,19 @@ from autoprune.hardware.accelerators.encodings.base import Encoding, entropy_bit
 from autoprune.hardware.accelerators.encodings.dense import Bitmap
 from autoprune.hardware.accelerators.encodings.gaps import Relative
 from autoprune.hardware.accelerators.encodings.places import Compressed
+from autoprune.pipeline.finish.keeping import Kept
 from autoprune.pipeline.jobs.codesign.arms import runnable
 from autoprune.pipeline.jobs.codesign.layers import calls_of
 from autoprune.pipeline.jobs.codesign.points import Point
 from autoprune.pipeline.jobs.codesign.study import Study
+from autoprune.run.trainings import TrainingOutcome
 from autoprune.space import Policy
 
-__all__ = ["After", "Finished", "Training", "simulated"]
+__all__ = ["After", "Finished", "simulated"]
 
 _QUEUE = "pe.fifo"
 _DEPTHS = (2, 4, 8, 16, 32, 64)
 _VALUE_BITS = 4
-
-
-@dataclass(frozen=True)
-class Training:
-    """What fine-tuning did to the score of the search split.
-
-    Attributes:
-        before: The score of the pruned network.
-        after: Of the fine-tuned one.
-        kept: Whether the fine-tuned network is taken; else it lost, and the one before is.
-    """
-
-    before: float
-    after: float
-    kept: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,17 +37,25 @@ class Finished:
 
     Attributes:
         point: The chosen policy and chip.
-        network: Fine-tuned under its masks.
+        kept: The network, fine-tuned under its masks unless that lost score, and what fine-tuning did.
         policy: Its policy.
         workload: The dense network's layers.
-        training: What fine-tuning did.
     """
 
     point: Point
-    network: nn.Module
+    kept: Kept
     policy: Policy
     workload: Workload
-    training: Training
+
+    @property
+    def network(self) -> nn.Module:
+        """The one that is handed over."""
+        return self.kept.network
+
+    @property
+    def trainings(self) -> list[TrainingOutcome]:
+        """What fine-tuning did; nothing where nothing was trained."""
+        return [] if self.kept.outcome is None else [self.kept.outcome]
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,8 @@ from autoprune.pipeline.finish.deliver import (
     deliver,
     verify,
 )
-from autoprune.pipeline.finish.fine_tuning import FineTuning, fine_tune
+from autoprune.pipeline.finish.fine_tuning import FineTuning
+from autoprune.pipeline.finish.keeping import fine_tuned
 from autoprune.pipeline.finish.lengths import final_epochs, final_seeds
 from autoprune.pipeline.finish.so_far import keep_network
 from autoprune.pipeline.jobs.base import Job, Result
@@ -110,16 +111,16 @@ def _finish(search: ProgressiveSearch, attempt: int) -> tuple[Finished, tuple[in
     epochs = final_epochs(problem.experiment, problem.task.data)
     seeds = final_seeds(problem.experiment, epochs)
     own = [FineTuning(at.choices, epochs, s, start=at.network) for s in seeds]
-    networks = [fine_tune(problem, each, reporter, f"fine-tuning, seed {each.seed}") for each in own]
+    kept = [fine_tuned(problem, each, reporter, f"fine-tuning, seed {each.seed}") for each in own]
     with reporter.stage("verify", "measuring the uniform baseline") as bar:
         uniform = uniform_within(problem, progress=bar)
     total = epochs + _step_epochs(problem, search.taken - 1)
     what = f"fine-tuning the uniform baseline for {total} epochs"
     theirs = [] if uniform is None else [FineTuning(uniform, total, s) for s in seeds]
-    baseline = [fine_tune(problem, each, reporter, f"{what}, seed {each.seed}") for each in theirs]
+    baseline = [fine_tuned(problem, each, reporter, f"{what}, seed {each.seed}").network for each in theirs]
     ranked = at.ranked(problem)
-    timings, verdict = verify(ranked, at.choices, networks[0], baseline[:1], attempt, reporter)
-    return Finished(ranked, at.choices, networks, uniform, baseline, timings, verdict), (epochs, total)
+    timings, verdict = verify(ranked, at.choices, kept[0].network, baseline[:1], attempt, reporter)
+    return Finished(ranked, at.choices, kept, uniform, baseline, timings, verdict), (epochs, total)
 
 
 def _step_epochs(problem: Problem, steps: int) -> int:

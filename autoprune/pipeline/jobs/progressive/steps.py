@@ -12,7 +12,9 @@ from autoprune.errors import BudgetError
 from autoprune.foundations.seeding import stream
 from autoprune.graph import cut
 from autoprune.models import load_weights, save_weights
+from autoprune.models.copying import duplicate
 from autoprune.pipeline.finish.fine_tuning import train_small
+from autoprune.pipeline.finish.keeping import better_of
 from autoprune.pipeline.finish.tournament import finalist_score
 from autoprune.pipeline.jobs.progressive.current import PrunedState
 from autoprune.pipeline.jobs.progressive.device_watch import Watch, in_all
@@ -239,13 +241,12 @@ class ProgressiveSearch:
         batches: Iterable[Any] = InEpochs(data.train, first)
         if experiment.step_batches is not None:
             batches = FirstBatches(InEpochs(data.train, first), experiment.step_batches)
-        path = self._weights(number)
-        train_small(
-            self.problem, after.network, path.stem, settings, batches, self.reporter, f"fine-tuning, step {number}"
-        )
-        if not path.exists():  # no epochs, no training
-            save_weights(after.network.state_dict(), path)
-        return PrunedState.of_network(self.problem, after.choices, after.kept, after.network)
+        path, what = self._weights(number), f"fine-tuning, step {number}"
+        tuned = train_small(self.problem, duplicate(after.network), path.stem, settings, batches, self.reporter, what)
+        if path.exists():
+            tuned = better_of(self.problem, path.stem, seed, after.network, tuned, self.reporter, what).network
+        save_weights(tuned.state_dict(), path)  # without epochs there was no training, and no file
+        return PrunedState.of_network(self.problem, after.choices, after.kept, tuned)
 
     # What is stored in the run.
 

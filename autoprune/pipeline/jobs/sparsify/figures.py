@@ -19,6 +19,7 @@ from autoprune.pipeline.jobs.sparsify.recipes import Pruned, Work, with_masks
 from autoprune.pipeline.problem import PERMUTATION
 from autoprune.run.report import REPORT_SCHEMA, Figures, Report
 from autoprune.run.stopwatch import rounded_seconds
+from autoprune.run.trainings import TrainingOutcome
 from autoprune.techniques.sparsity.tensors import weights_of
 
 __all__ = ["Networks", "damages", "sparse_report"]
@@ -35,6 +36,7 @@ class Networks:
         dense: The trained network.
         masked: The same under its masks, not trained.
         sparse: The finished one.
+        outcome: What its training did; None if there was none, or it began from scratch.
         baselines: By name; under masks, not trained, BatchNorm re-estimated as for one-shot. Those whose names end in
             `_trained` were trained under their masks as long as the finished one.
     """
@@ -42,6 +44,7 @@ class Networks:
     dense: nn.Module
     masked: Pruned
     sparse: Pruned
+    outcome: TrainingOutcome | None
     baselines: Mapping[str, Pruned]
 
 
@@ -82,6 +85,7 @@ def sparse_report(
         finetuned=after,
         baselines=baselines,
         agent=SPARSIFY,
+        fine_tuning=[] if networks.outcome is None else [networks.outcome],
         seconds=dict(rounded_seconds(problem.run)),
     )
     content = report.model_copy(update=task.scored_as.fields).to_json()

@@ -34,6 +34,7 @@ from autoprune.pipeline.search.sessions import time_finished
 from autoprune.pipeline.task import Task, require_trainable
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
+from autoprune.run.trainings import TrainingOutcome
 from autoprune.techniques.registry import techniques_of
 from autoprune.techniques.sparsity.saliency import saliencies_of
 
@@ -74,10 +75,12 @@ class SparsifyJob(Job):
             chosen = only_masked(chosen, given)
         work = Work(problem, chosen, reporter, fresh, given)
         start = masked(work)
-        finished = RECIPES[experiment.sparse_recipe](work, start)
+        finished, outcome = self._trained(work, start)
         self._verify(work, finished)
         baselines = self._baselines(work)
-        networks = Networks(problem.task.model, start, finished, {**baselines, **self._trained(work, baselines)})
+        networks = Networks(
+            problem.task.model, start, finished, outcome, {**baselines, **self._trained_baselines(work, baselines)}
+        )
         for name, network in (("pruned", start.network), ("finetuned", finished.network)):
             save_weights(network.state_dict(), run.file(f"{name}.safetensors"), experiment.layout)
         policy = policy_of(problem, finished.masks)
@@ -89,6 +92,13 @@ class SparsifyJob(Job):
             content = sparse_report(work, networks, timings, lost, kernels)
         write_json(run.file("report.json"), content)
         return Result(finished.network.eval(), policy, content, run.path)
+
+    @staticmethod
+    def _trained(work: Work, start: Pruned) -> tuple[Pruned, TrainingOutcome | None]:
+        """By the run's recipe; where training lost score, the network is as one-shot leaves it."""
+        recipe = work.problem.experiment.sparse_recipe
+        finished = RECIPES[recipe](work, start)
+        return (finished, None) if recipe == "one-shot" else work.better_of(recipe, one_shot(work, start), finished)
 
     @staticmethod
     def _verify(work: Work, finished: Pruned) -> None:
@@ -117,7 +127,7 @@ class SparsifyJob(Job):
         return {name: one_shot(work, one) for name, one in found.items()}
 
     @staticmethod
-    def _trained(work: Work, baselines: Mapping[str, Pruned]) -> Mapping[str, Pruned]:
+    def _trained_baselines(work: Work, baselines: Mapping[str, Pruned]) -> Mapping[str, Pruned]:
         """The same masks, each trained like the network that is compared with them; none unless that is wanted."""
         if not work.problem.experiment.train_baselines:
             return {}

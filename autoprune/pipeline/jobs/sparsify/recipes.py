@@ -14,6 +14,7 @@ from autoprune.masks.base import Pattern, ShareOfZeros
 from autoprune.masks.n_of_m import NofM
 from autoprune.models.copying import duplicate
 from autoprune.pipeline.finish.fine_tuning import train_small
+from autoprune.pipeline.finish.keeping import better_of
 from autoprune.pipeline.finish.lengths import final_epochs
 from autoprune.pipeline.jobs.sparsify.chosen import ChosenWeights, magnitude_masks
 from autoprune.pipeline.problem import Problem
@@ -21,6 +22,7 @@ from autoprune.pipeline.reporter import Reporter
 from autoprune.reconstruction.batch_norm import reestimate_batch_norm
 from autoprune.reconstruction.layerwise import prune_layers
 from autoprune.reconstruction.refit import first_images
+from autoprune.run.trainings import TrainingOutcome
 from autoprune.training import TrainSettings
 from autoprune.training.constraint import Masks, SteppingConstraint, TrainingConstraint
 from autoprune.training.epochs import InEpochs
@@ -28,6 +30,9 @@ from autoprune.training.sparse.regularised import PullToPattern
 from autoprune.training.sparse.sr_ste import StraightThrough
 
 __all__ = ["RECIPES", "Pruned", "Work", "masked", "one_shot", "trained_under", "with_masks"]
+
+FROM_SCRATCH = "sr-ste"
+"""The recipe that trains a network which came without weights from scratch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +79,18 @@ class Work:
         """Train a network in place, unless the run has its weights already."""
         batches = InEpochs(self.problem.task.data.train, first=(settings.seed + 1) * 100_003)
         return train_small(self.problem, network, name, settings, batches, self.reporter, what, constraint)
+
+    def better_of(self, name: str, before: Pruned, after: Pruned) -> tuple[Pruned, TrainingOutcome | None]:
+        """What is kept of a training (see `keeping.better_of`): after it, unless that lost score; what it did.
+
+        Training from scratch starts from no network that could be kept.
+        """
+        scratch = self.fresh is not None and self.problem.experiment.sparse_recipe == FROM_SCRATCH
+        if scratch or self.epochs == 0:
+            return after, None
+        pair, seed = (before.network, after.network), self.problem.experiment.seed
+        kept = better_of(self.problem, f"sparse {name}", seed, *pair, self.reporter, f"training under {name} masks")
+        return (after if kept.network is after.network else before), kept.outcome
 
     def finetune(self, epochs: int) -> TrainSettings:
         """The run's recipe of fine-tuning."""
@@ -163,13 +180,14 @@ def trained_under(work: Work, name: str, masks: Mapping[str, Tensor]) -> Pruned:
         name: Of the baseline.
         masks: Under which it is trained.
     """
-    scratch = work.problem.experiment.sparse_recipe == "sr-ste"
+    scratch = work.problem.experiment.sparse_recipe == FROM_SCRATCH
     network, settings = _begun(work) if scratch else (duplicate(work.problem.task.model), work.finetune(work.epochs))
     start = with_masks(network, masks)
     if work.fresh is None or not scratch:
         start = one_shot(work, start)
-    trained = work.trained(start.network, f"sparse-{name}", settings, Masks(masks), f"training under {name} masks")
-    return replace(start, network=trained)
+    what, copy = f"training under {name} masks", duplicate(start.network)
+    trained = work.trained(copy, f"sparse-{name}", settings, Masks(masks), what)
+    return work.better_of(name, start, replace(start, network=trained))[0]
 
 
 def _regularised(work: Work, start: Pruned) -> Pruned:
@@ -206,7 +224,7 @@ RECIPES: Mapping[str, Callable[[Work, Pruned], Pruned]] = {
     "one-shot": one_shot,
     "asp": _asp,
     "gradual": _gradual,
-    "sr-ste": _sr_ste,
+    FROM_SCRATCH: _sr_ste,
     "regularised": _regularised,
 }
 """From the network under its masks, not trained, to the finished one."""
