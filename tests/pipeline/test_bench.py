@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from autoprune import bench
 from autoprune.errors import InputError, TargetError
-from autoprune.hardware import TARGETS, Measurement, Target
+from autoprune.hardware import TARGETS, Measurement, Target, get_target
+from autoprune.hardware.accelerators import load_accelerator
 from autoprune.pipeline.bench.compare import Subject, bench_subject, chosen_targets
 from autoprune.pipeline.reporter import Silent
 
@@ -123,6 +125,18 @@ def test_targets_that_cannot_are_listed_with_their_reason():
         bench_subject(subject(), [Absent()], 1, Silent())
     with pytest.raises(TargetError, match=r"Broken: .*the board caught fire; .*Absent: no board"):
         bench_subject(subject(), [Broken(), Absent()], 1, Silent())
+
+
+def test_a_network_that_every_target_refuses_is_wrong_input(tmp_path):
+    chip = load_accelerator("eie").content() | {"search": {}}
+    chip["memory"] |= {"weights_kb_per_pe": 0.001}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(chip))
+    small = get_target(f"accelerator:{tmp_path / 'tiny.yaml'}")
+    with pytest.raises(InputError, match=r"does not fit: .* need [0-9.]+ KB of weights_kb_per_pe") as refused:
+        bench_subject(subject(), [small], 1, Silent())
+    assert refused.value.exit_code == 2
+    with pytest.raises(TargetError, match=r"does not fit: .*no board is plugged in"):
+        bench_subject(subject(), [small, Absent()], 1, Silent())
 
 
 def test_every_target_once_and_unknown_ones_refused():

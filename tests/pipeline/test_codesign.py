@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -296,6 +297,22 @@ def test_a_limit_out_of_reach_names_the_least(tmp_path: Path) -> None:
     with pytest.raises(BudgetError, match=r"0.1% .* of edp cannot be met: the least reachable is .* mJ ms") as caught:
         begin(tmp_path, small_chips(tmp_path), at_most="0.1%", objective="edp", area="1mm2", searched="pruning")
     assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("searched", ["pruning", "pruning,hardware"])
+def test_memories_that_hold_no_network_are_refused_with_the_least_that_do(searched: str, tmp_path: Path) -> None:
+    content = load_accelerator("eie").content()
+    pe = content["pe"] | {"count": 4}
+    tight = {"pe": pe, "memory": content["memory"] | {"weights_kb_per_pe": 0.25, "pointers_kb_per_pe": 2}}
+    area = load_accelerator(chip(tmp_path, "eie", **tight)).area_mm2
+    with pytest.raises(BudgetError, match=r"holds even the sparsest network: the least that does is .* KB") as caught:
+        begin(tmp_path, chip(tmp_path, "eie", **tight), searched=searched, area=f"{area * 1.01}mm2")
+    assert caught.value.exit_code == 3 and caught.value.least is not None
+    (kb,) = re.findall(r"weights_kb_per_pe of ([0-9.]+) KB", str(caught.value))
+    enough = {"pe": pe, "memory": tight["memory"] | {"weights_kb_per_pe": float(kb)}}
+    larger = chip(tmp_path, "eie", **enough)
+    assert load_accelerator(larger).area_mm2 == pytest.approx(caught.value.least, rel=1e-3)
+    begin(tmp_path, larger, searched="pruning", area=f"{caught.value.least * 1.01}mm2")
 
 
 def test_a_chip_whose_pattern_fits_no_layer_is_refused_with_what_would(tmp_path: Path) -> None:

@@ -10,7 +10,13 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor, nn
 
-from autoprune.errors import InputError, MissingExtraError, TargetError, UnsupportedModelError
+from autoprune.errors import (
+    AutopruneError,
+    InputError,
+    MissingExtraError,
+    TargetError,
+    UnsupportedModelError,
+)
 from autoprune.evaluation import Evaluate, accuracy, scored
 from autoprune.export.formats import onnx_bytes
 from autoprune.graph import analyse
@@ -137,8 +143,8 @@ def bench_subject(
         timing: How much time goes into each timing.
 
     Raises:
-        InputError: If there are no repetitions.
-        TargetError: If none of the targets could time it; every reason is named.
+        InputError: If there are no repetitions, or all targets refuse the network; every reason is named.
+        TargetError: If none of the targets could time it, and one of them is to blame; every reason is named.
     """
     if repetitions < 1:
         raise InputError(f"a comparison needs at least 1 repetition, not {repetitions}")
@@ -148,6 +154,7 @@ def bench_subject(
     if all(missing.values()):
         raise TargetError("none of the targets is available here: " + _listed(missing))
     rows: dict[str, dict[str, Any]] = {}
+    faults: list[AutopruneError] = []
     layers = sparse_layers(list(subject.networks.values())[-1], subject.example)
     for target in targets:
         spec = target.spec
@@ -156,12 +163,16 @@ def bench_subject(
             continue
         if subject.seen is not None:
             target.calibrate(subject.seen)
-        with reporter.stage("bench", f"timing on {spec}", repetitions) as bar:
-            rows[spec] = _timed(subject, target, repetitions, protocol, bar)
+        try:
+            with reporter.stage("bench", f"timing on {spec}", repetitions) as bar:
+                rows[spec] = _timed(subject, target, repetitions, protocol, bar)
+        except (TargetError, InputError) as error:
+            rows[spec] = {"available": True, "reason": " ".join(str(error).split())}
+            faults.append(error)
         if layers and "dense" in rows[spec]:
             rows[spec]["layers"] = layer_rows(layers, target, repetitions, reporter)
     if not any("dense" in row for row in rows.values()):
-        raise TargetError("none of the targets could time it: " + _listed({n: r["reason"] for n, r in rows.items()}))
+        raise _untimed({name: row["reason"] for name, row in rows.items()}, faults)
     with reporter.stage("score", "scoring and weighing the networks"):
         networks = {name: _figures(subject, network) for name, network in subject.networks.items()}
     shape = list(as_example(subject.example).tensors()[0].shape)
@@ -176,22 +187,31 @@ def bench_subject(
     }
 
 
+def _untimed(reasons: Mapping[str, str | None], faults: Sequence[AutopruneError]) -> AutopruneError:
+    """What to raise where no target timed anything; where all of them refuse the network, the input is wrong."""
+    refused = [fault for fault in faults if isinstance(fault, InputError) and not isinstance(fault, MissingExtraError)]
+    kind = InputError if len(refused) == len(reasons) else TargetError
+    return kind(f"none of the targets could time it: {_listed(reasons)}")
+
+
 def _listed(reasons: Mapping[str, str | None]) -> str:
     return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
 
 
 def _timed(subject: Subject, target: Target, repetitions: int, protocol: Protocol, bar: Any) -> dict[str, Any]:
-    """Latencies and memory on one target; the reason where it cannot run the networks."""
-    try:
-        payloads = [target.pack(network, subject.example) for network in subject.networks.values()]
-        with target.session() as timer:
-            rounds = []
-            for number in range(repetitions):
-                rounds.append(_round(timer, payloads, protocol, backwards=number % 2 == 1))
-                bar(number + 1, repetitions)
-        memory = _memory(target, payloads, rounds[0])
-    except (TargetError, UnsupportedModelError, MissingExtraError, InputError) as error:
-        return {"available": True, "reason": " ".join(str(error).split())}
+    """Latencies and memory on one target.
+
+    Raises:
+        TargetError: If it fails while it measures.
+        InputError: If it cannot run the networks.
+    """
+    payloads = [target.pack(network, subject.example) for network in subject.networks.values()]
+    with target.session() as timer:
+        rounds = []
+        for number in range(repetitions):
+            rounds.append(_round(timer, payloads, protocol, backwards=number % 2 == 1))
+            bar(number + 1, repetitions)
+    memory = _memory(target, payloads, rounds[0])
     columns = dict(zip(subject.networks, zip(*rounds, strict=True), strict=True))
     peaks = dict(zip(subject.networks, memory, strict=True))
     row: dict[str, Any] = {"available": True, "reason": None, "device": target.fingerprint()}

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 from autoprune.errors import InputError
 from autoprune.hardware.accelerators import LayerWork, load_accelerator
+from autoprune.masks.groups.base import as_matrix
+from autoprune.masks.n_of_m import NofM
 from tests.support.accelerators.patterns import n_of_m
 
 ARRAY = load_accelerator("systolic")
@@ -63,6 +66,21 @@ def test_thirteen_more_products_take_scale_sims_cycles(product, array, dataflow,
     chip = ARRAY.with_knobs({**knobs, "pattern": f"n:{kept[1]}" if kept else "dense"})
     mask = n_of_m(outputs, inputs, *kept) if kept else np.ones((outputs, inputs), dtype=np.bool_)
     assert chip.price(LayerWork("product", mask, np.ones((1, inputs)), positions=positions)).cycles == cycles
+
+
+@pytest.mark.parametrize(("channels", "slots"), [(6, 9 * 2 * 2), (3, 9 * 2), (8, 9 * 4)])
+def test_groups_that_end_at_each_place_of_the_kernel_are_stored_so(channels, slots):
+    """2:4 masks of a 3x3 convolution as the pruner makes them, whose channels need be no multiple of 4."""
+    array = ARRAY.with_knobs({"pattern": "2:4", "array.dataflow": "output_stationary"})
+    work = conv(channels, 16, 3, 4)
+    saliency = torch.rand(9, 16, channels, generator=torch.Generator().manual_seed(channels))
+    pruned = work.with_mask(as_matrix(NofM(2, 4).mask(saliency)).numpy())
+    cost = array.price(pruned)
+    rows, columns = array.array.rows, array.array.columns
+    assert cost.cycles == -(-16 // rows) * -(-16 // columns) * (slots + rows + columns - 2) - 1
+    assert cost.busy == pruned.weights * 16
+    assert sum(cost.stalls.values()) == pytest.approx(cost.cycles * cost.lanes - cost.busy)
+    assert cost.cycles <= array.price(work).cycles
 
 
 def test_a_mask_pays_for_its_fullest_group():

@@ -5,8 +5,9 @@ Cycles are closed forms, equal to SCALE-Sim's. With M positions, K inputs and N 
     weight-stationary   ceil(K/R) ceil(N/C) (M + 2R + C - 2) - 1
     output-stationary   ceil(M/R) ceil(N/C) (K +  R + C - 2) - 1
 
-N:M stores N of each M inputs, so that K becomes ceil(K/M) N. Hierarchical N:M (HighLight, Wu et al., MICRO 2023),
-such as 2:4/n:8, stores that of n of each 8 blocks of 4 neighbours.
+N:M stores N of each M inputs, so that K becomes ceil(K/M) N. A mask whose groups end at each of the k places of a
+kernel is stored so: K, k places of C channels, becomes k ceil(C/M) N; what takes fewer slots is run. Hierarchical N:M
+(HighLight, Wu et al., MICRO 2023), such as 2:4/n:8, stores that of n of each 8 blocks of 4 neighbours.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -97,11 +98,21 @@ class Kept:
         n: Places that are stored.
         m: Inputs that they stand for.
         index_bits: Bits a stored weight that say which of them it is.
+        places: Parts that the inputs of a row are grouped in, each by itself: 1, or the places of the kernel.
     """
 
     n: int
     m: int
     index_bits: float
+    places: int = 1
+
+    def slots(self, inputs: int) -> int:
+        """What is stored of a row of so many inputs.
+
+        >>> Kept(2, 4, 2.0).slots(27), Kept(2, 4, 2.0, places=9).slots(27)
+        (14, 18)
+        """
+        return self.places * math.ceil(inputs // self.places / self.m) * self.n
 
 
 DENSE = Kept(1, 1, 0.0)
@@ -153,20 +164,18 @@ class Systolic(Accelerator):
         """How a layer is run."""
         if self.pattern == "dense":
             return DENSE
-        inner, _, outer = self.pattern.rpartition("/")
-        if not inner:
-            return _kept(work.mask, outer)
-        block = _kept(work.mask, inner)
-        if block == DENSE:
-            return DENSE
-        blocks = _kept(np.asarray(_grouped(work.mask, block.m).any(axis=2)), outer)
-        return Kept(block.n * blocks.n, block.m * blocks.m, block.index_bits + blocks.index_bits / block.n)
+        whole = _kept_of(work.mask, self.pattern)
+        ways = [DENSE, whole]
+        if work.kernel > 1:
+            apart = work.mask.reshape(-1, work.inputs // work.kernel)
+            ways.append(replace(_kept_of(apart, self.pattern), places=work.kernel))
+        return min(ways, key=lambda way: way.slots(work.inputs))
 
     def tiling(self, work: LayerWork) -> _Tiling:
         """The tiles of a layer of one group."""
         kept = self.kept(work)
         rows, columns = self.array.rows, self.array.columns
-        inputs, outputs, positions = math.ceil(work.inputs / kept.m) * kept.n, work.outputs, work.positions
+        inputs, outputs, positions = kept.slots(work.inputs), work.outputs, work.positions
         folds = math.ceil(outputs / columns)
         seen = positions * work.inputs * folds
         if self.array.dataflow == "weight_stationary":
@@ -248,6 +257,18 @@ def _is_n_of_m(text: str) -> bool:
         return False
     n, m = found.groups()
     return int(m) >= 2 and (n == "n" or int(n) < int(m))
+
+
+def _kept_of(mask: NDArray[np.bool_], pattern: str) -> Kept:
+    """How a matrix is run under a pattern, of one level or of two."""
+    inner, _, outer = pattern.rpartition("/")
+    if not inner:
+        return _kept(mask, outer)
+    block = _kept(mask, inner)
+    if block == DENSE:
+        return DENSE
+    blocks = _kept(np.asarray(_grouped(mask, block.m).any(axis=2)), outer)
+    return Kept(block.n * blocks.n, block.m * blocks.m, block.index_bits + blocks.index_bits / block.n)
 
 
 def _kept(mask: NDArray[np.bool_], pattern: str) -> Kept:

@@ -15,6 +15,7 @@ from autoprune.pipeline.finish.fine_tuning import train_dense
 from autoprune.pipeline.jobs.codesign.arms import Arm, arm_of, problem_on
 from autoprune.pipeline.jobs.codesign.designs import Design, Family, cores_of, family_on
 from autoprune.pipeline.jobs.codesign.layers import calls_of
+from autoprune.pipeline.jobs.codesign.room import refused_room
 from autoprune.pipeline.jobs.codesign.study import Study
 from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.reporter import Reporter
@@ -113,7 +114,7 @@ def _study(run: RunDir, arms: Sequence[Arm], first: Design, area: float, reporte
     reached = {arm: cost.least()[0] for arm, cost in costs.items()}
     fitting = [arm for arm in able if reached[arm] < costs[arm].ceiling]
     if not fitting:
-        raise BudgetError(costs[able[0]].refusal(0.0), float(least))
+        raise refused_room(arms, area)
     for arm in arms:
         if arm not in fitting:
             reporter.say(f"no chip for {arm.family} is within {area:.4g} mm2 and holds a network; it is left out")

@@ -18,7 +18,7 @@ from autoprune.masks.parsing import family_of, pattern_of
 from autoprune.run.settings import CodesignSettings
 from autoprune.space import KEPT
 
-__all__ = ["Design", "Family", "cores_of", "family_on", "resized"]
+__all__ = ["Design", "Family", "cores_of", "family_on", "path_of", "resized"]
 
 _LEAST_KB = 0.125
 _ENUMERATED = 1_000_000  # settings of knobs that are listed, to draw from; more than `--chips` can ask for
@@ -176,7 +176,7 @@ def _ladders(chip: Accelerator, needs: Mapping[str, tuple[float, float]]) -> dic
     """Path of a memory's size -> sizes in KB."""
     found = {}
     for memory, kb in chip.storage_kb().items():
-        path = _path_of(chip, memory)
+        path = path_of(chip, memory)
         if path is None:
             continue
         least, most = (_size(kb, bytes_ / 1024) for bytes_ in needs[memory])
@@ -199,7 +199,7 @@ def _size(kb: float, needed: float) -> float:
     return size
 
 
-def _path_of(chip: Accelerator, key: str) -> str | None:
+def path_of(chip: Accelerator, key: str) -> str | None:
     """Where a key stands in a chip's file."""
     sections = chip.content().items()
     return next((f"{name}.{key}" for name, part in sections if isinstance(part, dict) and key in part), None)
