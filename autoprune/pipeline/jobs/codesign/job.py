@@ -21,8 +21,9 @@ from autoprune.pipeline.finish.lengths import final_epochs
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.codesign.begin import begun
 from autoprune.pipeline.jobs.codesign.designs import cores_of
+from autoprune.pipeline.jobs.codesign.finalists import chosen_of, simulated_point
 from autoprune.pipeline.jobs.codesign.layers import masks_of_policy
-from autoprune.pipeline.jobs.codesign.points import Point, cheapest
+from autoprune.pipeline.jobs.codesign.points import Point
 from autoprune.pipeline.jobs.codesign.report import FRONT_SCHEMA, codesign_report
 from autoprune.pipeline.jobs.codesign.searching import rows_of
 from autoprune.pipeline.jobs.codesign.simulation import Finished
@@ -79,7 +80,8 @@ class CodesignJob(Job):
                 if rows_of(run):  # else nothing but single ratios is scored, and not all of them
                     _keep(study, chosen_of(study))
             raise
-        point = chosen_of(study)
+        with reporter.stage("search", "simulating the finalists with their own activations"):
+            point = chosen_of(study)
         policy, kept = _finished(study, point, reporter)
         with reporter.stage("test", "scoring on the test split"):
             content = codesign_report(study, Finished(point, kept, policy, workload))
@@ -89,27 +91,6 @@ class CodesignJob(Job):
 
 
 _OF_FRONT = ("objective", "unit", "area_limit_mm2", "chosen", "front", "baselines")
-
-
-def chosen_of(study: Study) -> Point:
-    """The point of the front that takes least of the objective and loses no more than is allowed on the search split.
-
-    Raises:
-        BudgetError: If every point loses more; the least loss is named.
-    """
-    task = study.arms[0].problem.task
-    allowed, drop = study.allowed_merit(), study.run.experiment.accuracy_drop or 0.0
-    front = study.front()
-    chosen = cheapest(front, allowed)
-    if chosen is not None:
-        return chosen
-    best = max(front, key=lambda point: point.candidate.merit)
-    lost = drop + (allowed - best.candidate.merit) * (100 if task.scored_as.is_accuracy else 1)
-    raise BudgetError(
-        f"no network on a chip within {study.area:.4g} mm2 loses {drop:g} or less on the search split: the least is"
-        f" {lost:.4g}, at {best.value:.4g} of {study.objective}; raise --accuracy-drop, --area or --at-most",
-        lost,
-    )
 
 
 def _keep(study: Study, point: Point) -> Policy:
@@ -143,7 +124,7 @@ def _finished(study: Study, point: Point, reporter: Reporter) -> tuple[Policy, K
     """The chosen network, fine-tuned under its masks, and the files of both."""
     arm, run = point.candidate.arm, study.run
     problem, choices = arm.problem, point.candidate.choices
-    unit = f"{point.value:.4g} {study.on_any_chip(arm).cost.unit}"
+    unit = f"{simulated_point(study, point).value:.4g} {study.on_any_chip(arm).cost.unit}"
     reporter.say(
         f"chosen: {problem.task.scored_as.text(point.candidate.score)} on the search split before fine-tuning,"
         f" {study.objective} {unit}, {point.area:.3g} mm2, {arm.family} on {arm.designs[point.chip].name}"

@@ -12,6 +12,7 @@ from autoprune.cost.chips import OBJECTIVES
 from autoprune.hardware.accelerators import Accelerator, Cost
 from autoprune.models.sizes import parameter_count, zero_count
 from autoprune.pipeline.finish.fine_tuning import reported_score
+from autoprune.pipeline.jobs.codesign.finalists import simulated_point
 from autoprune.pipeline.jobs.codesign.layers import works_under
 from autoprune.pipeline.jobs.codesign.points import Candidate, cheapest, hypervolume, thinned
 from autoprune.pipeline.jobs.codesign.searching import rows_of
@@ -39,7 +40,7 @@ def codesign_report(study: Study, finished: Finished) -> dict[str, Any]:
     baselines = {name: thinned(found, _MOST_POINTS, [cheapest(found, allowed)]) for name, found in fronts.items()}
     after = simulated(study, finished, chip)
     sizes = {name: run.file(f"{name}.safetensors").stat().st_size for name in ("dense", "pruned", "finetuned")}
-    chosen = point.row()
+    chosen, own = point.row(), simulated_point(study, point).row()
     figures = {"accuracy": chosen["accuracy"], **({"score": chosen["score"]} if "score" in chosen else {})}
     content: dict[str, Any] = {
         "schema": CODESIGN_SCHEMA,
@@ -58,7 +59,7 @@ def codesign_report(study: Study, finished: Finished) -> dict[str, Any]:
         "accuracy_drop": run.experiment.accuracy_drop,
         "fixed_chip": study.arms[0].designs[study.fixed].name,
         "dense": _dense(study, dense) | _counts(task.model, sizes["dense"]),
-        "pruned": figures | _on_chip(chosen) | _counts(arm.problem.small(point.candidate.choices), sizes["pruned"]),
+        "pruned": figures | _on_chip(own) | _counts(arm.problem.small(point.candidate.choices), sizes["pruned"]),
         "finetuned": _score(study, finished.network)
         | _costs(chip, after.total)
         | {"area_mm2": point.area}
