@@ -99,6 +99,7 @@ class SettingKeywords(TypedDict, total=False):
     at_most: str | None
     chips: int
     levels: int
+    chip_first: bool
     vectors: int
     tolerance: float
     types: str

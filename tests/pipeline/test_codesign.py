@@ -30,6 +30,7 @@ from autoprune.pipeline.jobs.codesign.arms import arm_of, problem_on
 from autoprune.pipeline.jobs.codesign.begin import begun
 from autoprune.pipeline.jobs.codesign.designs import cores_of, family_on
 from autoprune.pipeline.jobs.codesign.finalists import chosen_of
+from autoprune.pipeline.jobs.codesign.knobs import KnobChoice
 from autoprune.pipeline.jobs.codesign.layers import works_under
 from autoprune.pipeline.jobs.codesign.points import Candidate, Point, cheapest, thinned
 from autoprune.pipeline.jobs.codesign.searching import Part, parts_by_chip
@@ -446,6 +447,40 @@ def ruined(model: nn.Module, constraint: Any, epochs: int) -> nn.Module:
         model[6].weight.neg_()  # type: ignore[index, operator, union-attr]
         model[6].bias.neg_()  # type: ignore[index, operator, union-attr]
     return model
+
+
+@pytest.mark.parametrize("agent", ["optuna", "ddpg"])
+def test_an_agent_may_choose_the_chip_first(agent: str, tmp_path: Path) -> None:
+    settings = {"agent": agent, "chip_first": True, "episodes": 8, "warmup": 2, "finetune_epochs": 0}
+    report = codesigned(tmp_path, tmp_path / "run", **settings).report
+    rows = [json.loads(line) for line in (tmp_path / "run" / "episodes.jsonl").read_text().splitlines()]
+    joint = [row for row in rows if ": joint " in row["part"]]
+    chips = {json.dumps({name: kept for name, kept in row["choices"].items() if "chip " in name}) for row in joint}
+    assert len(joint) == 8 and len(chips) > 1 and "{}" not in chips
+    assert all(row["predicted_cost"] < 1 for row in joint)  # in mJ ms: what fits no chip costs more than any limit
+    assert not any("chip " in name for row in rows if row not in joint for name in row["choices"])
+    assert report["hypervolumes"]["joint"] >= max(report["hypervolumes"][name] for name in NAMES) - 1e-12
+    again = codesigned(tmp_path, tmp_path / "run", **settings, resume=True).report
+    assert again["front"] == report["front"]
+
+
+def test_a_solver_chooses_no_chip_first(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="greedy solves sums chip by chip and decides on none"):
+        codesigned(tmp_path, None, agent="greedy", chip_first=True)
+
+
+def test_a_policy_of_the_layers_is_priced_the_same_on_its_best_chip_first() -> None:
+    tables = random_tables(3)
+    cost = BestChip(tables, "edp")
+    problem = SimpleNamespace(space=tables.space)
+    chips = [SimpleNamespace(content=lambda k=k: {"pe": {"count": k % 2, "fifo": k // 2}}) for k in range(len(tables))]
+    designs = [SimpleNamespace(chip=each, source="a", knobs={"pe.count": 0, "pe.fifo": 0}) for each in chips]
+    knobs = KnobChoice(cast(Any, SimpleNamespace(problem=problem, designs=designs)), cost)
+    for indices in every_policy():
+        places = zip(tables.space.decisions, indices, strict=True)
+        choices = {decision.name: decision.options[int(place)] for decision, place in places}
+        if cost.cost(choices) < cost.ceiling:
+            assert knobs.priced.cost(knobs.on_best_chip(choices)) == pytest.approx(cost.cost(choices))
 
 
 def test_the_report_says_whether_the_fine_tuned_network_keeps_the_limit(tmp_path: Path) -> None:

@@ -64,6 +64,10 @@ class ChosenChip(CostModel):
         """How many decisions are on the chip."""
         return len(self._knobs)
 
+    def naming(self, number: int) -> dict[str, int]:
+        """What the decisions on the chip are of one of the chips."""
+        return {knob.name: int(place) + 1 for knob, place in zip(self._knobs, self._rows[number], strict=True)}
+
     def chip_of(self, indices: Widths) -> Widths:
         """Number of each policy's chip in the tables; -1 where its knobs make none."""
         return np.asarray(self._number[tuple(indices[:, k] for k in range(self.count))])

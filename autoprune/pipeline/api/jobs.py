@@ -103,8 +103,8 @@ def codesign(
 
     What is handed over and raised is as in `compress`; the settings are those of `autoprune codesign`: `accelerator`
     ("eie"), `searched` ("pruning,hardware"), `area`, `objective` ("latency"), `at_most`, `accuracy_drop` (1.0),
-    `agent`, `episodes`, `levels`, `chips`, `vectors`. Every cost is simulated from the real masks and a sample of the
-    network's activations.
+    `agent`, `episodes`, `levels`, `chips`, `chip_first`, `vectors`. Every cost is simulated from the real masks and a
+    sample of the network's activations.
 
     Args:
         model: The trained network, or a name.

@@ -47,6 +47,9 @@ class CodesignSettings(Settings):
     levels: int = setting(
         4, "costs between the sparsest useful network and the dense one that are searched", ge=1, le=100
     )
+    chip_first: bool = setting(
+        False, "the joint search decides the chip's knobs first in each episode; else every policy has its best chip"
+    )
     vectors: int = setting(16, "activation vectors of each layer that chips are priced with", ge=1, le=10_000)
 
     @field_validator("accelerator", "searched", mode="before")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,6 +64,10 @@ class Arm:
             BudgetError: If none is; the smallest is named.
         """
         return BestChip(self.tables, objective, area)
+
+    def own(self, choices: Mapping[str, int]) -> dict[str, int]:
+        """What is decided on layers, without what an episode decided on its chip."""
+        return {name: choices[name] for name in self.problem.space.names if name in choices}
 
     def simulated(self, number: int, choices: dict[str, int]) -> Cost:
         """The cost of a policy on one chip, all layers simulated again."""

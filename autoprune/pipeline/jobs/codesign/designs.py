@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from autoprune.masks.parsing import family_of, pattern_of
 from autoprune.run.settings import CodesignSettings
 from autoprune.space import KEPT
 
-__all__ = ["Design", "Family", "cores_of", "family_on", "path_of", "resized"]
+__all__ = ["Design", "Family", "cores_of", "family_on", "path_of", "resized", "values_at"]
 
 _LEAST_KB = 0.125
 _ENUMERATED = 1_000_000  # settings of knobs that are listed, to draw from; more than `--chips` can ask for
@@ -68,7 +68,7 @@ def cores_of(settings: CodesignSettings, seed: int) -> list[Design]:
 
 def _turned(chip: Accelerator, plain: Accelerator, source: str, most: int, seed: int) -> list[Design]:
     """Settings of the knobs other than the file's own."""
-    paths, before = list(chip.knobs()), _values(plain, chip.knobs())
+    paths, before = list(chip.knobs()), values_at(plain, chip.knobs())
     combinations = _combinations(list(chip.knobs().values()), before, most, np.random.default_rng(seed))
     found = []
     for values in combinations:
@@ -103,7 +103,7 @@ def _fixed(chip: Accelerator) -> Accelerator:
     return accelerator_of({**chip.content(), "search": {}})
 
 
-def _values(chip: Accelerator, paths: Mapping[str, object]) -> list[object]:
+def values_at(chip: Accelerator, paths: Iterable[str]) -> list[object]:
     """What a chip has at some paths."""
     values: list[object] = []
     for path in paths:
@@ -161,7 +161,7 @@ def resized(design: Design, needs: Mapping[str, tuple[float, float]]) -> Iterato
     ladders = {path: sizes for path, sizes in _ladders(design.chip, needs).items() if path not in design.searched}
     for sizes in itertools.product(*ladders.values()):
         changed = dict(zip(ladders, sizes, strict=True))
-        before = _values(design.chip, changed)
+        before = values_at(design.chip, changed)
         knobs = {path: new for path, new, old in zip(changed, sizes, before, strict=True) if new != old}
         if not knobs:
             yield design

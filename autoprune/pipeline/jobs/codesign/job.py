@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune import agents
+from autoprune.agents.solvers.base import SolverAgent
 from autoprune.criteria.registry import criterion_of
 from autoprune.errors import AutopruneError, BudgetError, InputError, Stopped
 from autoprune.foundations.files import replacing, write_json
@@ -56,6 +57,8 @@ class CodesignJob(Job):
         criterion_of(experiment.criterion)
         if kind.name == "exact" and experiment.objective == "edp":
             raise InputError("exact solves sums, and energy times delay is a product; take ddpg, optuna or greedy")
+        if experiment.chip_first and issubclass(kind, SolverAgent):
+            raise InputError(f"{kind.name} solves sums chip by chip and decides on none; take ddpg or optuna")
         if experiment.searched == "hardware" and not any(design.searched for design in designs):
             raise InputError(
                 "--search hardware: none of the accelerators' files names knobs; write them under 'search:', such as"

@@ -12,8 +12,9 @@ from autoprune import agents
 from autoprune.agents import Agent, EpisodeRecord, run_search
 from autoprune.agents.solvers.base import SolverAgent
 from autoprune.cost.chips import BestChip
-from autoprune.envs import Curves, PruningEnv, RelativeToDense, ResourceConstrained
+from autoprune.envs import Curves, PruningEnv, RelativeToDense, ResourceConstrained, Reward
 from autoprune.pipeline.jobs.codesign.arms import Arm
+from autoprune.pipeline.jobs.codesign.knobs import KnobChoice
 from autoprune.pipeline.reporter import Bar, Reporter
 from autoprune.pipeline.search.play import nearest_within, points_of_curves, solved_policies
 from autoprune.pipeline.search.single_cuts import SingleCuts, tried_options
@@ -26,6 +27,7 @@ __all__ = [
     "nearest_policy",
     "parts_by_chip",
     "play_part",
+    "reward_of",
     "rows_of",
     "scored_once",
     "uniform_policies",
@@ -49,6 +51,7 @@ class Part:
         agent: Who searches.
         episodes: For how long.
         seeds: Policies that it starts from.
+        knobs: The chip as first decisions; None where every policy has its best one.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Part:
     agent: str
     episodes: int
     seeds: Sequence[Mapping[str, int]] = ()
+    knobs: KnobChoice | None = None
 
 
 def rows_of(run: RunDir, part: str | None = None) -> list[tuple[str, EpisodeRecord]]:
@@ -91,6 +95,8 @@ def play_part(part: Part, curves: Curves | None, reporter: Reporter, bar: Bar, b
 def _agent(part: Part, curves: Curves | None) -> Agent:
     problem, kind = part.arm.problem, agents.get(part.agent)
     env = environment(part.arm, part.cost, part.limit, curves)
+    if part.knobs is not None:
+        env = part.knobs.environment(part.limit, reward_of(part.arm))
     return kind(
         env,
         episodes=part.episodes,
@@ -104,9 +110,13 @@ def _agent(part: Part, curves: Curves | None) -> Agent:
 def environment(arm: Arm, cost: BestChip, limit: float, curves: Curves | None = None) -> PruningEnv:
     """The environment of an arm's decisions under a limit."""
     spec = arm.problem.task.scored_as
-    dense = arm.problem.space.complete({})
-    reward = ResourceConstrained() if spec.is_accuracy else RelativeToDense(spec.merit(arm.memory(dense)))
-    return PruningEnv(arm.problem.space, cost, limit, arm.memory, None, reward, spec, curves)
+    return PruningEnv(arm.problem.space, cost, limit, arm.memory, None, reward_of(arm), spec, curves)
+
+
+def reward_of(arm: Arm) -> Reward:
+    """What an episode of an arm is worth."""
+    spec, dense = arm.problem.task.scored_as, arm.problem.space.complete({})
+    return ResourceConstrained() if spec.is_accuracy else RelativeToDense(spec.merit(arm.memory(dense)))
 
 
 def _starts(part: Part, env: PruningEnv) -> list[dict[str, int]]:
@@ -116,6 +126,8 @@ def _starts(part: Part, env: PruningEnv) -> list[dict[str, int]]:
         for chip in _leading_chips(part):
             alone = environment(part.arm, chip, part.limit, env.curves)
             given += solved_policies(alone, part.limit, part.arm.problem.experiment.seed)
+    if part.knobs is not None:
+        given = [part.knobs.on_best_chip(choices) for choices in given]
     unlike = {tuple(sorted(choices.items())): choices for choices in given}
     return list(unlike.values())[: max(1, part.episodes // 2)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from autoprune.cost.chips import BestChip
 from autoprune.envs import Curves
 from autoprune.errors import BudgetError
 from autoprune.pipeline.jobs.codesign.arms import Arm
+from autoprune.pipeline.jobs.codesign.knobs import KnobChoice
 from autoprune.pipeline.jobs.codesign.points import Candidate, Choice, Point, front_of
 from autoprune.pipeline.jobs.codesign.searching import (
     Part,
@@ -37,6 +38,8 @@ SEQUENTIAL = "one after the other"
 RANDOM = "random"
 BASELINES = (UNIFORM, RATIOS, CHIP, SEQUENTIAL, RANDOM)
 """Names of the baselines in the report."""
+
+JOINT = "joint"
 
 _USEFUL = 0.05  # of accuracy below dense, down to which a uniform policy says where the search begins
 _ROOM = 1.02
@@ -92,7 +95,7 @@ class Study:
             return
         self._search("ratios", {first: self.on_fixed_chip()}, settings.agent, {})
         joint = {arm: self.on_any_chip(arm) for arm in self.promising()}
-        self._search("joint", joint, settings.agent, {arm: self._seeds(arm) for arm in joint})
+        self._search(JOINT, joint, settings.agent, {arm: self._seeds(arm) for arm in joint})
         self._search("random", joint, "random", {})
 
     def promising(self) -> list[Arm]:
@@ -129,7 +132,7 @@ class Study:
     def _remember(arm: Arm, rows: Sequence[tuple[str, EpisodeRecord]]) -> None:
         for name, record in rows:
             if name.startswith(f"{arm.family}: "):
-                arm.memory.remember(record.choices, record.value)
+                arm.memory.remember(arm.own(record.choices), record.value)
 
     def uniform(self, arm: Arm) -> list[Candidate]:
         """One share for all layers, the sparsest first, and the dense network."""
@@ -166,10 +169,20 @@ class Study:
         shares = [len(each) for each in np.array_split(np.arange(episodes), len(limits))]
         for number, (limit, share) in enumerate(zip(limits, shares, strict=True)):
             if share:
-                yield from parts_by_chip(Part(f"{name} {number}", choice.arm, choice.cost, limit, agent, share, seeds))
+                part = Part(f"{name} {number}", choice.arm, choice.cost, limit, agent, share, seeds)
+                yield from parts_by_chip(replace(part, knobs=self._knobs(part)))
+
+    def _knobs(self, part: Part) -> KnobChoice | None:
+        """The chip as first decisions, in the joint search where that is wanted."""
+        if not self.run.experiment.chip_first or not part.name.startswith(f"{part.arm.family}: {JOINT} "):
+            return None
+        knobs = KnobChoice(part.arm, part.cost)
+        return knobs if knobs.exists else None
 
     def _curves(self, arm: Arm, agent: str, parts: Sequence[Part]) -> Curves | None:
-        return curves_of(arm, agent, sum(part.episodes for part in parts if part.arm is arm), self.reporter)
+        return curves_of(
+            arm, agent, sum(part.episodes for part in parts if part.arm is arm and part.knobs is None), self.reporter
+        )
 
     def limits(self, arm: Arm, cost: BestChip) -> list[float]:
         """Costs that are searched: from that of the sparsest useful uniform policy to the densest's.
@@ -213,7 +226,7 @@ class Study:
     def played(self, arm: Arm, *names: str) -> list[Candidate]:
         """The policies of the episodes of some searches."""
         return [
-            Candidate(arm, arm.problem.space.complete(record.choices), record.value)
+            Candidate(arm, arm.problem.space.complete(arm.own(record.choices)), record.value)
             for part, record in rows_of(self.run)
             if any(part.startswith(f"{arm.family}: {name} ") for name in names)
         ]
@@ -249,7 +262,7 @@ class Study:
         points = [
             point
             for arm in self.arms
-            for point in self.on_any_chip(arm).points(self.candidates(arm, "ratios", "joint", "random"))
+            for point in self.on_any_chip(arm).points(self.candidates(arm, "ratios", JOINT, "random"))
             if point.value <= self.limit
         ]
         if not points:
