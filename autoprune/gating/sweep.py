@@ -48,9 +48,13 @@ class GateTimes:
         return self.dense + self.a_gate
 
     def only(self, gates: Sequence[int], dropped: Sequence[int] = ()) -> GateTimes:
-        """Of a network with some of the gates, which never computes some of the other blocks."""
+        """Of a network with some of the gates, which never computes some of the other blocks.
+
+        A block that is left out takes the share of the dense network's time that it takes of the one with all gates.
+        """
         saved = self.saved
-        opened = self.dense + len(gates) * self.a_gate - float(sum(saved[each] for each in dropped))
+        left = 1 - float(sum(saved[each] for each in dropped)) / self.opened
+        opened = self.dense * left + len(gates) * self.a_gate
         without = tuple(opened - float(saved[each]) for each in gates)
         return GateTimes(self.dense, opened, without, opened - float(sum(saved[each] for each in gates)))
 

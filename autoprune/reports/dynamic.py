@@ -11,6 +11,9 @@ DYNAMIC_SCHEMA = "autoprune.dynamic/1"
 """What `report.json` of such a run calls itself."""
 
 
+_AGREE = 0.03  # prediction and stream that differ by no more say the same
+
+
 def is_dynamic(content: Mapping[str, Any]) -> bool:
     """Whether a report is that of a network with early exits."""
     return content.get("schema") == DYNAMIC_SCHEMA
@@ -31,6 +34,7 @@ def dynamic_lines(content: Mapping[str, Any]) -> list[str]:
         f" dense; predicted {content['predicted_share']:.1%}), p95 {content['p95_latency_ms']:.4f},"
         f" longest path {content['worst_latency_ms']:.4f}"
     )
+    lines += _gap(content)
     for each in content["exits"]:
         right = (
             "" if each["accuracy"] is None else f", right {each['accuracy']:.2%} (dense {each['dense_accuracy']:.2%})"
@@ -43,6 +47,20 @@ def dynamic_lines(content: Mapping[str, Any]) -> list[str]:
     ]
     lost = f"lost {100 * content['test_drop']:.2f} points on the test split; promised at most"
     return [*lines, *_static_lines(content), f"{lost} {100 * content['promised_drop']:.2f}"]
+
+
+def _gap(content: Mapping[str, Any]) -> list[str]:
+    """Where the stream took another time than paths and shares predict, if it is more than 3 %."""
+    gap = content["mean_share"] / content["predicted_share"] - 1
+    known = [each for each in content["exits"] if each.get("stream_ms") is not None]
+    if abs(gap) <= _AGREE or not known:
+        return []
+    call = content.get("call_ms", 0.0)
+    worst = max(known, key=lambda each: each["share"] * abs(each["stream_ms"] - each["path_ms"] - call))
+    return [
+        f"  the stream took {gap:+.1%} of what paths and shares predict, most of it at {worst['place']}:"
+        f" {worst['stream_ms']:.4f} ms a call there, {worst['path_ms'] + call:.4f} timed alone"
+    ]
 
 
 def _static_lines(content: Mapping[str, Any]) -> list[str]:

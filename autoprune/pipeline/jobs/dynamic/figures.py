@@ -43,6 +43,7 @@ def figures(names: Sequence[str], verified: Verified, test: Answers) -> dict[str
                 "accuracy": float(right[mine].mean()) if mine.any() else None,
                 "dense_accuracy": float(test.right[-1][mine].mean()) if mine.any() else None,
                 "path_ms": ms,
+                "stream_ms": verified.stream_paths_ms.get(number),
             }
         )
     return {
@@ -60,7 +61,7 @@ def figures(names: Sequence[str], verified: Verified, test: Answers) -> dict[str
 def times_of(verified: Verified) -> dict[str, Any]:
     """Mean, tail and longest path in milliseconds: as predicted, and as the stream took them."""
     dense, stream = verified.streams
-    scale = verified.dense_ms / dense.mean  # a call of the stream pays for its dictionaries of inputs, too
+    scale = verified.dense_ms / dense.mean
     return {
         "predicted_mean_latency_ms": verified.predicted,
         "mean_latency_ms": stream.mean * scale,
@@ -68,7 +69,8 @@ def times_of(verified: Verified) -> dict[str, Any]:
         "worst_latency_ms": max(verified.paths_ms),
         "stream": asdict(stream),
         "mean_share": verified.measured_share,
-        "predicted_share": verified.predicted / verified.dense_ms,
+        "predicted_share": verified.predicted_share,
+        "call_ms": verified.call_ms,
     }
 
 

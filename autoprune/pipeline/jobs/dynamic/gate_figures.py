@@ -40,6 +40,7 @@ def gate_figures(names: Sequence[str], a_gate: float, verified: Verified, search
             "accuracy": float(right[taken == count].mean()) if (taken == count).any() else None,
             "dense_accuracy": float(test.dense[taken == count].mean()) if (taken == count).any() else None,
             "path_ms": _path_ms(times, count, [*opened, *known]),
+            "stream_ms": verified.stream_paths_ms.get(count),
         }
         for count in range(len(live) + 1)
     ]

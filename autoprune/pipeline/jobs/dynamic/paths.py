@@ -24,7 +24,10 @@ from autoprune.hardware.timing.measure import least_of
 from autoprune.pipeline.device import target_of
 from autoprune.run.directory import RunDir
 
-__all__ = ["Stream", "calls_of", "checked_file", "local_target", "path_times", "stream_of", "timed_files"]
+__all__ = ["Stream", "calls_of", "checked_file", "local_target", "path_times", "timed_files"]
+
+_TURN = 25  # inputs of one file, before the next has its turn
+_UNCOUNTED = (-1, -2)  # inputs of the stream's end, for the caches
 
 
 @dataclass(frozen=True)
@@ -99,39 +102,38 @@ def checked_file(content: bytes) -> bytes:
     return content
 
 
-def stream_of(
+def calls_of(
     target: LocalTarget, files: Sequence[bytes], inputs: Sequence[Sequence[Tensor]]
-) -> tuple[list[Stream], list[Any]]:
-    """Every input through every file in turn; the times of each file, and the outputs of the last one.
+) -> tuple[list[list[float]], list[Any]]:
+    """Seconds of every call, timed from end to end, for each file; and the outputs of the last file.
+
+    The files take turns every few inputs, not every input: a network that is called after another one finds that its
+    weights have left the caches, which happens to nobody who runs one network (docs/dynamic.md). For the same reason
+    two calls before each turn are not counted.
 
     Args:
         target: Where; it must call networks in this process.
         files: Packed networks.
         inputs: Batches of one, in the order of the stream.
     """
-    seconds, outputs = calls_of(target, files, inputs)
-    return [Stream.of(times) for times in seconds], outputs
-
-
-def calls_of(
-    target: LocalTarget, files: Sequence[bytes], inputs: Sequence[Sequence[Tensor]]
-) -> tuple[list[list[float]], list[Any]]:
-    """Seconds of every call, timed from end to end, for each file; and the outputs of the last file."""
     callers = [_caller(target, content) for content in files]
     clock = target.clock()
     seconds: list[list[float]] = [[] for _ in files]
     outputs: list[Any] = []
     found: Any = None
-    for sample in inputs:
-        arrays = [each.numpy() for each in sample]
+    arrays = [[each.numpy() for each in sample] for sample in inputs]
+    for turn in range(0, len(arrays), _TURN):
         for times, caller in zip(seconds, callers, strict=True):
+            for number in (*_UNCOUNTED, *range(turn, min(turn + _TURN, len(arrays)))):
 
-            def call(caller: Callable[..., Any] = caller, arrays: Any = arrays) -> None:
-                nonlocal found
-                found = caller(arrays)
+                def call(caller: Callable[..., Any] = caller, given: Any = arrays[number]) -> None:
+                    nonlocal found
+                    found = caller(given)
 
-            times.append(clock.sample(call, 1)[0])
-        outputs.append(found)
+                took = clock.sample(call, 1)[0]
+                if number >= 0:
+                    times.append(took)
+                    outputs += [found] if times is seconds[-1] else []
     return seconds, outputs
 
 

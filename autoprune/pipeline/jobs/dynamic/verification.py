@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from autoprune.errors import BudgetError
 from autoprune.export.onnx import to_onnx
 from autoprune.hardware.timing.effort import effort_named
 from autoprune.pipeline.jobs.dynamic.methods.base import Prepared
-from autoprune.pipeline.jobs.dynamic.paths import Stream, checked_file, local_target, stream_of, timed_files
+from autoprune.pipeline.jobs.dynamic.paths import Stream, calls_of, checked_file, local_target, timed_files
 from autoprune.pipeline.jobs.dynamic.verified import Missed, Verified
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
@@ -83,15 +83,23 @@ def _verified(task: Task, run: RunDir, made: Prepared, choice: Choice, attempt: 
         effort = effort_named(run.experiment.timing)
         whole, *each = [m.ms for m in timed_files(target, [dense, *files.paths], effort, bar)]
         inputs = _singles(task, made.flow, run.experiment.seed)
-        streams, _ = stream_of(target, [dense, chosen], inputs)
+        seconds, outputs = calls_of(target, [dense, chosen], inputs)
         deadlines = made.forced(choice, inputs) if run.experiment.anytime else ()
-        streamed = [asdict(stream) for stream in streams]
-        return {"dense": whole, "paths": each, "streams": streamed, "deadlines": list(deadlines)}
+        streamed = [asdict(Stream.of(each)) for each in seconds]
+        paths = _by_path(seconds[-1], [int(output[1][0]) for output in outputs])
+        return {"dense": whole, "paths": each, "streams": streamed, "deadlines": list(deadlines), "by_path": paths}
 
     found = run.once(f"dynamic verification {attempt}", session)
     one, other = (Stream(**content) for content in found["streams"])
     deadlines = tuple(found.get("deadlines", ()))
-    return Verified(choice, chosen, found["dense"], tuple(found["paths"]), (one, other), deadlines)
+    by_path = {int(number): ms for number, ms in found.get("by_path", {}).items()}
+    return Verified(choice, chosen, found["dense"], tuple(found["paths"]), (one, other), deadlines, by_path)
+
+
+def _by_path(seconds: Sequence[float], taken: Sequence[int]) -> dict[str, float]:
+    """The median time of the calls on each path, in milliseconds."""
+    ms = 1e3 * np.asarray(seconds)
+    return {str(path): float(np.median(ms[np.asarray(taken) == path])) for path in sorted(set(taken))}
 
 
 def _singles(task: Task, flow: Flow, seed: int) -> list[list[Tensor]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -41,6 +42,7 @@ class Verified:
         paths_ms: Every path, that to the end last.
         streams: Of the dense network and of the file.
         deadlines: For every path its deadline and the share of calls that keep it; empty unless they were asked for.
+        stream_paths_ms: What calls of the stream took at the median, by the path that the file says it took.
     """
 
     choice: Choice
@@ -49,11 +51,22 @@ class Verified:
     paths_ms: tuple[float, ...]
     streams: tuple[Stream, Stream]
     deadlines: tuple[dict[str, float], ...] = ()
+    stream_paths_ms: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def predicted(self) -> float:
         """Expected time in milliseconds from paths and shares."""
         return float(np.dot(self.paths_ms, self.choice.shares))
+
+    @property
+    def call_ms(self) -> float:
+        """What a single call takes beside the network: the protocol repeats calls, the stream does not."""
+        return max(0.0, self.streams[0].p50 - self.dense_ms)
+
+    @property
+    def predicted_share(self) -> float:
+        """Paths and shares beside the dense network, as single calls of a stream."""
+        return (self.predicted + self.call_ms) / (self.dense_ms + self.call_ms)
 
     @property
     def measured_share(self) -> float:
