@@ -27,7 +27,7 @@ from autoprune.early_exit.stages import cut_at
 from autoprune.errors import AutopruneError
 from autoprune.export.onnx import to_onnx, to_onnx_for_timing
 
-__all__ = ["DEPLOYED", "Parts", "inputs_of", "nested_file", "parts_of"]
+__all__ = ["DEPLOYED", "Parts", "confidence_nodes", "inputs_of", "nested_file", "parts_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,7 @@ def _from_stage(parts: Parts, confidence: str, number: int) -> tuple[list[Any], 
         nodes.append(constant(f"exit_{number}", number))
         return nodes, weights
     answer, more = inlined(parts.heads[number], f"h{number}_", [f"features_{number}"], f"answer_{number}")
-    nodes += [*answer, *_CONFIDENCES[confidence](f"answer_{number}", f"sure_{number}")]
+    nodes += [*answer, *confidence_nodes(confidence, f"answer_{number}", f"sure_{number}")]
     nodes += [
         helper.make_node("GreaterOrEqual", [f"sure_{number}", f"threshold_{number}"], [f"leaves_{number}"]),
     ]
@@ -131,6 +131,17 @@ def _from_stage(parts: Parts, confidence: str, number: int) -> tuple[list[Any], 
     outputs = [f"logits_{number}", f"exit_{number}"]
     nodes.append(helper.make_node("If", [f"leaves_{number}"], outputs, then_branch=leave, else_branch=stay))
     return nodes, [*weights, *more]
+
+
+def confidence_nodes(kind: str, logits: str, result: str) -> list[Any]:
+    """Nodes that leave a confidence, float32 (1,), of logits (1, classes).
+
+    Args:
+        kind: One of `DEPLOYED`.
+        logits: Name of the logits.
+        result: Name of the confidence.
+    """
+    return _CONFIDENCES[kind](logits, result)
 
 
 def _most_likely(logits: str, result: str) -> list[Any]:

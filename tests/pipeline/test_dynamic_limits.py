@@ -14,7 +14,8 @@ from autoprune.models.inputs.reader import BatchReader
 from autoprune.pipeline.jobs.dynamic import verification
 from autoprune.pipeline.jobs.dynamic.paths import Stream
 from autoprune.pipeline.jobs.dynamic.shift import SHIFTS, shifted
-from autoprune.pipeline.jobs.dynamic.verification import Verified, first_that_holds
+from autoprune.pipeline.jobs.dynamic.verification import first_that_holds
+from autoprune.pipeline.jobs.dynamic.verified import Verified
 from autoprune.pipeline.reporter import Reporter
 from autoprune.run.experiment import Experiment
 
@@ -27,14 +28,14 @@ def verify(monkeypatch, choices, slower, *, tail=1.0, longest=1.0, **limits):
     """The means of the choices that are timed, and what comes of them; streams take so many times the prediction."""
     timed: list[float] = []
 
-    def as_measured(task, run, cut, heads, choice, attempt, bar):
+    def as_measured(task, run, made, choice, attempt, bar):
         timed.append(choice.mean_ms)
         streams = (Stream(1, 1, 1, 1, 1), Stream(slower * choice.mean_ms, 1, tail, 1, 1))
         return Verified(choice, b"", 1.0, (2 * choice.mean_ms - longest, longest), streams)
 
     monkeypatch.setattr(verification, "_verified", as_measured)
     settings = Experiment.build({"worst": "110%", **limits})
-    pieces = SimpleNamespace(), SimpleNamespace(), SimpleNamespace(), []
+    pieces = SimpleNamespace(), SimpleNamespace(), SimpleNamespace()
     return timed, lambda: first_that_holds(*pieces, map(choice, choices), settings, Reporter())
 
 

@@ -26,7 +26,7 @@ from autoprune.run.experiment import Experiment
 __all__ = ["dynamic_plan"]
 
 _WRITTEN = ("experiment.yaml", "checkpoint/", "policy.json", "heads.safetensors", "network.safetensors",
-            "exit_heads.safetensors", "exits.json", "model.onnx", "report.json", "report.html")  # fmt: skip
+            "exit_heads.safetensors", "exits.json", "model.onnx", "stages/", "report.json", "report.html")  # fmt: skip
 
 
 def dynamic_plan(task: Task, experiment: Experiment, reporter: Reporter) -> Plan:

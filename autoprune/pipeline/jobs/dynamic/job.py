@@ -110,7 +110,7 @@ def _delivered(task: Task, run: RunDir, made: Prepared, verified: Verified | Non
         return _finished(run, fixed.model, fixed.policy, content | {"dynamic": False})
     expected = made.expected(verified.choice)
     network = made.network(verified, expected)
-    made.save(network, run.path)
+    made.save(network, verified, run.path)
     with replacing(run.file("model.onnx")) as temporary:
         temporary.write_bytes(verified.file)
     content |= made.pictured(verified)

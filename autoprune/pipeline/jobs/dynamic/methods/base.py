@@ -93,8 +93,8 @@ class Prepared(ABC):
         """
 
     @abstractmethod
-    def save(self, network: DynamicModule, folder: Path) -> None:
-        """Write what `autoprune.load` reads."""
+    def save(self, network: DynamicModule, verified: Verified, folder: Path) -> None:
+        """Write what `autoprune.load` reads, and what other runtimes do."""
 
     def forced(self, choice: Choice, inputs: Sequence[Sequence[Tensor]]) -> tuple[dict[str, float], ...]:
         """A deadline for every path and the share of calls that keep it; nothing of a method without deadlines."""

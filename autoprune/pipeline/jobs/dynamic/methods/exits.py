@@ -16,8 +16,9 @@ from autoprune.early_exit.flow import flow_of
 from autoprune.early_exit.heads import ExitHead, HeadTraining
 from autoprune.early_exit.module import DynamicModule
 from autoprune.early_exit.network import DynamicNetwork, Exit
-from autoprune.early_exit.onnx_file import DEPLOYED, nested_file, parts_of
+from autoprune.early_exit.onnx_file import DEPLOYED, Parts, nested_file, parts_of
 from autoprune.early_exit.places import places_of
+from autoprune.early_exit.staged import STAGES, save_stages
 from autoprune.early_exit.thresholds import NEVER, Answers, Choice, PathTimes
 from autoprune.errors import AutopruneError, UnsupportedModelError
 from autoprune.hardware.timing.effort import effort_named
@@ -72,6 +73,7 @@ class WithExits(Routed):
     ) -> None:
         super().__init__(task, run, cut.flow, times, [place.name for place in cut.places], reporter)
         self._cut, self._heads, self._times = cut, heads, times
+        self._exported: dict[tuple[int, ...], Parts] = {}
 
     def answers(self, batches: Iterable[Any]) -> Answers:
         """Of every head."""
@@ -85,19 +87,22 @@ class WithExits(Routed):
 
     def files(self, choice: Choice) -> Files:
         """Nested `If`s."""
-        parts = self._parts(choice)
+        parts = self._parts(choice.places)
         count = len(choice.places)
         forced = [[0.0 if k == taken else NEVER for k in range(count)] for taken in range(count + 1)]
         paths = tuple(nested_file(parts, choice.confidence, thresholds) for thresholds in forced)
         return Files(nested_file(parts, choice.confidence, choice.thresholds), paths)
 
-    def _parts(self, choice: Choice) -> Any:
-        nodes = [self._cut.places[place].node for place in choice.places]
-        return parts_of(self.flow, nodes, [self._heads[place] for place in choice.places])
+    def _parts(self, places: tuple[int, ...]) -> Parts:
+        """Exported once a set of exits: it takes seconds."""
+        if places not in self._exported:
+            nodes = [self._cut.places[place].node for place in places]
+            self._exported[places] = parts_of(self.flow, nodes, [self._heads[place] for place in places])
+        return self._exported[places]
 
     def forced(self, choice: Choice, inputs: Sequence[Sequence[Tensor]]) -> tuple[dict[str, float], ...]:
         """Every path forced upon a stream of inputs."""
-        return tuple(deadlines_of(local_target(self.run), self._parts(choice), choice.confidence, inputs))
+        return tuple(deadlines_of(local_target(self.run), self._parts(choice.places), choice.confidence, inputs))
 
     def network(self, verified: Verified, expected: Sequence[int]) -> DynamicNetwork:
         """The network that leaves."""
@@ -111,11 +116,14 @@ class WithExits(Routed):
         network = DynamicNetwork(self.flow, exits, heads, choice.confidence, expected=expected, deadlines_ms=deadlines)
         return network.eval()
 
-    def save(self, network: DynamicModule, folder: Path) -> None:
-        """Dense weights, heads, exits."""
+    def save(self, network: DynamicModule, verified: Verified, folder: Path) -> None:
+        """Dense weights, heads, exits; the stages for runtimes without `If`."""
         if not isinstance(network, DynamicNetwork):
             raise AutopruneError("internal error: not the network of this method")
         save_network(network, self.task.model, folder)
+        choice = verified.choice
+        parts = self._parts(choice.places)
+        save_stages(parts, choice.confidence, choice.thresholds, choice.shares, folder / STAGES)
 
     def pictured(self, verified: Verified) -> dict[str, Any]:
         """Deadlines too, where they were asked for."""

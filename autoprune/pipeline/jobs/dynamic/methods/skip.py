@@ -172,7 +172,7 @@ class WithGates(Prepared):
         """The network that skips."""
         return self._compiled(verified.choice.thresholds[0]).network(expected)
 
-    def save(self, network: DynamicModule, folder: Path) -> None:
+    def save(self, network: DynamicModule, verified: Verified, folder: Path) -> None:
         """Weights, gates, thresholds."""
         if not isinstance(network, SkipNetwork):
             raise AutopruneError("internal error: not the network of this method")

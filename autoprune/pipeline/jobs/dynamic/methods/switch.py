@@ -201,7 +201,7 @@ class WithWidths(Routed):
         gate = self.gate.only(choice.places)
         return SwitchNetwork(self.flow, self._place.node, gate, widths, expected=expected).eval()
 
-    def save(self, network: DynamicModule, folder: Path) -> None:
+    def save(self, network: DynamicModule, verified: Verified, folder: Path) -> None:
         """Dense weights, gate, and every width's policy and weights."""
         if not isinstance(network, SwitchNetwork):
             raise AutopruneError("internal error: not the network of this method")

@@ -1,0 +1,94 @@
+"""The same network as one ONNX file a stage, and what a router needs to run them: for runtimes without `If`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from autoprune.early_exit.onnx_file import Parts, confidence_nodes
+from autoprune.early_exit.onnx_nodes import inlined, onnx_package
+from autoprune.export.opset import OPSET
+from autoprune.foundations.files import replacing, write_json
+
+__all__ = ["STAGES", "save_stages", "stage_file"]
+
+STAGES = "stages"
+"""The folder of a run."""
+
+
+def stage_file(parts: Parts, confidence: str, number: int) -> bytes:
+    """One stage as a model: `features` of the stage before and the network's inputs go in.
+
+    The outputs are the logits of its exit, `sure`, the confidence (1,), and `passed`, which is the next stage's
+    `features`; the last stage has the network's logits alone.
+
+    Args:
+        parts: The stages and heads.
+        confidence: Its kind.
+        number: Of the stage.
+    """
+    onnx = onnx_package()
+    helper, kinds = onnx.helper, onnx.TensorProto
+    graph = parts.stages[number].graph
+    read = [parts.inputs[each] for each in parts.reads[number]]
+    carried = [_value(graph.input[0], "features")] if number else []
+    given = [*carried, *(helper.make_tensor_value_info(*each) for each in read)]
+    last = number == len(parts.heads)
+    sources = [value.name for value in given]
+    nodes, weights = inlined(parts.stages[number], "stage_", sources, "logits" if last else "passed")
+    outputs = [helper.make_tensor_value_info("logits", kinds.FLOAT, [1, parts.classes])]
+    if not last:
+        answer, more = inlined(parts.heads[number], "head_", ["passed"], "logits")
+        nodes, weights = [*nodes, *answer, *confidence_nodes(confidence, "logits", "sure")], [*weights, *more]
+        outputs += [helper.make_tensor_value_info("sure", kinds.FLOAT, [1]), _value(graph.output[0], "passed")]
+    whole = helper.make_graph(nodes, f"stage_{number}", given, outputs, weights)
+    model = helper.make_model(whole, opset_imports=[helper.make_opsetid("", OPSET)])
+    model.ir_version = 8
+    onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def save_stages(
+    parts: Parts, confidence: str, thresholds: Sequence[float], shares: Sequence[float], folder: Path
+) -> None:
+    """Write a file for every stage, `router.json`, and `router.py`, which runs them without this package.
+
+    Args:
+        parts: The stages and heads.
+        confidence: Its kind.
+        thresholds: One an exit.
+        shares: Of the search split's inputs on each path, the one to the end last.
+        folder: Made if it is not there.
+    """
+    folder.mkdir(exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for number, (threshold, share) in enumerate(zip([*thresholds, None], shares, strict=True)):
+        content, name = stage_file(parts, confidence, number), f"stage_{number}.onnx"
+        _write(folder / name, content)
+        rows.append(
+            {
+                "file": name,
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "inputs": [parts.inputs[each][0] for each in parts.reads[number]],
+                "threshold": threshold,
+                "expected_share": share,
+            }
+        )
+    write_json(folder / "router.json", {"schema": "autoprune.router/1", "confidence": confidence, "stages": rows})
+    _write(folder / "router.py", (Path(__file__).parent / "router.py").read_bytes())
+
+
+def _write(path: Path, content: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _value(like: Any, name: str) -> Any:
+    """A value of the same type and sizes under another name."""
+    found = type(like)()
+    found.CopyFrom(like)
+    found.name = name
+    return found
