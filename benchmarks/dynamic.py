@@ -1,4 +1,4 @@
-"""Early exits on the shipped ResNet-20: accuracy, who leaves where, and times beside the dense network's.
+"""Dynamic networks from the shipped ResNet-20: accuracy, who leaves where, and times beside the dense network's.
 
 python benchmarks/dynamic.py --seeds 0,1,2 --drop 0.5
 """
@@ -18,6 +18,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--drop", type=float, default=0.5, help="promised loss in percentage points")
+    parser.add_argument("--method", default="exits", help="what depends on the input")
+    parser.add_argument("--worst", default="110%", help="longest path, as a share of dense")
+    parser.add_argument("--dynamic-epochs", type=int, default=5, help="of a training that the method has")
     parser.add_argument("--samples", type=int, default=20_000, help="training samples of the heads")
     parser.add_argument("--timing", default="normal", choices=("quick", "normal", "careful"))
     parser.add_argument("--static-episodes", type=int, default=24, help="of the search for a static network")
@@ -32,7 +35,10 @@ def main() -> None:
         result = autoprune.dynamic(
             "resnet20",
             data="fashion-mnist",
-            run=given.out / seed,
+            run=given.out / given.method / seed,
+            method=given.method,
+            worst=given.worst,
+            dynamic_epochs=given.dynamic_epochs,
             max_drop=given.drop,
             head_samples=given.samples,
             seed=int(seed),
@@ -47,6 +53,10 @@ def main() -> None:
 
 def _row(seed: str, report: dict[str, Any]) -> str:
     dense = report["dense"]
+    if not report["dynamic"] and "fixed" in report:
+        fixed = report["fixed"]
+        kept = f"{fixed['name']} alone, {fixed['accuracy']:.2%} at {fixed['latency_share']:.1%}"
+        return f"| {seed} | {dense['accuracy']:.2%} | {kept} | | | | | | | |"
     if "exits" not in report:
         return f"| {seed} | {dense['accuracy']:.2%} | handed back as dense | | | | | | | |"
     whole, stream = dense["stream"], report["stream"]

@@ -76,5 +76,15 @@ def _static_lines(content: Mapping[str, Any]) -> list[str]:
         return [f"no static network is as fast: {static['reason']}"]
     line = f"static   {static['accuracy']:.2%}  {static['latency_ms']:.4f} ms ({static['latency_share']:.1%} of dense)"
     if content["dynamic"]:
-        return [line]
+        return [line, *_cascade_lines(static.get("cascade"))]
     return [line, f"dynamic {content['accuracy']:.2%} at {content['mean_share']:.1%}: the static network is kept"]
+
+
+def _cascade_lines(cascade: Mapping[str, Any] | None) -> list[str]:
+    """What the static network and the dense one do one after the other."""
+    if cascade is None or "reason" in cascade:
+        return [] if cascade is None else [f"cascade  of the static and the dense network: {cascade['reason']}"]
+    return [
+        f"cascade  {cascade['accuracy']:.2%}  {cascade['mean_share']:.1%} of dense: the static network answers"
+        f" {cascade['share']:.1%}, the dense one the rest"
+    ]

@@ -78,6 +78,9 @@ def _static(content: Mapping[str, Any], static: Mapping[str, Any]) -> Table:
         ("with exits", percent(content["accuracy"], 2), percent(content["mean_share"], 1)),
         ("static", percent(static["accuracy"], 2), percent(static["latency_share"], 1)),
     ]
+    cascade = static.get("cascade") or {}
+    if "accuracy" in cascade:
+        rows.append(("static, then dense", percent(cascade["accuracy"], 2), percent(cascade["mean_share"], 1)))
     return table(("network", "accuracy", "mean time, of dense"), rows)
 
 

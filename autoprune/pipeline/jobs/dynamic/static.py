@@ -12,6 +12,7 @@ from autoprune.evaluation import accuracy
 from autoprune.foundations.files import replacing
 from autoprune.pipeline.jobs.base import Result
 from autoprune.pipeline.jobs.compress import CompressJob
+from autoprune.pipeline.jobs.dynamic.cascade import cascade_answers, cascade_of
 from autoprune.pipeline.jobs.dynamic.verified import Verified
 from autoprune.pipeline.jobs.lifecycle import opened_run
 from autoprune.pipeline.reporter import Reporter
@@ -69,11 +70,16 @@ def _found(task: Task, step: Experiment, reporter: Reporter) -> dict[str, Any]:
             opened.discard()
             return {"reason": str(error)}
     tuned, dense = result.report["finetuned"], result.report["dense"]
+    share = tuned["latency_ms"] / dense["latency_ms"]
+    search, test = (
+        cascade_answers(result.model, task.model, task.reader, each) for each in (task.data.search, task.data.test)
+    )
     return {
+        "cascade": cascade_of(search, test, share, step.max_drop / 100),
         "accuracy": tuned["accuracy"],
         "search_accuracy": accuracy(result.model, task.data.search),
         "latency_ms": tuned["latency_ms"],
-        "latency_share": tuned["latency_ms"] / dense["latency_ms"],
+        "latency_share": share,
         "flops": tuned["flops"],
         "params": tuned["params"],
         "agent": step.agent,
