@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary, finalize
 
 import torch
+from torch import nn
 
 from autoprune.errors import InputError
 from autoprune.foundations.registry import Registry
@@ -63,9 +66,13 @@ class LanguageTimer(ABC):
 
 
 class LlamaCppTimer(LanguageTimer):
-    """Stock llama.cpp, one thread."""
+    """Stock llama.cpp, one thread. The file of a network is kept as long as the network, which must not change."""
 
     name = "llama.cpp"
+
+    def __init__(self, prompt: int = 128, number_format: str = "f16") -> None:
+        super().__init__(prompt, number_format)
+        self._files: WeakKeyDictionary[nn.Module, Path] = WeakKeyDictionary()
 
     def require(self) -> None:
         """See `LanguageTimer.require`."""
@@ -73,12 +80,18 @@ class LlamaCppTimer(LanguageTimer):
 
     def times(self, models: Sequence[LanguageModel], phase: Phase) -> list[float]:
         """See `LanguageTimer.times`."""
-        with tempfile.TemporaryDirectory() as folder:
-            paths = [Path(folder) / f"{number}.gguf" for number in range(len(models))]
-            for model, path in zip(models, paths, strict=True):
-                write_gguf(model.network, model.tokenizer, path, self.number_format)
-            speeds = time_files(paths, context=self.prompt, tokens=DECODED)
+        speeds = time_files([self._file(model) for model in models], context=self.prompt, tokens=DECODED)
         return [speed.prefill.ms if phase == "prefill" else speed.decode_ms for speed in speeds]
+
+    def _file(self, model: LanguageModel) -> Path:
+        """The file of a network, written once: the dense one is timed beside every other."""
+        if model.network not in self._files:
+            folder = tempfile.mkdtemp(prefix="autoprune-")
+            finalize(model.network, shutil.rmtree, folder, ignore_errors=True)
+            path = Path(folder) / "model.gguf"
+            write_gguf(model.network, model.tokenizer, path, self.number_format)
+            self._files[model.network] = path
+        return self._files[model.network]
 
 
 class TorchTimer(LanguageTimer):

@@ -1,14 +1,20 @@
 """Latencies of language models: the fit through measured shapes, and the timer of PyTorch."""
 
+import gc
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch import nn
 
 from autoprune.errors import InputError
 from autoprune.hardware.contract.protocol import Protocol
+from autoprune.llm.models.base import LanguageModel
+from autoprune.llm.search import timers
 from autoprune.llm.search.decisions import read_levers
 from autoprune.llm.search.openvino_timer import OpenVinoSession, OpenVinoTimer
 from autoprune.llm.search.timed import fitted_cost, shapes_to_time
-from autoprune.llm.search.timers import TorchTimer, prompt_of
+from autoprune.llm.search.timers import LlamaCppTimer, TorchTimer, prompt_of
 from autoprune.llm.structured.base import Calibration
 from tests.support.language_models import CONFIGS, language_model
 from tests.support.language_timers import Formula
@@ -29,6 +35,30 @@ def test_a_latency_that_is_a_sum_is_priced_exactly(llama):
     assert errors.worst < 1e-3
     for choices in [{"ffn": 48, "heads": 1}, {"blocks": 1, "hidden": 48, "queries": 1}]:
         assert cost.cost(choices) == pytest.approx(timer.ms(llama.cut(choices)), rel=0.01)
+
+
+def test_the_dense_model_is_written_once_for_llama_cpp_and_files_go_with_their_networks(monkeypatch):
+    def written(network, tokenizer, path, number_format):
+        path.write_text(number_format)
+        files.append(path)
+
+    def timed(paths, *, context, tokens):
+        assert [path.read_text() for path in paths] == ["q8_0"] * len(paths)
+        return [SimpleNamespace(decode_ms=float(context), prefill=None) for _ in paths]
+
+    files = []
+    monkeypatch.setattr(timers, "write_gguf", written)
+    monkeypatch.setattr(timers, "time_files", timed)
+    timer, dense = LlamaCppTimer(prompt=8, number_format="q8_0"), LanguageModel(nn.Linear(2, 2), None, "dense")
+    for _ in range(2):
+        other = LanguageModel(nn.Linear(2, 2), None, "other")
+        assert timer.times([other, dense], "decode") == [8.0, 8.0]
+        del other
+        gc.collect()
+    assert len(files) == 3 and [path.parent.exists() for path in files] == [False, True, False]
+    del dense
+    gc.collect()
+    assert not files[1].parent.exists()
 
 
 def test_torch_times_more_blocks_longer():
