@@ -51,9 +51,22 @@ def run(arguments: list[str]) -> int:
         The exit code.
     """
     debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments = _with_address_of_ray([argument for argument in arguments if argument != "--debug"])
     with watched(), guarding():
         return _run(lambda: _among_ranks(lambda: _command(arguments)), debug)
+
+
+def _with_address_of_ray(arguments: list[str]) -> list[str]:
+    """The same words, a bare `--ray` with the address that starts a cluster here.
+
+    >>> _with_address_of_ray(["search", "--ray", "--seed", "3"])
+    ['search', '--ray', 'local', '--seed', '3']
+    """
+    following = [*arguments[1:], "--"]
+    bare = [word == "--ray" and after.startswith("-") for word, after in zip(arguments, following, strict=True)]
+    return [
+        each for word, alone in zip(arguments, bare, strict=True) for each in ([word, "local"] if alone else [word])
+    ]
 
 
 def _command(arguments: list[str]) -> Any:

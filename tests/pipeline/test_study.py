@@ -16,6 +16,7 @@ from autoprune.run.experiment import Experiment
 from autoprune.storage.board import Board
 from autoprune.storage.registry import open_store
 from autoprune.storage.urls import StorageUrl
+from autoprune.techniques.homes import cluster
 from tests.support.processes import ONE_THREAD, PROGRAM
 from tests.support.study_jobs import SETTINGS, options
 from tests.support.tiny_job import network
@@ -109,10 +110,23 @@ def test_a_study_of_another_run_is_refused_and_its_successor_in_the_same_folder_
     with pytest.raises(RunError, match=r"^the study s in journal:.* is that of the run .*one on .*; choose another"):
         search(tmp_path / "two", **quick, storage=storage, study="s")
     assert not (tmp_path / "two").exists()  # refused before anything was done
+    _begun_with(tmp_path / "one", torch="1.0")
+    with pytest.raises(RunError, match=r"^the study s was begun with torch 1\.0, and this process has .* without --st"):
+        search(tmp_path / "one", **quick, storage=storage, study="s", resume=True)
     search(tmp_path / "one", **quick, seed=1, storage=storage, study="s", overwrite=True)
     backend = optuna.storages.journal.JournalFileBackend(StorageUrl.parse(storage).place)
     study = optuna.load_study(study_name="s", storage=optuna.storages.JournalStorage(backend))
     assert [trial.params for trial in study.trials] == [row["choices"] for row in rows_of(tmp_path / "one")]
+
+
+def _begun_with(folder, **versions):
+    """The run as one that was cut off in its first round, under other versions."""
+    path = folder / "checkpoint" / "journal.json"
+    content = json.loads(path.read_text())
+    content["fingerprints"] |= versions
+    path.write_text(json.dumps(content))
+    for name in ("report.json", "policy.json", "episodes.jsonl"):
+        (folder / name).unlink()
 
 
 def test_a_worker_with_another_network_or_other_data_is_refused_with_what_differs(studied, tmp_path):
@@ -182,6 +196,11 @@ def test_the_command_line_refuses_in_one_line(tmp_path, monkeypatch, capsys):
     assert run(["search", "--worker", *options()]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "--storage" in said and not list(tmp_path.iterdir())
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    assert run(["search", *options(), "--ray"]) == 2  # without an address, a cluster of this machine's own
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "ray is not installed" in said
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow
@@ -191,6 +210,39 @@ def test_every_agent_searches_alike_with_and_without_a_storage(tmp_path, agent):
     search(tmp_path / "alone", **quick)
     search(tmp_path / "shared", **quick, storage=f"journal:{tmp_path / 'log'}")
     assert rows_of(tmp_path / "shared") == rows_of(tmp_path / "alone")
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("count", [2, 4])
+def test_several_workers_change_nothing_from_the_first_candidate_to_the_finished_network(
+    tmp_path, monkeypatch, count, request
+):
+    storage = f"journal:{tmp_path / 'log'}"
+    words = [word for name in ("model", "data") for word in (f"--{name}", SETTINGS[name])]
+    joining = [*PROGRAM, "search", "--worker", "--storage", storage, "--study", "s", *words]
+    tuned = {**SLOW, "finalists": 2, "finetune_epochs": 1}
+    search(tmp_path / "alone", **tuned)
+    workers = [
+        subprocess.Popen([*joining, "--evaluate", SLOW["evaluate"]], env=ONE_THREAD, stderr=subprocess.PIPE, text=True)
+        for _ in range(count)
+    ]
+    for worker in workers:
+        request.addfinalizer(worker.kill)
+    for worker in workers:
+        assert worker.stderr is not None
+        while "waiting for it" not in (line := worker.stderr.readline()):
+            assert line
+    monkeypatch.setenv("AUTOPRUNE_TEST_SLOWNESS", "0.3")
+    search(tmp_path / "shared", **tuned, storage=storage, study="s")
+    said = [worker.communicate()[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * count, said
+    assert rows_of(tmp_path / "shared") == rows_of(tmp_path / "alone")
+    for name in ("policy.json", "finetuned.safetensors"):
+        assert (tmp_path / "shared" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+    taken = [fact.content["worker"] for fact in open_store(storage, "s").read() if fact.kind == "result"]
+    assert len(set(taken)) >= 2
 
 
 @pytest.mark.distributed

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 import autoprune
 from autoprune.errors import InputError
+from autoprune.techniques.homes.pool import Pool
 from tests.pipeline.conftest import quarters
 
 AGENTS = ["random", "optuna", "ddpg", "evolution", "exact", "netadapt", "importance"]
@@ -49,6 +50,19 @@ def test_workers_change_nothing_and_a_round_that_was_cut_off_ends_as_the_whole_o
     assert searched(trained, loaders, tmp_path / "half", agent="evolution", workers=1, resume=True) == one
     with pytest.raises(InputError, match="batch"):
         searched(trained, loaders, tmp_path / "half", agent="evolution", batch=2, resume=True)
+
+
+def test_single_cuts_are_scored_where_candidates_are_all_but_the_first_together(
+    trained, loaders, tmp_path, monkeypatch
+):
+    begun = []
+    monkeypatch.setenv("AUTOPRUNE_CACHE", str(tmp_path / "cache"))  # no earlier run has scored them
+    monkeypatch.setattr(Pool, "begin", lambda self, jobs: begun.append([dict(job.choices) for job in jobs]))
+    few = {"agent": "exact", "episodes": 4, "warmup": 1, "finalists": 1, "target": "tests.support.tiny_job:Formula"}
+    searched(trained, loaders, tmp_path / "run", workers=2, **few)
+    rows = [json.loads(line) for line in (tmp_path / "run/checkpoint/sensitivity.jsonl").read_text().splitlines()]
+    assert begun[0] == [{row["decision"]: row["kept"]} for row in rows[1:]] and len(begun[0]) >= 3
+    assert rows[0]["decision"] == ""  # nothing cut
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ from autoprune.pipeline.search.scores import Scores, scores_of
 from autoprune.pipeline.search.single_cuts import score_single_cuts
 from autoprune.pipeline.search.together import limits_of, take_over
 from autoprune.reports.tensorboard.search import SearchWriter
-from autoprune.techniques.scoring import Scorer
+from autoprune.techniques.scoring import Scorer, ScoresAt
 
 __all__ = [
     "Search",
@@ -101,7 +101,7 @@ def start_search(problem: Problem, reporter: Reporter) -> Search:
     if limits and take_over(problem, STATE):
         reporter.say("one agent is trained for all budgets of these runs; its search is taken over from the first")
     features = amc_features(problem.analysis, problem.space)
-    reward, curves = _reward(problem, scores.memory), _curves(problem, kind, scorer, reporter)
+    reward, curves = _reward(problem, scores.memory), _curves(problem, kind, scorer, scores, reporter)
     env = PruningEnv(
         problem.space,
         problem.cost,
@@ -143,15 +143,24 @@ def points_of_curves(kind: type[Agent], episodes: int, decisions: int) -> int:
     return _POINTS if kind.uses_curves else min(_POINTS, affordable)
 
 
-def _curves(problem: Problem, kind: type[Agent], scorer: Scorer, reporter: Reporter) -> Curves | None:
+def _curves(problem: Problem, kind: type[Agent], scorer: Scorer, scores: Scores, reporter: Reporter) -> Curves | None:
     """What decisions lose when they alone are cut, for an agent that computes with it or starts from solvers' answers.
 
-    Their scores are no episodes.
+    Their scores are no episodes. In rounds they are scored where candidates are, several at the same time.
     """
     points = points_of_curves(kind, problem.experiment.episodes, len(problem.space))
     if not points:
         return None
-    return score_single_cuts(problem, scorer, points, reporter).curves(problem.space, problem.task.scored_as)
+    space, spec = problem.space, problem.task.scored_as
+    if scores.batch == 1:
+        return score_single_cuts(problem, scorer, points, reporter).curves(space, spec)
+    there = ScoresAt(scores.home)
+    try:
+        cuts = score_single_cuts(problem, there, points, reporter, lambda cut: there.begin(cut, None))
+    except BaseException:
+        scores.home.close()
+        raise
+    return cuts.curves(space, spec)  # the home is kept open for the episodes
 
 
 def _reward(problem: Problem, score: ScoreMemory) -> Reward:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ __all__ = ["SingleCuts", "score_single_cuts", "tried_options"]
 ROWS = "checkpoint/sensitivity.jsonl"
 
 Score = Callable[[Mapping[str, int]], float]
+Begin = Callable[[Sequence[Mapping[str, int]]], None]
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,9 @@ def tried_options(decision: Decision, count: int) -> list[int]:
     return [decision.options[i] for i in sorted(set(places.tolist())) if decision.options[i] != decision.width]
 
 
-def score_single_cuts(problem: Problem, score: Score, count: int, reporter: Reporter) -> SingleCuts:
+def score_single_cuts(
+    problem: Problem, score: Score, count: int, reporter: Reporter, begin: Begin | None = None
+) -> SingleCuts:
     """Score every decision cut alone; what the run or the cache of earlier runs has is not scored again.
 
     Args:
@@ -63,6 +66,7 @@ def score_single_cuts(problem: Problem, score: Score, count: int, reporter: Repo
         score: Of a policy, from its kept units.
         count: Options of each decision that are tried, 1 or more.
         reporter: Shows the progress.
+        begin: Given policies that will be asked for, so that some can be scored at the same time.
     """
     space = problem.space
     wanted = [("", 0), *((d.name, kept) for d in space.decisions for kept in tried_options(d, count))]
@@ -72,6 +76,8 @@ def score_single_cuts(problem: Problem, score: Score, count: int, reporter: Repo
         with reporter.stage("sensitivity", "scoring single cuts", len(wanted), len(known)) as bar:
             for number, point in enumerate(wanted, start=1):
                 if point not in known:
+                    if begin is not None and cache.asked == 1:  # the first has shown whether the others are believed
+                        begin([_policy(each) for each in wanted if each not in known and not cache.knows(each)])
                     known[point] = cache.score(point, score)
                     problem.run.append_row(ROWS, {"decision": point[0], "kept": point[1], "score": known[point]})
                 bar.update(number)
@@ -80,6 +86,12 @@ def score_single_cuts(problem: Problem, score: Score, count: int, reporter: Repo
     for name, kept in wanted[1:]:
         points[name][kept] = known[name, kept]
     return SingleCuts(known[wanted[0]], points)
+
+
+def _policy(point: tuple[str, int]) -> dict[str, int]:
+    """The policy that cuts one decision alone, or nothing."""
+    name, kept = point
+    return {name: kept} if name else {}
 
 
 class _Cache:
@@ -93,6 +105,11 @@ class _Cache:
         self._path: Path = cache_folder() / "sensitivity" / f"{_fingerprint(problem)}.json"
         self._stored = self._read()
         self._believed = False
+        self.asked = 0  # scores that were asked for
+
+    def knows(self, point: tuple[str, int]) -> bool:
+        """Whether a point's score is there, and believed."""
+        return self._believed and point in self._stored
 
     def _read(self) -> dict[tuple[str, int], float]:
         try:
@@ -103,10 +120,11 @@ class _Cache:
 
     def score(self, point: tuple[str, int], score: Score) -> float:
         """The stored score of a point, or a fresh one."""
-        if self._believed and point in self._stored:
+        self.asked += 1
+        if self.knows(point):
             return self._stored[point]
         name, kept = point
-        fresh = float(score({name: kept} if name else {}))
+        fresh = float(score(_policy(point)))
         if not np.isfinite(fresh):
             raise InputError(f"the score with {kept} units of {name or 'every layer'} is {fresh}; it must be finite")
         if point in self._stored:

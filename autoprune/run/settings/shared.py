@@ -43,7 +43,7 @@ class SharedSettings(Settings):
     ray: str | None = setting(
         None,
         "score candidates in actors of a Ray cluster: its address, auto for the one that this machine belongs to, local"
-        " to start one here; as many as --workers, or as it has processors",
+        " (or nothing) to start one here; as many as --workers, or as it has processors",
     )
 
     @field_validator("storage")

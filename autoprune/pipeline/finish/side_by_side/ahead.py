@@ -25,7 +25,8 @@ def tune_ahead(problem: Problem, tunings: Sequence[FineTuning], reporter: Report
     """Fine-tune several networks side by side; `fine_tune` then reads back what the run has of each.
 
     What cannot be done so is left: `fine_tune` does it, and reports what goes wrong. So are trainings on a GPU, by a
-    loop of the user's own, and with cuts on the way.
+    loop of the user's own, and with cuts on the way. Sums differ in their last bits between numbers of threads, so that
+    trainings with all threads of this process are, too: what a job gives must not depend on its processes.
 
     Args:
         problem: The task and its run.
@@ -35,6 +36,8 @@ def tune_ahead(problem: Problem, tunings: Sequence[FineTuning], reporter: Report
     """
     experiment = problem.experiment
     if (experiment.workers == 1 and experiment.ray is None) or device_of(problem.task.model).type != "cpu":
+        return
+    if experiment.train_threads is None and torch.get_num_threads() > 1:
         return
     missing = {each.name: each for each in tunings if each.epochs and not weights_of(problem, each).exists()}
     if len(missing) < 2:
@@ -65,8 +68,7 @@ def _place(problem: Problem, most: int) -> tuple[Place, int]:
     """Where they are done, and how many at the same time."""
     experiment = problem.experiment
     count = most if experiment.ray is not None and experiment.workers == 1 else min(experiment.workers, most)
-    # Sums differ in their last bits between numbers of threads: what the user has set is kept to.
-    threads = experiment.train_threads or max(1, torch.get_num_threads() // count)
+    threads = torch.get_num_threads()
     if experiment.ray is not None:
         return Cluster(experiment.ray, experiment.workers, threads), count
     return Processes(problem.run.file(_FILE), count, threads), count

@@ -69,6 +69,7 @@ def coordinated(
 def _contract(problem: Problem, score: CandidateScore, *, batch: int, several: bool) -> dict[str, Any]:
     run = problem.run
     found = run.once("fingerprints", lambda: fingerprints(Scoring(problem, score)))
+    _refuse_other_versions(problem.experiment.study_name, found)
     return {
         "schema": SCHEMA,
         "id": run.once("study", lambda: uuid.uuid4().hex),
@@ -101,6 +102,20 @@ def refuse_another_run(experiment: Experiment, theirs: Mapping[str, Any], mine: 
             f"{where} is that of the run {theirs.get('run')} on {theirs.get('host')}; choose another --study, or join"
             " it with --worker"
         )
+
+
+def _refuse_other_versions(study: str, begun: Mapping[str, Any]) -> None:
+    """A run that goes on has the fingerprints that it began with, and workers are held to them: so is this process.
+
+    Raises:
+        RunError: If it has another autoprune or torch.
+    """
+    for name, value in fingerprints().items():
+        if begun.get(name) != value:
+            raise RunError(
+                f"the study {study} was begun with {name} {begun.get(name)}, and this process has {value}: its scores"
+                f" would be others; go on with {name} {begun.get(name)}, or without --storage and --study"
+            )
 
 
 class _Study(Audience):
