@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.errors import InputError
-from autoprune.space import Decision, SearchSpace
+from autoprune.space import Decision, SearchSpace, Stage
 
 __all__ = ["Curves"]
 
+_OF_FORMATS = 0.01  # integers take next to nothing of a trained network's score
 _ASSUMED = 0.002  # of the assumed curve under every measured one: a score of few images has flat places
 
 
@@ -58,9 +59,10 @@ class Curves:
 
 
 def _squares(decision: Decision) -> NDArray[np.float64]:
-    """The square of the share of units removed, by option."""
+    """The square of the share of units removed, by option; of bits a hundredth of it."""
+    scale = _OF_FORMATS if decision.traits.stage is Stage.FORMAT else 1.0
     removed: NDArray[np.float64] = 1.0 - np.asarray(decision.options, dtype=np.float64) / decision.width
-    return removed**2
+    return scale * removed**2
 
 
 def _through(decision: Decision, merits: Mapping[int, float], dense: float) -> NDArray[np.float64]:

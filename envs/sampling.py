@@ -126,14 +126,18 @@ def largest_uniform(cost: CostModel, limit: float) -> dict[str, int] | None:
         cost: Prices policies.
         limit: What the policy may cost at most, in the cost's unit.
     """
-    edges = [
-        np.zeros(len(decision.options) - 1) if decision.traits.uniform == "keep" else _edges(cost.space, d)
-        for d, decision in enumerate(cost.space.decisions)
-    ]
+    edges = [_uniform_edges(cost.space, d) for d in range(len(cost.space))]
     ratios = np.unique(np.concatenate([[0.0], *edges]))[::-1]
     rows = np.stack([np.searchsorted(edge, ratios, side="right") for edge in edges], axis=1)
     fits = np.flatnonzero(cost.costs(rows) <= limit)
     return cost.space.choices(rows[fits[0]]) if len(fits) else None
+
+
+def _uniform_edges(space: SearchSpace, decision: int) -> NDArray[np.float64]:
+    """The same for a uniform policy: some kinds keep everything at every ratio, some nothing below 1."""
+    traits, count = space.decisions[decision].traits, len(space.decisions[decision].options) - 1
+    fixed = {"keep": np.zeros(count), "least": np.ones(count)}
+    return fixed[traits.uniform] if traits.uniform in fixed else _edges(space, decision)
 
 
 def _edges(space: SearchSpace, decision: int) -> NDArray[np.float64]:

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from autoprune import agents
 from autoprune.cost.macs import macs_cost
 from autoprune.cost.params import bytes_cost
 from autoprune.criteria.registry import criterion_of
+from autoprune.envs import PruningEnv, amc_features
 from autoprune.errors import InputError, PolicyMismatchError
 from autoprune.export.onnx import to_onnx
 from autoprune.export.onnx_network import opened_file
@@ -247,6 +249,23 @@ def test_the_cheapest_policy_over_widths_and_bits_is_found(net):
     assert least == pytest.approx(float(cost.costs(np.array(every)).min())) and cost.cost(choices) == pytest.approx(
         least
     )
+
+
+@pytest.mark.parametrize("name", ["random", "ddpg", "optuna", "evolution", "exact", "greedy", "uniform"])
+def test_every_agent_decides_on_widths_and_bits_within_the_budget(net, name):
+    """The score falls with what is taken of each decision, so that every one of them matters."""
+    stack = stack_of(net, ("channels", "bits"), granularity=4)
+    _, cost = cost_of(stack)
+
+    def score(choices):
+        return sum(choices[d.name] / d.width for d in cost.space.decisions) / len(cost.space)
+
+    limit = 0.4 * cost.dense
+    env = PruningEnv(cost.space, cost, limit, score, amc_features(stack.analysis, cost.space))
+    agent = agents.get(name)(env, episodes=8, warmup=4, seed=0)
+    records = agents.run_search(agent, 8, lambda record: None)
+    assert records and all(record.predicted_cost <= limit for record in records)
+    assert any(record.choices[d.name] == 8 for record in records for d in cost.space.decisions if d.kind == "bits")
 
 
 def test_a_target_without_the_kernel_prices_every_layer_in_float32(net):

@@ -13,7 +13,7 @@ __all__ = ["register"]
 
 _SETTINGS = (
     "model", "data", "data_dir", "target", "threads", "precision", "memory_format", "target_batch", "timing",
-    "granularity", "seed", "table",
+    "granularity", "skip", "kinds", "seed", "table",
 )  # fmt: skip
 
 
