@@ -4,7 +4,7 @@
     python benchmarks/joint_bits.py --out joint --report          # what has been run so far
 
 One trained network and one latency table of both formats serve all arms, which have the same agent, episodes, seeds,
-candidates' weights and fine-tuning, and end within the same limit, a share of the float32 network's latency:
+candidates' weights and fine-tuning, and end within the same predicted limit, a share of the float32 network's latency:
 
 * `joint`: widths and bits are decisions;
 * `integers, then widths`: every layer computes with integers, widths are searched by what integers take;
@@ -43,6 +43,7 @@ from autoprune.pipeline.jobs.lifecycle import opened_run
 from autoprune.pipeline.jobs.search import prepare
 from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.reporter import Silent
+from autoprune.pipeline.search.play import solved_policies
 from autoprune.pipeline.task import load_task
 from autoprune.run.experiment import Experiment
 from autoprune.space import BITS
@@ -121,7 +122,9 @@ class Arms:
         networks = problem.stack.candidates(problem.task.model)
         scorer = Scorer(networks, problem.candidate_weights, problem.task.data.search)
         env = PruningEnv(cost.space, cost, limit, lambda choices: scorer({**choices, **(fixed or {})}))
-        agent = agents.get(self.agent)(env, episodes=self.episodes, warmup=self.episodes // 4, seed=seed)
+        kind = agents.get(self.agent)
+        start = solved_policies(env, limit, seed) if kind.uses_seed_policies else ()
+        agent = kind(env, episodes=self.episodes, warmup=self.episodes // 4, seed=seed, seed_policies=start)
         records = run_search(agent, self.episodes, lambda record: None)
         ranked = sorted(records, key=lambda record: -record.value)
         chosen = next((record.choices for record in ranked if within(record.choices)), None)
@@ -196,10 +199,10 @@ def main() -> None:
     parser.add_argument("--target", default="onnxruntime")
     parser.add_argument("--timing", default="normal")
     parser.add_argument("--train-epochs", type=int, default=20)
-    parser.add_argument("--shares", default="35,25,20", help="of the float32 network's latency, in percent")
+    parser.add_argument("--shares", default="40,25", help="of the float32 network's latency, in percent")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--agent", default="random")
-    parser.add_argument("--episodes", type=int, default=60)
+    parser.add_argument("--agent", default="optuna")
+    parser.add_argument("--episodes", type=int, default=40)
     parser.add_argument("--epochs", type=int, default=3, help="of fine-tuning")
     parser.add_argument("--out", type=Path, required=True, help="a folder")
     parser.add_argument("--report", action="store_true")
