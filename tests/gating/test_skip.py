@@ -18,7 +18,7 @@ from autoprune.gating.sweep import GateTimes, Split, Sweep, choices_at
 from autoprune.gating.training import GateLoss, SoftSkips, bounds_at
 from autoprune.graph import analyse
 from autoprune.hardware import get_target
-from tests.early_exit.nets import Skipping
+from tests.early_exit.nets import Masked, Skipping
 from tests.support.tiny_job import images
 
 
@@ -205,3 +205,31 @@ def test_a_threshold_that_is_no_number_is_refused(built):
     _, flow, blocks, gates, _ = built
     with pytest.raises(InputError, match=r"the threshold at blocks\.1 is nan"):
         SkipNetwork(flow, blocks, gates, [0.5, float("nan"), 0.5])
+
+
+@pytest.mark.slow
+def test_a_transformer_skips_its_branches_under_a_mask_that_they_read():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Masked().eval()
+        tokens = torch.randint(0, 30, (8, 7))
+        gates = [BlockGate((7, 16)).eval() for _ in range(4)]
+    mask = torch.ones(8, 7, dtype=torch.int64)
+    mask[:4, 5:] = 0
+    flow = flow_of(model, (tokens[:1], mask[:1]))
+    blocks = residuals_of(flow)
+    assert [block.name.split("/")[0] for block in blocks] == ["layers.0", "layers.0", "layers.1", "layers.1"]
+    for gate in gates:
+        gate.out.weight.data.mul_(20)
+        gate.out.bias.data.zero_()
+    with torch.no_grad():
+        assert torch.allclose(
+            SkipNetwork(flow, blocks, gates, [0.0] * 4).eval()(tokens, mask), model(tokens, mask), atol=1e-5
+        )
+        network = SkipNetwork(flow, blocks, gates, [0.5] * 4).eval()
+        logits, taken = network.answers(tokens, mask)
+    content = skip_file(skip_parts(flow, network.segments, gates), network.thresholds)
+    call = get_target("onnxruntime").caller(content)
+    found = [call([tokens[row : row + 1].numpy(), mask[row : row + 1].numpy()]) for row in range(8)]
+    assert [int(count[0]) for _, count in found] == taken.tolist()
+    assert np.allclose(np.concatenate([answer for answer, _ in found]), logits.numpy(), atol=1e-5)

@@ -16,7 +16,6 @@ from autoprune.early_exit.module import DynamicModule
 from autoprune.early_exit.stages import cut_at, run_stages
 from autoprune.early_exit.thresholds import NEVER, Choice
 from autoprune.errors import AutopruneError, InputError
-from autoprune.evaluation import accuracy
 from autoprune.gating.blocks import Residual, residuals_of, without
 from autoprune.gating.compiled import Compiled
 from autoprune.gating.files import save_skips
@@ -185,7 +184,7 @@ class WithGates(Prepared):
             return gate_figures(
                 [block.name for block in self._blocks], self._times.a_gate, verified, self.search, self.test
             )
-        right = accuracy(self.task.model, self.task.data.test)
+        right = self.task.score(self.task.model, self.task.data.test)
         return {"dense": {"accuracy": right, "latency_ms": self.dense_ms}}
 
     def pictured(self, verified: Verified) -> dict[str, Any]:
