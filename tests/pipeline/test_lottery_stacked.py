@@ -58,6 +58,7 @@ def test_a_stacked_study_has_the_rounds_and_masks_of_one_by_one(done, tmp_path):
             assert not bool((one.rounds[2][name] & ~mask).any())
 
 
+@pytest.mark.slow
 def test_a_stacked_study_that_was_killed_ends_as_a_whole_one(done, tmp_path, monkeypatch):
     """Between the rows of one stack: it is trained again as a whole, and written once."""
     finish, count = Level.finish, iter(range(100))
