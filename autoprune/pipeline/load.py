@@ -29,7 +29,17 @@ from autoprune.techniques.apply import apply
 from autoprune.techniques.policy_example import as_read_by, example_of
 from autoprune.techniques.sparsity.ticket import is_ticket, read_ticket
 
-__all__ = ["FORMATS", "LOADERS", "apply_files", "dense_model", "export_onnx", "export_run", "handed_over", "load"]
+__all__ = [
+    "FORMATS",
+    "LOADERS",
+    "apply_files",
+    "dense_model",
+    "export_onnx",
+    "export_run",
+    "handed_over",
+    "holds_dynamic",
+    "load",
+]
 
 FORMATS = ("onnx", "pt2", "safetensors", "policy", "pretrained")
 
@@ -193,6 +203,11 @@ def _made(path: Path, name: str, arguments: Mapping[str, int]) -> nn.Module:
         ) from error
 
 
+def holds_dynamic(run: Path) -> bool:
+    """Whether what a run hands over is a network whose work depends on its input."""
+    return _dynamic_reader(run) is not None
+
+
 def _dynamic_reader(run: Path) -> Callable[[nn.Module, Any, Path], nn.Module] | None:
     """What reads the dynamic network of a run; None where there is none."""
     return next((read for name, read in _DYNAMIC.items() if (run / name).exists()), None)
@@ -279,7 +294,7 @@ def export_run(run: Path, form: str, out: Path, layout: str = "dense") -> None:
         raise InputError(f"unknown format {form!r}; known: {', '.join(FORMATS)}")
     chosen = _layout(layout, form)
     read_settings(run)
-    is_dynamic = _dynamic_reader(run) is not None
+    is_dynamic = holds_dynamic(run)
     of_file = "a dynamic network" if is_dynamic else "a quantized network"
     if is_dynamic or ((run / QUANTIZED_FILE).exists() and form != "policy"):
         if form != "onnx":

@@ -19,7 +19,7 @@ from autoprune.models import ZOO, load_weights
 from autoprune.models.inputs.example import Example, as_example
 from autoprune.models.inputs.reader import BatchReader
 from autoprune.pipeline.bench.compare import Subject
-from autoprune.pipeline.load import dense_model
+from autoprune.pipeline.load import dense_model, holds_dynamic
 from autoprune.pipeline.load import load as load_small
 from autoprune.pipeline.task import example_of_shape, has_data_of_python, load_task, model_of_shape
 from autoprune.run.directory import is_run, read_settings
@@ -92,9 +92,14 @@ def subject_of_run(run: Path, *, data_dir: str | None = None, scored: bool = Tru
 
     Raises:
         RunError: If there is no run, or it is not finished.
-        InputError: If a file is damaged, or the data cannot be loaded.
+        InputError: If a file is damaged, the data cannot be loaded, or the network's time depends on its input.
     """
     experiment, _ = read_settings(run)
+    if holds_dynamic(run):
+        raise InputError(
+            f"the time of {run} depends on its inputs, and bench times one; `autoprune report {run}` has its mean, its"
+            " 95th percentile and its longest path, as measured on its target"
+        )
     product = "model.onnx" if (run / QUANTIZED_FILE).exists() else "finetuned.safetensors"
     unfinished = [n for n in ("policy.json", "dense.safetensors", product) if not (run / n).exists()]
     if unfinished:

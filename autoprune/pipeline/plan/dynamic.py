@@ -7,8 +7,7 @@ import time
 import torch
 
 from autoprune.early_exit.fit import Cut
-from autoprune.early_exit.flow import flow_of
-from autoprune.early_exit.places import places_of
+from autoprune.early_exit.flow import Flow, flow_of
 from autoprune.early_exit.stages import cut_at
 from autoprune.hardware.targets.local import LocalTarget
 from autoprune.hardware.timing.effort import effort_named
@@ -25,8 +24,8 @@ from autoprune.run.experiment import Experiment
 
 __all__ = ["dynamic_plan"]
 
-_WRITTEN = ("experiment.yaml", "checkpoint/", "policy.json", "heads.safetensors", "network.safetensors",
-            "exit_heads.safetensors", "exits.json", "model.onnx", "stages/", "report.json", "report.html")  # fmt: skip
+_WRITTEN = ("experiment.yaml", "checkpoint/", "policy.json", "dense.safetensors", "model.onnx", "report.json",
+            "report.html")  # fmt: skip
 
 
 def dynamic_plan(task: Task, experiment: Experiment, reporter: Reporter) -> Plan:
@@ -38,31 +37,35 @@ def dynamic_plan(task: Task, experiment: Experiment, reporter: Reporter) -> Plan
         reporter: Shows the stage.
 
     Raises:
-        UnsupportedModelError: If the network cannot be left early; the tensor in the way is named.
+        UnsupportedModelError: If the network has no place for the method; what is in the way is named.
+        InputError: If it cannot be trained for the method.
     """
     with reporter.stage("plan", "looking for places, timing single steps") as bar:
         flow = flow_of(task.model.eval(), task.example)
-        cut = Cut(task.model, flow, places_of(flow), task.reader)
+        method = METHODS.get(experiment.method)
+        offer = method().offer(task, experiment, flow)
         target, effort = target_of(experiment), effort_named(experiment.timing)
         assert isinstance(target, LocalTarget)  # as `check` wants it
         start = time.perf_counter()
         dense = timed_files(target, [target.pack(task.model, task.example)], effort, bar)[0].ms
-        file, sample = time.perf_counter() - start, _sample_seconds(task, cut)
+        file, sample = time.perf_counter() - start, _sample_seconds(task, flow)
     counts = task.data.counts
-    paths, count = 1 + 2 * len(cut.places), min(experiment.head_samples, counts.get("train", experiment.head_samples))
+    count = min(experiment.head_samples, counts.get("train", experiment.head_samples))
     stream = min(STREAM, counts.get("search", STREAM)) * 2 * dense / 1e3
+    read = PlannedStage("heads", count * sample, f"{count} samples at {1e3 * sample:.2f} ms, without their training")
     stages: tuple[PlannedStage, ...] = (
-        PlannedStage("times of the places", paths * file, f"{paths} files, one timed at {file:.1f} s"),
-        PlannedStage("heads", count * sample, f"{count} samples at {1e3 * sample:.2f} ms, without their training"),
+        PlannedStage("times of the places", offer.files * file, f"{offer.files} files, one timed at {file:.1f} s"),
+        *((read,) if method.reads_values else ()),
         PlannedStage("search", counts.get("search", 0) * sample, "answers on the search split"),
-        PlannedStage("verification", (experiment.exits + 2) * file + stream, "every path, and a stream of inputs"),
+        PlannedStage("verification", offer.paths * file + stream, "every path, and a stream of inputs"),
         PlannedStage("test", counts.get("test", 0) * sample, "answers on the test split"),
     )
     stages += _training(task, experiment, sample) + _static(task, experiment, reporter)
     mean = f"a mean of at most {experiment.mean_latency}" if experiment.mean_latency else "the least mean"
     limits = f"{mean} at a loss of at most {experiment.max_drop:g} points, longest path {experiment.worst}"
     said = f"{limits}; the dense network takes {dense:.4g} ms"
-    return Plan(task.name, {"exit": len(cut.places)}, {}, said, stages, _WRITTEN, str(experiment.run_dir))
+    written = (*_WRITTEN[:-2], *method.written, *_WRITTEN[-2:])
+    return Plan(task.name, {offer.kind: offer.count}, {}, said, stages, written, str(experiment.run_dir))
 
 
 def _training(task: Task, experiment: Experiment, sample: float) -> tuple[PlannedStage, ...]:
@@ -81,11 +84,11 @@ def _static(task: Task, experiment: Experiment, reporter: Reporter) -> tuple[Pla
     return (PlannedStage("static network", seconds, said),)
 
 
-def _sample_seconds(task: Task, cut: Cut) -> float:
-    """Seconds until the values of one sample are computed, of a batch of the search split."""
+def _sample_seconds(task: Task, flow: Flow) -> float:
+    """Seconds until the network has answered to one sample, of a batch of the search split."""
     batch = next(iter(task.data.search))
-    stages = cut_at(cut.flow, [place.node for place in cut.places])
+    cut, stages = Cut(task.model, flow, (), task.reader), cut_at(flow, [])
     start = time.perf_counter()
     with torch.no_grad():
-        *_, logits = cut.values(stages, batch)
+        (logits,) = cut.values(stages, batch)
     return (time.perf_counter() - start) / len(logits)

@@ -83,6 +83,7 @@ def _require_classifier(task: Task) -> None:
 def _delivered(task: Task, run: RunDir, made: Prepared, verified: Verified | None, reporter: Reporter) -> Result:
     """Read the test split once; write the files, the report last."""
     static = None if verified is None else static_beside(task, run, verified, reporter)
+    save_weights(task.model.state_dict(), run.file("dense.safetensors"))
     content: dict[str, Any] = {
         "schema": DYNAMIC_SCHEMA,
         "model": task.name,
@@ -97,7 +98,8 @@ def _delivered(task: Task, run: RunDir, made: Prepared, verified: Verified | Non
     }
     if verified is None:
         reporter.say("no thresholds are faster on the target within the limits: the static network is handed back")
-        save_weights(task.model.state_dict(), run.file("pruned.safetensors"))
+        for name in ("pruned", "finetuned"):  # all that reads finished runs finds the network there
+            save_weights(task.model.state_dict(), run.file(f"{name}.safetensors"))
         return _finished(run, task.model, _uncut(task, run), content)
     if _is_better(static, made.search_accuracy - verified.choice.loss):
         reporter.say("a static network of the same mean latency is more accurate: it is handed back")

@@ -21,9 +21,10 @@ from autoprune.pipeline.jobs.dynamic.verified import Verified
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
+from autoprune.run.experiment import Experiment
 from autoprune.space import Policy
 
-__all__ = ["Files", "Fixed", "Method", "Prepared"]
+__all__ = ["Files", "Fixed", "Method", "Offer", "Prepared"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,23 @@ class Fixed:
     model: nn.Module
     policy: Policy
     accuracy: float
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a method finds to choose from, before anything is timed.
+
+    Attributes:
+        kind: Of what.
+        count: How many.
+        files: Timed on the target before anything is trained.
+        paths: Timed of a choice, the dense network included.
+    """
+
+    kind: str
+    count: int
+    files: int
+    paths: int
 
 
 class Prepared(ABC):
@@ -133,6 +151,19 @@ class Method(ABC):
 
     name: ClassVar[str]
     passes: ClassVar[int] = 0
+    reads_values: ClassVar[bool] = True
+    """Whether `--head-samples` of the training split are run through the network once, for heads or a gate to learn."""
+    written: ClassVar[tuple[str, ...]]
+    """What a run writes of it, beside what every run of `dynamic` writes."""
+
+    @abstractmethod
+    def offer(self, task: Task, experiment: Experiment, flow: Flow) -> Offer:
+        """What there is to choose from, for a plan; nothing is timed or trained.
+
+        Raises:
+            UnsupportedModelError: If the network has no place for the method.
+            InputError: If it cannot be trained for it.
+        """
 
     @abstractmethod
     def prepare(self, task: Task, run: RunDir, reporter: Reporter) -> Prepared:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from autoprune.early_exit.files import load_heads, save_heads, save_network
 from autoprune.early_exit.fit import Cut, answers_on, fitted_heads
-from autoprune.early_exit.flow import flow_of
+from autoprune.early_exit.flow import Flow, flow_of
 from autoprune.early_exit.heads import ExitHead, HeadTraining
 from autoprune.early_exit.module import DynamicModule
 from autoprune.early_exit.network import DynamicNetwork, Exit
@@ -26,13 +26,14 @@ from autoprune.models import output_of
 from autoprune.models.inputs.example import as_example
 from autoprune.pipeline.jobs.dynamic.choosing import require_reachable
 from autoprune.pipeline.jobs.dynamic.deadlines import anytime_candidates, anytime_rows, deadlines_of
-from autoprune.pipeline.jobs.dynamic.methods.base import Files, Method
+from autoprune.pipeline.jobs.dynamic.methods.base import Files, Method, Offer
 from autoprune.pipeline.jobs.dynamic.methods.routed import Routed
 from autoprune.pipeline.jobs.dynamic.paths import local_target, path_times
 from autoprune.pipeline.jobs.dynamic.verified import Verified
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
+from autoprune.run.experiment import Experiment
 
 __all__ = ["Exits", "classes_of"]
 
@@ -41,6 +42,12 @@ class Exits(Method):
     """Early exits; nothing of the network itself changes."""
 
     name = "exits"
+    written = ("heads.safetensors", "network.safetensors", "exit_heads.safetensors", "exits.json", "stages/")
+
+    def offer(self, task: Task, experiment: Experiment, flow: Flow) -> Offer:
+        """Places; each is timed open and shut."""
+        count = len(places_of(flow))
+        return Offer("exit", count, 1 + 2 * count, 2 + min(count, experiment.exits))
 
     def prepare(self, task: Task, run: RunDir, reporter: Reporter) -> WithExits:
         """Find places, time an exit at each, train the heads."""

@@ -25,7 +25,7 @@ from autoprune.gating.sweep import GateTimes, Split, Sweep, choices_at, swept
 from autoprune.hardware.timing.effort import effort_named
 from autoprune.pipeline.jobs.dynamic.choosing import best_of, require_reachable
 from autoprune.pipeline.jobs.dynamic.gate_figures import gate_curves, gate_figures
-from autoprune.pipeline.jobs.dynamic.methods.base import Files, Method, Prepared
+from autoprune.pipeline.jobs.dynamic.methods.base import Files, Method, Offer, Prepared
 from autoprune.pipeline.jobs.dynamic.methods.exits import classes_of
 from autoprune.pipeline.jobs.dynamic.methods.gate_training import TrainedGates, fresh_gates, trained_gates
 from autoprune.pipeline.jobs.dynamic.methods.routed import require_samples
@@ -34,6 +34,7 @@ from autoprune.pipeline.jobs.dynamic.verified import Verified
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
+from autoprune.run.experiment import Experiment
 
 __all__ = ["Skip"]
 
@@ -43,15 +44,20 @@ class Skip(Method):
 
     name = "skip"
     passes = 2  # of the network that learns, and of its teacher
+    reads_values = False
+    written = ("network.safetensors", "gates.safetensors", "gates.json")
+
+    def offer(self, task: Task, experiment: Experiment, flow: Flow) -> Offer:
+        """Blocks; timed with all gates open, each shut, all shut."""
+        count = len(_blocks(task, flow))
+        return Offer("block", count, 3 + count, 3 + count)
 
     def prepare(self, task: Task, run: RunDir, reporter: Reporter) -> WithGates:
         """Find the blocks, time a gate at each, keep those that can pay, train."""
         classes_of(task)
         with reporter.stage("analyse", "looking for blocks that can be skipped"):
             flow = flow_of(task.model, task.example)
-            blocks = residuals_of(flow)
-        if flow.one_by_one:
-            raise InputError(f"{task.name} takes one input at a time and cannot be trained with gates")
+            blocks = _blocks(task, flow)
         reporter.say(f"{len(blocks)} blocks: {', '.join(block.name for block in blocks)}")
         times = _times(task, run, flow, blocks, reporter)
         require_reachable(times, run.experiment, "the network with all blocks skipped", "with one gate it")
@@ -62,6 +68,13 @@ class Skip(Method):
         return WithGates(
             task, run, flow, [blocks[each] for each in chosen], times.only(chosen), reporter, (blocks, times)
         )
+
+
+def _blocks(task: Task, flow: Flow) -> tuple[Residual, ...]:
+    found = residuals_of(flow)
+    if flow.one_by_one:
+        raise InputError(f"{task.name} takes one input at a time and cannot be trained with gates")
+    return found
 
 
 def _paying(times: GateTimes, worst: float) -> list[int]:

@@ -23,7 +23,7 @@ from autoprune.errors import AutopruneError, InputError
 from autoprune.hardware.timing.effort import effort_named
 from autoprune.models import load_weights, save_weights
 from autoprune.pipeline.jobs.dynamic.choosing import require_reachable
-from autoprune.pipeline.jobs.dynamic.methods.base import Files, Fixed, Method
+from autoprune.pipeline.jobs.dynamic.methods.base import Files, Fixed, Method, Offer
 from autoprune.pipeline.jobs.dynamic.methods.exits import classes_of
 from autoprune.pipeline.jobs.dynamic.methods.routed import Routed
 from autoprune.pipeline.jobs.dynamic.methods.widths import Widths, names_in, widths_behind
@@ -32,6 +32,7 @@ from autoprune.pipeline.jobs.dynamic.verified import Verified
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
+from autoprune.run.experiment import Experiment
 from autoprune.switching.files import save_switch
 from autoprune.switching.gate import WidthGate, fit_gate
 from autoprune.switching.network import SwitchNetwork, Width, tail_of
@@ -80,15 +81,20 @@ class Switch(Method):
 
     name = "switch"
     passes = 4  # the sandwich rule's
+    written = ("heads.safetensors", "network.safetensors", "gate.safetensors", "width_*", "switch.json")
+
+    def offer(self, task: Task, experiment: Experiment, flow: Flow) -> Offer:
+        """Widths; each is timed, and the whole network behind the gate."""
+        _trunk_end(task, flow)
+        count = len(experiment.width_shares)
+        return Offer("width", count, 2 + count, 2 + count)
 
     def prepare(self, task: Task, run: RunDir, reporter: Reporter) -> WithWidths:
         """Find the trunk, lay out the widths, time them, train them and the gate."""
         classes_of(task)
         with reporter.stage("analyse", "looking for the end of the first block"):
             flow = flow_of(task.model, task.example)
-            place = places_of(flow)[0]
-        if flow.one_by_one:
-            raise InputError(f"{task.name} takes one input at a time and cannot be trained at several widths")
+            place = _trunk_end(task, flow)
         trunk = cut_at(flow, [place.node])[0]
         widths = widths_behind(task, run, names_in(trunk), run.experiment.width_shares, reporter)
         reporter.say(f"behind {place.name}: {', '.join(each.name for each in widths.narrow)}, and the whole network")
@@ -97,6 +103,13 @@ class Switch(Method):
         run.mark_started()
         smalls = widths.trained(task, run, reporter)
         return WithWidths(task, run, flow, place, widths, smalls, times, reporter)
+
+
+def _trunk_end(task: Task, flow: Flow) -> Place:
+    place = places_of(flow)[0]
+    if flow.one_by_one:
+        raise InputError(f"{task.name} takes one input at a time and cannot be trained at several widths")
+    return place
 
 
 class WithWidths(Routed):
