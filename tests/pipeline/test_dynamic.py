@@ -179,10 +179,17 @@ def test_without_measured_deadlines_there_are_none(finished):
         finished[1].model.within(1.0)
 
 
-@pytest.mark.slow
-def test_where_exits_gain_nothing_the_network_itself_is_handed_back_and_loaded(network, loaders, tmp_path, monkeypatch):
+def test_where_exits_gain_nothing_the_network_itself_is_handed_back_and_loaded(
+    finished, network, loaders, tmp_path, monkeypatch
+):
     monkeypatch.setattr("autoprune.pipeline.jobs.dynamic.job.first_that_holds", lambda *_: None)
-    result = autoprune.dynamic(network, **loaders, run=tmp_path / "run", worst="150%", timing="quick", head_epochs=1)
+    shutil.copytree(finished[0], tmp_path / "run")
+    for name in ("report.json", "exits.json", "model.onnx", "dense.safetensors"):
+        (tmp_path / "run" / name).unlink()
+    result = autoprune.dynamic(network, **loaders, run=tmp_path / "run", **SETTINGS, resume=True)
+    latency = result.report["dense"]["latency_ms"]
+    assert (result.report["mean_latency_ms"], result.report["worst_latency_ms"]) == (latency, latency)
+    assert (result.report["exits"], result.report["p95_latency_ms"], result.report["static"]) == ([], None, None)
     assert result.report["dynamic"] is False
     images = next(iter(loaders["test"]))[0]
     with torch.no_grad():

@@ -100,7 +100,7 @@ def _delivered(task: Task, run: RunDir, made: Prepared, verified: Verified | Non
         reporter.say("no thresholds are faster on the target within the limits: the static network is handed back")
         for name in ("pruned", "finetuned"):  # all that reads finished runs finds the network there
             save_weights(task.model.state_dict(), run.file(f"{name}.safetensors"))
-        return _finished(run, task.model, _uncut(task, run), content)
+        return _finished(run, task.model, _uncut(task, run), content | _of_dense(made.dense_ms))
     if _is_better(static, made.search_accuracy - verified.choice.loss):
         reporter.say("a static network of the same mean latency is more accurate: it is handed back")
         small, policy = take_over(task, run, verified)
@@ -136,6 +136,11 @@ def _timed(task: Task, run: RunDir, fixed: Fixed, reporter: Reporter) -> dict[st
     with reporter.stage("verify", "timing the static network") as bar:
         dense, ms = run.once("dynamic fixed path", session)
     return {"name": fixed.name, "accuracy": fixed.accuracy, "latency_ms": ms, "latency_share": ms / dense}
+
+
+def _of_dense(ms: float) -> dict[str, Any]:
+    """What the report of every run has, of one that hands the dense network back: it has one path, and no stream."""
+    return {"exits": [], "mean_latency_ms": ms, "p95_latency_ms": None, "worst_latency_ms": ms}
 
 
 def _finished(run: RunDir, model: nn.Module, policy: Policy, content: dict[str, Any]) -> Result:
