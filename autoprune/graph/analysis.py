@@ -52,6 +52,7 @@ class Op:
         weight_dims: Which dimensions of its weight's parameter count the outputs and the inputs of a convolution or
             linear layer: (0, 1), or (1, 0) of one that is stored the other way round. None where the weight is
             computed, so that zeros of a parameter need not be zeros of the weight.
+        called: Whether it is executed by calling the module of that name; not where another module reads its weight.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Op:
     transposed: bool = False
     tensors: tuple[str | None, ...] = ()
     weight_dims: tuple[int, int] | None = None
+    called: bool = True
 
     def macs(self, widths: Mapping[str, int]) -> int:
         """Multiply-accumulates of a convolution or linear layer for a batch of one; 0 for all others.

@@ -43,11 +43,16 @@ class _Rounds:
     def __init__(self, known: Range | None) -> None:
         self.range = known
 
-    def __call__(self, layer: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    def __call__(
+        self, layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         weight = layer._parameters["weight"]
         if weight is not None:
             layer.__dict__["weight"] = _rounded_weight(weight)  # found before the parameter of the same name
-        return (_rounded_input(given[0], self.range), *given[1:])
+        if given:
+            return (_rounded_input(given[0], self.range), *given[1:]), named
+        first = next(iter(named))
+        return given, named | {first: _rounded_input(named[first], self.range)}
 
 
 class _Restores:
@@ -67,7 +72,7 @@ def rounded_layers(model: nn.Module, ranges: Mapping[str, Range | None]) -> nn.M
     copy = duplicate(model)
     for name, known in ranges.items():
         layer = copy.get_submodule(name)
-        layer.register_forward_pre_hook(_Rounds(known))
+        layer.register_forward_pre_hook(_Rounds(known), with_kwargs=True)
         layer.register_forward_hook(_Restores(), always_call=True)
     return copy
 
@@ -92,6 +97,7 @@ def without_rounding(model: nn.Module) -> nn.Module:
             for number in [n for n, hook in hooks.items() if isinstance(hook, _Rounds | _Restores)]:
                 del hooks[number]
                 module._forward_hooks_always_called.pop(number, None)
+                module._forward_pre_hooks_with_kwargs.pop(number, None)
     return copy
 
 
@@ -111,9 +117,10 @@ def input_ranges(
     """
     found: dict[str, Range] = {}
 
-    def watch(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def look(_: nn.Module, given: tuple[Any, ...]) -> None:
-            low, high = (float(value) for value in torch.aminmax(given[0].detach()))
+    def watch(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+        def look(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+            read: Tensor = next(iter((*given, *named.values())))
+            low, high = (float(value) for value in torch.aminmax(read.detach()))
             if not (isfinite(low) and isfinite(high)):
                 raise InputError(f"activations that {name} reads are not finite on calibration data; no range fits")
             known = found.get(name, (0.0, 0.0))
@@ -124,7 +131,7 @@ def input_ranges(
     device, wanted = device_of(model), list(names)
     with in_mode(model), torch.no_grad(), ExitStack() as hooks:
         for name in wanted:
-            hooks.callback(model.get_submodule(name).register_forward_pre_hook(watch(name)).remove)
+            hooks.callback(model.get_submodule(name).register_forward_pre_hook(watch(name), with_kwargs=True).remove)
         for batch in batches:
             batch = moved(batch, device)
             reader.call(model, batch).run(model)

@@ -34,6 +34,7 @@ from autoprune.quantization.sites import sites_of
 from autoprune.space import Policy, SpaceConstraints
 from autoprune.techniques.apply import apply
 from autoprune.techniques.base import Calibration
+from autoprune.techniques.formats.coupled import coupled_layers
 from autoprune.techniques.registry import technique_of, techniques_of
 from autoprune.techniques.space import space_of
 from autoprune.techniques.stack import Stack
@@ -123,6 +124,59 @@ def test_layers_without_integers_are_refused_with_the_reason():
     assert frozen["up.bits"] == "a transposed convolution has no integer kernel here"
     assert frozen["beside.bits"] == "its outputs are added to those of up, which computes with float32"
     assert "whose weight is a parameter" in frozen["normed.bits"]
+
+
+class Called(nn.Module):
+    """Layers that are called for nothing, by keyword, or not at all, while their weight is read."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.unused = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.first, self.second = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.read, self.head = nn.Conv2d(8, 8, 1), nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x))
+        self.unused(x)
+        x = torch.relu(self.second(torch.relu(self.first(x))))
+        x = torch.relu(nn.functional.conv2d(x, self.read.weight, self.read.bias))
+        return self.head(input=x.mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def called(images):
+    torch.manual_seed(0)
+    net, batches = Called().eval(), [(images, torch.zeros(64, dtype=torch.long))]
+    return net, stack_of(net, ("bits",)).fit(net, Calibration(criterion_of("l1"), batches))
+
+
+def test_a_layer_whose_weight_another_module_reads_stays_float32(called):
+    _, fitted = called
+    assert set(fitted.space.names) == {"stem.bits", "first.bits", "second.bits", "head.bits"}
+    assert fitted.space.frozen["read.bits"] == "its weight is read by another module, which does not call it"
+    attention = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True).eval()
+    known = coupled_layers(analyse(attention, torch.zeros(1, 5, 8)))
+    assert "does not call it" in known.refused["self_attn.out_proj"] and "linear1.bits" in known.groups
+
+
+def test_a_layer_that_is_called_by_keyword_rounds_as_any_other(called, images):
+    net, fitted = called
+    small = fitted.apply(net, {"head.bits": 8})
+    known = integer_layers(small)["head"]
+    x = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert known is not None and known[1] > 0
+        assert torch.equal(small.head(input=x), small.head(x)) and not torch.equal(small.head(x), net.head(x))
+        assert torch.equal(without_rounding(small)(images), net(images))
+
+
+@pytest.mark.parametrize("name", ["stem", "first", "second", "head"])
+def test_integers_come_to_the_layer_that_is_named_though_another_is_called_for_nothing(called, name):
+    net, _ = called
+    sites = sites_of(onnx.load_from_string(to_onnx(net, X, dynamic_batch=True)))
+    (node,) = {site.node for site in sites.layers} - set(float_nodes(net, X, sites, [name]))
+    (own,) = (sites.constants[site.weight] for site in sites.layers if site.node == node)
+    assert np.allclose(own, net.get_submodule(name).weight.detach().numpy())
 
 
 def test_a_policy_rounds_the_layers_it_names_and_its_file_does_so_again(net, images, fitted, tmp_path):

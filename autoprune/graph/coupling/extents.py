@@ -90,6 +90,7 @@ class Extents:
             params=tuple(map(self.shape, record.params)),
             tensors=tuple(flow.tensor for flow in record.params),
             weight_dims=weight_dims(record, self._grouping.walk.trace.tensors),
+            called=self._grouping.walk.trace.module_of(record.node) is not None,
             **settings,
         )
 

@@ -133,4 +133,6 @@ def _why_not(op: Op, calls: int) -> str | None:
         return "a transposed convolution has no integer kernel here"
     if op.weight_dims != (0, 1) or not op.tensors or op.tensors[0] != f"{op.name}.weight":
         return "it is no convolution or linear layer of its own, whose weight is a parameter"
+    if not op.called:
+        return "its weight is read by another module, which does not call it"
     return "it is called more than once" if calls > 1 else None
