@@ -17,12 +17,13 @@ from autoprune.errors import InputError, PolicyMismatchError
 from autoprune.export.onnx import to_onnx
 from autoprune.export.onnx_network import opened_file
 from autoprune.graph import analyse
-from autoprune.hardware import get_target
+from autoprune.hardware import get_target, measure
 from autoprune.hardware.tables.correction import GROUPS, LOADS
 from autoprune.hardware.tables.lowering import measurable, priced_operators
 from autoprune.hardware.tables.operator import PricedOperator
 from autoprune.hardware.tables.pricing import latency_cost
 from autoprune.models.copying import duplicate
+from autoprune.pipeline.bench.compare import bench
 from autoprune.quantization.affine import activation_numbers
 from autoprune.quantization.mixed import float_nodes
 from autoprune.quantization.observe import histograms
@@ -250,6 +251,14 @@ def test_a_mixed_file_computes_what_the_rounding_network_does(net, images, float
     file = torch.from_numpy(np.array(opened_file(content)([images.numpy()])[0]))
     spread = float(dense.max() - dense.min())
     assert float((file - rounded).abs().max()) < 0.05 * spread and not torch.equal(rounded, dense)
+
+
+def test_a_target_without_integers_refuses_to_time_rounding(net, fitted):
+    small = fitted.apply(net, {"inner.bits": 8})
+    with pytest.raises(InputError, match=r"torch has no integer kernels.* 1 layer with integers, among them inner"):
+        measure([net, small], X, get_target("torch"))
+    with pytest.raises(InputError, match="could time it: torch: torch has no integer kernels"):
+        bench(net, small, X, "torch", repetitions=1, timing="quick")
 
 
 def test_packed_networks_have_integers_in_the_layers_that_round(net, fitted):

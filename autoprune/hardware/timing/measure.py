@@ -17,8 +17,9 @@ from autoprune.hardware.contract.protocol import Measurement, Protocol, TimingPl
 from autoprune.hardware.contract.target import Target
 from autoprune.models.inputs.example import as_example
 from autoprune.models.lazy import require_shapes
+from autoprune.quantization.rounding import integer_layers
 
-__all__ = ["Undecided", "least_of", "measure", "uncertainty"]
+__all__ = ["Undecided", "least_of", "measure", "packed", "uncertainty"]
 
 Undecided = Callable[[Sequence[Measurement]], str | None]
 """What hangs on measurements that lie too close to a limit to say on which side they are, in words; None if nothing."""
@@ -77,10 +78,30 @@ def measure(
     return [replace(m, conditions=replace(m.conditions, device=device)) for m in found]
 
 
+def packed(model: nn.Module, example: Any, target: Target) -> bytes:
+    """A network as a target's payload.
+
+    Args:
+        model: In evaluation mode.
+        example: An input of the shape that is timed.
+        target: What executes it.
+
+    Raises:
+        InputError: If layers round as integers do, for which the target has no kernels: it would be timed at rounding.
+    """
+    layers = integer_layers(model)
+    if layers and not target.integers:
+        some = f"{len(layers)} layer{'s' if len(layers) > 1 else ''} with integers, among them {next(iter(layers))}"
+        raise InputError(
+            f"{target.name} has no integer kernels that autoprune writes files for; the network has {some}"
+        )
+    return target.pack(model, example)
+
+
 def _packed(models: Sequence[nn.Module], example: Any, target: Target, progress: Progress) -> list[bytes]:
     payloads = []
     for model in models:
-        payloads.append(target.pack(model, example))
+        payloads.append(packed(model, example, target))
         progress(len(payloads), len(models), "networks exported")
     return payloads
 

@@ -24,6 +24,7 @@ from autoprune.hardware import TARGETS, Measurement, Protocol, Target, get_targe
 from autoprune.hardware.contract.target import Timer
 from autoprune.hardware.sparse_kernels.shapes import sparse_layers
 from autoprune.hardware.timing.effort import effort_named
+from autoprune.hardware.timing.measure import packed
 from autoprune.models.inputs.example import as_example
 from autoprune.models.inputs.reader import AS_IT_COMES, BatchReader
 from autoprune.models.sizes import parameter_count
@@ -205,7 +206,7 @@ def _timed(subject: Subject, target: Target, repetitions: int, protocol: Protoco
         TargetError: If it fails while it measures.
         InputError: If it cannot run the networks.
     """
-    payloads = [target.pack(network, subject.example) for network in subject.networks.values()]
+    payloads = [packed(network, subject.example, target) for network in subject.networks.values()]
     with target.session() as timer:
         rounds = []
         for number in range(repetitions):
