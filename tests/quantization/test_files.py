@@ -19,6 +19,8 @@ from autoprune.quantization.ranges import RANGES
 from autoprune.quantization.scheme import SCHEMES, Scheme
 from autoprune.quantization.sites import sites_of
 
+EXACT = Scheme(reduced=True)  # 7 bits of a weight: no processor saturates
+
 pytest.importorskip("onnxruntime")
 
 
@@ -64,7 +66,7 @@ def floats(net):
 @pytest.fixture(scope="module")
 def ranges(floats, images):
     found = histograms(floats, sites_of(floats).tensors, [[images[:32]], [images[32:]]])
-    return {name: RANGES["minmax"](each, Scheme()) for name, each in found.items()}
+    return {name: RANGES["minmax"](each, EXACT) for name, each in found.items()}
 
 
 def test_layers_have_their_modules_names_in_order(net, floats):
@@ -95,18 +97,18 @@ def test_one_layer_computes_exactly_what_its_integers_say(images):
     model = onnx.load_from_string(with_fixed_batch(model.SerializeToString(), 1))
     site = sites_of(model).layers[0]
     limits = (-4.0, 4.0)
-    file = with_integers(model, QuantizationPlan(Scheme(), dict.fromkeys((*site.inputs, site.output), limits)))
+    file = with_integers(model, QuantizationPlan(EXACT, dict.fromkeys((*site.inputs, site.output), limits)))
     found = opened_file(file)([images[:1]])[0]
-    numbers = activation_numbers(*limits, Scheme())
+    numbers = activation_numbers(*limits, EXACT)
     weight = layer.weight.detach().numpy()
-    integers = quantized_weight(weight, 0, Scheme(), layer.bias.detach().numpy(), numbers.scale)
-    x = rounded(images[:1].reshape(1, 64).astype(np.float64), *limits, Scheme())
+    integers = quantized_weight(weight, 0, EXACT, layer.bias.detach().numpy(), numbers.scale)
+    x = rounded(images[:1].reshape(1, 64).astype(np.float64), *limits, EXACT)
     expected = x @ (integers.values * integers.scales[:, None].astype(np.float64)).T + layer.bias.detach().numpy()
     assert found == pytest.approx(expected, abs=1e-4)
 
 
 def test_weights_are_stored_in_bytes_and_one_plan_is_one_file(floats, ranges):
-    plan = QuantizationPlan(Scheme(), ranges)
+    plan = QuantizationPlan(EXACT, ranges)
     file = with_integers(floats, plan)
     assert file == with_integers(floats, plan)
     kinds = {t.name: t.data_type for t in onnx.load_from_string(file).graph.initializer if len(t.dims) > 1}
@@ -121,7 +123,7 @@ def test_layers_stay_float32_where_that_is_asked_and_what_joins_them_too(floats,
     assert active == set()  # the sum reads `inner`, the concatenation the sum, the pooling the concatenation
     active = {site.op for site in sites.active([names["side"].node]) if site.weight is None}
     assert active == {"Add"}
-    file = onnx.load_from_string(with_integers(floats, QuantizationPlan(Scheme(), ranges, [names["inner"].node])))
+    file = onnx.load_from_string(with_integers(floats, QuantizationPlan(EXACT, ranges, [names["inner"].node])))
     left = {t.name for t in file.graph.initializer if len(t.dims) > 1 and t.data_type == onnx.TensorProto.FLOAT}
     assert left == {names["inner"].weight}
 
@@ -129,7 +131,7 @@ def test_layers_stay_float32_where_that_is_asked_and_what_joins_them_too(floats,
 def test_the_largest_of_integers_are_integers_of_the_same_range(floats, ranges):
     (pool,) = (site for site in sites_of(floats).all if site.op == "MaxPool")
     apart = {**ranges, pool.output: (0.0, 100.0)}
-    stored = onnx.load_from_string(with_integers(floats, QuantizationPlan(Scheme(), apart))).graph.initializer
+    stored = onnx.load_from_string(with_integers(floats, QuantizationPlan(EXACT, apart))).graph.initializer
     scales = {tensor.name: float(onnx.numpy_helper.to_array(tensor)) for tensor in stored if not tensor.dims}
     assert scales[f"{pool.output}_scale"] == scales[f"{pool.inputs[0]}_scale"]
 
@@ -145,7 +147,7 @@ def test_activations_that_are_no_numbers_are_named(floats, images):
 def test_a_network_without_layers_is_refused():
     model = onnx.load_from_string(to_onnx(nn.Softmax(1).eval(), torch.zeros(1, 4)))
     with pytest.raises(InputError, match="no layer of this network can compute with integers"):
-        with_integers(model, QuantizationPlan(Scheme(), {}))
+        with_integers(model, QuantizationPlan(EXACT, {}))
 
 
 def test_a_file_is_a_network_that_can_be_copied_and_timed_but_not_trained(floats, images):
@@ -174,7 +176,7 @@ def test_the_torch_graph_rounds_as_the_file_does(net, floats, ranges, images, sc
 
 
 def test_a_graph_has_gradients_through_its_rounding_and_gives_its_weights_back_to_the_file(net, floats, ranges, images):
-    plan = QuantizationPlan(Scheme(), ranges)
+    plan = QuantizationPlan(EXACT, ranges)
     graph = fake_quantized(net, torch.zeros(1, 1, 8, 8), floats, plan)
     graph(torch.from_numpy(images)).square().mean().backward()
     own = dict(graph.named_parameters())
@@ -189,7 +191,7 @@ def test_a_graph_has_gradients_through_its_rounding_and_gives_its_weights_back_t
 
 def test_a_graph_with_other_operators_than_the_file_is_refused(floats, ranges):
     with pytest.raises(UnsupportedModelError, match="cannot be trained with integers: its file computes Conv"):
-        fake_quantized(nn.Flatten(), torch.zeros(1, 1, 8, 8), floats, QuantizationPlan(Scheme(), ranges))
+        fake_quantized(nn.Flatten(), torch.zeros(1, 1, 8, 8), floats, QuantizationPlan(EXACT, ranges))
 
 
 class Tokens(nn.Module):
@@ -209,7 +211,7 @@ def test_only_what_the_file_takes_back_is_trained(images, width):
     tokens = Tokens(width).eval()
     file = onnx.load_from_string(to_onnx(tokens, torch.zeros(1, 1, 8, 8), dynamic_batch=True))
     found = histograms(file, sites_of(file).tensors, [[images]])
-    plan = QuantizationPlan(Scheme(), {name: RANGES["minmax"](each, Scheme()) for name, each in found.items()})
+    plan = QuantizationPlan(EXACT, {name: RANGES["minmax"](each, EXACT) for name, each in found.items()})
     graph = fake_quantized(tokens, torch.zeros(1, 1, 8, 8), file, plan)
     with torch.no_grad():
         for parameter in graph.parameters():

@@ -66,7 +66,7 @@ def test_networks_are_packed_in_integers_and_answer_alike(name):
     with torch.no_grad():
         expected = net(x).numpy()
     assert np.abs(target.compute(payload, x.numpy()) - expected).max() < 0.1 * np.abs(expected).max()
-    assert target.fingerprint()["types"] == "U8S8" and target.fingerprint()["precision"] == "int8"
+    assert target.fingerprint()["types"] == "U8S8 reduced" and target.fingerprint()["precision"] == "int8"
     assert "types" not in get_target(name).fingerprint()
 
 
