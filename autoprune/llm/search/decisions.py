@@ -18,6 +18,7 @@ from autoprune.llm.structured.base import Calibration
 from autoprune.llm.structured.couplings import block_of, couplings, groups_of_kind
 from autoprune.llm.structured.depth import choose_blocks
 from autoprune.llm.structured.ffn import multiple_of
+from autoprune.llm.structured.hidden import step_of_stream
 from autoprune.llm.structured.importance import InputSquares, importance, measure_inputs
 from autoprune.llm.structured.query_heads import HeadShape, head_shape
 from autoprune.llm.structured.stack import counted_stack
@@ -119,7 +120,8 @@ def _decisions(levers: Levers) -> list[Decision]:
         part = part_of(name)
         if part in (FFN, HIDDEN):
             width = levers.groups[name][0].width
-            found.append(Decision(name, width, _widths(width, _least(part, width)), _KINDS[part]))
+            step = step_of_stream(levers.network.config, width) if part == HIDDEN else multiple_of(width)
+            found.append(Decision(name, width, _widths(width, _least(part, width), step), _KINDS[part]))
     if levers.shape is not None:
         found.append(Decision(HEADS, levers.shape.groups, tuple(range(1, levers.shape.groups + 1)), "heads"))
         found.append(Decision(QUERIES, levers.shape.queries, tuple(range(1, levers.shape.queries + 1)), "heads"))
@@ -130,13 +132,12 @@ def _least(name: str, width: int) -> int:
     return max(1, -int(-width * _LEAST[name] // 1))
 
 
-def _widths(width: int, least: int) -> tuple[int, ...]:
-    """Widths in the steps that quantised types want, at most so many.
+def _widths(width: int, least: int, step: int) -> tuple[int, ...]:
+    """Widths in steps, at most so many where the step is free.
 
-    >>> _widths(96, 24)[:3], len(_widths(1536, 384)), _widths(100, 90)
+    >>> _widths(96, 24, 8)[:3], len(_widths(1536, 384, 32)), _widths(100, 90, 1)
     ((24, 32, 40), 37, (91, 94, 97, 100))
     """
-    step = multiple_of(width)
     step = step if step > 1 else max(1, width // _OPTIONS)
     return tuple(range(width, least - 1, -step))[::-1]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import copy
+from typing import Any, ClassVar
 
 from autoprune.errors import UnsupportedModelError
 from autoprune.llm.models.base import LanguageModel
@@ -10,9 +11,33 @@ from autoprune.llm.structured.base import Calibration, Outcome, Structured, kept
 from autoprune.llm.structured.couplings import couplings, groups_of_kind
 from autoprune.llm.structured.ffn import best, multiple_of
 from autoprune.llm.structured.importance import importance, measure_inputs
-from autoprune.llm.structured.stock import cut_uniformly
+from autoprune.llm.structured.stock import cut_uniformly, fault_of
 
-__all__ = ["Hidden"]
+__all__ = ["Hidden", "step_of_stream"]
+
+_LEAST_STEPS = 3  # widths to choose from; where steps of quantised types leave fewer, finer ones are taken
+
+
+def step_of_stream(config: Any, width: int) -> int:
+    """In what steps the residual stream is cut: such as quantised types want, that the model's class takes, too.
+
+    Stock Llama wants a multiple of the number of heads, for example.
+
+    Args:
+        config: Of the dense model.
+        width: Of its residual stream.
+    """
+    for step in dict.fromkeys((multiple_of(width), 8, 1)):
+        taken = [each for each in range(step, width, step) if width % step == 0 and _takes(config, each)]
+        if len(taken) >= _LEAST_STEPS:
+            return taken[0]
+    return multiple_of(width)
+
+
+def _takes(config: Any, width: int) -> bool:
+    narrower = copy.deepcopy(config)
+    narrower.hidden_size = width
+    return fault_of(narrower) is None
 
 
 class Hidden(Structured):
@@ -32,7 +57,7 @@ class Hidden(Structured):
         if len(groups) > 1:
             raise UnsupportedModelError(f"this model has {len(groups)} residual streams: {[g.name for g in groups]}")
         width = groups[0].width
-        kept = kept_of(width, ratio, self.counts, multiple_of(width))
+        kept = kept_of(width, ratio, self.counts, step_of_stream(model.config, width))
         squares = measure_inputs(model.network, groups, calibration)
         units = {groups[0].name: best(importance(model.network, groups[0], squares), kept)}
         small = cut_uniformly(model.network, analysis, units)

@@ -21,6 +21,7 @@ __all__ = [
     "by_layer_from",
     "cut_by_layer",
     "cut_uniformly",
+    "fault_of",
     "name_head_size",
     "require_equal",
     "sharing_stock",
@@ -85,6 +86,19 @@ def by_layer_from(network: nn.Module, state: Mapping[str, Tensor], numbers: Numb
     return made
 
 
+def fault_of(config: Any) -> str | None:
+    """Why the class of a config would not store or read these sizes, by its own validation; None if it would."""
+    validate = getattr(config, "validate", None)
+    if not callable(validate):
+        return None
+    try:
+        with quiet():
+            validate()
+    except Exception as error:  # noqa: BLE001 - validators of a config raise what they like
+        return " ".join(str(error.__cause__ or error).split())
+    return None
+
+
 def name_head_size(network: nn.Module, config: Any) -> None:
     """Let a config say the size of the network's heads, which would follow from their number otherwise."""
     sizes = {size for module in network.modules() if isinstance(size := getattr(module, "head_dim", None), int)}
@@ -103,8 +117,10 @@ def stock_from(network: nn.Module, config: Any, state: Mapping[str, Tensor]) -> 
         state: Its weights; copied.
 
     Raises:
-        InputError: If the class would have other shapes.
+        InputError: If the class would have other shapes, or its config does not take these sizes.
     """
+    if fault := fault_of(config):
+        raise InputError(f"{type(network).__name__} cannot be made with these sizes: {fault}")
     stock = stock_model(network, config)
     if stock is None:
         raise InputError(f"{type(network).__name__} cannot be made with these sizes")

@@ -15,7 +15,8 @@ from tests.support.language_models import language_model
 
 WINDOWS = torch.randint(0, 250, (4, 24), generator=torch.Generator().manual_seed(0))
 KINDS = {
-    "llama": {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 16},  # three query heads on each
+    # Three query heads on each.
+    "llama": {"hidden_size": 96, "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 16},
     "llama-untied": {},
     "qwen2": {},
     "gemma": {},
@@ -42,7 +43,7 @@ def test_what_is_not_cut_is_shared_and_what_a_config_may_say_otherwise_goes_the_
     found = SlicedNetworks(levers)({"ffn": 48})
     mine, dense = found.model.layers[0], levers.network.model.layers[0]
     assert mine.self_attn.q_proj.weight.data_ptr() == dense.self_attn.q_proj.weight.data_ptr()
-    assert mine.mlp.up_proj.weight.shape == (48, 64)
+    assert mine.mlp.up_proj.weight.shape == (48, 96)
     assert found.lm_head.weight is found.model.embed_tokens.weight
     # A config that was proven says something of neurons that no rule explains: nothing is put together then.
     odd = levers.cut({"ffn": 24}).config

@@ -1,5 +1,7 @@
 """Fewer blocks, neurons, heads, channels: the stock class loads what is left, and it is what it should be."""
 
+import copy
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -14,9 +16,10 @@ from autoprune.llm.structured.base import Calibration
 from autoprune.llm.structured.depth import Depth, choose_blocks
 from autoprune.llm.structured.ffn import FeedForward
 from autoprune.llm.structured.heads import Heads
-from autoprune.llm.structured.hidden import Hidden
+from autoprune.llm.structured.hidden import Hidden, step_of_stream
 from autoprune.llm.structured.judge import mean_loss
 from autoprune.llm.structured.stack import counted_stack, influences, without_blocks
+from autoprune.llm.structured.stock import stock_from
 from tests.support.language_models import language_model
 
 WINDOWS = torch.randint(0, 250, (4, 24), generator=torch.Generator().manual_seed(0))
@@ -186,3 +189,19 @@ def test_a_class_that_computes_something_else_at_the_new_size_is_refused():
     # Gemma multiplies its embedding by the root of the hidden size.
     with pytest.raises(InputError, match="is off by"):
         Hidden().prune(language_model("gemma"), 0.25, Calibration(WINDOWS))
+
+
+def test_a_narrower_stream_is_one_that_the_class_stores(tmp_path):
+    """Stock Llama stores multiples of its number of heads alone; here those are none of the steps of 8."""
+    wide = language_model("llama", hidden_size=72, num_attention_heads=6, num_key_value_heads=2)
+    assert step_of_stream(wide.config, 72) == 6
+    small = Hidden().prune(wide, 0.3, Calibration(WINDOWS)).model
+    assert small.config.hidden_size == 48
+    save_folder(small, tmp_path / "small")
+    assert torch.equal(logits(load_folder(tmp_path / "small", "small").network), logits(small.network))
+    config = copy.deepcopy(wide.config)
+    config.hidden_size = 40
+    with pytest.raises(
+        InputError, match=r"sizes: The hidden size \(40\) is not a multiple of the number of attention heads"
+    ):
+        stock_from(wide.network, config, wide.network.state_dict())
