@@ -22,13 +22,10 @@ from autoprune.reports import write_html
 from autoprune.run.experiment import Experiment
 from autoprune.space import Policy
 from tests.early_exit.nets import Skipping
+from tests.support.exits import TIED, elsewhere, share_of
 from tests.support.pages import Page
 
 pytest.importorskip("onnxruntime")
-# A confidence at its threshold may be rounded to the other side of it in a batch of another size, or in another
-# runtime: so many of the 256 inputs of a split may leave elsewhere.
-TIED = 2
-SHARE = (TIED + 0.1) / 256
 # Chance decides it for a network trained here; tests/early_exit/test_drift.py tests the warning.
 pytestmark = pytest.mark.filterwarnings("ignore:the last 200 inputs do not leave")
 
@@ -55,11 +52,7 @@ def network(loaders):
 
 
 # Limits that hold on any machine.
-def elsewhere(exits, others):
-    """How many inputs leave at another exit."""
-    return sum(one != other for one, other in zip(exits, others, strict=True))
-
-
+SHARE = share_of(256)  # a split has so many inputs
 SETTINGS = {"worst": "1000%", "max_drop": 12.0, "timing": "quick", "exits": 2, "static_episodes": 0}
 
 
