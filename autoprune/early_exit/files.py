@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from autoprune.foundations.files import read_json, write_json
 from autoprune.models import load_weights, read_weights, save_weights
 from autoprune.models.copying import duplicate
 
-__all__ = ["EXITS_FILE", "load_heads", "load_network", "save_heads", "save_network"]
+__all__ = ["EXITS_FILE", "fields_of", "load_heads", "load_network", "save_heads", "save_network", "stored_dense"]
 
 EXITS_FILE = "exits.json"
 
@@ -32,6 +33,37 @@ def load_heads(places: Sequence[Place], classes: int, path: Path) -> list[ExitHe
     heads = nn.ModuleList(ExitHead(place.shape, classes) for place in places)
     load_weights(heads, path)
     return [head.eval() for head in heads if isinstance(head, ExitHead)]
+
+
+def stored_dense(dense: nn.Module, folder: Path) -> nn.Module:
+    """A copy of the dense network with the weights of a dynamic run.
+
+    Args:
+        dense: With any weights; left as it is.
+        folder: The run.
+    """
+    model = duplicate(dense).eval()
+    load_weights(model, folder / "network.safetensors")
+    return model
+
+
+@contextmanager
+def fields_of(path: Path, what: str) -> Iterator[None]:
+    """What is wrong in the fields of a file, in one line that names it.
+
+    Args:
+        path: The file.
+        what: What it should be, such as "file of exits".
+
+    Raises:
+        InputError: If a field is missing, or not what it should be.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is no {what}: {error!r}") from error
 
 
 def save_network(network: DynamicNetwork, dense: nn.Module, folder: Path) -> None:
@@ -72,20 +104,15 @@ def load_network(dense: nn.Module, example: Any, folder: Path) -> DynamicNetwork
     """
     path = folder / EXITS_FILE
     content = read_json(path, "file of exits")
-    model = duplicate(dense).eval()
-    load_weights(model, folder / "network.safetensors")
+    model = stored_dense(dense, folder)
     biases = [value for name, value in read_weights(folder / "exit_heads.safetensors").items() if name.endswith("bias")]
-    try:
+    with fields_of(path, "file of exits"):
         rows = list(content["exits"])
         exits = [Exit(str(row["place"]), str(row["node"]), float(row["threshold"])) for row in rows]
         places = [Place(str(row["place"]), str(row["node"]), tuple(map(int, row["shape"])), 0.0) for row in rows]
         confidence = str(content["confidence"])
         expected = tuple(map(int, content.get("expected") or ()))
         deadlines = tuple(map(float, content.get("deadlines_ms") or ()))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no file of exits: {error!r}") from error
     heads = load_heads(places, len(biases[0]) if biases else 0, folder / "exit_heads.safetensors")
     flow = flow_of(model, example)
     return DynamicNetwork(flow, exits, heads, confidence, expected=expected, deadlines_ms=deadlines).eval()

@@ -9,14 +9,13 @@ from typing import Any
 
 from torch import nn
 
+from autoprune.early_exit.files import fields_of, stored_dense
 from autoprune.early_exit.flow import flow_of, sizes_of
-from autoprune.errors import InputError
 from autoprune.foundations.files import read_json, write_json
 from autoprune.gating.blocks import Residual, without
 from autoprune.gating.gate import BlockGate
 from autoprune.gating.network import SkipNetwork
 from autoprune.models import load_weights, save_weights
-from autoprune.models.copying import duplicate
 
 __all__ = ["GATES_FILE", "load_skips", "save_skips"]
 
@@ -57,23 +56,18 @@ def load_skips(dense: nn.Module, example: Any, folder: Path) -> SkipNetwork:
     """
     path = folder / GATES_FILE
     content = read_json(path, "file of gates")
-    model = duplicate(dense).eval()
-    load_weights(model, folder / "network.safetensors")
-    try:
+    model = stored_dense(dense, folder)
+    with fields_of(path, "file of gates"):
         blocks, dropped = (_blocks(content[name]) for name in ("blocks", "dropped"))
         thresholds = [float(row["threshold"]) for row in content["blocks"]]
         expected = tuple(int(count) for count in content["expected"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no file of gates: {error!r}") from error
     flow = without(flow_of(model, example), dropped)
     sizes = {node.name: sizes_of(node) for node in flow.nodes}
     gates = nn.ModuleList(BlockGate(sizes.get(block.start) or ()) for block in blocks)
     load_weights(gates, folder / "gates.safetensors")
     own = [gate for gate in gates if isinstance(gate, BlockGate)]
-    try:
+    with fields_of(path, "file of gates"):
         return SkipNetwork(flow, blocks, own, thresholds, expected=expected).eval()
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
 
 
 def _blocks(rows: Sequence[Mapping[str, Any]]) -> list[Residual]:

@@ -8,12 +8,11 @@ from typing import Any
 
 from torch import nn
 
+from autoprune.early_exit.files import fields_of, stored_dense
 from autoprune.early_exit.flow import flow_of
 from autoprune.early_exit.stages import cut_at
-from autoprune.errors import InputError
 from autoprune.foundations.files import read_json, write_json
 from autoprune.models import load_weights, save_weights
-from autoprune.models.copying import duplicate
 from autoprune.space import Policy
 from autoprune.switching.gate import WidthGate
 from autoprune.switching.network import SwitchNetwork, Width, tail_of
@@ -64,14 +63,11 @@ def load_switch(dense: nn.Module, example: Any, folder: Path) -> SwitchNetwork:
     """
     path = folder / SWITCH_FILE
     content = read_json(path, "file of widths")
-    model = duplicate(dense).eval()
-    load_weights(model, folder / "network.safetensors")
-    try:
+    model = stored_dense(dense, folder)
+    with fields_of(path, "file of widths"):
         node, shape = str(content["node"]), tuple(map(int, content["shape"]))
         rows = [(str(row["name"]), float(row["threshold"])) for row in content["widths"]]
         expected = tuple(int(count) for count in content["expected"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no file of widths: {error!r}") from error
     gate = WidthGate(shape, len(rows))
     load_weights(gate, folder / "gate.safetensors")
     flow = flow_of(model, example)
@@ -81,8 +77,6 @@ def load_switch(dense: nn.Module, example: Any, folder: Path) -> SwitchNetwork:
         small = apply(model, Policy.load(folder / f"width_{number}.json"), example)
         load_weights(small, folder / f"width_{number}.safetensors")
         tail = tail_of(flow, node, trunk, flow_of(small.eval(), example))
-        try:
+        with fields_of(path, "file of widths"):
             widths.append(Width(name, tail, threshold))
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
     return SwitchNetwork(flow, node, gate.eval(), widths, expected=expected).eval()

@@ -1,1 +1,1 @@
-"""The job behind `autoprune dynamic`: exits that really skip, chosen and verified on the target."""
+"""The job behind `autoprune dynamic`: exits, widths or blocks that each input chooses, verified on the target."""
