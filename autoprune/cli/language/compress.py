@@ -13,9 +13,9 @@ from autoprune.llm.jobs.compress_settings import CompressSettings
 __all__ = ["register"]
 
 _OWN = {
-    "Model and budget": ("model", "dtype", "params", "bytes", "prefill_latency", "decode_latency"),
+    "Model and budget": ("model", "dtype", "params", "nonzeros", "bytes", "prefill_latency", "decode_latency"),
     "Target": ("target", "prompt", "type"),
-    "Search": ("agent", "episodes", "warmup", "decisions"),
+    "Search": ("agent", "episodes", "warmup", "decisions", "patterns", "zeros_by"),
 }
 
 

@@ -70,7 +70,7 @@ class Method(ABC):
 
     name: ClassVar[str]
     by_blocks: ClassVar[bool] = False
-    leaves_zeros: ClassVar[bool] = False
+    leaves_zeros: bool = False
     marks_start: ClassVar[bool] = False
 
     @abstractmethod

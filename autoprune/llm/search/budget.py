@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from autoprune.cost.budget import Budget
 from autoprune.errors import InputError
+from autoprune.foundations.files import shortened
 
-__all__ = ["BUDGETS", "DECISIONS", "FFN_BY_BLOCK", "LanguageBudget", "Phase", "SearchPlan"]
+__all__ = ["BUDGETS", "DECISIONS", "FFN_BY_BLOCK", "NM", "LanguageBudget", "Phase", "SearchPlan", "ZerosPlan"]
 
-_METRICS = {"params": "params", "bytes": "bytes", "prefill_latency": "latency", "decode_latency": "latency"}
+_METRICS = {
+    "params": "params",
+    "nonzeros": "params",
+    "bytes": "bytes",
+    "prefill_latency": "latency",
+    "decode_latency": "latency",
+}
 
 Phase = Literal["prefill", "decode"]
 """What latencies are of: reading a prompt, or writing a token behind it."""
+
+_LARGEST = 1024  # M of a group
 
 BUDGETS = tuple(_METRICS)
 """The settings that name a budget; a run has one."""
@@ -26,6 +36,9 @@ of keys and values, query heads on each of them."""
 FFN_BY_BLOCK = "ffn-by-block"
 """In place of `ffn`: the neurons of each block are a decision of their own."""
 
+NM = "nm"
+"""How many weights of a group of neighbours stay in the linear layers of each block; a decision for each."""
+
 
 @dataclass(frozen=True)
 class LanguageBudget:
@@ -33,7 +46,8 @@ class LanguageBudget:
 
     Attributes:
         kind: One of `BUDGETS`.
-        amount: A share of the dense model's cost, or parameters, bytes, or milliseconds (of decoding, a token).
+        amount: A share of the dense model's cost, or parameters (of `nonzeros`, those that may be other than zero),
+            bytes, or milliseconds (of decoding, a token).
     """
 
     kind: str
@@ -72,6 +86,45 @@ class LanguageBudget:
 
 
 @dataclass(frozen=True)
+class ZerosPlan:
+    """What `nm` may do in a block.
+
+    Attributes:
+        m: Neighbours along a layer's inputs that make a group.
+        kept: Weights of a group that may stay, ascending; the last is all of them.
+        by: The one-shot method that says which ones: `wanda`, `sparsegpt` or `magnitude`.
+    """
+
+    m: int = 4
+    kept: tuple[int, ...] = (2, 4)
+    by: str = "wanda"
+
+    @classmethod
+    def of(cls, patterns: str, by: str) -> ZerosPlan:
+        """As users write it.
+
+        Args:
+            patterns: What a block may have in place of all its weights, with commas: `2:4`, or `1:4,2:4`.
+            by: See the attribute.
+
+        >>> ZerosPlan.of("1:4,2:4", "wanda").kept
+        (1, 2, 4)
+
+        Raises:
+            InputError: If a pattern is none, or groups differ in size.
+        """
+        found = [re.fullmatch(r"(\d{1,4}):(\d{1,4})", word.strip()) for word in patterns.split(",")]
+        pairs = [(int(match[1]), int(match[2])) for match in found if match is not None]
+        if len(pairs) < len(found) or any(not 1 <= n < m <= _LARGEST for n, m in pairs):
+            raise InputError(f"--patterns {shortened(patterns)}: write N:M such as 2:4 or 1:4,2:4, N from 1 to M - 1")
+        sizes = {m for _, m in pairs}
+        if len(sizes) > 1:
+            raise InputError(f"--patterns {patterns}: groups are of one size; write such as 1:4,2:4")
+        (m,) = sizes
+        return cls(m, tuple(sorted({m, *(n for n, _ in pairs)})), by)
+
+
+@dataclass(frozen=True)
 class SearchPlan:
     """How a search goes.
 
@@ -85,6 +138,7 @@ class SearchPlan:
         number_format: Of the GGUF files that llama.cpp is timed with.
         seed: Of everything drawn.
         decisions: What it may change.
+        zeros: What `nm` may do, where it is among the decisions.
     """
 
     budget: LanguageBudget
@@ -96,3 +150,4 @@ class SearchPlan:
     number_format: str = "f16"
     seed: int = 0
     decisions: tuple[str, ...] = DECISIONS
+    zeros: ZerosPlan = ZerosPlan()

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.cost import AdditiveCost, CostEntry
+from autoprune.llm.search.budget import NM
 from autoprune.llm.search.levers import BLOCKS, FFN, HEADS, HIDDEN, QUERIES, Levers, part_of
 
-__all__ = ["Tensors", "bytes_cost", "parameters_by_scope", "params_cost"]
+__all__ = ["Tensors", "bytes_cost", "nonzeros_cost", "parameters_by_scope", "params_cost"]
 
 Array = NDArray[np.float64]
 
@@ -41,13 +42,34 @@ class _Shrinking:
 
 
 @dataclass(frozen=True)
+class _Groups:
+    """N:M zeros along a dimension.
+
+    Attributes:
+        dim: That of the inputs.
+        name: The decision.
+        m: Neighbours in a group.
+    """
+
+    dim: int
+    name: str
+    m: int
+
+    def left(self, positions: Array, kept: dict[str, Array]) -> Array:
+        """Positions that may be other than zero, (policies,): `NofM.kept` of a row."""
+        rest: Array = np.minimum(positions % self.m, kept[self.name])
+        return positions // self.m * kept[self.name] + rest
+
+
+@dataclass(frozen=True)
 class _Tensor:
-    """A parameter: its dense shape, what shrinks in it, and its block (None for one outside of all)."""
+    """A parameter: its dense shape, what shrinks in it, its block (None outside of all), and its zeros if counted."""
 
     shape: tuple[int, ...]
     shrinking: tuple[_Shrinking, ...]
     block: int | None
     bytes_each: int
+    groups: _Groups | None = None
 
     @property
     def scope(self) -> tuple[str, ...]:
@@ -55,7 +77,8 @@ class _Tensor:
         names = {name for each in self.shrinking for name in each.names} | (
             {BLOCKS} if self.block is not None else set()
         )
-        parts = (BLOCKS, FFN, HIDDEN, HEADS, QUERIES)
+        names |= {self.groups.name} if self.groups is not None else set()
+        parts = (BLOCKS, FFN, HIDDEN, HEADS, QUERIES, NM)
         return tuple(sorted(names, key=lambda name: parts.index(part_of(name))))
 
 
@@ -84,18 +107,25 @@ class Tensors:
         for tensor in self.tensors:
             size = np.ones(len(widths))
             for dim, dense in enumerate(tensor.shape):
-                size = size * (dense - sum(each.lost(kept) for each in tensor.shrinking if each.dim == dim))
+                left = dense - sum((each.lost(kept) for each in tensor.shrinking if each.dim == dim), np.zeros(1))
+                groups = tensor.groups if tensor.groups is not None and tensor.groups.dim == dim else None
+                size = size * (left if groups is None else groups.left(left, kept))
             if tensor.block is not None and BLOCKS in kept:
                 size = size * (kept[BLOCKS] >= self.stays[tensor.block])
             total += size * (tensor.bytes_each if self.in_bytes else 1)
         return total * self.factor
 
 
-def parameters_by_scope(levers: Levers) -> list[Tensors]:
-    """The parameters of a model by the decisions that their number depends on."""
+def parameters_by_scope(levers: Levers, *, nonzeros: bool = False) -> list[Tensors]:
+    """The parameters of a model by the decisions that their number depends on.
+
+    Args:
+        levers: What can be changed.
+        nonzeros: Whether those that a pattern makes zero are left out.
+    """
     by_scope: dict[tuple[str, ...], list[_Tensor]] = defaultdict(list)
     known = set(levers.space.names)
-    for tensor in _tensors(levers):
+    for tensor in _tensors(levers, nonzeros=nonzeros):
         by_scope[tuple(name for name in tensor.scope if name in known)].append(tensor)
     stays = _stays(levers)
     return [Tensors(scope, tuple(tensors), stays) for scope, tensors in sorted(by_scope.items())]
@@ -105,6 +135,12 @@ def params_cost(levers: Levers) -> AdditiveCost:
     """Parameters; tied ones count once."""
     parts = parameters_by_scope(levers)
     return AdditiveCost("params", "parameters", levers.space, [_entry(part) for part in parts])
+
+
+def nonzeros_cost(levers: Levers) -> AdditiveCost:
+    """Parameters that may be other than zero: all but those that N:M leaves out."""
+    parts = parameters_by_scope(levers, nonzeros=True)
+    return AdditiveCost("nonzeros", "parameters", levers.space, [_entry(part) for part in parts])
 
 
 def bytes_cost(levers: Levers, overhead: float = 0.0) -> AdditiveCost:
@@ -130,7 +166,7 @@ def _stays(levers: Levers) -> tuple[int, ...]:
     return tuple(total - place[block] if block in place else 0 for block in range(total))
 
 
-def _tensors(levers: Levers) -> list[_Tensor]:
+def _tensors(levers: Levers, *, nonzeros: bool) -> list[_Tensor]:
     """Every parameter of the dense network."""
     everyone = dict(levers.network.named_parameters(remove_duplicate=False))
     shrinking: dict[int, dict[tuple[int, str, int], _Shrinking]] = defaultdict(dict)
@@ -143,10 +179,25 @@ def _tensors(levers: Levers) -> list[_Tensor]:
                 if tensor is not None:
                     key = (member.dim, name, int(member.positions[0, 0]))
                     shrinking[id(tensor)][key] = _shrinking(levers, name, member.dim, member.positions.shape[1])
+    zeros = _zeros(levers) if nonzeros else {}
     return [
-        _Tensor(tuple(p.shape), tuple(shrinking[id(p)].values()), _block(levers, name), p.element_size())
+        _Tensor(
+            tuple(p.shape), tuple(shrinking[id(p)].values()), _block(levers, name), p.element_size(), zeros.get(name)
+        )
         for name, p in levers.network.named_parameters()
     ]
+
+
+def _zeros(levers: Levers) -> dict[str, _Groups]:
+    """Weight -> how its zeros are decided."""
+    if levers.zeros is None:
+        return {}
+    return {
+        name: _Groups(matrix.planes.inputs, f"{NM}.{number}", levers.zeros.plan.m)
+        for number, matrices in enumerate(levers.zeros.blocks)
+        for name, matrix in matrices.items()
+        if f"{NM}.{number}" in levers.space.names
+    }
 
 
 def _shrinking(levers: Levers, name: str, dim: int, each: int) -> _Shrinking:

@@ -12,8 +12,9 @@ from autoprune.errors import InputError
 from autoprune.foundations.files import shortened
 from autoprune.graph import Analysis, Group
 from autoprune.llm.blocks.stack import DecoderStack
-from autoprune.llm.search.budget import DECISIONS, FFN_BY_BLOCK
+from autoprune.llm.search.budget import DECISIONS, FFN_BY_BLOCK, NM, ZerosPlan
 from autoprune.llm.search.levers import BLOCKS, FFN, HEADS, HIDDEN, QUERIES, Levers, part_of
+from autoprune.llm.search.zeros import read_zeros
 from autoprune.llm.structured.base import Calibration
 from autoprune.llm.structured.couplings import block_of, couplings, groups_of_kind
 from autoprune.llm.structured.depth import choose_blocks
@@ -38,6 +39,7 @@ def read_levers(
     calibration: Calibration,
     decided: Callable[[str, Callable[[], Any]], Any],
     only: Collection[str] = DECISIONS,
+    zeros: ZerosPlan | None = None,
 ) -> Levers:
     """What can be changed in a model, each tried once at its least.
 
@@ -46,6 +48,7 @@ def read_levers(
         calibration: The text that says what matters.
         decided: `RunDir.once`: the order of blocks takes long, and is kept.
         only: Decisions that may be there.
+        zeros: What `nm` may do, where it is among them; the default if None.
 
     Raises:
         UnsupportedModelError: If the model has no stack of blocks, or cannot be traced.
@@ -61,6 +64,9 @@ def read_levers(
     text = Calibration(calibration.windows[:_ORDER_WINDOWS], calibration.progress)
     order = decided("block order", lambda: _order(network, stack, text)) if BLOCKS in only else ()
     levers = Levers(network, stack, analysis, groups, shape, scores, tuple(order))
+    if NM in only:
+        found = read_zeros(stack, calibration.windows, zeros or ZerosPlan(), calibration.progress)
+        levers = replace(levers, zeros=found)
     names = {FFN if name == FFN_BY_BLOCK else name for name in only}
     frozen |= {name: "it is not among --decisions" for name in DECISIONS if name not in names}
     configs: dict[str, Any] = {}
@@ -125,6 +131,9 @@ def _decisions(levers: Levers) -> list[Decision]:
     if levers.shape is not None:
         found.append(Decision(HEADS, levers.shape.groups, tuple(range(1, levers.shape.groups + 1)), "heads"))
         found.append(Decision(QUERIES, levers.shape.queries, tuple(range(1, levers.shape.queries + 1)), "heads"))
+    if levers.zeros is not None:
+        plan = levers.zeros.plan
+        found += [Decision(f"{NM}.{block}", plan.m, plan.kept, NM) for block in range(blocks)]
     return [decision for decision in found if len(decision.options) > 1]
 
 

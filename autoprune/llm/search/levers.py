@@ -1,18 +1,21 @@
-"""What a search may change in a language model: five numbers of its config, each with the units that go first."""
+"""What a search may change in a language model: numbers of its config with the units that go first, and zeros."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
-from autoprune.graph import Analysis, Group
+from autoprune.graph import Analysis, Group, index_map
 from autoprune.llm.blocks.stack import DecoderStack
+from autoprune.llm.search.budget import NM
+from autoprune.llm.search.zeros import Slices, Zeros
 from autoprune.llm.structured.ffn import best
 from autoprune.llm.structured.neurons import Neurons, cut_neurons
-from autoprune.llm.structured.query_heads import HeadShape, cut_queries
+from autoprune.llm.structured.query_heads import HeadShape, cut_queries, query_positions
 from autoprune.llm.structured.stack import renumbered, without_blocks
 from autoprune.llm.structured.stock import cut_uniformly
 from autoprune.space import SearchSpace
@@ -61,6 +64,7 @@ class Levers:
         order: Blocks, the one that goes first in front.
         space: The decisions with their options; `frozen` says why others are not there.
         at_least: Decision -> the config of the model where it alone is at its least, proven.
+        zeros: Of the blocks' linear layers; None where these are no decision.
     """
 
     network: nn.Module
@@ -72,6 +76,7 @@ class Levers:
     order: tuple[int, ...]
     space: SearchSpace = field(default_factory=lambda: SearchSpace(()))
     at_least: Mapping[str, Any] = field(default_factory=dict)
+    zeros: Zeros | None = None
 
     def gone(self, kept: int) -> list[int]:
         """The blocks that go where so many stay, ascending."""
@@ -79,6 +84,8 @@ class Levers:
 
     def cut(self, choices: Mapping[str, int]) -> nn.Module:
         """The network with these numbers, of its stock class; proven equal to the dense one without the units.
+
+        Zeros come last, into the network that was proven.
 
         Args:
             choices: Decision -> what stays; decisions that are not named are whole.
@@ -94,7 +101,38 @@ class Levers:
         gone = self.gone(choices.get(BLOCKS, len(self.stack)))
         small = without_blocks(small, gone) if gone else small
         neurons = self.neurons(choices)
-        return cut_neurons(small, neurons) if neurons.kept else small
+        small = cut_neurons(small, neurons) if neurons.kept else small
+        if self.zeros is None or not self.zeros.some(choices):
+            return small
+        small = copy.deepcopy(small) if small is self.network else small
+        small.load_state_dict(self.with_zeros(small.state_dict(), choices))
+        return small
+
+    def with_zeros(self, state: Mapping[str, Tensor], choices: Mapping[str, int]) -> Mapping[str, Tensor]:
+        """What a network with these numbers saves, with the zeros of its blocks."""
+        if self.zeros is None:
+            return state
+        gone = self.gone(choices.get(BLOCKS, len(self.stack)))
+        left = {name: kept for name, kept in choices.items() if name not in {f"{NM}.{block}" for block in gone}}
+        return self.zeros.taken(state, left, self.slices(choices), renumbered(self.stack, gone))
+
+    def slices(self, choices: Mapping[str, int]) -> Slices:
+        """Of every tensor of the dense network that gets smaller, the positions that stay."""
+        slices = self.uniform_slices(choices)
+        for name, each in index_map(self.analysis, self.neurons(choices).kept).items():
+            slices.setdefault(name, {}).update(each)
+        return slices
+
+    def uniform_slices(self, choices: Mapping[str, int]) -> dict[str, dict[int, Tensor]]:
+        """The same of what is one number for all blocks."""
+        units = self.units(choices)
+        slices = {name: dict(each) for name, each in index_map(self.analysis, units).items()}
+        queries = self.queries(choices, units)
+        if queries is not None:
+            for member, rows in query_positions(self.groups[HEADS], queries.shape, queries.kept):
+                own = slices.setdefault(member.tensor, {})
+                own[member.dim] = own[member.dim][rows] if member.dim in own else rows
+        return slices
 
     def units(self, choices: Mapping[str, int]) -> dict[str, list[int]]:
         """Coupling -> its units that stay, ascending, of what is one number for all blocks; whole ones are left out."""

@@ -12,7 +12,7 @@ from autoprune.envs import ScoreMemory
 from autoprune.llm.methods.base import Method, PrunedModel, Work
 from autoprune.llm.methods.options import MethodOptions
 from autoprune.llm.search.agent import Found, search
-from autoprune.llm.search.budget import SearchPlan
+from autoprune.llm.search.budget import NM, SearchPlan
 from autoprune.llm.search.choosing import Chosen, choose
 from autoprune.llm.search.decisions import read_levers
 from autoprune.llm.search.levers import BLOCKS, Levers
@@ -44,6 +44,7 @@ class SearchMethod(Method):
 
     def __init__(self, plan: SearchPlan) -> None:
         self._plan = plan
+        self.leaves_zeros = NM in plan.decisions
 
     def check(self, options: MethodOptions) -> None:
         """See `Method.check`; also that the target is there.
@@ -64,7 +65,8 @@ class SearchMethod(Method):
         """
         learned, scored = self._windows(work)
         with work.reporter.stage("calibrate", "reading what the model's parts do") as bar:
-            levers = read_levers(work.model.network, Calibration(learned, bar), work.run.once, self._plan.decisions)
+            text, plan = Calibration(learned, bar), self._plan
+            levers = read_levers(work.model.network, text, work.run.once, plan.decisions, plan.zeros)
         for name, why in levers.space.frozen.items():
             work.reporter.say(f"{name} stays as it is: {why}")
         pricing = self._pricing(work, levers)

@@ -11,7 +11,7 @@ from torch import nn
 
 from autoprune.cost import AdditiveCost
 from autoprune.llm.search.budget import LanguageBudget
-from autoprune.llm.search.counted import bytes_cost, params_cost
+from autoprune.llm.search.counted import bytes_cost, nonzeros_cost, params_cost
 from autoprune.llm.search.levers import Levers
 
 __all__ = ["Counted", "Measured", "Pricing"]
@@ -58,7 +58,10 @@ class Pricing(ABC):
 
 
 class Counted(Pricing):
-    """Parameters, or bytes in a safetensors file: exact.
+    """Parameters, those that may be other than zero, or bytes in a safetensors file: exact.
+
+    A share of what may be other than zero is one of the dense model's parameters. Weights of it that are zero by
+    themselves count in what is planned, and not in what is measured, which is the less.
 
     Args:
         budget: The limit.
@@ -72,13 +75,18 @@ class Counted(Pricing):
     def __init__(self, budget: LanguageBudget, levers: Levers, dense: dict[str, Any]) -> None:
         prices: dict[str, Callable[[], AdditiveCost]] = {
             "params": lambda: params_cost(levers),
+            "nonzeros": lambda: nonzeros_cost(levers),
             "bytes": lambda: bytes_cost(levers, file_overhead(levers.network)),
         }
-        counts: dict[str, Callable[[nn.Module], float]] = {"params": _parameters, "bytes": _bytes}
+        counts: dict[str, Callable[[nn.Module], float]] = {
+            "params": _parameters,
+            "nonzeros": _nonzeros,
+            "bytes": _bytes,
+        }
         self.cost = prices[budget.kind]()
         self._count = counts[budget.kind]
-        own = self._count(levers.network)
-        self._dense = min(own, float(dense[budget.kind]) or own)
+        own = _parameters(levers.network) if budget.kind == "nonzeros" else self._count(levers.network)
+        self._dense = min(own, float(dense.get(budget.kind, 0)) or own)
         self.limit = budget.amount.limit(self._dense)
 
     def measure(self, network: nn.Module) -> Measured:
@@ -93,6 +101,10 @@ def file_overhead(network: nn.Module) -> float:
 
 def _parameters(network: nn.Module) -> float:
     return float(sum(parameter.numel() for parameter in network.parameters()))
+
+
+def _nonzeros(network: nn.Module) -> float:
+    return float(sum(int((parameter != 0).sum()) for parameter in network.parameters()))
 
 
 def _bytes(network: nn.Module) -> float:

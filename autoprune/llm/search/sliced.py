@@ -15,18 +15,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from autoprune.graph import index_map
-from autoprune.llm.search.levers import BLOCKS, HEADS, Levers, part_of
-from autoprune.llm.structured.neurons import with_neurons
-from autoprune.llm.structured.query_heads import query_positions
+from autoprune.llm.search.levers import BLOCKS, Levers, part_of
 from autoprune.llm.structured.stack import config_without, state_without
-from autoprune.llm.structured.stock import sharing_stock
+from autoprune.llm.structured.stock import by_layer_from, sharing_stock
 from autoprune.models.pretrained import differences, shapes_of, stock_model
 
 __all__ = ["SlicedNetworks"]
-
-Slices = dict[str, dict[int, Tensor]]
-"""Name of a tensor -> dimension -> positions that stay."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +77,10 @@ class SlicedNetworks:
             return levers.cut(choices)
         self.sliced += 1
         neurons = levers.neurons(choices)
+        state = neurons.taken(state) if neurons.kept else state
+        state = dict(levers.with_zeros(state, choices))
         if neurons.kept:
-            return with_neurons(levers.network, neurons, state, config)
+            return by_layer_from(levers.network, state, neurons.numbers(), config)
         return sharing_stock(levers.network, config, state)
 
     def _config(self, choices: Mapping[str, int]) -> Any:
@@ -100,7 +96,7 @@ class SlicedNetworks:
 
     def _taken(self, state: Mapping[str, Tensor], choices: Mapping[str, int]) -> dict[str, Tensor]:
         """The tensors with the positions that stay; tied ones are one."""
-        slices, taken = self._slices(choices), dict[int, Tensor]()
+        slices, taken = self._levers.uniform_slices(choices), dict[int, Tensor]()
         for tensor in state.values():
             if id(tensor) not in taken:
                 small = tensor.detach()
@@ -108,17 +104,6 @@ class SlicedNetworks:
                     small = small.index_select(dim, positions.to(small.device))
                 taken[id(tensor)] = small
         return {name: taken[id(tensor)] for name, tensor in state.items()}
-
-    def _slices(self, choices: Mapping[str, int]) -> Slices:
-        levers = self._levers
-        units = levers.units(choices)
-        slices = {name: dict(each) for name, each in index_map(levers.analysis, units).items()}
-        queries = levers.queries(choices, units)
-        if queries is not None:
-            for member, rows in query_positions(levers.groups[HEADS], queries.shape, queries.kept):
-                own = slices.setdefault(member.tensor, {})
-                own[member.dim] = own[member.dim][rows] if member.dim in own else rows
-        return slices
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -15,12 +16,12 @@ from autoprune.llm.blocks.storage import BlockStorage
 from autoprune.llm.sparsity.base import OneShot
 from autoprune.llm.sparsity.layers import Layer, linear_layers
 from autoprune.llm.sparsity.owl import outlier_share
-from autoprune.llm.sparsity.statistics import Read, in_order, watched
+from autoprune.llm.sparsity.statistics import Needs, Read, in_order, watched
 from autoprune.llm.sparsity.wanda import saliency
 from autoprune.masks.base import Pattern
 from autoprune.masks.unstructured import Unstructured
 
-__all__ = ["LayerFigures", "OneShotPlan", "outlier_shares", "prune_blocks"]
+__all__ = ["LayerFigures", "OneShotPlan", "dense_reads", "outlier_shares", "prune_blocks"]
 
 _BATCH = 4  # windows at once
 
@@ -175,19 +176,40 @@ def _error(dense: Tensor, pruned: Tensor, read: Read | None) -> float | None:
 
 
 @torch.no_grad()
+def dense_reads(
+    storage: BlockStorage, windows: Tensor, needs: Needs, progress: Progress = no_progress
+) -> Iterator[tuple[list[Layer], dict[str, Read]]]:
+    """Block by block its linear layers, and what they read while nothing is pruned; name of a layer -> what it read.
+
+    Args:
+        storage: The blocks.
+        windows: Of the calibration text, int64 (windows, tokens).
+        needs: What is summed.
+        progress: Receives blocks done.
+
+    Raises:
+        InputError: If something that a layer reads is not finite.
+    """
+    stack = storage.stack
+    flow = _Flow(storage, windows) if needs != "nothing" else None
+    for number in range(len(stack.blocks)):
+        layers = _layers(stack, number)
+        with storage.resident(number) as block:
+            with watched(layers, needs) as watch:
+                if flow is not None:
+                    flow.pass_on(block, number)
+            yield layers, watch.reads
+        progress(number + 1, len(stack.blocks), stack.block_name(number))
+
+
 def outlier_shares(
     storage: BlockStorage, windows: Tensor, progress: Progress = no_progress
 ) -> tuple[list[float], list[int]]:
     """The share of outliers in each dense block, and its weights that can go: what OWL's ratios come from."""
-    stack, shares, weights = storage.stack, [], []
-    flow = _Flow(storage, windows)
-    for number in range(len(stack.blocks)):
-        layers = _layers(stack, number)
-        with storage.resident(number) as block, watched(layers, "norms") as watch:
-            flow.pass_on(block, number)
-            shares.append(outlier_share([saliency(layer.matrix, watch.reads.get(layer.name)) for layer in layers]))
+    shares, weights = [], []
+    for layers, reads in dense_reads(storage, windows, "norms", progress):
+        shares.append(outlier_share([saliency(layer.matrix, reads.get(layer.name)) for layer in layers]))
         weights.append(sum(layer.parameter.numel() for layer in layers))
-        progress(number + 1, len(stack.blocks), stack.block_name(number))
     return shares, weights
 
 
