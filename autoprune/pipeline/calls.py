@@ -77,7 +77,7 @@ class Plannable(Protocol):
     @overload
     def __call__(
         self,
-        model: nn.Module | str | None = None,
+        model: nn.Module | str | Path | None = None,
         *,
         run: str | Path | None = None,
         dry_run: Literal[False] = False,
@@ -87,7 +87,7 @@ class Plannable(Protocol):
     @overload
     def __call__(
         self,
-        model: nn.Module | str | None = None,
+        model: nn.Module | str | Path | None = None,
         *,
         run: str | Path | None = None,
         dry_run: Literal[True],

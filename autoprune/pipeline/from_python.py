@@ -20,10 +20,10 @@ from autoprune.errors import AutopruneError, InputError
 from autoprune.evaluation import Evaluate
 from autoprune.foundations.threads import use_threads
 from autoprune.models.copying import duplicate
-from autoprune.pipeline.jobs.base import Result
+from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.lifecycle import is_finished, opened_run, run_of_part
-from autoprune.pipeline.plan.base import Plan, Work
-from autoprune.pipeline.plan.job import plan_of
+from autoprune.pipeline.plan.base import Plan
+from autoprune.pipeline.plan.registry import plan_for
 from autoprune.pipeline.preflight.checks import preflight
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Loss, OwnFunctions, Task, check_task, judge, load_task, training_device
@@ -234,29 +234,29 @@ def planned_job(
     handed: HandedOver,
     settings: Mapping[str, Any],
     run: str | Path | None,
-    check: Callable[[Experiment], None],
+    job_of: Callable[[Experiment], Job],
     talk: Reporter,
-    work: Work,
 ) -> Plan:
     """What a job from Python would do, its preflight passed; nothing is written. Arguments are as of `opened_job`."""
     wanted = handed.settings(settings)
     if run is not None:
         wanted["run"] = _folder(run)
     experiment = Experiment.build(wanted)
-    check(experiment)
-    return _planned(handed, experiment, talk, work, moved="device" in settings)
+    job = job_of(experiment)
+    job.check(experiment)
+    return _planned(handed, experiment, talk, job, moved="device" in settings)
 
 
-def planned_part(handed: HandedOver, part: Part, talk: Reporter, *, moved: bool) -> Plan:
+def planned_part(handed: HandedOver, part: Part, job: Job, talk: Reporter, *, moved: bool) -> Plan:
     """What one run of a sweep would do; see `HandedOver.task` for `moved`."""
-    return _planned(handed, part.experiment, talk, Work.COMPRESS, moved=moved)
+    return _planned(handed, part.experiment, talk, job, moved=moved)
 
 
-def _planned(handed: HandedOver, experiment: Experiment, talk: Reporter, work: Work, *, moved: bool) -> Plan:
+def _planned(handed: HandedOver, experiment: Experiment, talk: Reporter, job: Job, *, moved: bool) -> Plan:
     with use_threads(experiment.train_threads):
         whole = handed.task(experiment, moved=moved)
         preflight(whole, experiment, talk)
-        return plan_of(whole, experiment, talk, work)
+        return plan_for(job, whole, experiment, talk)
 
 
 @contextmanager

@@ -157,3 +157,54 @@ def test_workers_share_the_candidates_of_a_plan(trained, loaders, monkeypatch):
         assert search.seconds == pytest.approx(2 + 6 * (3 / together + 0.5))
         assert (f"{together} at the same time" in search.source) == (together > 1)
         assert ("workers that join" in search.source) == ("storage" in settings)
+
+
+def test_processes_share_the_trainings_of_a_plan(trained, loaders, monkeypatch):
+    from autoprune.pipeline.finish.lengths import epochs_of_compress
+    from autoprune.pipeline.plan import stages
+    from autoprune.pipeline.plan.clock import Clock
+
+    monkeypatch.setattr(stages.os, "sched_getaffinity", lambda _: {0, 1, 2})
+    for name, seconds in (("tuning_step", 1.0), ("candidate", 0.0)):
+        monkeypatch.setattr(Clock, name, seconds)
+    settings = {**SETTINGS, "finalists": 6, "finetune_epochs": 10, "train_threads": 1}
+    for own, together in (({}, 1), ({"workers": 2}, 2), ({"workers": 8}, 3)):
+        plan = autoprune.compress(trained, **loaders, **settings, **own, dry_run=True)
+        tuning = stage(plan, "fine-tuning")
+        assert tuning.seconds == 8 * epochs_of_compress(7, 10, 1, together)  # eight steps an epoch
+        assert (f"{together} networks at the same time" in tuning.source) == (together > 1)
+
+
+def test_every_job_has_a_plan_from_python_that_writes_nothing(trained, loaders, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    common = {**loaders, "target": "onnxruntime", "timing": "quick", "run": "planned", "dry_run": True}
+    plans = [
+        autoprune.sparsify(trained, recipe="asp", finetune_epochs=2, train_baselines=True, **common),
+        autoprune.quantize(trained, **common),
+        autoprune.lottery(trained, rounds=2, seeds=1, train_epochs=1, **common),
+        autoprune.dynamic(trained, static_episodes=0, **common),
+        autoprune.codesign(trained, accelerator="systolic", episodes=2, vectors=2, **{**common, "target": "torch"}),
+    ]
+    for plan in plans:
+        assert plan.run == "planned" and "report.json" in plan.written and 0 < plan.seconds < 3600
+    assert [stage.name for stage in plans[0].stages] == [
+        "preparation",
+        "training under the masks",
+        "training of the baselines",
+        "verify",
+        "test",
+    ]
+    assert stage(plans[0], "training under the masks").source.startswith("2 epochs of 8 steps")
+    assert "2:4 by l1, recipe asp" in str(plans[0]) and plans[0].decisions["weight"] > 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_job_of_another_package_may_have_a_plan(trained, loaders):
+    from autoprune.pipeline.jobs.registry import job_named
+    from autoprune.pipeline.plan.registry import PLANS, plan_for
+
+    job = type("Foreign", (type(job_named("search")),), {"name": "foreign"})()
+    with pytest.raises(InputError, match="the job foreign has no plan to print; run it without --dry-run"):
+        plan_for(job, None, None, None)
+    PLANS.register("foreign", lambda task, experiment, reporter: (task, experiment, reporter))
+    assert plan_for(job, 1, 2, 3) == (1, 2, 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -10,10 +10,6 @@ from autoprune.cli.options import DryRun, ExperimentFile, Overwrite, Resume, set
 from autoprune.pipeline.jobs.settings import CODESIGN, OF_CODESIGN
 from autoprune.run.experiment import Experiment, option_group
 from autoprune.run.flags import Flags
-
-if TYPE_CHECKING:
-    from autoprune.pipeline.reporter import Reporter
-    from autoprune.pipeline.task import Task
 
 __all__ = ["register"]
 
@@ -54,11 +50,4 @@ def codesign(
 
     asked = settings if search is None else settings | {"searched": search}
     given = given_or_stored(experiment_file, asked, codesign_settings, resume=resume, decided=DECIDED)
-    runs_of_job(CODESIGN, given, Flags(resume, overwrite, dry_run=dry_run), _show)
-
-
-def _show(task: Task, experiment: Experiment, screen: Reporter, *, onnx: bool = False) -> None:
-    """Print what the job would do."""
-    from autoprune.pipeline.plan.codesign import codesign_plan
-
-    typer.echo(codesign_plan(task, experiment, screen))
+    runs_of_job(CODESIGN, given, Flags(resume, overwrite, dry_run=dry_run))

@@ -13,10 +13,7 @@ from autoprune.run.experiment import Experiment
 from autoprune.run.flags import Flags
 
 if TYPE_CHECKING:
-    from autoprune.pipeline.jobs.base import Result
-    from autoprune.pipeline.reporter import Reporter
-    from autoprune.pipeline.task import Task
-    from autoprune.run.directory import RunDir
+    from autoprune.pipeline.jobs.base import Job
 
 __all__ = ["register"]
 
@@ -32,16 +29,10 @@ def compress(experiment: Experiment, flags: Flags) -> None:
     if flags.worker:
         join(experiment)
         return
-    whole_runs(experiment, flags, _check, _job)
+    whole_runs(experiment, flags, _job)
 
 
-def _check(experiment: Experiment) -> None:
+def _job(experiment: Experiment) -> Job:
     from autoprune.pipeline.jobs.registry import compressing
 
-    compressing(experiment).check(experiment)
-
-
-def _job(task: Task, run: RunDir, reporter: Reporter) -> Result:
-    from autoprune.pipeline.jobs.registry import compressing
-
-    return compressing(run.experiment).run(task, run, reporter)
+    return compressing(experiment)

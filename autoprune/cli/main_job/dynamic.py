@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from autoprune.cli.options import DryRun, ExperimentFile, Overwrite, Resume, settings_command
 from autoprune.pipeline.jobs.settings import DYNAMIC, OF_DYNAMIC
-from autoprune.run.experiment import Experiment, option_group
+from autoprune.run.experiment import option_group
 from autoprune.run.flags import Flags
-
-if TYPE_CHECKING:
-    from autoprune.pipeline.reporter import Reporter
-    from autoprune.pipeline.task import Task
 
 __all__ = ["register"]
 
@@ -43,11 +39,4 @@ def dynamic(
 
     decided = ("latency", "agent")
     given = given_or_stored(experiment_file, settings, dynamic_settings, resume=resume, decided=decided)
-    runs_of_job(DYNAMIC, given, Flags(resume, overwrite, dry_run=dry_run), _show)
-
-
-def _show(task: Task, experiment: Experiment, screen: Reporter, *, onnx: bool = False) -> None:
-    """Print what the job would do; the file is ONNX in any case."""
-    from autoprune.pipeline.plan.dynamic import dynamic_plan
-
-    typer.echo(dynamic_plan(task, experiment, screen))
+    runs_of_job(DYNAMIC, given, Flags(resume, overwrite, dry_run=dry_run))

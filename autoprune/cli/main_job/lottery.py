@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from autoprune.cli.options import DryRun, ExperimentFile, Onnx, Overwrite, Resume, settings_command
 from autoprune.pipeline.jobs.settings import LOTTERY, OF_LOTTERY
-from autoprune.run.experiment import Experiment, option_group
+from autoprune.run.experiment import option_group
 from autoprune.run.flags import Flags
-
-if TYPE_CHECKING:
-    from autoprune.pipeline.reporter import Reporter
-    from autoprune.pipeline.task import Task
 
 __all__ = ["register"]
 
@@ -47,11 +43,4 @@ def lottery(
 
     decided = ("techniques", "kinds")
     given = given_or_stored(experiment_file, settings, lottery_settings, resume=resume, decided=decided)
-    runs_of_job(LOTTERY, given, Flags(resume, overwrite, onnx=onnx, dry_run=dry_run), _show)
-
-
-def _show(task: Task, experiment: Experiment, screen: Reporter, *, onnx: bool = False) -> None:
-    """Print what the study would do."""
-    from autoprune.pipeline.plan.lottery import lottery_plan
-
-    typer.echo(lottery_plan(task, experiment, screen))
+    runs_of_job(LOTTERY, given, Flags(resume, overwrite, onnx=onnx, dry_run=dry_run))

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from autoprune.cli.options import DryRun, Overwrite, Resume, settings_command
 from autoprune.pipeline.jobs.settings import OF_QUANTIZE, QUANTIZE
-from autoprune.run.experiment import Experiment, option_group
+from autoprune.run.experiment import option_group
 from autoprune.run.flags import Flags
-
-if TYPE_CHECKING:
-    from autoprune.pipeline.reporter import Reporter
-    from autoprune.pipeline.task import Task
 
 __all__ = ["register"]
 
@@ -51,11 +47,4 @@ def quantize(
 
     asked = settings if subject is None else settings | named_subject(subject)
     given = given_or_stored(settings_file, asked, quantize_settings, resume=resume, decided=("latency", "agent"))
-    runs_of_job(QUANTIZE, given, Flags(resume, overwrite, dry_run=dry_run), _show)
-
-
-def _show(task: Task, experiment: Experiment, screen: Reporter, *, onnx: bool = False) -> None:
-    """Print what the job would do; the file is ONNX in any case."""
-    from autoprune.pipeline.plan.quantize import quantize_plan
-
-    typer.echo(quantize_plan(task, experiment, screen))
+    runs_of_job(QUANTIZE, given, Flags(resume, overwrite, dry_run=dry_run))

@@ -54,19 +54,18 @@ def _one(part: Part, flags: Flags, screen: Reporter) -> None:
     from autoprune.foundations.threads import use_threads
     from autoprune.pipeline.jobs.lifecycle import is_finished, run_of_part
     from autoprune.pipeline.jobs.registry import job_named
-    from autoprune.pipeline.plan.base import Work
     from autoprune.pipeline.preflight.checks import preflight
     from autoprune.pipeline.task import load_task
 
-    experiment = part.experiment
+    experiment, job = part.experiment, job_named("search")
     with use_threads(experiment.train_threads):
         with screen.stage("load", "loading the network and its data"):
             task = load_task(experiment)
         if not is_finished(experiment, flags):
             preflight(task, experiment, screen)
         if flags.dry_run:
-            show_plan(task, experiment, screen, Work.SEARCH)
+            show_plan(job, task, experiment, screen, flags)
             return
         with run_of_part(part, flags) as run:
-            job_named("search").run(task, run, screen)
+            job.run(task, run, screen)
             typer.echo(f"policy: {run.file('policy.json')}   (autoprune finetune {run.path})")

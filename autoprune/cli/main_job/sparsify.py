@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from autoprune.cli.options import ExperimentFile, Onnx, Overwrite, Resume, settings_command
+from autoprune.cli.options import DryRun, ExperimentFile, Onnx, Overwrite, Resume, settings_command
 from autoprune.pipeline.jobs.settings import OF_SPARSIFY, SPARSIFY
 from autoprune.run.experiment import Experiment, option_group
 from autoprune.run.flags import Flags
@@ -39,6 +39,7 @@ def sparsify(
     resume: Resume = False,
     overwrite: Overwrite = False,
     onnx: Onnx = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Set weights to zero by a pattern (N:M, blocks, single ones), train with the mask, and say what it brings.
 
@@ -51,4 +52,4 @@ def sparsify(
     asked = settings if recipe is None else settings | {"recipe": recipe}
     decided = ("recipe", "techniques", "kinds")
     given = given_or_stored(experiment_file, asked, sparsify_settings, resume=resume, decided=decided)
-    runs_of_job(SPARSIFY, given, Flags(resume, overwrite, onnx=onnx))
+    runs_of_job(SPARSIFY, given, Flags(resume, overwrite, onnx=onnx, dry_run=dry_run))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,54 +15,42 @@ from autoprune.run.flags import Flags
 from autoprune.run.sweep import Part, parts_of
 
 if TYPE_CHECKING:
-    from autoprune.pipeline.jobs.base import Result
-    from autoprune.pipeline.plan.base import Work
+    from autoprune.pipeline.jobs.base import Job
     from autoprune.pipeline.reporter import Reporter
     from autoprune.pipeline.task import Task
-    from autoprune.run.directory import RunDir
 
 __all__ = ["again", "checked_parts", "given_or_stored", "runs_of_job", "show_plan", "whole_runs"]
 
 Check = Callable[[Experiment], None]
-Job = Callable[["Task", "RunDir", "Reporter"], "Result"]
 
 
-def whole_runs(
-    experiment: Experiment, flags: Flags, check: Check, job: Job, show: Callable[..., None] | None = None
-) -> None:
+def whole_runs(experiment: Experiment, flags: Flags, job_of: Callable[[Experiment], Job]) -> None:
     """Every run of a command from its settings to its report; an interruption says how to go on.
 
     Args:
         experiment: The settings, of several agents or budgets perhaps.
         flags: How the runs' folders are treated.
-        check: Refuses, before anything is written, what is wrong in the settings alone.
-        job: What finishes a network.
-        show: Prints what it would do; by default for a search with fine-tuning.
+        job_of: What finishes a network, which may depend on the settings of a run.
     """
-    with checked_parts(experiment, flags, check) as parts:
+    with checked_parts(experiment, flags, lambda each: job_of(each).check(each)) as parts:
         from autoprune.cli.screen import Screen
         from autoprune.pipeline.watching import watched
 
         screen = watched(Screen(), experiment)
         for part in parts:
             with resumable(part.experiment.run_dir, again(flags)):
-                _one(part, flags, job, screen, show or show_plan)
+                _one(part, flags, job_of(part.experiment), screen)
 
 
-def runs_of_job(name: str, experiment: Experiment, flags: Flags, show: Callable[..., None] | None = None) -> None:
+def runs_of_job(name: str, experiment: Experiment, flags: Flags) -> None:
     """As `whole_runs`, of the job that is registered under a name."""
 
-    def check(each: Experiment) -> None:
+    def job_of(_: Experiment) -> Job:
         from autoprune.pipeline.jobs.registry import job_named
 
-        job_named(name).check(each)
+        return job_named(name)
 
-    def job(task: Task, run: RunDir, reporter: Reporter) -> Result:
-        from autoprune.pipeline.jobs.registry import job_named
-
-        return job_named(name).run(task, run, reporter)
-
-    whole_runs(experiment, flags, check, job, show)
+    whole_runs(experiment, flags, job_of)
 
 
 def given_or_stored(
@@ -106,19 +95,18 @@ def checked_parts(experiment: Experiment, flags: Flags, check: Check) -> Iterato
         yield parts
 
 
-def show_plan(
-    task: Task, experiment: Experiment, screen: Reporter, work: Work | None = None, *, onnx: bool = False
-) -> None:
+def show_plan(job: Job, task: Task, experiment: Experiment, screen: Reporter, flags: Flags) -> None:
     """Print what a job would do."""
     import typer
 
-    from autoprune.pipeline.plan.base import Work
-    from autoprune.pipeline.plan.job import plan_of
+    from autoprune.pipeline.plan.registry import plan_for
 
-    typer.echo(plan_of(task, experiment, screen, work or Work.COMPRESS, onnx=onnx))
+    plan = plan_for(job, task, experiment, screen)
+    more = ("model.onnx",) if flags.onnx and "model.onnx" not in plan.written else ()
+    typer.echo(replace(plan, written=(*plan.written, *more)))
 
 
-def _one(part: Part, flags: Flags, job: Job, screen: Reporter, show: Callable[..., None]) -> None:
+def _one(part: Part, flags: Flags, job: Job, screen: Reporter) -> None:
     from autoprune.cli.screen import print_result
     from autoprune.foundations.threads import use_threads
     from autoprune.pipeline.jobs.lifecycle import finished_result, is_finished, run_of_part
@@ -134,12 +122,12 @@ def _one(part: Part, flags: Flags, job: Job, screen: Reporter, show: Callable[..
         if not is_finished(experiment, flags):
             preflight(task, experiment, screen, ("onnx",) if flags.onnx else ())
         if flags.dry_run:
-            show(task, experiment, screen, onnx=flags.onnx)
+            show_plan(job, task, experiment, screen, flags)
             return
         with run_of_part(part, flags) as run:
             result = finished_result(run)
             if result is None:
-                result = job(task, run, screen)
+                result = job.run(task, run, screen)
             else:
                 screen.say(f"{run.path} is finished; nothing is left to do")
             if not run.file("report.html").exists():

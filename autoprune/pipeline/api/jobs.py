@@ -8,7 +8,7 @@ from typing import Any, Unpack
 from torch import nn
 
 from autoprune.pipeline.api.running import whole_job
-from autoprune.pipeline.calls import Call, JobKeywords
+from autoprune.pipeline.calls import Call, JobKeywords, plannable
 from autoprune.pipeline.jobs.base import Result
 from autoprune.pipeline.jobs.codesign.settings import codesign_settings
 from autoprune.pipeline.jobs.dynamic.settings import dynamic_settings
@@ -18,14 +18,20 @@ from autoprune.pipeline.jobs.registry import job_named
 from autoprune.pipeline.jobs.settings import CODESIGN, DYNAMIC, LOTTERY, QUANTIZE, SPARSIFY
 from autoprune.pipeline.jobs.sparsify.alone import masked_alone
 from autoprune.pipeline.jobs.sparsify.chosen import sparsify_settings
+from autoprune.pipeline.plan.base import Plan
 from autoprune.run.directory import is_run
 
 __all__ = ["codesign", "dynamic", "lottery", "quantize", "sparsify"]
 
 
+@plannable
 def sparsify(
-    model: nn.Module | str | None = None, *, run: str | Path | None = None, **keywords: Unpack[JobKeywords]
-) -> Result:
+    model: nn.Module | str | None = None,
+    *,
+    run: str | Path | None = None,
+    dry_run: bool = False,
+    **keywords: Unpack[JobKeywords],
+) -> Result | Plan:
     """Set weights of a trained network to zero by a pattern, and train it to do without them.
 
     What is handed over and raised is as in `compress`; there is neither budget nor agent. With one-shot and a criterion
@@ -34,6 +40,7 @@ def sparsify(
     Args:
         model: The trained network, left as it is; or a name.
         run: Folder that keeps the run; if it is not given, a temporary one.
+        dry_run: Try everything of yours once, and give back the plan with its time; nothing is written.
         **keywords: As of `compress`. `pattern` is `2:4` (the default) and any N:M, `2:4-both`, `2:4/1:2`, `4x4:0.5`,
             `bank:4:0.75`, `column:8:0.75`, `kernel:0.5`, `filter:0.5`, `unstructured:0.9` or
             `unstructured:0.9-global`; `recipe` is `one-shot` (the default), `asp`, `gradual`, `sr-ste` or `regularised`
@@ -46,15 +53,17 @@ def sparsify(
     call = Call.of(model, {"pattern": "2:4", "recipe": "one-shot", **keywords})
     if isinstance(call.handed.model, nn.Module) and call.handed.train is None and "data" not in keywords:
         return masked_alone(call.handed.model, call.handed.example_input, sparsify_settings(call.settings))
-    return whole_job(call, sparsify_settings(call.settings), run, job_named(SPARSIFY))
+    return whole_job(call, sparsify_settings(call.settings), run, lambda _: job_named(SPARSIFY), dry_run=dry_run)
 
 
+@plannable
 def lottery(
     model: nn.Module | str | None = None,
     *,
     run: str | Path | None = None,
+    dry_run: bool = False,
     **keywords: Unpack[JobKeywords],
-) -> Result:
+) -> Result | Plan:
     """Look for lottery tickets: prune, rewind, train again, round by round, beside controls and over seeds.
 
     What is handed over and raised is as in `compress`; the settings are those of `autoprune lottery`: `rounds` (10),
@@ -65,6 +74,7 @@ def lottery(
     Args:
         model: The network, left as it is; or a name.
         run: Folder that keeps the run; a temporary one if not given.
+        dry_run: Try everything of yours once, and give back the plan with its time; nothing is written.
         **keywords: As of `compress`.
 
     Returns:
@@ -72,12 +82,17 @@ def lottery(
         report with every round and arm.
     """
     call = Call.of(model, {**keywords, "agent": LOTTERY})
-    return whole_job(call, lottery_settings(call.settings), run, job_named(LOTTERY))
+    return whole_job(call, lottery_settings(call.settings), run, lambda _: job_named(LOTTERY), dry_run=dry_run)
 
 
+@plannable
 def dynamic(
-    model: nn.Module | str | None = None, *, run: str | Path | None = None, **keywords: Unpack[JobKeywords]
-) -> Result:
+    model: nn.Module | str | None = None,
+    *,
+    run: str | Path | None = None,
+    dry_run: bool = False,
+    **keywords: Unpack[JobKeywords],
+) -> Result | Plan:
     """Give a trained network early exits that easy inputs leave through, verified on the target (docs/dynamic.md).
 
     What is handed over and raised is as in `compress`; a budget is not taken, and the limits are the settings
@@ -87,18 +102,24 @@ def dynamic(
     Args:
         model: The trained network, or a name.
         run: Folder that keeps the run; without it nothing is kept.
+        dry_run: Try everything of yours once, and give back the plan with its time; nothing is written.
         **keywords: As of `compress`.
 
     Returns:
         The dynamic network or the dense one, a policy that cuts nothing, and the report.
     """
     call = Call.of(model, {**keywords, "agent": DYNAMIC})
-    return whole_job(call, dynamic_settings(call.settings), run, job_named(DYNAMIC))
+    return whole_job(call, dynamic_settings(call.settings), run, lambda _: job_named(DYNAMIC), dry_run=dry_run)
 
 
+@plannable
 def codesign(
-    model: nn.Module | str | None = None, *, run: str | Path | None = None, **keywords: Unpack[JobKeywords]
-) -> Result:
+    model: nn.Module | str | None = None,
+    *,
+    run: str | Path | None = None,
+    dry_run: bool = False,
+    **keywords: Unpack[JobKeywords],
+) -> Result | Plan:
     """Search how much of each layer stays, and the accelerator that runs what stays, together (docs/codesign.md).
 
     What is handed over and raised is as in `compress`; the settings are those of `autoprune codesign`: `accelerator`
@@ -109,6 +130,7 @@ def codesign(
     Args:
         model: The trained network, or a name.
         run: Folder that keeps the run; without it nothing is kept.
+        dry_run: Try everything of yours once, and give back the plan with its time; nothing is written.
         **keywords: As of `compress`.
 
     Returns:
@@ -116,12 +138,17 @@ def codesign(
         baselines and the accelerator.
     """
     call = Call.of(model, keywords)
-    return whole_job(call, codesign_settings(call.settings), run, job_named(CODESIGN))
+    return whole_job(call, codesign_settings(call.settings), run, lambda _: job_named(CODESIGN), dry_run=dry_run)
 
 
+@plannable
 def quantize(
-    model: nn.Module | str | Path | None = None, *, run: str | Path | None = None, **keywords: Unpack[JobKeywords]
-) -> Result:
+    model: nn.Module | str | Path | None = None,
+    *,
+    run: str | Path | None = None,
+    dry_run: bool = False,
+    **keywords: Unpack[JobKeywords],
+) -> Result | Plan:
     """Bring a trained network to eight bits, verified on the target (docs/quantization.md).
 
     What is handed over and raised is as in `compress`; there is no budget. Its own settings are `tolerance` (0.3),
@@ -132,6 +159,7 @@ def quantize(
     Args:
         model: The trained network, a name, or the folder of a finished run, whose network is taken.
         run: Folder that keeps the run; a temporary one if not given.
+        dry_run: Try everything of yours once, and give back the plan with its time; nothing is written.
         **keywords: As of `compress`.
 
     Returns:
@@ -143,4 +171,4 @@ def quantize(
         named = named_subject(str(model))
         model, settings = named.pop("model"), named | settings
     call = Call.of(str(model) if isinstance(model, Path) else model, settings)
-    return whole_job(call, quantize_settings(call.settings), run, job_named(QUANTIZE))
+    return whole_job(call, quantize_settings(call.settings), run, lambda _: job_named(QUANTIZE), dry_run=dry_run)

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Literal, Unpack, overload
 
 from torch import nn
 
-from autoprune.pipeline.api.running import run_job
+from autoprune.pipeline.api.running import run_job, whole_job
 from autoprune.pipeline.calls import Call, JobKeywords, plannable
 from autoprune.pipeline.from_python import (
     check_alternatives,
-    opened_job,
     opened_part,
     opened_sweep,
-    planned_job,
     planned_part,
-    without_folder,
 )
-from autoprune.pipeline.jobs.base import Job, Result
+from autoprune.pipeline.jobs.base import Result
 from autoprune.pipeline.jobs.lifecycle import check_settings
 from autoprune.pipeline.jobs.registry import compressing, job_named
 from autoprune.pipeline.jobs.settings import PROGRESSIVE
 from autoprune.pipeline.jobs.work import studies_of
 from autoprune.pipeline.jobs.work import work as work_on
-from autoprune.pipeline.plan.base import Plan, Work
+from autoprune.pipeline.plan.base import Plan
 from autoprune.run.experiment import Experiment
 
 __all__ = ["compress", "progressive", "sweep", "work"]
@@ -66,7 +62,8 @@ def compress(
         BudgetError: If the budget cannot be met.
         TargetError: If the target is not available here.
     """
-    return _whole(Call.of(model, keywords), run, compressing, Work.COMPRESS, dry_run=dry_run)
+    call = Call.of(model, keywords)
+    return whole_job(call, call.settings, run, compressing, dry_run=dry_run)
 
 
 @plannable
@@ -83,22 +80,7 @@ def progressive(
     `step` ("2.5%"), `step_decay` (0.96), `step_epochs` (1) and `step_batches`. There is no agent.
     """
     call = Call.of(model, {**keywords, "agent": PROGRESSIVE})
-    return _whole(call, run, lambda _: job_named(PROGRESSIVE), Work.PROGRESSIVE, dry_run=dry_run)
-
-
-def _whole(
-    call: Call, run: str | Path | None, job_of: Callable[[Experiment], Job], work: Work, *, dry_run: bool
-) -> Result | Plan:
-    """A job from its settings to its result, or its plan."""
-
-    def check(experiment: Experiment) -> None:
-        job_of(experiment).check(experiment)
-
-    if dry_run:
-        return planned_job(call.handed, call.settings, run, check, call.shown, work)
-    with opened_job(call.handed, call.settings, run, call.flags, check, call.shown) as (opened, task):
-        result = run_job(job_of(opened.experiment), task, opened, call.watched(opened.experiment))
-    return result if run or call.settings.get("run") else without_folder(result)
+    return whole_job(call, call.settings, run, lambda _: job_named(PROGRESSIVE), dry_run=dry_run)
 
 
 @overload
@@ -147,7 +129,10 @@ def sweep(
     with opened_sweep(call.handed, call.settings, run, call.flags, check_settings) as parts:
         if dry_run:
             return {
-                part.experiment.run_dir.name: planned_part(call.handed, part, call.shown, moved=moved) for part in parts
+                part.experiment.run_dir.name: planned_part(
+                    call.handed, part, compressing(part.experiment), call.shown, moved=moved
+                )
+                for part in parts
             }
         watcher = call.watched(parts[0].experiment)
         for part in parts:

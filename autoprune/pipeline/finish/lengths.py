@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from autoprune.data import DataSet
@@ -55,15 +56,17 @@ def rounds_of(finalists: int, epochs: int) -> list[Round]:
     return found
 
 
-def epochs_of_compress(finalists: int, epochs: int, seeds: int) -> int:
+def epochs_of_compress(finalists: int, epochs: int, seeds: int, together: int = 1) -> int:
     """Epochs of all fine-tunings of a job with a search: the rounds, then the winner and the uniform baseline.
 
-    A finalist that was fine-tuned for as long before is not fine-tuned again, nor is the winner.
+    A finalist that was fine-tuned for as long before is not fine-tuned again, nor is the winner. Of trainings that run
+    at the same time the epochs of one count.
 
-    >>> epochs_of_compress(7, 20, 1), epochs_of_compress(3, 1, 2)
-    (66, 6)
+    >>> epochs_of_compress(7, 20, 1), epochs_of_compress(3, 1, 2), epochs_of_compress(7, 20, 1, together=2)
+    (66, 6, 36)
     """
     rounds = rounds_of(finalists, epochs)
     first = {each.epochs: each.finalists for each in reversed(rounds)}
     known = 1 if epochs in first else 0
-    return sum(length * count for length, count in first.items()) + (2 * seeds - known) * epochs
+    trainings = {**first, epochs: first.get(epochs, 0) + 2 * seeds - known}
+    return sum(length * math.ceil(count / together) for length, count in trainings.items())

@@ -17,7 +17,7 @@ from autoprune.pipeline.jobs.dynamic.paths import timed_files
 from autoprune.pipeline.jobs.dynamic.static import static_experiment
 from autoprune.pipeline.jobs.dynamic.verification import STREAM
 from autoprune.pipeline.plan.base import Plan, PlannedStage
-from autoprune.pipeline.plan.job import plan_of
+from autoprune.pipeline.plan.job import compress_plan
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.experiment import Experiment
@@ -79,7 +79,7 @@ def _static(task: Task, experiment: Experiment, reporter: Reporter) -> tuple[Pla
     """The search for a static network to compare, as its own plan would have it for half the latency."""
     if experiment.static_episodes == 0 or experiment.anytime:
         return ()
-    seconds = plan_of(task, static_experiment(experiment, 0.5), reporter).seconds
+    seconds = compress_plan(task, static_experiment(experiment, 0.5), reporter).seconds
     said = f"{experiment.static_episodes} episodes, {experiment.static_epochs} epochs of fine-tuning, to compare"
     return (PlannedStage("static network", seconds, said),)
 

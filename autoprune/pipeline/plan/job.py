@@ -20,21 +20,31 @@ from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.experiment import Experiment
 
-__all__ = ["plan_of"]
+__all__ = ["compress_plan", "progressive_plan", "search_plan"]
 
 
-def plan_of(
-    task: Task, experiment: Experiment, reporter: Reporter, work: Work = Work.COMPRESS, *, onnx: bool = False
-) -> Plan:
+def search_plan(task: Task, experiment: Experiment, reporter: Reporter) -> Plan:
+    """Lay out a search without fine-tuning; see `compress_plan`."""
+    return _plan_of(task, experiment, reporter, Work.SEARCH)
+
+
+def compress_plan(task: Task, experiment: Experiment, reporter: Reporter) -> Plan:
     """Lay out a job whose preflight has passed; a step of training and a candidate's score are timed on copies.
 
     Args:
         task: Left as it is.
         experiment: The settings.
         reporter: Shows the stage.
-        work: Which job.
-        onnx: Whether model.onnx is written.
     """
+    return _plan_of(task, experiment, reporter, Work.COMPRESS)
+
+
+def progressive_plan(task: Task, experiment: Experiment, reporter: Reporter) -> Plan:
+    """Lay out pruning in measured steps; see `compress_plan`."""
+    return _plan_of(task, experiment, reporter, Work.PROGRESSIVE)
+
+
+def _plan_of(task: Task, experiment: Experiment, reporter: Reporter, work: Work) -> Plan:
     with reporter.stage("plan", "analysing and timing single steps"):
         start, target = time.perf_counter(), target_of(experiment)
         analysis = analyse(task.model, task.example, blocks=experiment.constraints.gates)
@@ -49,7 +59,7 @@ def plan_of(
             dict(space.frozen),
             _budget(clock, times),
             (first, *stages_of(clock, times, work)),
-            _written(experiment, work, onnx=onnx),
+            _written(experiment, work),
             str(experiment.run_dir),
         )
 
@@ -80,11 +90,11 @@ def _one_budget(clock: Clock, budget: Budget, times: TargetTimes | None) -> str:
     )
 
 
-def _written(experiment: Experiment, work: Work, *, onnx: bool) -> tuple[str, ...]:
+def _written(experiment: Experiment, work: Work) -> tuple[str, ...]:
     rows = "steps.jsonl" if work is Work.PROGRESSIVE else "episodes.jsonl"
     files = ["experiment.yaml", rows, "tensorboard/", "checkpoint/", "policy.json"]
     if work is not Work.SEARCH:
         files += ["pruned.safetensors", "finetuned.safetensors", "report.json", "report.html"]
     if any(each.metric.timed and not each.target for each in parsed_budgets(experiment.requested_budgets)):
         files.append("latency_table.json")
-    return (*files, *(["model.onnx"] if onnx else []))
+    return tuple(files)

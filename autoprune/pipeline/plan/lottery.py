@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
-
-from torch import nn
 
 from autoprune.masks.ladder import first_masks
 from autoprune.models.copying import duplicate
 from autoprune.pipeline.device import target_of
-from autoprune.pipeline.finish.fine_tuning import reported_score
 from autoprune.pipeline.jobs.lottery.job import refuse_early
 from autoprune.pipeline.jobs.lottery.levels import validation_loss
 from autoprune.pipeline.jobs.lottery.networks import Networks
 from autoprune.pipeline.jobs.lottery.transfer import ARMS
 from autoprune.pipeline.plan.base import Plan, PlannedStage
-from autoprune.pipeline.preflight.reading import randomness_kept
+from autoprune.pipeline.plan.steps import test_score, training_step
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task, require_trainable
 from autoprune.run.experiment import Experiment
@@ -30,7 +26,6 @@ from autoprune.training.trainer import count_batches
 
 __all__ = ["lottery_plan"]
 
-_STEPS = 6  # timed
 _WRITTEN = ("experiment.yaml", "checkpoint/", "rounds.jsonl", "tickets/", "policy.json", "dense.safetensors",
             "pruned.safetensors", "finetuned.safetensors", "tensorboard/", "report.json", "report.html")  # fmt: skip
 
@@ -78,28 +73,20 @@ def _trainings(experiment: Experiment) -> dict[str, int]:
 
 def _step_seconds(networks: Networks) -> float:
     """Seconds of a step under masks, its batch read."""
-    task, network = networks.task, networks.fresh(networks.experiment.seed)
+    network = networks.fresh(networks.experiment.seed)
     masks = Masks(first_masks({name: network.get_parameter(name) for name in networks.rates}))
     settings = replace(networks.schedule, epochs=1, distil_weight=0.0)
-    train: Iterable[Any] = task.data.train
-    with randomness_kept(train):
-        start = time.perf_counter()
-        batches = list(itertools.islice(train, _STEPS))
-        reading = (time.perf_counter() - start) / max(1, len(batches))
-    marks = [time.perf_counter()]
-    trainer = Trainer(network, batches, settings, loss=task.loss, reader=task.reader, constraint=masks)
-    trainer.run(1, on_step=lambda *_: marks.append(time.perf_counter()))
-    taken = marks[1:] if len(marks) > 2 else marks  # the first step sets things up
-    return (taken[-1] - taken[0]) / max(1, len(taken) - 1) + reading
+
+    def trainer_on(batches: Sequence[Any]) -> Trainer:
+        own = networks.task
+        return Trainer(network, batches, settings, loss=own.loss, reader=own.reader, constraint=masks)
+
+    return training_step(networks.task, trainer_on)
 
 
 def _score_seconds(networks: Networks) -> dict[str, float]:
     """Seconds of the loss on the search split and of the score on the test split."""
     task = networks.task
-    model: nn.Module = duplicate(task.model)
-    marks = [time.perf_counter()]
-    validation_loss(task, model)
-    marks.append(time.perf_counter())
-    reported_score(task, model, task.data.test)
-    marks.append(time.perf_counter())
-    return {"search": marks[1] - marks[0], "test": marks[2] - marks[1]}
+    start = time.perf_counter()
+    validation_loss(task, duplicate(task.model))
+    return {"search": time.perf_counter() - start, "test": test_score(task)}

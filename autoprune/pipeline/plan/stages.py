@@ -11,8 +11,10 @@ from autoprune import agents
 from autoprune.agents.netadapt import reduction_share
 from autoprune.cost.budget import parsed_budgets
 from autoprune.hardware.timing.effort import Effort
+from autoprune.models import device_of
 from autoprune.pipeline.allowance import effort_of
 from autoprune.pipeline.finish.lengths import epochs_of_compress, final_epochs, rounds_of
+from autoprune.pipeline.finish.side_by_side.ahead import at_a_time
 from autoprune.pipeline.jobs.accuracy_drop import STEPS
 from autoprune.pipeline.plan.base import PlannedStage, Work
 from autoprune.pipeline.plan.clock import Clock
@@ -120,10 +122,12 @@ class _Stages:
         clock, experiment = self.clock, self.clock.experiment
         last, seeds = final_epochs(experiment, clock.task.data), experiment.finetune_seeds
         finalists = 0 if self.work is Work.PROGRESSIVE else experiment.finalists + 1
-        epochs = epochs_of_compress(finalists, last, seeds)
+        together = min(_processors(), at_a_time(experiment, device_of(clock.task.model), max(finalists, 2 * seeds)))
+        epochs = epochs_of_compress(finalists, last, seeds, together)
         compared = sum(each.finalists for each in rounds_of(finalists, last)) * clock.candidate
         tuning = self._training("fine-tuning", epochs, lambda: clock.tuning_step)
-        yield replace(tuning, seconds=tuning.seconds + compared)
+        source = f"{tuning.source}; {together} networks at the same time" if together > 1 else tuning.source
+        yield replace(tuning, seconds=tuning.seconds + compared, source=source)
         seconds = clock.tested(clock.task.model) + (1 + 2 * seeds) * clock.tested(clock.small)
         yield PlannedStage("test", seconds, f"{2 + 2 * seeds} networks, one batch of each kind timed")
 
@@ -163,8 +167,13 @@ class _Stages:
 
 def _together(experiment: Experiment) -> int:
     """Candidates that are scored at the same time by what this process starts, each on a processor of its own."""
-    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    here = _processors()
     if experiment.ray is None:
         return min(experiment.workers, here)
     wanted = here if experiment.workers == 1 else experiment.workers
     return min(wanted, experiment.episodes_at_once, here if experiment.ray == "local" else wanted)
+
+
+def _processors() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

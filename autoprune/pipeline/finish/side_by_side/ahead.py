@@ -15,8 +15,9 @@ from autoprune.pipeline.finish.side_by_side.base import Elsewhere, Heard, Place,
 from autoprune.pipeline.finish.side_by_side.processes import Processes
 from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.reporter import Bar, Reporter
+from autoprune.run.experiment import Experiment
 
-__all__ = ["tune_ahead"]
+__all__ = ["at_a_time", "tune_ahead"]
 
 _FILE = "checkpoint/trainings.pt"  # what processes that train read; there while they run
 
@@ -34,10 +35,7 @@ def tune_ahead(problem: Problem, tunings: Sequence[FineTuning], reporter: Report
         reporter: Who watches.
         what: What they are for, for people: "fine-tuning finalists".
     """
-    experiment = problem.experiment
-    if (experiment.workers == 1 and experiment.ray is None) or device_of(problem.task.model).type != "cpu":
-        return
-    if experiment.train_threads is None and torch.get_num_threads() > 1:
+    if at_a_time(problem.experiment, device_of(problem.task.model), len(tunings)) == 1:
         return
     missing = {each.name: each for each in tunings if each.epochs and not weights_of(problem, each).exists()}
     if len(missing) < 2:
@@ -56,6 +54,15 @@ def tune_ahead(problem: Problem, tunings: Sequence[FineTuning], reporter: Report
             reporter.say(f"{what}: {first_line(error)}; the rest is done one after the other")
 
 
+def at_a_time(experiment: Experiment, device: torch.device, most: int) -> int:
+    """How many of so many fine-tunings are done at the same time; see `tune_ahead` for why it may be one."""
+    if device.type != "cpu" or (experiment.train_threads is None and torch.get_num_threads() > 1):
+        return 1
+    if experiment.ray is not None and experiment.workers == 1:
+        return most
+    return min(experiment.workers, most)
+
+
 def _training(problem: Problem, tuning: FineTuning, reporter: Reporter, what: str) -> Training | None:
     trainer = trainer_of(problem, tuning, reporter, what)
     if trainer is None:
@@ -67,7 +74,7 @@ def _training(problem: Problem, tuning: FineTuning, reporter: Reporter, what: st
 def _place(problem: Problem, most: int) -> tuple[Place, int]:
     """Where they are done, and how many at the same time."""
     experiment = problem.experiment
-    count = most if experiment.ray is not None and experiment.workers == 1 else min(experiment.workers, most)
+    count = at_a_time(experiment, device_of(problem.task.model), most)
     threads = torch.get_num_threads()
     if experiment.ray is not None:
         return Cluster(experiment.ray, experiment.workers, threads), count
