@@ -27,6 +27,8 @@ class VocabularyMethod(WithoutOneShotOptions):
         network, tokenizer = work.model.network, work.model.tokenizer
         bpe = read_bpe(tokenizer)
         total = int(work.model.config.vocab_size)
+        if bpe.lacking:
+            work.reporter.say(f"the tokenizer has no token for {bpe.lacking} of the 256 bytes, before and after")
         count = kept_of(total, share_of_ratio(work.options.ratio), "tokens")
         with work.reporter.stage("prune", "counting and pruning tokens"):
             before = work.text.tokens(tokenizer)
@@ -36,6 +38,7 @@ class VocabularyMethod(WithoutOneShotOptions):
         details = {
             "ratio": 1 - len(chosen.kept) / total,
             "tokens": [total, len(chosen.kept)],
+            "bytes_without_token": bpe.lacking,
             "unseen": chosen.unseen,
             "lost": chosen.lost,
             "calibration_tokens": [len(before), len(work.text.tokens(smaller))],

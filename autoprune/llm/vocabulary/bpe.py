@@ -26,12 +26,14 @@ class Bpe:
         ids: Token -> number, added ones too.
         merges: Pairs, the first merged first.
         always: Numbers of tokens that stay: single bytes, and added ones.
+        lacking: How many of the 256 bytes have no token: the dense tokenizer leaves them out of texts, too.
     """
 
     content: dict[str, Any]
     ids: Mapping[str, int]
     merges: tuple[tuple[str, str], ...]
     always: frozenset[int]
+    lacking: int = 0
 
     def parts(self) -> dict[int, set[int]]:
         """Token -> all tokens that are merged to it, in any way."""
@@ -66,15 +68,12 @@ def read_bpe(tokenizer: Any) -> Bpe:
         kind = model.get("type") or type(tokenizer).__name__
         raise InputError(f"a vocabulary is pruned of byte-level BPE tokenizers, not of this {kind}")
     ids = {**model["vocab"], **{entry["content"]: entry["id"] for entry in content["added_tokens"]}}
-    lacking = [letter for letter in _LETTERS if letter not in model["vocab"]]
-    if lacking:
-        raise InputError(
-            f"the tokenizer has no token for {len(lacking)} of the 256 bytes: not every text can be written"
-        )
+    letters = [letter for letter in _LETTERS if letter in model["vocab"]]
     merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model["merges"]]
     added = {entry["id"] for entry in content["added_tokens"]}
-    always = added | {ids[letter] for letter in _LETTERS}
-    return Bpe(content, ids, tuple((left, right) for left, right in merges), frozenset(always))
+    always = added | {ids[letter] for letter in letters}
+    pairs = tuple((left, right) for left, right in merges)
+    return Bpe(content, ids, pairs, frozenset(always), len(_LETTERS) - len(letters))
 
 
 def _of_bytes(pre: Mapping[str, Any] | None) -> bool:
