@@ -4,7 +4,9 @@
     python benchmarks/lottery.py fashion --out tickets --seed 0        # and 1, 2, 3, 4
     python benchmarks/lottery.py drift --out tickets
     python benchmarks/lottery.py resnet --out tickets --rewind 500     # and 0
+    python benchmarks/lottery.py transfer --out tickets
     python benchmarks/lottery.py stack --out tickets
+    python benchmarks/lottery.py widths --out tickets
     python benchmarks/lottery.py kills --out tickets
     python benchmarks/lottery.py table --out tickets
 
@@ -13,7 +15,10 @@ images of Fashion-MNIST's training split (in the order of hashes, not augmented)
 the cosine, 6 epochs of 133 steps, a network scored after each; the rates of Frankle and Carbin. `drift` trains 1,000
 steps under masks with each optimiser, in both precisions, and counts what is not zero then, in weights, in the
 optimiser's state, in the average, after a reload. `resnet` is a
-smoke test of a ResNet-20 of four channels. `stack` times networks alone and as one. `kills` ends a study by SIGKILL at
+smoke test of a ResNet-20 of four channels. `transfer` carries tickets of LeNet-300-100 from 4,000 images of
+Fashion-MNIST to the digits at 28 pixels and back, and between 4,000 images of each half of Fashion-MNIST's classes.
+`stack` times networks alone and as one. `widths` turns tickets of ResNet-20 on the digits into
+channels, beside uniform and random widths of as long. `kills` ends a study by SIGKILL at
 20 random moments and compares what it comes to with a study that was left alone.
 """
 
@@ -40,6 +45,7 @@ from autoprune import data
 from autoprune.data.batches import TensorBatches
 from autoprune.masks.ladder import first_masks, kept_after, pruned_in_layers
 from autoprune.models import build
+from autoprune.pipeline.jobs.lottery.destinations import in_size
 from autoprune.pipeline.jobs.lottery.figures import StudyRows, comparisons, delivered_round, rounds_of
 from autoprune.run.score import ACCURACY
 from autoprune.training import Trainer, TrainSettings
@@ -47,20 +53,45 @@ from autoprune.training.constraint import Masks
 from autoprune.training.epochs import InEpochs, Remembered
 from autoprune.training.stacked import Member, StackedTrainer
 
-IMAGES, BATCH = 8000, 60
+IMAGES, FEW, BATCH = 8000, 4000, 60
 SIZES = {"fc1.weight": 784 * 300, "fc2.weight": 300 * 100, "fc3.weight": 100 * 10}
 COMMON: dict[str, Any] = {"train_threads": 1, "timing": "quick"}
 
 
 def fashion() -> data.DataSet:
     """A part of Fashion-MNIST, not augmented."""
-    whole = data.load("fashion-mnist", None, batch_size=BATCH, seed=0)
+    return _first("fashion-mnist", IMAGES)
+
+
+def _first(name: str, images: int) -> data.DataSet:
+    """The first training images of a data set, not augmented."""
+    whole = data.load(name, None, batch_size=BATCH, seed=0)
     train = whole.train
     assert isinstance(train, TensorBatches)
     part = TensorBatches(
-        train.images[:IMAGES], train.labels[:IMAGES], BATCH, train.normalise, shuffle=True, seed=train.seed
+        train.images[:images], train.labels[:images], BATCH, train.normalise, shuffle=True, seed=train.seed
     )
-    return replace(whole, train=part, counts=dict(whole.counts) | {"train": IMAGES})
+    return replace(whole, train=part, counts=dict(whole.counts) | {"train": len(part.images)})
+
+
+def few_fashion() -> data.DataSet:
+    """As many images as the digits can be held against."""
+    return _first("fashion-mnist", FEW)
+
+
+def clothes() -> data.DataSet:
+    """The classes 0 to 4 of Fashion-MNIST."""
+    return _first("fashion-mnist@0-4", FEW)
+
+
+def others() -> data.DataSet:
+    """The classes 5 to 9 of Fashion-MNIST: shoes, bags and shirts."""
+    return _first("fashion-mnist@5-9", FEW)
+
+
+def large_digits() -> data.DataSet:
+    """The digits in the size of Fashion-MNIST's images."""
+    return in_size(data.load("digits", None, batch_size=BATCH, seed=0), (1, 28, 28))
 
 
 # Points 1, 2, 5 and 8: studies ----------------------------------------------------------------------------------------
@@ -85,6 +116,24 @@ def run_fashion(chosen: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
+TRANSFERS = (
+    ("few_fashion", "large_digits"),
+    ("large_digits", "few_fashion"),
+    ("clothes", "others"),
+    ("others", "clothes"),
+)
+
+
+def run_transfer(chosen: argparse.Namespace) -> None:
+    """Point 6: five rounds of 40 %, the round that is handed over is carried over."""
+    for one, other in TRANSFERS:
+        run = chosen.out / f"transfer-{one}-{other}"
+        autoprune.lottery(
+            "lenet_300_100", data=f"lottery:{one}", transfer=f"lottery:{other}", rounds=5, rate=0.4, controls="",
+            seeds=chosen.seeds, train_epochs=20, batch_size=BATCH, run=run, resume=run.exists(), **COMMON,
+        )  # fmt: skip
+
+
 def run_resnet(chosen: argparse.Namespace) -> None:
     """Point 5, as a smoke test: global pruning to 16.6 % in three rounds, with the barrier of the step."""
     run = chosen.out / f"resnet-{chosen.rewind}-{chosen.seed}"
@@ -93,6 +142,16 @@ def run_resnet(chosen: argparse.Namespace) -> None:
         "lottery:thin_resnet20", data="fashion-mnist", rounds=3, rate=0.45, per="global", skip=("fc",), seeds=1,
         rewind=chosen.rewind, controls=controls, stability=str(chosen.rewind), train_epochs=2, batch_size=64,
         seed=chosen.seed, run=run, resume=run.exists(), **COMMON,
+    )  # fmt: skip
+
+
+def run_widths(chosen: argparse.Namespace) -> None:
+    """Point 8, channels: rounds of 50 % over all layers."""
+    run = chosen.out / "widths"
+    autoprune.lottery(
+        "resnet20", data="digits", rounds=2, rate=0.5, per="global", skip=("fc",), rewind=16, controls="",
+        forms="channels", form_rounds=[2], seeds=chosen.seeds, train_epochs=10, run=run, resume=run.exists(),
+        **(COMMON | {"timing": "normal"}),
     )  # fmt: skip
 
 
@@ -264,6 +323,7 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 COMMANDS = {
     "digits": run_digits, "fashion": run_fashion, "drift": run_drift, "resnet": run_resnet,
+    "transfer": run_transfer, "widths": run_widths,
     "stack": run_stack, "kills": run_kills, "table": run_table,
 }  # fmt: skip
 
@@ -274,6 +334,7 @@ def main() -> None:
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=5, help="of transfer and widths")
     parser.add_argument("--rewind", type=int, default=0, help="of resnet")
     parser.add_argument("--kills", type=int, default=20, help="of kills: how many")
     parser.add_argument("--least", type=float, default=6.0, help="of kills: seconds before one, at least")

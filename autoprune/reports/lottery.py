@@ -74,20 +74,22 @@ def transfer_rows(content: Content) -> list[list[str]]:
 def form_rows(content: Content) -> list[list[str]]:
     """The header and a row for the dense network, the ticket, and every form that it was turned into."""
     spec, forms = Report.of(content).score_spec, content["lottery"].get("forms")
-    rows = [["form", spec.name, "parameters", "ms on the target", "what is lost"]]
+    rows = [["form", spec.name, "parameters", "ms on the target", "ms promised", "what is lost"]]
     if forms is None:
         return rows
+    promised = forms.get("promised_ms", {})
     for name, ms in forms["latency_ms"].items():
         one = forms.get(name, {})
         score = spec.text(one[f"{spec.key}_mean"]) if one else NONE
         lost = f"{percent(one['magnitude_lost'], 1)} of the magnitude" if "magnitude_lost" in one else NONE
         if "before_retraining" in one:
             lost += f" ({spec.text(one['before_retraining'])} before it is trained again)"
-        rows.append([name, score, count(one["params"]) if one else NONE, milliseconds(ms), lost])
+        said = milliseconds(promised[name]) if name in promised else NONE
+        rows.append([name, score, count(one["params"]) if one else NONE, milliseconds(ms), said, lost])
     if (csr := forms.get("csr")) is not None:
         times = f"{milliseconds(csr['csr_ms'])} in PyTorch, dense {milliseconds(csr['dense_ms'])}"
         stored = ", ".join(csr["chosen"]) or "no layer is faster"
-        rows.append([f"csr ({stored})", NONE, NONE, times, NONE])
+        rows.append([f"csr ({stored})", NONE, NONE, times, NONE, NONE])
     return rows
 
 
@@ -159,6 +161,7 @@ def lottery_lines(content: Content) -> list[str]:
     else:
         lines.append(f"no round matches the dense networks on the search split; round {number} ({kept}) is handed over")
     lines += [_barrier(one, spec) for one in asked.get("stability", ())]
+    lines += _promise(asked.get("forms") or {}, report.target)
     if report.speedup is not None:
         small, whole = report.finetuned.latency_ms, report.dense.latency_ms
         lines.append(
@@ -174,6 +177,22 @@ def _barrier(found: Content, spec: ScoreSpec) -> str:
     return (
         f"barrier between two trainings from step {found['step']}: {spec.scale * found['barrier_mean']:.2f}{unit}{said}"
     )
+
+
+def _promise(forms: Content, target: str) -> list[str]:
+    """How near the channels of a ticket came to what the latency table had promised."""
+    if "promised_ms" not in forms:
+        return []
+    taken, said = forms["latency_ms"]["channels"], forms["promised_ms"]["channels"]
+    return [
+        f"channels of the ticket: {milliseconds(said)} ms promised by the latency table of {target},"
+        f" {milliseconds(taken)} ms measured ({_signed(taken / said - 1)}); uniform and random widths of as long as is"
+        " promised keep units by the same order and are trained from the same weights"
+    ]
+
+
+def _signed(share: float) -> str:
+    return f"{'+' if share >= 0 else MINUS}{abs(share):.1%}"
 
 
 def _difference(found: Content | None, spec: ScoreSpec) -> str:

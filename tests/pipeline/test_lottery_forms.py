@@ -14,7 +14,7 @@ from autoprune.hardware.contract.protocol import Protocol
 from autoprune.hardware.sparse_kernels.csr import CsrLinear, timed_csr, with_csr
 from autoprune.models import parameter_count
 from autoprune.pipeline.jobs.lottery.levels import Level
-from autoprune.reports.lottery import density_rows, form_rows
+from autoprune.reports.lottery import density_rows, form_rows, lottery_lines
 from autoprune.space import Policy
 from autoprune.techniques.space import space_of
 from autoprune.techniques.sparsity.ticket import read_ticket
@@ -23,7 +23,10 @@ from autoprune.techniques.structured.refill import refilled
 from tests.pipeline.test_lottery import study, weights_of
 from tests.support.tiny_job import Tiny
 
+EXACT = "tests.support.tiny_job:Exact"
 SETTINGS = {"rounds": 2, "rate": 0.5, "controls": "", "forms": "channels,nm=2:4,csr", "form_rounds": [2]}
+SETTINGS |= {"target": EXACT, "per": "global", "timing": "quick"}
+CHANNELS = ("channels", "uniform-widths", "random-widths")
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +38,48 @@ def done(tmp_path_factory):
 def test_every_form_is_trained_and_timed(done):
     result, folder = done
     forms = result.report["lottery"]["forms"]
-    assert set(forms["latency_ms"]) == {"dense", "ticket", "channels", "2:4"}
+    assert set(forms["latency_ms"]) == {"dense", "ticket", *CHANNELS, "2:4"}
     assert all(ms > 0 for ms in forms["latency_ms"].values())
-    assert all(len(forms[name]["accuracies"]) == 2 for name in ("channels", "2:4"))
+    assert all(len(forms[name]["accuracies"]) == 2 for name in (*CHANNELS, "2:4"))
     assert {row["name"] for row in forms["csr"]["layers"]} == {
         name for name, module in Tiny().named_modules() if type(module) is nn.Linear
     }
     header, *rows = form_rows(json.loads((folder / "report.json").read_text()))
-    assert header[0] == "form" and [row[0] for row in rows][:4] == ["dense", "ticket", "channels", "2:4"]
+    assert header[0] == "form" and [row[0] for row in rows][:6] == ["dense", "ticket", *CHANNELS, "2:4"]
+    assert all(len(row) == len(header) for row in rows)
+
+
+def test_channels_take_what_was_promised_and_others_as_long(done):
+    """The target's formula is that of a table, but for the last digits of a fit."""
+    result, folder = done
+    forms = result.report["lottery"]["forms"]
+    taken, said = forms["latency_ms"], forms["promised_ms"]
+    assert set(said) == {"dense", *CHANNELS}
+    assert all(taken[name] == pytest.approx(said[name], rel=0.03) for name in said)
+    assert all(said[name] <= said["channels"] * (1 + 1e-9) < said["dense"] for name in CHANNELS)
+    assert (folder / "checkpoint/profile-2.json").exists()  # the table, as that of a search
+    widths = {name: forms[name]["widths"] for name in CHANNELS}
+    assert widths["uniform-widths"] != widths["channels"] != widths["random-widths"]
+    for name in CHANNELS:
+        policy = Policy.load(folder / f"forms/{name}/policy.json")
+        kept = {group: len(units) for group, units in policy.kept.items()}
+        assert {group: [kept[group], width] for group, (_, width) in widths[name].items()} == widths[name]
+    lines = " ".join(lottery_lines(json.loads((folder / "report.json").read_text())))
+    assert re.search(r"channels of the ticket: \S+ ms promised by .*, \S+ ms measured \(.0\.0%\)", lines)
+
+
+def test_widths_of_as_long_start_from_the_same_weights_and_order(done):
+    """A unit that the narrower of two forms keeps, the wider one keeps, too; both start from step k's weights."""
+    _, folder = done
+    ticket, policies = read_ticket(folder / "tickets/seed-0.safetensors"), {}
+    for name in CHANNELS:
+        policies[name] = Policy.load(folder / f"forms/{name}/policy.json").kept
+    for group in policies["channels"]:
+        first, *others = sorted((set(kept[group]) for kept in policies.values()), key=len)
+        assert all(first <= other for other in others)
+    rows = [json.loads(line) for line in (folder / "forms/rounds.jsonl").read_text().splitlines()]
+    steps = {(row["arm"], row["steps"]) for row in rows if row["arm"] in CHANNELS}
+    assert {count for _, count in steps} == {8 - ticket.rewind} and len(steps) == 3
 
 
 def test_every_density_has_its_units_and_its_times(done):
@@ -55,7 +92,7 @@ def test_every_density_has_its_units_and_its_times(done):
         assert set(one["latency_ms"]) == {"dense", "ticket", "channels", "2:4"}
         assert one["csr"]["csr_ms"] > 0 and all(0 <= alive <= n for alive, n in one["units_alive"].values())
     assert others[1]["latency_ms"]["channels"] < others[0]["latency_ms"]["channels"]  # by the target's formula
-    assert set(others[1]["forms"]) == {"channels", "2:4"} and len(others[1]["forms"]["2:4"]["accuracies"]) == 2
+    assert set(others[1]["forms"]) == {*CHANNELS, "2:4"} and len(others[1]["forms"]["2:4"]["accuracies"]) == 2
     assert 0 <= others[1]["forms"]["2:4"]["before_retraining"] <= 1
     header, *rows = density_rows(json.loads((folder / "report.json").read_text()))
     assert header[2:6] == ["units alive", "ticket, ms", "channels, ms", "2:4, ms"] and len(rows) == 3
@@ -132,7 +169,8 @@ def test_forms_that_were_killed_end_as_whole_ones(done, tmp_path, monkeypatch):
     monkeypatch.setattr(Level, "finish", finish)
     resumed = study(tmp_path / "run", resume=True, **SETTINGS).report["lottery"]["forms"]
     whole = done[0].report["lottery"]["forms"]
-    assert {name: resumed[name] for name in ("channels", "2:4")} == {name: whole[name] for name in ("channels", "2:4")}
+    assert {name: resumed[name] for name in (*CHANNELS, "2:4")} == {name: whole[name] for name in (*CHANNELS, "2:4")}
+    assert resumed["promised_ms"] == whole["promised_ms"]
 
 
 def test_a_form_that_there_is_not_is_named(tmp_path):
@@ -179,9 +217,9 @@ def test_the_plan_counts_the_trainings_and_writes_nothing(tmp_path, monkeypatch,
     words += ["--controls", "reinit,random", "--as", "channels,csr", "--transfer", "adamw", "--run", "study"]
     assert run([*words, "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "28 trainings" in said and "2 trainings" in said and "16 trainings" in said  # 2 x 14, 2 x 1, 2 x (4 + 4)
+    assert "28 trainings" in said and "6 trainings" in said and "16 trainings" in said  # 2 x 14, 2 x 3, 2 x (4 + 4)
     assert not (tmp_path / "runs").exists()
     assert run([*words, "--form-rounds", "1,2,3,4", "--dry-run"]) == 0
-    assert re.search(r"\b8 trainings", capsys.readouterr().out)  # --as is another name of --forms: 2 x 4 x 1
+    assert re.search(r"\b24 trainings", capsys.readouterr().out)  # --as is another name of --forms: 2 x 4 x 3
     assert run([*words, "--rewind", "100000", "--dry-run"]) == 2
     assert "--rewind 100000 is past the training's" in capsys.readouterr().err

@@ -9,17 +9,19 @@ from typing import Any
 
 from autoprune.masks.ladder import first_masks
 from autoprune.models.copying import duplicate
+from autoprune.pipeline.allowance import effort_of
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.jobs.lottery.job import refuse_early
 from autoprune.pipeline.jobs.lottery.levels import validation_loss
 from autoprune.pipeline.jobs.lottery.networks import Networks
 from autoprune.pipeline.jobs.lottery.transfer import ARMS
+from autoprune.pipeline.jobs.lottery.widths import with_others
 from autoprune.pipeline.plan.base import Plan, PlannedStage
 from autoprune.pipeline.plan.steps import test_score, training_step
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task, require_trainable
 from autoprune.run.experiment import Experiment
-from autoprune.run.settings.lottery import CSR_FORM
+from autoprune.run.settings.lottery import CHANNELS_FORM, CSR_FORM
 from autoprune.training import Trainer
 from autoprune.training.constraint import Masks
 from autoprune.training.trainer import count_batches
@@ -53,6 +55,9 @@ def lottery_plan(task: Task, experiment: Experiment, reporter: Reporter) -> Plan
         for name, count in _trainings(experiment).items()
         if count
     )
+    if CHANNELS_FORM in experiment.form_names:
+        most, why = effort_of(experiment).of_profile, f"at most, by --timing {experiment.timing}"
+        stages = (*stages, PlannedStage("profile of the target", most, why))
     target = target_of(experiment).name
     said = f"{experiment.rounds} rounds of {experiment.rate:.0%} each, {experiment.seeds} seeds; timed on {target}"
     return Plan(task.name, {"weight": len(networks.rates)}, {}, said, stages, _WRITTEN, str(experiment.run_dir))
@@ -62,7 +67,7 @@ def _trainings(experiment: Experiment) -> dict[str, int]:
     """Trainings by stage; those of a ticket begin at step k, so that they are somewhat shorter."""
     controls, seeds = experiment.control_names, experiment.seeds
     each = 1 + ("reinit" in controls) + experiment.rounds * (1 + len(controls))
-    forms = sum(name != CSR_FORM for name in experiment.form_names)
+    forms = sum(name != CSR_FORM for name in with_others(experiment.form_names))
     return {
         "tickets and controls": seeds * each,
         "stability": 2 * seeds * len(experiment.stability_steps),

@@ -12,7 +12,7 @@ from autoprune.cost.params import params_cost
 from autoprune.graph import Analysis, Group
 from autoprune.space import SearchSpace
 
-__all__ = ["refilled"]
+__all__ = ["fullest", "refilled"]
 
 _HALVINGS = 30
 
@@ -44,8 +44,25 @@ def refilled(
         fits = cost.cost(_widths(space, shares, middle)) <= parameters
         low, high = (middle, high) if fits else (low, middle)
     choices = _widths(space, shares, low)
-    kept = {name: _most(left[name][0], units) for name, units in space.units(choices).items() if name in left}
-    return choices, kept
+    return choices, fullest(analysis, space, masks, choices)
+
+
+def fullest(
+    analysis: Analysis, space: SearchSpace, masks: Mapping[str, Tensor], choices: Mapping[str, int]
+) -> dict[str, list[int]]:
+    """The units with the most weights left, as many as given widths keep.
+
+    Args:
+        analysis: Of the dense network, proven.
+        space: The widths that there are.
+        masks: Name of a weight -> bool: what is left.
+        choices: Decision -> units.
+
+    Returns:
+        Group -> the units that stay, ascending.
+    """
+    left = {group.name: _left(group, masks) for group in analysis.groups}
+    return {name: _most(left[name][0], units) for name, units in space.units(choices).items() if name in left}
 
 
 def _left(group: Group, masks: Mapping[str, Tensor]) -> tuple[Tensor, int]:

@@ -18,9 +18,10 @@ from autoprune.pipeline.jobs.lottery.destinations import Part
 from autoprune.pipeline.jobs.lottery.levels import ROWS, Level
 from autoprune.pipeline.jobs.lottery.networks import Networks
 from autoprune.pipeline.jobs.lottery.turning import Form, masked, trained_ticket, turned
+from autoprune.pipeline.jobs.lottery.widths import Promises, with_others
 from autoprune.pipeline.reporter import Reporter
 from autoprune.run.directory import RunDir
-from autoprune.run.settings.lottery import CSR_FORM
+from autoprune.run.settings.lottery import CHANNELS_FORM, CSR_FORM
 from autoprune.space import Policy
 from autoprune.techniques.apply import apply
 
@@ -54,6 +55,9 @@ class Forms:
         ]
         if not wanted:
             return
+        if CHANNELS_FORM in self._trained:  # before any training, so that nothing of them is in what is promised
+            for number in experiment.form_rounds_of(self.number):
+                self._promises.of(number)
         with self.reporter.stage("forms", "training tickets in other forms", len(wanted), len(self._rows())) as bar:
             for done, (number, seed, name) in enumerate(wanted, start=1):
                 self._train(name, seed, number)
@@ -66,6 +70,8 @@ class Forms:
             return None
         times = self.run.once("lottery forms timing", self._timing)
         found = {"round": self.number, "latency_ms": times["networks"]} | self.scores(self.number)
+        if CHANNELS_FORM in self._trained:
+            found["promised_ms"] = self._promised()
         return found | ({CSR_FORM: times["csr"]} if CSR_FORM in experiment.form_names else {})
 
     def scores(self, number: int) -> dict[str, dict[str, Any]]:
@@ -89,8 +95,18 @@ class Forms:
 
     @property
     def _trained(self) -> list[str]:
-        """Forms that change the ticket; compressed rows only store it."""
-        return [name for name in self.networks.experiment.form_names if name != CSR_FORM]
+        """Forms that change the ticket, and what stands beside them; compressed rows only store it."""
+        return [name for name in with_others(self.networks.experiment.form_names) if name != CSR_FORM]
+
+    @property
+    def _promises(self) -> Promises:
+        return Promises(self.networks, self.run, self.reporter)
+
+    def _promised(self) -> dict[str, float]:
+        """Milliseconds that were promised of the dense network and of the first seed's channel forms."""
+        seed, number = self.networks.experiment.seed, self.number
+        forms = {name: self._promises.ms(name, seed, number) for name in with_others([CHANNELS_FORM])}
+        return {"dense": self._promises.of(number)["dense_ms"]} | forms
 
     @property
     def _shelf(self) -> Part:
@@ -104,7 +120,8 @@ class Forms:
         if any((row["arm"], row["seed"], row["round"]) == (name, seed, number) for row in self._rows()):
             return
         level = Level(seed, name, number, task, shelf, settings, self.networks.batches(seed))
-        form = turned(self.networks, self.run, name, seed, number)
+        widths = self._promises.widths(name, seed, number) if name in with_others([CHANNELS_FORM]) else None
+        form = turned(self.networks, self.run, name, seed, number, widths=widths)
         own: dict[str, Any] = {"params": form.params, "about": form.about}
         if form.policy is None:
             ticket = masked(trained_ticket(self.networks, self.run, seed, number), form.start.masks)
@@ -128,7 +145,8 @@ class Forms:
         networks |= {name: self._finished(name, seed) for name in self._trained}
         example = self.networks.task.timed_example
         with self.reporter.stage("forms", "timing the forms of a ticket") as bar:
-            plan = effort_named(experiment.timing).alone()
+            effort = effort_named(experiment.timing)
+            plan = effort.plan(effort.seconds / 2, final=True)
             taken = measure(
                 [each.eval() for each in networks.values()], example, target_of(experiment), plan, progress=bar
             )

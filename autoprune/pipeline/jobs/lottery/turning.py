@@ -22,7 +22,7 @@ from autoprune.techniques.apply import apply
 from autoprune.techniques.sparsity.saliency import pattern_mask
 from autoprune.techniques.sparsity.tensors import weights_of
 from autoprune.techniques.sparsity.ticket import read_ticket
-from autoprune.techniques.structured.refill import refilled
+from autoprune.techniques.structured.refill import fullest, refilled
 
 __all__ = ["Form", "masked", "trained_ticket", "turned"]
 
@@ -53,7 +53,9 @@ def trained_ticket(networks: Networks, run: RunDir, seed: int, number: int) -> n
     return network.eval()
 
 
-def turned(networks: Networks, run: RunDir, name: str, seed: int, number: int) -> Form:
+def turned(
+    networks: Networks, run: RunDir, name: str, seed: int, number: int, *, widths: Mapping[str, int] | None = None
+) -> Form:
     """The ticket of a round in another form.
 
     Args:
@@ -62,29 +64,34 @@ def turned(networks: Networks, run: RunDir, name: str, seed: int, number: int) -
         name: `channels`, or N:M.
         seed: Whose ticket.
         number: Of which round.
+        widths: Of whole channels: decision -> units; by default as many as have no more parameters than the ticket.
     """
     ticket = read_ticket(ticket_file(run, seed))
     network = networks.fresh(seed)
     network.load_state_dict(dict(ticket.start))
     start = Start(network, ticket.masks(number), ticket.rewind)
-    if name == CHANNELS_FORM:
-        return _channels(networks, start)
+    if name == CHANNELS_FORM or widths is not None:
+        return _channels(networks, start, widths)
     trained = read_ticket(last_weights(run, seed, "ticket", number)).start
     return _n_of_m(networks, start, trained, NofM(*n_of_m(name)))
 
 
-def _channels(networks: Networks, ticket: Start) -> Form:
-    """Units with the most weights left, as many as have no more parameters than the ticket keeps."""
-    network, masks, task = ticket.network, ticket.masks, networks.task
+def _channels(networks: Networks, ticket: Start, widths: Mapping[str, int] | None) -> Form:
+    """Units with the most weights left, as many as are wanted, or as have no more parameters than the ticket keeps."""
+    network, task = ticket.network, networks.task
+    masks = {name: mask.cpu() for name, mask in ticket.masks.items()}
     analysis, space = networks.proven
-    left = parameter_count(network) - sum(int((~mask).sum()) for mask in masks.values())
-    choices, kept = refilled(analysis, space, {name: mask.cpu() for name, mask in masks.items()}, left)
+    if widths is None:
+        left = parameter_count(network) - sum(int((~mask).sum()) for mask in masks.values())
+        choices, kept = refilled(analysis, space, masks, left)
+    else:
+        choices, kept = dict(widths), fullest(analysis, space, masks, widths)
     policy = space.policy(choices, agent="lottery", seed=networks.experiment.seed)
     about = {"arguments": task.arguments, "example": described(task.example)}
     policy = policy.model_copy(update={"kept": kept, "model": {**policy.model, **about}})
     small = apply(network, policy, task.example)
-    widths = {name: [units, space[name].width] for name, units in choices.items()}
-    return Form(Start(small, {}, ticket.step), parameter_count(small), {"widths": widths}, policy)
+    of_all = {name: [units, space[name].width] for name, units in choices.items()}
+    return Form(Start(small, {}, ticket.step), parameter_count(small), {"widths": of_all}, policy)
 
 
 def _n_of_m(networks: Networks, ticket: Start, trained: Masks, pattern: NofM) -> Form:
