@@ -24,13 +24,14 @@ EXITS_FILE = "exits.json"
 
 
 def save_heads(heads: Sequence[ExitHead], path: Path) -> None:
-    """Write the linear layers of all heads."""
+    """Write the linear layers and scorers of all heads."""
     save_weights(nn.ModuleList(heads).state_dict(), path)
 
 
 def load_heads(places: Sequence[Place], classes: int, path: Path) -> list[ExitHead]:
-    """The heads of places, as `save_heads` wrote them."""
-    heads = nn.ModuleList(ExitHead(place.shape, classes) for place in places)
+    """The heads of places, as `save_heads` wrote them; those of earlier versions have no scorers."""
+    scored = any(".scorer." in name for name in read_weights(path))
+    heads = nn.ModuleList(ExitHead(place.shape, classes, scored=scored) for place in places)
     load_weights(heads, path)
     return [head.eval() for head in heads if isinstance(head, ExitHead)]
 
@@ -105,7 +106,9 @@ def load_network(dense: nn.Module, example: Any, folder: Path) -> DynamicNetwork
     path = folder / EXITS_FILE
     content = read_json(path, "file of exits")
     model = stored_dense(dense, folder)
-    biases = [value for name, value in read_weights(folder / "exit_heads.safetensors").items() if name.endswith("bias")]
+    biases = [
+        value for name, value in read_weights(folder / "exit_heads.safetensors").items() if name.endswith("linear.bias")
+    ]
     with fields_of(path, "file of exits"):
         rows = list(content["exits"])
         exits = [Exit(str(row["place"]), str(row["node"]), float(row["threshold"])) for row in rows]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from autoprune.early_exit.confidence import CONFIDENCES
+from autoprune.early_exit.confidence.base import Confidence, Seen
+from autoprune.early_exit.confidence.registry import CONFIDENCES
 from autoprune.early_exit.flow import Flow
 from autoprune.early_exit.heads import ExitHead, HeadTraining, fit_head
 from autoprune.early_exit.places import Place
@@ -22,7 +24,7 @@ from autoprune.foundations.progress import Progress, no_progress
 from autoprune.models.inputs.example import Example
 from autoprune.models.inputs.reader import BatchReader
 
-__all__ = ["Cut", "answers_on", "fitted_heads", "labels_of"]
+__all__ = ["Chain", "Cut", "answers_of", "answers_on", "fitted_heads", "labels_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +90,7 @@ def fitted_heads(
         for batch in batches:
             *values, logits = cut.values(stages, batch)
             labels = labels_of(logits, batch)
-            heads = heads or [ExitHead(place.shape, logits.shape[1]) for place in cut.places]
+            heads = heads or [ExitHead(place.shape, logits.shape[1], scored=True) for place in cut.places]
             inputs = [head.reduced(value) for head, value in zip(heads, values, strict=True)]
             kept.append([*inputs, logits, labels])
             seen += len(logits)
@@ -119,36 +121,73 @@ def labels_of(logits: Tensor, batch: Any) -> Tensor:
     return labels
 
 
-def answers_on(
-    cut: Cut, heads: Sequence[ExitHead], batches: Iterable[Any], kinds: Iterable[str] = CONFIDENCES
-) -> Answers:
+def answers_on(cut: Cut, heads: Sequence[ExitHead], batches: Iterable[Any]) -> Answers:
     """Confidence and correctness of every head, and of the network, on a split.
 
     Args:
         cut: The network.
         heads: One a place.
         batches: With labels; read once.
-        kinds: Of confidence.
 
     Raises:
         InputError: If there are no samples.
     """
     stages = cut_at(cut.flow, [place.node for place in cut.places])
-    names = tuple(kinds)
-    sure: dict[str, list[Tensor]] = {name: [] for name in names}
-    right: list[Tensor] = []
+    logits: list[Tensor] = []
     classes: list[Tensor] = []
     with torch.no_grad():
         for batch in batches:
-            *values, logits = cut.values(stages, batch)
-            labels = labels_of(logits, batch)
-            answers = [head(value) for head, value in zip(heads, values, strict=True)]
-            classes.append(labels)
-            right.append(torch.stack([each.argmax(1) == labels for each in (*answers, logits)]))
-            for name in names:
-                sure[name].append(torch.stack([CONFIDENCES[name](each) for each in answers]))
-    if not right:
+            *values, last = cut.values(stages, batch)
+            classes.append(labels_of(last, batch))
+            logits.append(torch.stack([*(head(value) for head, value in zip(heads, values, strict=True)), last]))
+    if not logits:
         raise InputError("there are no samples to choose thresholds on; the loader is empty, or was used up")
-    confidences = {name: torch.cat(parts, 1).double().numpy() for name, parts in sure.items()}
-    known = torch.cat(classes).cpu().numpy().astype(np.int64)
-    return Answers(confidences, np.asarray(torch.cat(right, 1).numpy()), known)
+    return answers_of(torch.cat(logits, 1), torch.cat(classes), heads)
+
+
+def answers_of(logits: Tensor, labels: Tensor, heads: Sequence[ExitHead]) -> Answers:
+    """What thresholds are chosen on, of logits that are known.
+
+    Args:
+        logits: Of every head, and last of the network, (places + 1, N, classes).
+        labels: int64 (N,).
+        heads: For the learned score, which is left out where one has none.
+    """
+    kinds = {
+        name: kind
+        for name, kind in CONFIDENCES.items()
+        if not kind.learns or all(head.scorer is not None for head in heads)
+    }
+    seen = [Seen(each, head.scorer) for each, head in zip(logits, heads, strict=False)]
+    with torch.no_grad():
+        alone = {
+            name: torch.stack([kind.of(each) for each in seen]).double().cpu().numpy()
+            for name, kind in kinds.items()
+            if not kind.carries
+        }
+        chained = {name: Chain(kind, seen) for name, kind in kinds.items() if kind.carries}
+    right = (logits.argmax(2) == labels).cpu().numpy()
+    return Answers({**alone, **chained}, right, labels.cpu().numpy().astype(np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """Confidences that depend on the exits before: they are known once the exits are.
+
+    Attributes:
+        kind: Of confidence.
+        seen: At every place that is offered.
+    """
+
+    kind: Confidence
+    seen: Sequence[Seen]
+
+    def __getitem__(self, places: list[int]) -> NDArray[np.float64]:
+        """Confidences where some places are exits, (exits, inputs)."""
+        before: Tensor | None = None
+        found: list[Tensor] = []
+        for place in places:
+            here = replace(self.seen[place], before=before)
+            found.append(self.kind.of(here))
+            before = self.kind.carried(here)
+        return torch.stack(found).double().cpu().numpy()

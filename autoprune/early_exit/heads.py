@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from autoprune.early_exit.confidence.learned import fit_scorer, new_scorer
 from autoprune.errors import UnsupportedModelError
 from autoprune.foundations.seeding import seeded
 
@@ -69,18 +70,20 @@ class ExitHead(nn.Module):
     Args:
         shape: Sizes of the value for one sample.
         classes: Logits.
+        scored: Whether it has a scorer, which learns how likely the head is right.
 
     Raises:
         UnsupportedModelError: If there is no head for such a value.
     """
 
-    def __init__(self, shape: Sequence[int], classes: int) -> None:
+    def __init__(self, shape: Sequence[int], classes: int, *, scored: bool = False) -> None:
         super().__init__()
         width = _pooled_width(shape)
         if width is None or not 0 < width <= _MOST:
             raise UnsupportedModelError(f"there is no head for a value of shape {list(shape)} a sample")
         self.shape = tuple(shape)
         self.linear = nn.Linear(width, classes)
+        self.scorer = new_scorer(classes) if scored else None
 
     def reduced(self, features: Tensor) -> Tensor:
         """(N, inputs of the linear layer) from a value (N, *shape)."""
@@ -99,7 +102,7 @@ class ExitHead(nn.Module):
 
 
 def fit_head(head: ExitHead, inputs: Tensor, dense: Tensor, labels: Tensor, training: HeadTraining) -> None:
-    """Train a head's linear layer; nothing else changes.
+    """Train a head's linear layer, and then its scorer where it has one; nothing else changes.
 
     The inputs are normalised for the training, and the normalisation is folded into the layer.
 
@@ -129,6 +132,9 @@ def fit_head(head: ExitHead, inputs: Tensor, dense: Tensor, labels: Tensor, trai
         weight = linear.weight / scale
         head.linear.weight.copy_(weight)
         head.linear.bias.copy_(linear.bias - weight @ mean)
+        answers = head.linear(inputs)
+    if head.scorer is not None:
+        fit_scorer(head.scorer, answers, labels)
 
 
 def _loss(logits: Tensor, dense: Tensor, labels: Tensor, distil: float) -> Tensor:

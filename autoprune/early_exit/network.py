@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoprune.early_exit.confidence import confidence_named
+from autoprune.early_exit.confidence.base import Seen
+from autoprune.early_exit.confidence.registry import confidence_named
 from autoprune.early_exit.flow import Flow
 from autoprune.early_exit.heads import ExitHead
 from autoprune.early_exit.module import DynamicModule, rows_of
@@ -98,6 +99,10 @@ class DynamicNetwork(DynamicModule):
         """The network's parts, one more than there are exits."""
         return self._stages
 
+    @property
+    def _exit_heads(self) -> list[ExitHead]:
+        return [head for head in self.heads if isinstance(head, ExitHead)]
+
     def within(self, deadline_ms: float) -> DynamicNetwork:
         """The network for calls with a deadline: whoever has not left before leaves at the last exit in time.
 
@@ -118,32 +123,39 @@ class DynamicNetwork(DynamicModule):
         last = max(number for number, ms in enumerate(self.deadlines_ms) if ms <= deadline_ms)
         forced = thresholds_within([each.threshold for each in self.exits], last)
         exits = [replace(each, threshold=threshold) for each, threshold in zip(self.exits, forced, strict=True)]
-        heads = [head for head in self.heads if isinstance(head, ExitHead)]
-        return DynamicNetwork(self._flow, exits, heads, self.confidence, deadlines_ms=self.deadlines_ms).eval()
+        return DynamicNetwork(
+            self._flow, exits, self._exit_heads, self.confidence, deadlines_ms=self.deadlines_ms
+        ).eval()
 
     def explain(self, *args: Any, **kwargs: Any) -> list[dict[str, float]]:
         """For each row the confidence at every exit, whether or not it would have left before: place -> confidence."""
         call = Example(args, kwargs)
-        flat, sure = self._flow.flat(call), confidence_named(self.confidence)
+        flat, kind = self._flow.flat(call), confidence_named(self.confidence)
         features: Tensor | None = None
+        before: Tensor | None = None
         found: list[dict[str, float]] = [{} for _ in range(call.batch)]
-        for stage, head, each in zip(self._stages, self.heads, self.exits, strict=False):
+        for stage, head, each in zip(self._stages, self._exit_heads, self.exits, strict=False):
             features = stage(features, flat)
-            for row, value in zip(found, sure(head(features)).tolist(), strict=True):
+            seen = Seen(head(features), head.scorer, before)
+            before = kind.carried(seen)
+            for row, value in zip(found, kind.of(seen).tolist(), strict=True):
                 row[each.place] = value
         return found
 
     def _run(self, flat: Sequence[Any], samples: int) -> tuple[Tensor, Tensor]:
-        sure = confidence_named(self.confidence)
+        kind = confidence_named(self.confidence)
         rows = torch.arange(samples)
         logits: list[Tensor] = []
         order: list[Tensor] = []
         taken = torch.full((samples,), len(self.exits))
         features: Tensor | None = None
-        for number, (each, head) in enumerate(zip(self.exits, self.heads, strict=True)):
+        before: Tensor | None = None
+        for number, (each, head) in enumerate(zip(self.exits, self._exit_heads, strict=True)):
             features = self._stages[number](features, flat)
             answer = head(features)
-            leaves = (sure(answer) >= each.threshold).cpu()  # never where it is NaN
+            seen = Seen(answer, head.scorer, before)
+            leaves = (kind.of(seen) >= each.threshold).cpu()  # never where it is NaN
+            before = kind.carried(seen)
             taken[rows[leaves]] = number
             logits.append(answer[leaves])
             order.append(rows[leaves])
@@ -152,6 +164,7 @@ class DynamicNetwork(DynamicModule):
             stays = (~leaves).nonzero()[:, 0]
             if bool(leaves.any()):
                 flat, features = rows_of(flat, stays, len(rows)), features[stays]
+                before = None if before is None else before[stays]
             rows = rows[stays]
         else:
             logits.append(self._stages[-1](features, flat))

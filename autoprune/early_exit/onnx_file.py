@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autoprune.early_exit.confidence.base import ExitNodes
+from autoprune.early_exit.confidence.registry import confidence_named
 from autoprune.early_exit.flow import Flow
 from autoprune.early_exit.heads import ExitHead
 from autoprune.early_exit.onnx_nodes import (
@@ -27,7 +29,7 @@ from autoprune.early_exit.stages import cut_at
 from autoprune.errors import AutopruneError
 from autoprune.export.onnx import to_onnx, to_onnx_for_timing
 
-__all__ = ["DEPLOYED", "Parts", "confidence_nodes", "inputs_of", "nested_file", "parts_of"]
+__all__ = ["Parts", "inputs_of", "nested_file", "parts_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,7 @@ class Parts:
         inputs: (name, element type, shape) of each of the network's inputs.
         reads: Which of the inputs each stage reads.
         classes: Logits.
+        scorers: Weights and bias of each head's learned score; empty of one that has none.
     """
 
     stages: tuple[Any, ...]
@@ -47,6 +50,7 @@ class Parts:
     inputs: Inputs
     reads: tuple[tuple[int, ...], ...]
     classes: int
+    scorers: tuple[tuple[float, ...], ...]
 
 
 def parts_of(flow: Flow, nodes: Sequence[str], heads: Sequence[ExitHead], *, for_timing: bool = False) -> Parts:
@@ -78,9 +82,13 @@ def parts_of(flow: Flow, nodes: Sequence[str], heads: Sequence[ExitHead], *, for
                 answering.append(onnx.load_from_string(export(heads[number], (features,))))
     if features is None:
         raise AutopruneError("internal error: a network without a stage")
-    return Parts(
-        tuple(models), tuple(answering), inputs_of(flow), tuple(stage.inputs for stage in stages), features.shape[1]
-    )
+    reads = tuple(stage.inputs for stage in stages)
+    scorers = tuple(() if head.scorer is None else _numbers_of(head.scorer) for head in heads)
+    return Parts(tuple(models), tuple(answering), inputs_of(flow), reads, features.shape[1], scorers)
+
+
+def _numbers_of(scorer: nn.Linear) -> tuple[float, ...]:
+    return (*scorer.weight[0].tolist(), *scorer.bias.tolist())
 
 
 def inputs_of(flow: Flow) -> Inputs:
@@ -120,7 +128,10 @@ def _from_stage(parts: Parts, confidence: str, number: int) -> tuple[list[Any], 
         nodes.append(constant(f"exit_{number}", number))
         return nodes, weights
     answer, more = inlined(parts.heads[number], f"h{number}_", [f"features_{number}"], f"answer_{number}")
-    nodes += [*answer, *confidence_nodes(confidence, f"answer_{number}", f"sure_{number}")]
+    kind = confidence_named(confidence)
+    before = f"sure_{number - 1}_carried" if kind.carries and number else ""
+    at = ExitNodes(f"answer_{number}", f"sure_{number}", parts.scorers[number], before)
+    nodes += [*answer, *kind.nodes(at)]
     nodes += [
         helper.make_node("GreaterOrEqual", [f"sure_{number}", f"threshold_{number}"], [f"leaves_{number}"]),
     ]
@@ -131,48 +142,3 @@ def _from_stage(parts: Parts, confidence: str, number: int) -> tuple[list[Any], 
     outputs = [f"logits_{number}", f"exit_{number}"]
     nodes.append(helper.make_node("If", [f"leaves_{number}"], outputs, then_branch=leave, else_branch=stay))
     return nodes, [*weights, *more]
-
-
-def confidence_nodes(kind: str, logits: str, result: str) -> list[Any]:
-    """Nodes that leave a confidence, float32 (1,), of logits (1, classes).
-
-    Args:
-        kind: One of `DEPLOYED`.
-        logits: Name of the logits.
-        result: Name of the confidence.
-    """
-    return _CONFIDENCES[kind](logits, result)
-
-
-def _most_likely(logits: str, result: str) -> list[Any]:
-    helper = onnx_package().helper
-    return [
-        helper.make_node("Softmax", [logits], [f"{result}_p"], axis=1),
-        helper.make_node("ReduceMax", [f"{result}_p"], [f"{result}_m"], keepdims=0),
-        _shape(f"{result}_shape"),
-        helper.make_node("Reshape", [f"{result}_m", f"{result}_shape"], [result]),
-    ]
-
-
-def _margin(logits: str, result: str) -> list[Any]:
-    helper = onnx_package().helper
-    return [
-        helper.make_node("Softmax", [logits], [f"{result}_p"], axis=1),
-        constant(f"{result}_two", 2),
-        helper.make_node("TopK", [f"{result}_p", f"{result}_two"], [f"{result}_top", f"{result}_at"], axis=1),
-        helper.make_node("Split", [f"{result}_top"], [f"{result}_a", f"{result}_b"], axis=1, num_outputs=2),
-        helper.make_node("Sub", [f"{result}_a", f"{result}_b"], [f"{result}_d"]),
-        _shape(f"{result}_shape"),
-        helper.make_node("Reshape", [f"{result}_d", f"{result}_shape"], [result]),
-    ]
-
-
-def _shape(name: str) -> Any:
-    """The shape of one number a sample, for a batch of one."""
-    return constant(name, 1)
-
-
-_CONFIDENCES: dict[str, Callable[[str, str], list[Any]]] = {"max": _most_likely, "margin": _margin}
-
-DEPLOYED = tuple(_CONFIDENCES)
-"""The kinds of confidence that a file can have."""

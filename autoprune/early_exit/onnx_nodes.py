@@ -16,6 +16,7 @@ __all__ = [
     "constant",
     "inlined",
     "model_bytes",
+    "numbers",
     "onnx_package",
 ]
 
@@ -125,6 +126,13 @@ def constant(name: str, number: int) -> Any:
     return helper.make_node(
         "Constant", [], [name], value=helper.make_tensor(f"{name}_value", kinds.INT64, [1], [number])
     )
+
+
+def numbers(name: str, values: Sequence[float]) -> Any:
+    """A node that leaves a few numbers, float32 (len(values),)."""
+    helper, kinds = onnx_package().helper, onnx_package().TensorProto
+    value = helper.make_tensor(f"{name}_value", kinds.FLOAT, [len(values)], list(values))
+    return helper.make_node("Constant", [], [name], value=value)
 
 
 def onnx_package() -> Any:

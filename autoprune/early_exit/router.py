@@ -35,6 +35,6 @@ class Router:
             found = session.run(None, {name: inputs[name] for name in stage["inputs"]} | carried)
             if found[1][0] >= stage["threshold"]:  # what is no number goes on
                 return found[0], self.stages.index(stage)
-            carried = {"features": found[2]}
+            carried = dict(zip(("features", "carried"), found[2:], strict=False))
         last = {name: inputs[name] for name in self.stages[-1]["inputs"]} | carried
         return self.sessions[-1].run(None, last)[0], len(self.stages) - 1

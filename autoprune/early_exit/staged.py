@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from autoprune.early_exit.onnx_file import Parts, confidence_nodes
+from autoprune.early_exit.confidence.base import ExitNodes
+from autoprune.early_exit.confidence.registry import confidence_named
+from autoprune.early_exit.onnx_file import Parts
 from autoprune.early_exit.onnx_nodes import inlined, onnx_package
 from autoprune.export.opset import OPSET
 from autoprune.foundations.files import replacing, write_json
@@ -22,7 +24,8 @@ def stage_file(parts: Parts, confidence: str, number: int) -> bytes:
     """One stage as a model: `features` of the stage before and the network's inputs go in.
 
     The outputs are the logits of its exit, `sure`, the confidence (1,), and `passed`, which is the next stage's
-    `features`; the last stage has the network's logits alone.
+    `features`; the last stage has the network's logits alone. A confidence that depends on the exits before has
+    `sure_carried` behind them, which is the next exit's `carried`.
 
     Args:
         parts: The stages and heads.
@@ -33,16 +36,23 @@ def stage_file(parts: Parts, confidence: str, number: int) -> bytes:
     helper, kinds = onnx.helper, onnx.TensorProto
     graph = parts.stages[number].graph
     read = [parts.inputs[each] for each in parts.reads[number]]
-    carried = [_value(graph.input[0], "features")] if number else []
-    given = [*carried, *(helper.make_tensor_value_info(*each) for each in read)]
     last = number == len(parts.heads)
+    kind = confidence_named(confidence)
+    features = [_value(graph.input[0], "features")] if number else []
+    given = [*features, *(helper.make_tensor_value_info(*each) for each in read)]
     sources = [value.name for value in given]
+    before = "carried" if number and not last and kind.carries else ""
+    if before:
+        given.append(helper.make_tensor_value_info(before, kinds.FLOAT, [kind.carries]))
     nodes, weights = inlined(parts.stages[number], "stage_", sources, "logits" if last else "passed")
     outputs = [helper.make_tensor_value_info("logits", kinds.FLOAT, [1, parts.classes])]
     if not last:
         answer, more = inlined(parts.heads[number], "head_", ["passed"], "logits")
-        nodes, weights = [*nodes, *answer, *confidence_nodes(confidence, "logits", "sure")], [*weights, *more]
+        sure = kind.nodes(ExitNodes("logits", "sure", parts.scorers[number], before))
+        nodes, weights = [*nodes, *answer, *sure], [*weights, *more]
         outputs += [helper.make_tensor_value_info("sure", kinds.FLOAT, [1]), _value(graph.output[0], "passed")]
+        if kind.carries and number + 1 < len(parts.heads):
+            outputs.append(helper.make_tensor_value_info("sure_carried", kinds.FLOAT, [kind.carries]))
     whole = helper.make_graph(nodes, f"stage_{number}", given, outputs, weights)
     model = helper.make_model(whole, opset_imports=[helper.make_opsetid("", OPSET)])
     model.ir_version = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ __all__ = [
     "Limits",
     "PathTimes",
     "Reach",
+    "Rows",
     "Times",
     "choices_of",
     "leaving_at",
@@ -38,19 +39,35 @@ _NORMAL_FROM = 2000  # samples; of fewer the bound is that of binomial counts
 Floats = NDArray[np.float64]
 
 
+class Rows(Protocol):
+    """Confidences at places: an array, or what is computed once it is known which places are exits."""
+
+    def __getitem__(self, places: list[int]) -> Floats:
+        """Of some places, ascending, (exits, inputs)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Answers:
     """What every head, and the network itself, answer to the same inputs.
 
     Attributes:
-        confidences: Kind of confidence -> (places, inputs).
+        confidences: Kind of confidence -> (places, inputs), or what gives the rows of some places.
         right: Whether each answer is right, bool (places + 1, inputs); the network's own last.
         labels: The class of each input, int64 (inputs,); None where nobody asks for it.
     """
 
-    confidences: Mapping[str, Floats]
+    confidences: Mapping[str, Rows]
     right: NDArray[np.bool_]
     labels: NDArray[np.int64] | None = None
+
+    def sure(self, kind: str, places: Sequence[int]) -> Floats:
+        """Confidences of a kind where some places are exits, (exits, inputs)."""
+        return self.confidences[kind][list(places)]
+
+    def only(self, kinds: Collection[str]) -> Answers:
+        """The same with some kinds of confidence."""
+        kept = {name: rows for name, rows in self.confidences.items() if name in kinds}
+        return Answers(kept, self.right, self.labels)
 
 
 class Reach(Protocol):
@@ -215,7 +232,7 @@ def solved(answers: Answers, kind: str, places: Sequence[int], path: Floats, lim
         path: Milliseconds of each path, that to the end last.
         limits: On loss and p95; the longest path is given.
     """
-    found = _best(answers.confidences[kind][list(places)], answers.right, places, path, limits)
+    found = _best(answers.sure(kind, places), answers.right, places, path, limits)
     return None if found is None else Choice(tuple(places), kind, *found)
 
 

@@ -1,8 +1,11 @@
 """Networks that can be left early, and one that cannot."""
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+
+from autoprune.early_exit.network import DynamicNetwork, Exit
 
 
 class Functional(nn.Module):
@@ -60,3 +63,12 @@ class Fixed(nn.Module):
     def forward(self, x):
         x = self.a(x.reshape(1, 6)).relu()
         return self.c(self.b(x).relu())
+
+
+def dividing(flow, places, heads, confidence, x):
+    """Thresholds of two exits under which inputs take different paths, and the paths that are taken."""
+    if confidence == "patience":  # nothing leaves before two exits agree
+        return [0.6, 0.7], {1, 2}
+    free = [Exit(place.name, place.node, 0.0) for place in places]
+    sure = DynamicNetwork(flow, free, heads, confidence).explain(x)
+    return [float(np.quantile([row[place.name] for row in sure], 0.6)) + 1e-4 for place in places], {0, 1, 2}

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from autoprune.early_exit.confidence.registry import CONFIDENCES
 from autoprune.early_exit.flow import flow_of
 from autoprune.early_exit.heads import ExitHead
 from autoprune.early_exit.network import DynamicNetwork, Exit
-from autoprune.early_exit.onnx_file import DEPLOYED, nested_file, parts_of
+from autoprune.early_exit.onnx_file import nested_file, parts_of
 from autoprune.early_exit.onnx_nodes import captured_weights
 from autoprune.early_exit.places import places_of
 from autoprune.export.onnx import to_onnx_for_timing
 from autoprune.hardware import get_target
+from tests.early_exit.nets import dividing
 from tests.support.tiny_job import Tiny, images
 
 ORT = pytest.importorskip("onnxruntime")
@@ -24,21 +26,19 @@ def built():
         model = Tiny().eval()
         flow = flow_of(model, torch.zeros(1, 1, 8, 8))
         places = places_of(flow)[:2]
-        heads = [ExitHead(place.shape, 4).eval() for place in places]
+        heads = [ExitHead(place.shape, 4, scored=True).eval() for place in places]
     return model, flow, places, heads, parts_of(flow, [place.node for place in places], heads, for_timing=True)
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize("confidence", DEPLOYED)
+@pytest.mark.parametrize("confidence", CONFIDENCES)
 def test_each_image_takes_the_exit_and_has_the_answer_that_it_has_in_torch(built, confidence, runtime):
     _, flow, places, heads, parts = built
     x = images(60, 3).tensors[0]
-    free = [Exit(place.name, place.node, 0.0) for place in places]
-    sure = DynamicNetwork(flow, free, heads, confidence).explain(x)
-    thresholds = [float(np.quantile([row[place.name] for row in sure], 0.6)) + 1e-4 for place in places]
+    thresholds, paths = dividing(flow, places, heads, confidence, x)
     exits = [Exit(place.name, place.node, t) for place, t in zip(places, thresholds, strict=True)]
     logits, taken = DynamicNetwork(flow, exits, heads, confidence).answers(x)
-    assert set(taken.tolist()) == {0, 1, 2}
+    assert set(taken.tolist()) == paths
     if get_target(runtime).available() is not None:
         pytest.skip(get_target(runtime).available())
     call = get_target(runtime).caller(nested_file(parts, confidence, thresholds))
@@ -89,10 +89,10 @@ def test_thresholds_are_inputs_with_defaults(built):
 
 def test_logits_that_are_not_finite_never_leave_the_file(built):
     _, flow, places, heads, _ = built
-    broken = ExitHead(places[0].shape, 4)
+    broken = ExitHead(places[0].shape, 4, scored=True)
     with torch.no_grad():
         broken.linear.bias[0] = float("nan")
     parts = parts_of(flow, [place.node for place in places], [broken, heads[1]], for_timing=True)
-    for kind in DEPLOYED:
+    for kind in CONFIDENCES:
         call = get_target("onnxruntime").caller(nested_file(parts, kind, [0.0, 0.0]))
         assert int(call([np.zeros((1, 1, 8, 8), dtype=np.float32)])[1][0]) == 1

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from autoprune.early_exit.confidence import CONFIDENCES, confidence_named
+from autoprune.early_exit.confidence.base import Seen
+from autoprune.early_exit.confidence.learned import fit_scorer, new_scorer
+from autoprune.early_exit.confidence.registry import ALONE, confidence_named, confidences_named
 from autoprune.early_exit.thresholds import (
     NEVER,
     Answers,
@@ -118,21 +120,56 @@ def test_what_is_not_a_number_never_leaves():
     assert leaving_at(sure, [0.0]).tolist() == [1, 0, 0]
 
 
-@pytest.mark.parametrize("name", CONFIDENCES)
+@pytest.mark.parametrize("name", ALONE)
 def test_the_surest_logits_have_confidence_one_and_even_ones_none(name):
     kind = confidence_named(name)
     sure, even, bad = torch.tensor([[200.0, -200.0, 0.0]]), torch.zeros(1, 3), torch.tensor([[float("nan"), 0, 0]])
-    assert float(kind(sure)) == pytest.approx(1.0)
-    assert float(kind(even)) == pytest.approx(1 / 3 if name == "max" else 0.0, abs=1e-6)
-    assert not bool(kind(bad) >= 0.0)
+    assert float(kind.of(Seen(sure))) == pytest.approx(1.0)
+    assert float(kind.of(Seen(even))) == pytest.approx(1 / 3 if name == "max" else 0.0, abs=1e-6)
+    assert not bool(kind.of(Seen(bad)) >= 0.0)
 
 
 def test_entropy_by_hand():
     logits = torch.log(torch.tensor([[0.5, 0.25, 0.25]]))
     by_hand = -(0.5 * math.log(0.5) + 0.5 * math.log(0.25)) / math.log(3)
-    assert float(confidence_named("entropy")(logits)) == pytest.approx(1 - by_hand)
+    assert float(confidence_named("entropy").of(Seen(logits))) == pytest.approx(1 - by_hand)
 
 
-def test_an_unknown_confidence_is_named():
+def test_patience_counts_the_exits_in_a_row_that_agree():
+    """Four inputs at three exits: the same class; a change at the second; at the third; no number at the first."""
+    said = [[2, 2, 2], [1, 2, 2], [0, 0, 1], [None, 1, 1]]
+    kind, before, found = confidence_named("patience"), None, []
+    for place in range(3):
+        rows = [
+            [math.nan] * 3 if row[place] is None else [5.0 * (row[place] == each) for each in range(3)] for row in said
+        ]
+        seen = Seen(torch.tensor(rows), before=before)
+        found.append(kind.of(seen))
+        before = kind.carried(seen)
+    first, second, third = (each.tolist() for each in found)
+    assert first[:3] == [0.5, 0.5, 0.5] and math.isnan(first[3])
+    assert second == [0.75, 0.5, 0.75, 0.5]
+    assert third == [0.875, 0.75, 0.5, 0.75]
+
+
+def test_the_learned_score_is_a_probability_of_being_right_and_tells_better_than_chance():
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 4, (4000,), generator=draw)
+    hard = torch.rand(4000, 1, generator=draw)
+    logits = torch.randn(4000, 4, generator=draw) + 6 * (1 - hard) * torch.nn.functional.one_hot(labels, 4)
+    scorer = new_scorer(4)
+    fit_scorer(scorer, logits[:2000], labels[:2000])
+    with torch.no_grad():
+        found = confidence_named("learned").of(Seen(logits[2000:], scorer))
+    right = logits[2000:].argmax(1) == labels[2000:]
+    for low, high in itertools.pairwise((0.0, 0.5, 0.8, 0.95, 1.0)):
+        mine = (found >= low) & (found < high)
+        assert float(right[mine].float().mean()) == pytest.approx(float(found[mine].mean()), abs=0.1)
+    assert float(found[right].mean()) > float(found[~right].mean()) + 0.2
+
+
+def test_several_kinds_are_named_and_an_unknown_one_is_refused():
+    assert confidences_named("margin, max,margin") == ("margin", "max")
+    assert set(confidences_named("all")) == {"max", "margin", "entropy", "patience", "learned"}
     with pytest.raises(InputError, match=r"'margins'; did you mean 'margin'"):
-        confidence_named("margins")
+        confidences_named("max,margins")

@@ -41,6 +41,11 @@ class DynamicSettings(Settings):
         0.5, "percentage points of accuracy that may be lost on new inputs; an upper bound keeps it", ge=0, lt=100
     )
     exits: int = setting(3, "most exits", ge=1, le=3)
+    confidence: str = setting(
+        "all",
+        "of exits: what says how sure one is, the best of several with commas: max, margin or entropy of the"
+        " probabilities; patience, exits in a row that agree; learned, a logistic model on them",
+    )
     anytime: bool = setting(
         False, "a deadline for every call: exits are spread over the times, and the report has the thresholds of each"
     )
@@ -59,6 +64,8 @@ class DynamicSettings(Settings):
     def _goes_together(self) -> Self:
         if self.anytime and self.method != "exits":
             raise ValueError("anytime: only exits have an answer before the end; leave --method out")
+        if self.method != "exits" and self.confidence != "all":
+            raise ValueError("confidence: only exits have several kinds of it; leave it or --method out")
         if self.anytime and (self.mean_latency or self.p95):
             raise ValueError("anytime: every call has a deadline of its own; leave --mean-latency and --p95 out")
         return self

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autoprune.early_exit.confidence import confidence_named
+from autoprune.early_exit.confidence.base import Seen
+from autoprune.early_exit.confidence.registry import ALONE, confidence_named
 from autoprune.early_exit.fit import labels_of
-from autoprune.early_exit.onnx_file import DEPLOYED
 from autoprune.early_exit.thresholds import Answers, Limits, leaving_at, solved
 from autoprune.errors import InputError
 from autoprune.models import output_of
@@ -32,7 +32,7 @@ def cascade_answers(small: nn.Module, dense: nn.Module, reader: BatchReader, bat
     Raises:
         InputError: If there are no samples.
     """
-    sure: dict[str, list[Tensor]] = {kind: [] for kind in DEPLOYED}
+    sure: dict[str, list[Tensor]] = {kind: [] for kind in ALONE}
     right: list[Tensor] = []
     with torch.no_grad():
         for batch in batches:
@@ -41,7 +41,7 @@ def cascade_answers(small: nn.Module, dense: nn.Module, reader: BatchReader, bat
             labels = labels_of(last, batch)
             right.append(torch.stack([first.argmax(1) == labels, last.argmax(1) == labels]))
             for kind, parts in sure.items():
-                parts.append(confidence_named(kind)(first)[None])
+                parts.append(confidence_named(kind).of(Seen(first))[None])
     if not right:
         raise InputError("there are no samples to choose thresholds on; the loader is empty, or was used up")
     confidences = {kind: torch.cat(parts, 1).double().numpy() for kind, parts in sure.items()}
@@ -62,11 +62,11 @@ def cascade_of(search: Answers, test: Answers, share: float, loss: float) -> dic
         network answers, `accuracy`; `reason` where no threshold is faster than the dense network.
     """
     path = np.array([share, 1 + share])
-    found = [solved(search, kind, (0,), path, Limits(loss, float(path.max()))) for kind in DEPLOYED]
+    found = [solved(search, kind, (0,), path, Limits(loss, float(path.max()))) for kind in search.confidences]
     best = min((each for each in found if each is not None), key=lambda each: each.mean_ms, default=None)
     if best is None or best.mean_ms >= 1:
         return {"reason": "no threshold is faster than the dense network alone at this loss"}
-    taken = leaving_at(test.confidences[best.confidence], best.thresholds)
+    taken = leaving_at(test.sure(best.confidence, (0,)), best.thresholds)
     right = test.right[taken, np.arange(len(taken))]
     return {
         "mean_share": best.mean_ms,

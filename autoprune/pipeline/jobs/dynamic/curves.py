@@ -36,7 +36,7 @@ def curves(
         test: What they are judged on.
     """
     path, rows = np.asarray(paths_ms), [*choice.places, len(test.right) - 1]
-    sure, right = test.confidences[choice.confidence][list(choice.places)], test.right[rows]
+    sure, right = test.sure(choice.confidence, choice.places), test.right[rows]
     found: dict[str, list[dict[str, Any]]] = {"solved": [], "random": [], "uniform": []}
     for loss in _LOSSES:
         point = solved(search, choice.confidence, choice.places, path, Limits(loss, float(path.max())))

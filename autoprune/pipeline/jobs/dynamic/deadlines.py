@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from autoprune.early_exit.network import thresholds_within
-from autoprune.early_exit.onnx_file import DEPLOYED, Parts, nested_file
+from autoprune.early_exit.onnx_file import Parts, nested_file
 from autoprune.early_exit.thresholds import NEVER, Answers, Choice, Limits, PathTimes, leaving_at, solved
 from autoprune.errors import BudgetError
 from autoprune.hardware.targets.local import LocalTarget
@@ -61,12 +61,12 @@ def _sets(answers: Answers, times: PathTimes, limits: Limits) -> Iterator[tuple[
 
 
 def _with_thresholds(answers: Answers, places: tuple[int, ...], path: Floats, limits: Limits) -> Choice:
-    found = [solved(answers, kind, places, path, limits) for kind in DEPLOYED]
+    found = [solved(answers, kind, places, path, limits) for kind in answers.confidences]
     kept = [each for each in found if each is not None]
     if kept:
         return min(kept, key=lambda each: each.mean_ms)
     shut = (*[0.0] * len(places), 1.0)
-    return Choice(places, next(iter(DEPLOYED)), (NEVER,) * len(places), shut, float(path[-1]), 0.0, 0.0)
+    return Choice(places, next(iter(answers.confidences)), (NEVER,) * len(places), shut, float(path[-1]), 0.0, 0.0)
 
 
 def deadlines_of(
@@ -103,7 +103,7 @@ def anytime_rows(
         test: What they are judged on.
         deadlines: As `deadlines_of` gives them.
     """
-    sure, ends = test.confidences[choice.confidence][list(choice.places)], [*choice.places, len(test.right) - 1]
+    sure, ends = test.sure(choice.confidence, choice.places), [*choice.places, len(test.right) - 1]
     rows = []
     for last, timed in enumerate(deadlines):
         thresholds = thresholds_within(choice.thresholds, last)

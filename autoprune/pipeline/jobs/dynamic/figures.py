@@ -27,7 +27,7 @@ def figures(names: Sequence[str], verified: Verified, test: Answers) -> dict[str
         test: Answers on the test split.
     """
     choice, dense = verified.choice, verified.streams[0]
-    taken = leaving_at(test.confidences[choice.confidence][list(choice.places)], choice.thresholds)
+    taken = leaving_at(test.sure(choice.confidence, choice.places), choice.thresholds)
     rows = np.array([*choice.places, len(test.right) - 1])[taken]
     right = test.right[rows, np.arange(test.right.shape[1])]
     exits = []
@@ -84,9 +84,9 @@ def pictured(verified: Verified, search: Answers, test: Answers, kind: str = "ma
         kind: Of confidence: one that is a probability of being right.
     """
     choice = verified.choice
-    taken = leaving_at(test.confidences[choice.confidence][list(choice.places)], choice.thresholds)
+    taken = leaving_at(test.sure(choice.confidence, choice.places), choice.thresholds)
     return {
         "curves": curves(choice, verified.paths_ms, search, test),
         "exits_by_class": classes_by_exit(taken, test.labels, len(choice.places) + 1),
-        "reliability": [reliability(test.confidences[kind][place], test.right[place]) for place in choice.places],
+        "reliability": [reliability(test.sure(kind, [place])[0], test.right[place]) for place in choice.places],
     }

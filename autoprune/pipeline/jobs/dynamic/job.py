@@ -43,7 +43,7 @@ class DynamicJob(Job):
 
     def check(self, experiment: Experiment) -> None:
         """The target must run one branch of a file alone."""
-        METHODS.get(experiment.method)
+        METHODS.get(experiment.method)().check(experiment)
         check_target(experiment)
         target = target_of(experiment)
         if not isinstance(target, LocalTarget) or not target.runs_branches:

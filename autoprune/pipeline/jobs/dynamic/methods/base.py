@@ -156,6 +156,13 @@ class Method(ABC):
     written: ClassVar[tuple[str, ...]]
     """What a run writes of it, beside what every run of `dynamic` writes."""
 
+    def check(self, experiment: Experiment) -> None:  # noqa: B027 - most have nothing to check
+        """Refuse settings of its own that cannot be, before anything is read.
+
+        Raises:
+            InputError: Naming the setting.
+        """
+
     @abstractmethod
     def offer(self, task: Task, experiment: Experiment, flow: Flow) -> Offer:
         """What there is to choose from, for a plan; nothing is timed or trained.

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autoprune.early_exit.confidence.registry import confidences_named
 from autoprune.early_exit.files import load_heads, save_heads, save_network
 from autoprune.early_exit.fit import Cut, answers_on, fitted_heads
 from autoprune.early_exit.flow import Flow, flow_of
 from autoprune.early_exit.heads import ExitHead, HeadTraining
 from autoprune.early_exit.module import DynamicModule
 from autoprune.early_exit.network import DynamicNetwork, Exit
-from autoprune.early_exit.onnx_file import DEPLOYED, Parts, nested_file, parts_of
+from autoprune.early_exit.onnx_file import Parts, nested_file, parts_of
 from autoprune.early_exit.places import places_of
 from autoprune.early_exit.staged import STAGES, save_stages
 from autoprune.early_exit.thresholds import NEVER, Answers, Choice, PathTimes
@@ -24,7 +25,7 @@ from autoprune.errors import AutopruneError, UnsupportedModelError
 from autoprune.hardware.timing.effort import effort_named
 from autoprune.models import output_of
 from autoprune.models.inputs.example import as_example
-from autoprune.pipeline.jobs.dynamic.choosing import require_reachable
+from autoprune.pipeline.jobs.dynamic.choosing import candidates, require_reachable
 from autoprune.pipeline.jobs.dynamic.deadlines import anytime_candidates, anytime_rows, deadlines_of
 from autoprune.pipeline.jobs.dynamic.methods.base import Files, Method, Offer
 from autoprune.pipeline.jobs.dynamic.methods.routed import Routed
@@ -43,6 +44,10 @@ class Exits(Method):
 
     name = "exits"
     written = ("heads.safetensors", "network.safetensors", "exit_heads.safetensors", "exits.json", "stages/")
+
+    def check(self, experiment: Experiment) -> None:
+        """Kinds of confidence are known."""
+        confidences_named(experiment.confidence)
 
     def offer(self, task: Task, experiment: Experiment, flow: Flow) -> Offer:
         """Places; each is timed open and shut."""
@@ -84,13 +89,15 @@ class WithExits(Routed):
 
     def answers(self, batches: Iterable[Any]) -> Answers:
         """Of every head."""
-        return answers_on(self._cut, self._heads, batches, DEPLOYED)
+        return answers_on(self._cut, self._heads, batches)
 
     def choices(self) -> Iterable[Choice]:
-        """Of deadlines the sets of exits; else every tuple of thresholds."""
+        """Of deadlines the sets of exits; else every tuple of thresholds, for every kind of confidence allowed."""
+        search = self.search.only(confidences_named(self.settings.confidence))
         if self.settings.anytime:
-            return anytime_candidates(self.search, self._times, self.settings)
-        return super().choices()
+            return anytime_candidates(search, self._times, self.settings)
+        with self.reporter.stage("search", "trying every tuple of thresholds"):
+            return candidates(search, self.times, self.settings)
 
     def files(self, choice: Choice) -> Files:
         """Nested `If`s."""
