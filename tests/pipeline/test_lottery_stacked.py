@@ -37,8 +37,7 @@ def done(tmp_path_factory):
 
 
 def rows_of(folder):
-    rows = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
-    return {(row["seed"], row["arm"], row["round"]): row for row in rows}
+    return by_key(written(folder, "rounds.jsonl"))
 
 
 def test_a_stacked_study_has_the_rounds_and_masks_of_one_by_one(done, tmp_path):
@@ -90,6 +89,112 @@ def test_the_way_that_is_faster_is_chosen_once_and_written_down(tmp_path, monkey
     found = study(tmp_path / "False", resume=True, **quick).report
     assert found["lottery"]["trained"] == {"stacked": False, "why": "it was begun one by one"}
     assert [len(one["ticket"]["accuracies"]) for one in found["rounds"]] == [2, 2]
+
+
+BESIDE = {"rounds": 1, "controls": "", "transfer": "adamw", "stability": "0,3", "forms": "2:4", "stacked": "no"}
+ROWS = ("stability.jsonl", "transfer/adamw/rounds.jsonl", "forms/rounds.jsonl")
+
+
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory):
+    """One study twice, its rounds one by one; what comes after them one by one, and as one."""
+    from autoprune.pipeline.jobs.lottery import stacks
+
+    folder, decided = tmp_path_factory.mktemp("beside"), {}
+    for stacked in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            plan = {"stacked": stacked, "why": "for a test"}
+            patch.setattr(stacks, "_decided_beside", lambda *_, plan=plan, **__: plan)
+            decided[stacked] = study(folder / str(stacked), **BESIDE).report["lottery"]
+    return folder, decided
+
+
+def test_what_comes_after_the_rounds_is_the_same_as_one_and_one_by_one(beside):
+    """Starts and masks are equal to the bit, but a native ticket's, which are of a network that differs by rounding."""
+    folder, decided = beside
+    for name in ROWS[1:]:
+        ours, theirs = (by_key(written(folder / run, name)) for run in ("True", "False"))
+        assert set(ours) == set(theirs) and len(ours) == (2 if "forms" in name else 10)
+        apart = sorted(abs(row["loss"] - theirs[key]["loss"]) for key, row in ours.items())
+        assert apart[len(apart) // 2] < 1e-5 and apart[-1] < 1e-2  # rounding turns a unit over zero now and then
+        for key, row in ours.items():
+            assert row["steps"] == theirs[key]["steps"] and row["weights"] == theirs[key]["weights"]
+    ours, theirs = ({(r["seed"], r["step"]): r for r in written(folder / run, ROWS[0])} for run in ("True", "False"))
+    assert set(ours) == set(theirs) == {(seed, step) for seed in (0, 1) for step in (0, 3)}
+    for key, row in ours.items():  # shares of 300 images: one may lie on the border
+        assert row["merits"] == pytest.approx(theirs[key]["merits"], abs=1.5 / 300)
+    for stacked, report in decided.items():
+        plan = {"stacked": stacked, "why": "for a test"}
+        assert report["trained_beside"] == {"stability": plan, "transfer to adamw": plan, "forms": plan}
+
+
+def test_what_comes_after_the_rounds_is_trained_as_they_are(tmp_path):
+    settings = BESIDE | {"stacked": "yes", "transfer": "", "stability": "0", "forms": "2:4", "train_epochs": 1}
+    lottery = study(tmp_path / "run", **settings).report["lottery"]
+    plan = {"stacked": True, "why": "as the rounds are"}
+    assert lottery["trained_beside"] == {"stability": plan, "forms": plan}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stacked", [False, True])
+def test_twins_that_were_killed_go_on_where_they_stopped(beside, tmp_path, monkeypatch, stacked):
+    from autoprune.pipeline.jobs.lottery import stability, stacks
+
+    monkeypatch.setattr(stacks, "_decided_beside", lambda *_, **__: {"stacked": stacked, "why": "for a test"})
+    monkeypatch.setattr(stability, "SAVE_EVERY", 0.0)
+    save, killed_at = stability.save_unfinished, iter((2, 3))  # a twin that has an epoch, then one that is done
+    saved, until = [], next(killed_at)
+
+    def killed(*given):
+        save(*given)
+        saved.append((given[1], given[2]["epoch"]))
+        if len(saved) == until:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(stability, "save_unfinished", killed)
+    for number in range(2):
+        with pytest.raises((KeyboardInterrupt, AutopruneError)):
+            study(tmp_path / "run", resume=number > 0, **BESIDE)
+        until = next(killed_at, None)
+    study(tmp_path / "run", resume=True, **BESIDE)
+    assert len(saved) == len(set(saved))  # no epoch was trained twice
+    folder, _ = beside
+    assert written(tmp_path / "run", ROWS[0]) == written(folder / str(stacked), ROWS[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [9, 15])  # rows: 4 of rounds, 4 of the other place's rounds, 6 moved, 2 forms
+def test_what_comes_after_the_rounds_ends_as_a_whole_when_it_was_killed(beside, tmp_path, monkeypatch, after):
+    from autoprune.pipeline.jobs.lottery import stacks
+
+    monkeypatch.setattr(stacks, "_decided_beside", lambda *_, **__: {"stacked": True, "why": "for a test"})
+    finish, count = Level.finish, iter(range(100))
+
+    def killed(self, row):
+        if next(count) == after:
+            raise KeyboardInterrupt
+        finish(self, row)
+
+    monkeypatch.setattr(Level, "finish", killed)
+    with pytest.raises((KeyboardInterrupt, AutopruneError)):
+        study(tmp_path / "run", **BESIDE)
+    monkeypatch.setattr(Level, "finish", finish)
+    resumed = study(tmp_path / "run", resume=True, **BESIDE).report["lottery"]
+    folder, decided = beside
+    assert resumed["transfer"] == decided[True]["transfer"]
+    assert resumed["forms"]["2:4"] == decided[True]["forms"]["2:4"]
+    for name in ROWS[1:]:
+        assert set(by_key(written(tmp_path / "run", name))) == set(by_key(written(folder / "True", name)))
+
+
+def written(folder, name):
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+
+def by_key(rows):
+    found = {(row["seed"], row["arm"], row["round"]): row for row in rows}
+    assert len(found) == len(rows)
+    return found
 
 
 def _as_of_an_earlier_version(folder):

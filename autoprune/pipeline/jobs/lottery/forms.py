@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from autoprune.hardware.sparse_kernels.csr import timed_csr
 from autoprune.hardware.timing.effort import effort_named
@@ -15,8 +17,10 @@ from autoprune.models import load_weights, save_weights
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.finish.fine_tuning import reported_score
 from autoprune.pipeline.jobs.lottery.destinations import Part
-from autoprune.pipeline.jobs.lottery.levels import ROWS, Level
+from autoprune.pipeline.jobs.lottery.levels import ROWS, Level, Start
 from autoprune.pipeline.jobs.lottery.networks import Networks
+from autoprune.pipeline.jobs.lottery.stacks import carry_out_together, how_trained_beside
+from autoprune.pipeline.jobs.lottery.study import Tally, Training
 from autoprune.pipeline.jobs.lottery.turning import Form, masked, trained_ticket, turned
 from autoprune.pipeline.jobs.lottery.widths import Promises, with_others
 from autoprune.pipeline.reporter import Reporter
@@ -24,8 +28,12 @@ from autoprune.run.directory import RunDir
 from autoprune.run.settings.lottery import CHANNELS_FORM, CSR_FORM
 from autoprune.space import Policy
 from autoprune.techniques.apply import apply
+from autoprune.training.epochs import InEpochs, Remembered
 
-__all__ = ["Forms"]
+__all__ = ["FORMS", "Forms"]
+
+FORMS = "forms"
+"""What the trainings of forms are called where it is kept how they are trained."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,22 +54,22 @@ class Forms:
 
     def carry_out(self) -> None:
         """Train every form of every seed, as far as it is not yet done."""
-        experiment = self.networks.experiment
-        wanted = [
-            (number, experiment.seed + place, name)
-            for number in experiment.form_rounds_of(self.number)
-            for place in range(experiment.seeds)
-            for name in self._trained
-        ]
-        if not wanted:
+        experiment, done = self.networks.experiment, len(self._rows())
+        numbers = experiment.form_rounds_of(self.number)
+        total = len(numbers) * experiment.seeds * len(self._trained)
+        if not total:
             return
         if CHANNELS_FORM in self._trained:  # before any training, so that nothing of them is in what is promised
-            for number in experiment.form_rounds_of(self.number):
+            for number in numbers:
                 self._promises.of(number)
-        with self.reporter.stage("forms", "training tickets in other forms", len(wanted), len(self._rows())) as bar:
-            for done, (number, seed, name) in enumerate(wanted, start=1):
-                self._train(name, seed, number)
-                bar.update(done)
+        stacked = how_trained_beside(self.networks, self.run, FORMS, begun=done > 0)
+        with self.reporter.stage("forms", "training tickets in other forms", total, done) as bar:
+            seeds = range(experiment.seed, experiment.seed + experiment.seeds)
+            tally = Tally(bar, done)
+            owners = [_OfSeed(self, seed, tally) for seed in seeds]
+            for number in numbers:
+                wanted = [(own, own.training(name, number)) for own in owners for name in self._trained]
+                carry_out_together(wanted, stacked=stacked)
 
     def report(self) -> dict[str, Any] | None:
         """Scores and times by form of the round that is handed over; None where no form was asked for."""
@@ -115,24 +123,33 @@ class Forms:
     def _rows(self) -> list[dict[str, Any]]:
         return self._shelf.rows(ROWS)
 
-    def _train(self, name: str, seed: int, number: int) -> None:
-        shelf, task, settings = self._shelf, self.networks.task, self.networks.schedule
-        if any((row["arm"], row["seed"], row["round"]) == (name, seed, number) for row in self._rows()):
-            return
-        level = Level(seed, name, number, task, shelf, settings, self.networks.batches(seed))
+    def is_done(self, level: Level) -> bool:
+        """Whether the row of a form is written."""
+        return any(all(row[name] == getattr(level, name) for name in ("arm", "seed", "round")) for row in self._rows())
+
+    def level(self, name: str, seed: int, number: int, batches: InEpochs) -> Level:
+        """The training of a form."""
+        return Level(seed, name, number, self.networks.task, self._shelf, self.networks.schedule, batches)
+
+    def turned(self, level: Level) -> Form:
+        """The form, not yet trained."""
+        name, seed, number = level.arm, level.seed, level.round
         widths = self._promises.widths(name, seed, number) if name in with_others([CHANNELS_FORM]) else None
-        form = turned(self.networks, self.run, name, seed, number, widths=widths)
+        return turned(self.networks, self.run, name, seed, number, widths=widths)
+
+    def finish(self, level: Level, form: Form, row: Mapping[str, Any]) -> None:
+        """Keep what the report needs of a form, whose network is trained, then its row."""
+        task, seed, number = self.networks.task, level.seed, level.round
         own: dict[str, Any] = {"params": form.params, "about": form.about}
         if form.policy is None:
             ticket = masked(trained_ticket(self.networks, self.run, seed, number), form.start.masks)
             own["before"] = reported_score(task, ticket, task.data.test)
-        shelf.file(name).mkdir(parents=True, exist_ok=True)
-        row, _ = level.trained(form.start, lambda loss: None)
         if (seed, number) == (self.networks.experiment.seed, self.number):
-            self._keep(name, form)
-        level.finish(row | own)
+            self._keep(level.arm, form)
+        level.finish({**row, **own})
 
     def _keep(self, name: str, form: Form) -> None:
+        self._shelf.file(name).mkdir(parents=True, exist_ok=True)
         save_weights(form.start.network.state_dict(), self._shelf.file(f"{name}/finetuned.safetensors"))
         if form.policy is not None:
             form.policy.save(self._shelf.file(f"{name}/policy.json"))
@@ -161,3 +178,52 @@ class Forms:
             network = apply(network, Policy.load(policy), self.networks.task.example)
         load_weights(network, self._shelf.file(f"{name}/finetuned.safetensors"))
         return network
+
+
+@dataclass(frozen=True, eq=False)
+class _OfSeed:
+    """The forms of a seed's tickets, as trainings; an `Owner`.
+
+    Attributes:
+        forms: Of all seeds.
+        seed: Whose.
+        tally: Counts the trainings of all seeds.
+    """
+
+    forms: Forms
+    seed: int
+    tally: Tally
+    _turned: dict[str, Form] = field(default_factory=dict)
+
+    def training(self, name: str, number: int) -> Training:
+        """The training of a form of a round's ticket; channels have sizes of their own."""
+        level = self.forms.level(name, self.seed, number, self._batches)
+        shape = level.key if name in with_others([CHANNELS_FORM]) else ""
+        return Training(level, lambda: self._start(level), self.forms.networks.experiment.rewind, shape=shape)
+
+    def is_done(self, training: Training) -> bool:
+        """Whether its row is written."""
+        return self.forms.is_done(training.level)
+
+    def train(self, training: Training) -> None:
+        """Carry a training out by itself, unless it is done."""
+        if self.is_done(training):
+            return
+        start, level = training.start(), training.level
+        row, kept = level.trained(start, lambda loss: self.tally.show(level.key, loss))
+        self.finish(level, start, row, kept)
+
+    def finish(self, level: Level, start: Start, row: Mapping[str, Any], kept: Mapping[str, Tensor]) -> None:
+        """Keep the form and its row, unless it is written."""
+        form = self._turned.pop(level.key)
+        if not self.forms.is_done(level):
+            self.forms.finish(level, form, row)
+            self.tally.add()
+
+    def _start(self, level: Level) -> Start:
+        self._turned[level.key] = self.forms.turned(level)
+        return self._turned[level.key].start
+
+    @cached_property
+    def _batches(self) -> Remembered:
+        return self.forms.networks.batches(self.seed)

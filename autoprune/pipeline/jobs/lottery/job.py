@@ -25,13 +25,13 @@ from autoprune.pipeline.jobs.lifecycle import check_target
 from autoprune.pipeline.jobs.lottery.apart import carry_out_apart
 from autoprune.pipeline.jobs.lottery.densities import Densities
 from autoprune.pipeline.jobs.lottery.figures import StudyRows, comparisons, delivered_round, rounds_of
-from autoprune.pipeline.jobs.lottery.forms import Forms
+from autoprune.pipeline.jobs.lottery.forms import FORMS, Forms
 from autoprune.pipeline.jobs.lottery.levels import ROWS
 from autoprune.pipeline.jobs.lottery.networks import Networks
-from autoprune.pipeline.jobs.lottery.stability import BARRIERS, Stability, barriers_of
-from autoprune.pipeline.jobs.lottery.stacks import carry_out_all, check_stacked, how_trained
+from autoprune.pipeline.jobs.lottery.stability import BARRIERS, STABILITY, Stability, barriers_of
+from autoprune.pipeline.jobs.lottery.stacks import carry_out_all, check_stacked, how_trained, plans_beside
 from autoprune.pipeline.jobs.lottery.study import SeedStudy, Tally, last_weights
-from autoprune.pipeline.jobs.lottery.transfer import Transfer, check_transfers, transfers_of
+from autoprune.pipeline.jobs.lottery.transfer import Transfer, check_transfers, transferred, transfers_of
 from autoprune.pipeline.jobs.search import timed
 from autoprune.pipeline.jobs.settings import LOTTERY, OF_LOTTERY
 from autoprune.pipeline.reporter import Reporter
@@ -232,6 +232,7 @@ class _Delivery:
         asked |= {"controls": list(study.controls), "layer_rates": dict(experiment.layer_rates)}
         found: dict[str, Any] = {
             "trained": how_trained(self.networks, run),
+            "trained_beside": plans_beside(run, (STABILITY, *map(transferred, experiment.transfers), FORMS)),
             "comparisons": comparisons(study),
             "stability": barriers_of(run.rows(BARRIERS), accuracy=spec.is_accuracy),
             "transfer": transfers_of(run, spec, number),

@@ -215,7 +215,9 @@ class Level:
         self.run.file(UNFINISHED).unlink(missing_ok=True)
 
 
-def save_unfinished(run: Shelf, key: str, trainer: Mapping[str, Any], bests: Sequence[Best]) -> None:
+def save_unfinished(
+    run: Shelf, key: str, trainer: Mapping[str, Any], bests: Sequence[Best], name: str = UNFINISHED
+) -> None:
     """Keep what a training goes on from when its process is killed.
 
     Args:
@@ -223,16 +225,17 @@ def save_unfinished(run: Shelf, key: str, trainer: Mapping[str, Any], bests: Seq
         key: Of which level, or of which that are trained as one.
         trainer: The trainer's state.
         bests: The best epochs of its networks.
+        name: Of the file.
     """
     content = io.BytesIO()
     torch.save({"level": key, "trainer": dict(trainer), "bests": [asdict(best) for best in bests]}, content)
-    with replacing(run.file(UNFINISHED)) as temporary:
+    with replacing(run.file(name)) as temporary:
         temporary.write_bytes(content.getbuffer())
 
 
-def unfinished(run: Shelf, key: str) -> tuple[dict[str, Any], list[Best]] | None:
+def unfinished(run: Shelf, key: str, name: str = UNFINISHED) -> tuple[dict[str, Any], list[Best]] | None:
     """The trainer's state and the best epochs that were kept, if they are of this key and this version."""
-    path = run.file(UNFINISHED)
+    path = run.file(name)
     state = read_state(path) if path.exists() else {}
     if state.get("level") != key or "bests" not in state:
         return None

@@ -1,4 +1,4 @@
-"""The trainings of all seeds, round by round, those of one architecture and schedule as one where that is faster.
+"""The trainings of all seeds that hang on none of each other, those of one shape and schedule as one where that pays.
 
 Trainings of a round do not hang on each other. A stack is trained as a whole or not at all: which networks it has does
 not depend on where an earlier process was killed, so that a study that was killed ends as one that was not.
@@ -7,24 +7,43 @@ not depend on where an earlier process was killed, so that a study that was kill
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from autoprune.data.batches import TensorBatches
 from autoprune.errors import InputError
-from autoprune.pipeline.jobs.lottery.levels import ROWS, SAVE_EVERY, Best, save_unfinished, unfinished, validation_loss
+from autoprune.pipeline.jobs.lottery.levels import (
+    ROWS,
+    SAVE_EVERY,
+    Best,
+    Level,
+    Start,
+    save_unfinished,
+    unfinished,
+    validation_loss,
+)
 from autoprune.pipeline.jobs.lottery.networks import Networks
-from autoprune.pipeline.jobs.lottery.study import SeedStudy, Training
+from autoprune.pipeline.jobs.lottery.study import SeedStudy, Tally, Training
 from autoprune.run.directory import RunDir
 from autoprune.training import Trainer
 from autoprune.training.constraint import Masks
 from autoprune.training.epochs import FirstBatches
 from autoprune.training.stacked import Member, StackedTrainer, why_not_stacked
 
-__all__ = ["carry_out_all", "check_stacked", "how_trained"]
+__all__ = [
+    "MOST",
+    "Owner",
+    "carry_out_all",
+    "carry_out_together",
+    "check_stacked",
+    "how_trained",
+    "how_trained_beside",
+    "plans_beside",
+]
 
 MOST = 16
 """Networks that are trained as one, at most."""
@@ -32,7 +51,23 @@ MOST = 16
 _PAYS = 1.2  # times as fast as networks alone; less is not worth the memory
 _PROBE = 1.0  # seconds for each of the two ways
 _STEPS, _EPOCHS, _HARMLESS = 6, 1000, 1e-6  # of the trainings that are timed: steps an epoch, epochs, rate
-_SMALL = "small"  # the arm whose networks are of other sizes
+
+
+class Owner(Protocol):
+    """Who has trainings: a seed's study, or what is made of its tickets afterwards."""
+
+    @property
+    def tally(self) -> Tally:
+        """Counts them."""
+
+    def is_done(self, training: Training) -> bool:
+        """Whether its row is written."""
+
+    def train(self, training: Training) -> None:
+        """Carry a training out by itself, unless it is done."""
+
+    def finish(self, level: Level, start: Start, row: Mapping[str, Any], kept: Mapping[str, Tensor]) -> None:
+        """Write a training's row, unless it is written."""
 
 
 def carry_out_all(studies: Sequence[SeedStudy], *, stacked: bool) -> None:
@@ -48,32 +83,40 @@ def carry_out_all(studies: Sequence[SeedStudy], *, stacked: bool) -> None:
         return
     for number in range(studies[0].networks.experiment.rounds + 1):
         before = [study.done for study in studies]
-        for stack in _stacks(studies, number):
-            _train(stack)
+        carry_out_together([(study, own) for study in studies for own in study.trainings(number)], stacked=True)
         for study, count in zip(studies, before, strict=True):
             study.end_round(number, count)
 
 
-_Own = tuple[SeedStudy, Training]
+_Own = tuple[Owner, Training]
 
 
-def _stacks(studies: Sequence[SeedStudy], number: int) -> list[list[_Own]]:
-    """The trainings of a round, those together that can be one stack."""
+def carry_out_together(trainings: Sequence[_Own], *, stacked: bool) -> None:
+    """Trainings of which none hangs on another, as far as they are not yet done.
+
+    Args:
+        trainings: With whose they are.
+        stacked: Whether those are trained as one that can be; else one after the other.
+    """
+    for stack in _stacks(trainings) if stacked else [[each] for each in trainings]:
+        _train(stack)
+
+
+def _stacks(trainings: Sequence[_Own]) -> list[list[_Own]]:
+    """Those together that can be one stack."""
     found: dict[Any, list[_Own]] = {}
-    for study in studies:
-        for training in study.trainings(number):
-            arm, settings = training.level.arm, training.level.settings
-            key = (study.seed, arm) if arm == _SMALL else (settings, training.step)
-            found.setdefault(key, []).append((study, training))
+    for owner, training in trainings:
+        key = (training.shape, training.level.settings, training.step)
+        found.setdefault(key, []).append((owner, training))
     return [group[first : first + MOST] for group in found.values() for first in range(0, len(group), MOST)]
 
 
 def _train(stack: Sequence[_Own]) -> None:
-    if all(study.is_done(training) for study, training in stack):
+    if all(owner.is_done(training) for owner, training in stack):
         return
     if len(stack) == 1:
-        study, training = stack[0]
-        study.train(training)
+        owner, training = stack[0]
+        owner.train(training)
         return
     starts, begun = [training.start() for _, training in stack], time.perf_counter()
     (_, first), *_ = stack
@@ -86,8 +129,8 @@ def _train(stack: Sequence[_Own]) -> None:
     bests = _run(trainer, stack)
     seconds = round((time.perf_counter() - begun) / len(stack), 3)
     kept = trainer.kept or [{}] * len(stack)
-    for (study, own), start, best, weights in zip(stack, starts, bests, kept, strict=True):
-        study.finish(own.level, start, own.level.row(start, trainer.steps, best) | {"seconds": seconds}, weights)
+    for (owner, own), start, best, weights in zip(stack, starts, bests, kept, strict=True):
+        owner.finish(own.level, start, own.level.row(start, trainer.steps, best) | {"seconds": seconds}, weights)
 
 
 def _run(trainer: StackedTrainer, stack: Sequence[_Own]) -> list[Best]:
@@ -139,6 +182,41 @@ def how_trained(networks: Networks, run: RunDir) -> dict[str, Any]:
     """
     found: dict[str, Any] = run.once("lottery trained", lambda: _decided(networks, begun=bool(run.rows(ROWS))))
     return found
+
+
+_BESIDE = "lottery trained, "  # in the journal, before what is trained
+
+
+def how_trained_beside(networks: Networks, run: RunDir, what: str, *, begun: bool) -> bool:
+    """Whether what comes after the rounds is trained as one: where the rounds are, and its own networks can be.
+
+    Args:
+        networks: Of what is trained.
+        run: The study's; keeps what was decided.
+        what: Is trained, for people.
+        begun: Whether some of it is trained already, one by one by an earlier version unless it was decided on.
+    """
+    found = run.once(_BESIDE + what, lambda: _decided_beside(networks, run, begun=begun))
+    return bool(found["stacked"])
+
+
+def plans_beside(run: RunDir, names: Sequence[str]) -> dict[str, Any]:
+    """What was decided of all that came after the rounds, by what it was.
+
+    Args:
+        run: The study's.
+        names: What there may be.
+    """
+    return {name: found for name in names if (found := run.recall(_BESIDE + name)) is not None}
+
+
+def _decided_beside(networks: Networks, run: RunDir, *, begun: bool) -> dict[str, Any]:
+    if begun:
+        return {"stacked": False, "why": "it was begun one by one"}
+    if not how_trained(networks, run)["stacked"]:
+        return {"stacked": False, "why": "as the rounds are"}
+    why = _why_not(networks)
+    return {"stacked": why is None, "why": why or "as the rounds are"}
 
 
 def _decided(networks: Networks, *, begun: bool) -> dict[str, Any]:

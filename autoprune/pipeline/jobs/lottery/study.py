@@ -36,6 +36,7 @@ FINETUNING = 0.1
 
 _CHAINS = ("finetune", "lr-rewind")  # controls that prune what they have trained themselves
 _DENSE, _TICKET = "dense", "ticket"
+_SMALL = "small"  # the control whose networks are of other sizes
 
 
 def ticket_file(run: Shelf, seed: int) -> Path:
@@ -79,12 +80,14 @@ class Training:
         start: Makes what it begins with.
         step: Steps of the schedule that count as done then.
         keep_at: Step whose weights are wanted.
+        shape: What tells its network's sizes from the study's own; empty where they are the same.
     """
 
     level: Level
     start: Callable[[], Start]
     step: int
     keep_at: int | None = None
+    shape: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,10 +130,26 @@ class SeedStudy:
         masks = cache(lambda: self._ticket_masks(number))
         ticket = Training(self._named(_TICKET, number), lambda: self.rewound(masks(), number), rewind)
         others = (
-            Training(self._named(arm, number), partial(self._start, arm, masks, number), _step(arm, rewind))
+            Training(
+                self._named(arm, number),
+                partial(self._start, arm, masks, number),
+                _step(arm, rewind),
+                shape=f"{_SMALL}, seed {self.seed}" if arm == _SMALL else "",
+            )
             for arm in controls
         )
         return [ticket, *others]
+
+    def further(self, arm: str, number: int, start: Callable[[], Start], step: int) -> Training:
+        """A training that is none of the study's own rounds.
+
+        Args:
+            arm: Its name in the rows.
+            number: Its round.
+            start: Makes what it begins with.
+            step: Steps of the schedule that count as done then.
+        """
+        return Training(self._named(arm, number), start, step)
 
     def _start(self, arm: str, masks: Callable[[], Mapping[str, Tensor]], number: int) -> Start:
         """A control's; one that trains its last weights on prunes them itself."""
@@ -228,16 +247,6 @@ class SeedStudy:
         if experiment.per == "global":
             return pruned_globally(last.start, last.masks(), experiment.rate, number)
         return pruned_in_layers(last.start, last.masks(), self.networks.rates, number)
-
-    def level(self, arm: str, number: int, start_of: Callable[[], Start]) -> None:
-        """Carry out a training that is none of the study's own rounds, unless it is done.
-
-        Args:
-            arm: Its name in the rows.
-            number: Its round.
-            start_of: Makes what it begins with.
-        """
-        self.train(Training(self._named(arm, number), start_of, 0))
 
     def _named(self, arm: str, number: int) -> Level:
         settings = self.settings

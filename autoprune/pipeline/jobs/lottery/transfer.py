@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,7 +21,8 @@ from autoprune.masks.ladder import random_masks
 from autoprune.pipeline.jobs.lottery.destinations import Part, destination
 from autoprune.pipeline.jobs.lottery.levels import ROWS, Start
 from autoprune.pipeline.jobs.lottery.networks import Networks
-from autoprune.pipeline.jobs.lottery.study import SeedStudy, Tally, ticket_file
+from autoprune.pipeline.jobs.lottery.stacks import carry_out_all, carry_out_together, how_trained_beside
+from autoprune.pipeline.jobs.lottery.study import SeedStudy, Tally, Training, ticket_file
 from autoprune.pipeline.reporter import Reporter
 from autoprune.reports.grid import difference
 from autoprune.run.directory import RunDir
@@ -29,10 +30,15 @@ from autoprune.run.score import ScoreSpec
 from autoprune.techniques.sparsity.ticket import Ticket, read_ticket
 from autoprune.training.trainer import count_batches
 
-__all__ = ["ARMS", "Transfer", "check_transfers", "transfers_of"]
+__all__ = ["ARMS", "Transfer", "check_transfers", "transferred", "transfers_of"]
 
 ARMS = {"dense": "dense", "native": "ticket", "ticket": "moved-ticket", "mask": "moved-mask", "random": "moved-random"}
 """What the report calls an arm -> its name in the rows of the destination."""
+
+
+def transferred(name: str) -> str:
+    """What the trainings of a destination are called where it is kept how they are trained."""
+    return f"transfer to {name}"
 
 
 def check_transfers(source: Networks) -> None:
@@ -75,20 +81,30 @@ class Transfer:
             there, part = destination(self.networks, name), part_of(self.run, name)
             total, done = each * experiment.seeds, len(part.rows(ROWS))
             with self.reporter.stage("transfer", f"carrying tickets over to {name}", total, done) as bar:
-                tally = Tally(bar, done)
-                for index in range(experiment.seeds):
-                    self._seed(there, part, tally, index)
+                stacked = how_trained_beside(there, self.run, transferred(name), begun=done > 0)
+                self._there(there, part, Tally(bar, done), stacked=stacked)
 
-    def _seed(self, there: Networks, part: Part, tally: Tally, index: int) -> None:
-        seed, own = there.experiment.seed + index, there.experiment.replace(rounds=self.number, controls="")
-        networks = Networks(there.task, own)
-        study = SeedStudy(networks, part, networks.schedule, self.reporter, tally, seed)
-        study.carry_out()
+    def _there(self, there: Networks, part: Part, tally: Tally, *, stacked: bool) -> None:
+        networks = Networks(there.task, there.experiment.replace(rounds=self.number, controls=""))
+        studies = [
+            SeedStudy(networks, part, networks.schedule, self.reporter, tally, there.experiment.seed + index)
+            for index in range(there.experiment.seeds)
+        ]
+        carry_out_all(studies, stacked=stacked)
+        moved = [(study, training) for study in studies for training in self._moved(study)]
+        carry_out_together(moved, stacked=stacked)
+
+    def _moved(self, study: SeedStudy) -> list[Training]:
+        """What is carried over: trainings that hang on none of those of the other place."""
+        networks, seed, number = study.networks, study.seed, self.number
         found = read_ticket(ticket_file(self.run, seed))
-        masks, draws = found.masks(self.number), stream(seed, self.number)
-        study.level(ARMS["ticket"], self.number, lambda: _moved(networks, seed, found, masks))
-        study.level(ARMS["mask"], self.number, lambda: Start(networks.fresh(seed, another=True), masks))
-        study.level(ARMS["random"], self.number, lambda: _moved(networks, seed, found, _random(masks, draws)))
+        masks, draws = found.masks(number), stream(seed, number)
+        starts: dict[str, tuple[Callable[[], Start], int]] = {
+            "ticket": (lambda: _moved(networks, seed, found, masks), found.rewind),
+            "mask": (lambda: Start(networks.fresh(seed, another=True), masks), 0),
+            "random": (lambda: _moved(networks, seed, found, _random(masks, draws)), found.rewind),
+        }
+        return [study.further(ARMS[name], number, start, step) for name, (start, step) in starts.items()]
 
 
 def _moved(networks: Networks, seed: int, found: Ticket, masks: Mapping[str, Tensor]) -> Start:
