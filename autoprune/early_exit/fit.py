@@ -156,6 +156,7 @@ def answers_of(logits: Tensor, labels: Tensor, heads: Sequence[ExitHead]) -> Ans
     kinds = {
         name: kind
         for name, kind in CONFIDENCES.items()
+        if heads
         if not kind.learns or all(head.scorer is not None for head in heads)
     }
     seen = [Seen(each, head.scorer) for each, head in zip(logits, heads, strict=False)]

@@ -13,7 +13,7 @@ from autoprune.early_exit.confidence.learned import fit_scorer, new_scorer
 from autoprune.errors import UnsupportedModelError
 from autoprune.foundations.seeding import seeded
 
-__all__ = ["ExitHead", "HeadTraining", "fit_head", "has_head"]
+__all__ = ["ExitHead", "HeadTraining", "distilled_loss", "fit_head", "has_head"]
 
 _SIDE = 4  # a map is pooled to so many cells along each dimension
 _MOST = 16_384  # inputs of the linear layer
@@ -123,7 +123,7 @@ def fit_head(head: ExitHead, inputs: Tensor, dense: Tensor, labels: Tensor, trai
         for _ in range(training.epochs):
             for rows in torch.split(torch.randperm(len(inputs)), training.batch):
                 logits = linear((inputs[rows] - mean) / scale)
-                loss = _loss(logits, dense[rows], labels[rows], training.distil)
+                loss = distilled_loss(logits, dense[rows], labels[rows], training.distil)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -137,6 +137,14 @@ def fit_head(head: ExitHead, inputs: Tensor, dense: Tensor, labels: Tensor, trai
         fit_scorer(head.scorer, answers, labels)
 
 
-def _loss(logits: Tensor, dense: Tensor, labels: Tensor, distil: float) -> Tensor:
+def distilled_loss(logits: Tensor, dense: Tensor, labels: Tensor, distil: float) -> Tensor:
+    """Cross-entropy to the labels, and a share of the divergence from the dense network's answer, scalar.
+
+    Args:
+        logits: (N, classes).
+        dense: The dense network's, (N, classes).
+        labels: int64 (N,).
+        distil: The share in [0, 1].
+    """
     distance = functional.kl_div(logits.log_softmax(1), dense.log_softmax(1), log_target=True, reduction="batchmean")
     return distil * distance + (1 - distil) * functional.cross_entropy(logits, labels)

@@ -22,6 +22,7 @@ __all__ = [
     "choices_of",
     "leaving_at",
     "loss_bound",
+    "most_accurate",
     "solved",
 ]
 
@@ -54,11 +55,19 @@ class Answers:
         confidences: Kind of confidence -> (places, inputs), or what gives the rows of some places.
         right: Whether each answer is right, bool (places + 1, inputs); the network's own last.
         labels: The class of each input, int64 (inputs,); None where nobody asks for it.
+        reference: Whether the network that losses count from is right, bool (inputs,), where that is another one than
+            the one with exits; None where it is the same.
     """
 
     confidences: Mapping[str, Rows]
     right: NDArray[np.bool_]
     labels: NDArray[np.int64] | None = None
+    reference: NDArray[np.bool_] | None = None
+
+    @property
+    def dense(self) -> NDArray[np.bool_]:
+        """Whether the network that losses count from is right, bool (inputs,)."""
+        return self.right[-1] if self.reference is None else self.reference
 
     def sure(self, kind: str, places: Sequence[int]) -> Floats:
         """Confidences of a kind where some places are exits, (exits, inputs)."""
@@ -67,7 +76,7 @@ class Answers:
     def only(self, kinds: Collection[str]) -> Answers:
         """The same with some kinds of confidence."""
         kept = {name: rows for name, rows in self.confidences.items() if name in kinds}
-        return Answers(kept, self.right, self.labels)
+        return Answers(kept, self.right, self.labels, self.reference)
 
 
 class Reach(Protocol):
@@ -98,14 +107,21 @@ class PathTimes:
     """What leaving at a place costs on the device, as measured.
 
     Attributes:
-        dense: Milliseconds of the network without exits.
+        dense: Milliseconds of the network that shares are of.
         leaves: Of an input that leaves at each place, no other exit being there.
         passed: What an exit adds to the time of an input that goes on.
+        whole: Milliseconds of the network with all exits shut, heads left out; None where it is the dense one.
     """
 
     dense: float
     leaves: tuple[float, ...]
     passed: tuple[float, ...]
+    whole: float | None = None
+
+    @property
+    def end(self) -> float:
+        """Of an input that meets no exit."""
+        return self.dense if self.whole is None else self.whole
 
     @property
     def least(self) -> float:
@@ -115,12 +131,12 @@ class PathTimes:
     @property
     def least_worst(self) -> float:
         """The least that a longest path can take: one exit is passed."""
-        return self.dense + min(self.passed)
+        return self.end + min(self.passed)
 
     def of(self, places: Sequence[int]) -> Floats:
         """Milliseconds of each path with exits at some places, in order; the path to the end last."""
         before = np.cumsum([0.0, *(self.passed[place] for place in places)])
-        path: Floats = before + np.array([*(self.leaves[place] for place in places), self.dense])
+        path: Floats = before + np.array([*(self.leaves[place] for place in places), self.end])
         return path
 
 
@@ -232,34 +248,83 @@ def solved(answers: Answers, kind: str, places: Sequence[int], path: Floats, lim
         path: Milliseconds of each path, that to the end last.
         limits: On loss and p95; the longest path is given.
     """
-    found = _best(answers.sure(kind, places), answers.right, places, path, limits)
+    found = _best(answers, kind, places, path, limits)
     return None if found is None else Choice(tuple(places), kind, *found)
 
 
+def most_accurate(answers: Answers, kind: str, places: Sequence[int], path: Floats, most: float) -> Choice | None:
+    """The thresholds with which most inputs are right, of those whose mean is short enough; None if none is.
+
+    Args:
+        answers: Of the search split.
+        kind: Of confidence.
+        places: The exits, ascending.
+        path: Milliseconds of each path, that to the end last.
+        most: Longest mean, in milliseconds.
+    """
+    grid = _Grid.of(answers, kind, places)
+    mean = np.tensordot(path, grid.shares, 1)
+    if not (mean <= most).any():
+        return None
+    at = np.unravel_index(np.where(mean <= most, grid.lost - grid.gained, np.inf).argmin(), mean.shape)
+    return Choice(tuple(places), kind, *grid.at(at, mean))
+
+
 def _best(
-    confidences: Floats, right: NDArray[np.bool_], places: Sequence[int], path: Floats, limits: Limits
+    answers: Answers, kind: str, places: Sequence[int], path: Floats, limits: Limits
 ) -> tuple[tuple[float, ...], tuple[float, ...], float, float, float] | None:
     """Thresholds, shares, mean, loss and bound of the best tuple on the grid; None if none is within the limits."""
-    grids = [_grid(row) for row in confidences]
-    levels = np.stack(
-        [np.where(np.isnan(row), 0, np.searchsorted(grid, row, "right")) for row, grid in _rows(confidences, grids)]
-    )
-    counts, lost, gained = _tables(levels, right, places, [len(grid) for grid in grids])
-    inputs = right.shape[1]
-    shares = counts / inputs
-    mean = np.tensordot(path, shares, 1)
-    bound = loss_bound(lost, gained, inputs)
-    allowed = bound <= limits.loss
+    grid = _Grid.of(answers, kind, places)
+    mean = np.tensordot(path, grid.shares, 1)
+    allowed = loss_bound(grid.lost, grid.gained, grid.inputs) <= limits.loss
     if limits.p95 is not None:
-        allowed &= np.tensordot((path > limits.p95).astype(float), shares, 1) <= 0.05
+        allowed &= np.tensordot((path > limits.p95).astype(float), grid.shares, 1) <= 0.05
     if not allowed.any():
         return None
-    at = np.unravel_index(np.where(allowed, mean, np.inf).argmin(), mean.shape)
-    thresholds = tuple(
-        float(grid[number]) if number < len(grid) else NEVER for grid, number in zip(grids, at, strict=True)
-    )
-    loss = float((lost[at] - gained[at]) / inputs)
-    return thresholds, tuple(float(share[at]) for share in shares), float(mean[at]), loss, float(bound[at])
+    return grid.at(np.unravel_index(np.where(allowed, mean, np.inf).argmin(), mean.shape), mean)
+
+
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """What every tuple of thresholds on a grid does.
+
+    Attributes:
+        levels: The thresholds of each exit, ascending; one further each is never reached.
+        shares: Of the inputs on each path, (exits + 1, *levels + 1).
+        lost: Inputs that the network alone gets right, of the shape levels + 1.
+        gained: Inputs that only the early exits get right.
+        inputs: All.
+    """
+
+    levels: list[Floats]
+    shares: Floats
+    lost: NDArray[np.int64]
+    gained: NDArray[np.int64]
+    inputs: int
+
+    @classmethod
+    def of(cls, answers: Answers, kind: str, places: Sequence[int]) -> _Grid:
+        """Count every tuple."""
+        confidences, inputs = answers.sure(kind, places), answers.right.shape[1]
+        grids = [_grid(row) for row in confidences]
+        levels = np.stack(
+            [np.where(np.isnan(row), 0, np.searchsorted(grid, row, "right")) for row, grid in _rows(confidences, grids)]
+        )
+        counts, lost, gained = _tables(levels, answers, places, [len(grid) for grid in grids])
+        return cls(grids, counts / inputs, lost, gained, inputs)
+
+    def at(
+        self, place: tuple[Any, ...], mean: Floats
+    ) -> tuple[tuple[float, ...], tuple[float, ...], float, float, float]:
+        """Thresholds, shares, mean, loss and bound of one tuple."""
+        thresholds = tuple(
+            float(grid[number]) if number < len(grid) else NEVER
+            for grid, number in zip(self.levels, place, strict=True)
+        )
+        lost, gained = self.lost[place], self.gained[place]
+        bound = float(loss_bound(lost, gained, self.inputs))
+        shares = tuple(float(share[place]) for share in self.shares)
+        return thresholds, shares, float(mean[place]), float((lost - gained) / self.inputs), bound
 
 
 def _rows(confidences: Floats, grids: Sequence[Floats]) -> Iterator[tuple[Floats, Floats]]:
@@ -276,7 +341,7 @@ def _grid(confidences: Floats) -> Floats:
 
 
 def _tables(
-    levels: NDArray[np.int64], right: NDArray[np.bool_], places: Sequence[int], sizes: Sequence[int]
+    levels: NDArray[np.int64], answers: Answers, places: Sequence[int], sizes: Sequence[int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """For every tuple of thresholds the inputs on each path, and those lost and gained by leaving early.
 
@@ -286,28 +351,30 @@ def _tables(
 
     Args:
         levels: (exits, inputs), 0 to the grid's length.
-        right: (all places + 1, inputs).
-        places: Rows of `right` that the exits are.
+        answers: Who is right, and what losses count from.
+        places: The exits.
         sizes: Lengths of the grids; one further threshold each is never reached.
 
     Returns:
         int64 (exits + 1, *grids + 1), and two of shape grids + 1.
     """
-    exits = len(places)
+    exits, right, dense = len(places), answers.right, answers.dense
     shape = tuple(size + 1 for size in sizes)
-    end = right[-1]
     counts = np.zeros((exits + 1, *shape), dtype=np.int64)
     lost, gained = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+
+    def leaving(number: int, chosen: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+        found = _leaving(levels[: number + 1], chosen, shape[: number + 1])
+        return found.reshape(*shape[: number + 1], *[1] * (exits - number - 1))
+
     for number, place in enumerate(places):
-        for weights, into in (
-            (None, counts[number]),
-            (end & ~right[place], lost),
-            (~end & right[place], gained),
-        ):
-            into += _leaving(levels[: number + 1], weights, shape[: number + 1]).reshape(
-                *shape[: number + 1], *[1] * (exits - number - 1)
-            )
+        counts[number] += leaving(number, None)
+        lost += leaving(number, dense & ~right[place])
+        gained += leaving(number, ~dense & right[place])
     counts[exits] = right.shape[1] - counts[:exits].sum(0)
+    if answers.reference is not None:  # else those who go to the end lose nothing
+        for at_end, into in ((dense & ~right[-1], lost), (~dense & right[-1], gained)):
+            into += int(at_end.sum()) - sum(leaving(number, at_end) for number in range(exits))
     return counts, lost, gained
 
 

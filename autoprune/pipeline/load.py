@@ -221,11 +221,13 @@ def _dynamic(read: Callable[[nn.Module, Any, Path], nn.Module], run: Path, model
     """
     policy = Policy.load(run / "policy.json")
     if model is None:
-        return read(*dense_model(policy), run)
-    if (example := example_of(policy)) is None:
-        raise InputError(f"{run / 'policy.json'} does not say its model's input shape")
-    dense = uncompiled(model)
-    return read(dense, as_read_by(dense, example), run)
+        dense, example = dense_model(policy)
+    else:
+        if (known := example_of(policy)) is None:
+            raise InputError(f"{run / 'policy.json'} does not say its model's input shape")
+        dense = uncompiled(model)
+        example = as_read_by(dense, known)
+    return read(apply(dense, policy, example) if policy.choices else dense, example, run)
 
 
 def _policy_and_weights(source: str | Path | Policy) -> tuple[Policy, Path | None]:

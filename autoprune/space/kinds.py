@@ -20,6 +20,7 @@ __all__ = [
     "BITS",
     "BLOCK",
     "CHANNELS",
+    "EXIT",
     "KEPT",
     "KINDS",
     "NM",
@@ -101,7 +102,9 @@ BITS = DecisionKind(
     "bits", "number of bits", width=32, by_default=False, uniform="least", technique="bits", stage=Stage.FORMAT
 )
 """How many bits the numbers have that the layers of one coupled group compute with."""
-for _kind in (NM, ZEROS, KEPT, BITS):
+EXIT = DecisionKind("exit", "exit", least=0, width=1, by_default=False, uniform="keep", technique="exits")
+"""Whether an exit stands at a place of the network: 0 where it does, 1 where everything passes."""
+for _kind in (NM, ZEROS, KEPT, BITS, EXIT):
     KINDS.register(_kind.name, _kind)
 
 

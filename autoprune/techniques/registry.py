@@ -11,7 +11,7 @@ from autoprune.errors import InputError
 from autoprune.foundations.files import shortened
 from autoprune.foundations.references import is_reference, resolve
 from autoprune.foundations.registry import Registry
-from autoprune.space import BITS, KEPT, KINDS, NM, STRUCTURED, ZEROS, first_fault
+from autoprune.space import BITS, EXIT, KEPT, KINDS, NM, STRUCTURED, ZEROS, first_fault
 
 if TYPE_CHECKING:  # names are listed without torch
     from autoprune.techniques.base import Technique
@@ -58,6 +58,8 @@ def technique_of(text: str) -> Technique[Any]:
     from autoprune.techniques.base import Technique
 
     name, _, words = text.strip().partition("@")
+    if name == EXIT.technique:
+        raise InputError(f"{EXIT.name} is decided on by autoprune dynamic --kinds channels,exit; leave it out here")
     found: Any = resolve(name, "--techniques") if is_reference(name) else TECHNIQUES.get(name)
     if not (isinstance(found, type) and issubclass(found, Technique)):
         raise InputError(f"{name} is no subclass of autoprune.techniques.base.Technique")

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from autoprune import agents
-from autoprune.agents import Agent, EpisodeRecord, run_search
+from autoprune.agents import EpisodeRecord
 from autoprune.envs import Curves, PruningEnv, RelativeToDense, ScoreMemory
 from autoprune.llm.search.budget import SearchPlan
 from autoprune.llm.search.pricing import Pricing
 from autoprune.llm.search.scoring import LOSS
 from autoprune.pipeline.reporter import Reporter
-from autoprune.pipeline.search.checkpoint import Checkpoint
+from autoprune.pipeline.search.bare import played
 from autoprune.pipeline.search.play import points_of_curves, solved_policies
 from autoprune.pipeline.search.single_cuts import SingleCuts, tried_options
 from autoprune.run.directory import RunDir
@@ -65,7 +65,7 @@ def search(pricing: Pricing, scores: ScoreMemory, plan: SearchPlan, run: RunDir,
         seed_policies=_starts(env, plan, run) if kind.uses_seed_policies else (),
         **agents.options_of(plan.agent),
     )
-    return Found(_play(agent, run, reporter), dense)
+    return Found(played(agent, LOSS, run, reporter), dense)
 
 
 def _curves(scores: ScoreMemory, pricing: Pricing, dense: float, count: int, run: RunDir, reporter: Reporter) -> Curves:
@@ -84,20 +84,3 @@ def _curves(scores: ScoreMemory, pricing: Pricing, dense: float, count: int, run
 
 def _starts(env: PruningEnv, plan: SearchPlan, run: RunDir) -> list[dict[str, int]]:
     return run.once("solvers' answers", lambda: solved_policies(env, env.limit, plan.seed))
-
-
-def _play(agent: Agent, run: RunDir, reporter: Reporter) -> list[EpisodeRecord]:
-    rows = [EpisodeRecord.from_row(row) for row in run.episodes()]
-    checkpoint = Checkpoint(run, agent, len(rows))
-    agent.keep_files_in(run.path)
-    known = list(rows)
-    with reporter.stage("search", f"search with {agent.name}", agent.episodes, len(rows)) as bar:
-
-        def finished(record: EpisodeRecord) -> None:
-            run.append_episode(record.to_row())
-            known.append(record)
-            checkpoint.played(record.episode + 1)
-            reporter.happened("episode", record.to_row())
-            bar.update(len(known), best=LOSS.text(agents.best(known)[0].value))
-
-        return run_search(agent, agent.episodes, finished, rows=rows)

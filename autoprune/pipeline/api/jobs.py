@@ -108,7 +108,7 @@ def dynamic(
     Returns:
         The dynamic network or the dense one, a policy that cuts nothing, and the report.
     """
-    call = Call.of(model, {**keywords, "agent": DYNAMIC})
+    call = Call.of(model, keywords)
     return whole_job(call, dynamic_settings(call.settings), run, lambda _: job_named(DYNAMIC), dry_run=dry_run)
 
 

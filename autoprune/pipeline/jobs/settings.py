@@ -143,9 +143,11 @@ DYNAMIC = "dynamic"
 OF_DYNAMIC = (
     *("model", "weights", "data", "data_dir", "inputs", "target", "threads", "timing"),
     *_OF_EXITS,
+    *("kinds", "agent", "episodes", "warmup", "granularity", "criterion", "candidate_weights", "finetune_epochs"),
+    *("optimizer", "lr", "weight_decay", "distil"),
     *("batch_size", "train_threads", "seed", "time_limit", "run"),
 )
-"""Settings of early exits, which are put on a trained network."""
+"""Settings of early exits, which are put on a trained network; those of a search are for `--kinds channels,exit`."""
 
 QUANTIZE = "quantize"
 """What runs of quantization have where others name their agent."""

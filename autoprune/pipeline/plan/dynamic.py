@@ -12,7 +12,8 @@ from autoprune.early_exit.stages import cut_at
 from autoprune.hardware.targets.local import LocalTarget
 from autoprune.hardware.timing.effort import effort_named
 from autoprune.pipeline.device import target_of
-from autoprune.pipeline.jobs.dynamic.methods.registry import METHODS
+from autoprune.pipeline.jobs.dynamic.joint.settings import width_experiment
+from autoprune.pipeline.jobs.dynamic.methods.registry import method_of
 from autoprune.pipeline.jobs.dynamic.paths import timed_files
 from autoprune.pipeline.jobs.dynamic.static import static_experiment
 from autoprune.pipeline.jobs.dynamic.verification import STREAM
@@ -42,8 +43,8 @@ def dynamic_plan(task: Task, experiment: Experiment, reporter: Reporter) -> Plan
     """
     with reporter.stage("plan", "looking for places, timing single steps") as bar:
         flow = flow_of(task.model.eval(), task.example)
-        method = METHODS.get(experiment.method)
-        offer = method().offer(task, experiment, flow)
+        method = method_of(experiment)
+        offer = method.offer(task, experiment, flow)
         target, effort = target_of(experiment), effort_named(experiment.timing)
         assert isinstance(target, LocalTarget)  # as `check` wants it
         start = time.perf_counter()
@@ -60,7 +61,8 @@ def dynamic_plan(task: Task, experiment: Experiment, reporter: Reporter) -> Plan
         PlannedStage("verification", offer.paths * file + stream, "every path, and a stream of inputs"),
         PlannedStage("test", counts.get("test", 0) * sample, "answers on the test split"),
     )
-    stages += _training(task, experiment, sample) + _static(task, experiment, reporter)
+    stages += _widths(task, experiment, reporter) + _training(task, experiment, sample)
+    stages += _static(task, experiment, reporter)
     mean = f"a mean of at most {experiment.mean_latency}" if experiment.mean_latency else "the least mean"
     limits = f"{mean} at a loss of at most {experiment.max_drop:g} points, longest path {experiment.worst}"
     said = f"{limits}; the dense network takes {dense:.4g} ms"
@@ -70,9 +72,18 @@ def dynamic_plan(task: Task, experiment: Experiment, reporter: Reporter) -> Plan
 
 def _training(task: Task, experiment: Experiment, sample: float) -> tuple[PlannedStage, ...]:
     """The training of a method that has one: a step takes about three times what the forward passes do."""
-    passes, epochs = METHODS.get(experiment.method).passes, experiment.dynamic_epochs
+    passes, epochs = method_of(experiment).passes, experiment.dynamic_epochs
     seconds = 3 * passes * epochs * task.data.counts.get("train", 0) * sample
     return (PlannedStage("training", seconds, f"{epochs} epochs, {passes} passes a sample"),) if passes else ()
+
+
+def _widths(task: Task, experiment: Experiment, reporter: Reporter) -> tuple[PlannedStage, ...]:
+    """The search for widths and exits, as a search for widths with as many episodes has it."""
+    if not experiment.kinds:
+        return ()
+    seconds = compress_plan(task, width_experiment(experiment), reporter).seconds
+    said = f"{experiment.episodes} episodes of {experiment.agent}, then the training of both together"
+    return (PlannedStage("widths and exits", seconds, said),)
 
 
 def _static(task: Task, experiment: Experiment, reporter: Reporter) -> tuple[PlannedStage, ...]:

@@ -41,18 +41,18 @@ def figures(names: Sequence[str], verified: Verified, test: Answers) -> dict[str
                 "share": float(mine.mean()),
                 "expected_share": expected,
                 "accuracy": float(right[mine].mean()) if mine.any() else None,
-                "dense_accuracy": float(test.right[-1][mine].mean()) if mine.any() else None,
+                "dense_accuracy": float(test.dense[mine].mean()) if mine.any() else None,
                 "path_ms": ms,
                 "stream_ms": verified.stream_paths_ms.get(number),
             }
         )
     return {
-        "dense": {"accuracy": float(test.right[-1].mean()), "latency_ms": verified.dense_ms, "stream": asdict(dense)},
+        "dense": {"accuracy": float(test.dense.mean()), "latency_ms": verified.dense_ms, "stream": asdict(dense)},
         "accuracy": float(right.mean()),
         "confidence": choice.confidence,
         "promised_drop": choice.bound,
         "search_drop": choice.loss,
-        "test_drop": float(test.right[-1].mean() - right.mean()),
+        "test_drop": float(test.dense.mean() - right.mean()),
         "exits": exits,
         **times_of(verified),
     }

@@ -15,8 +15,9 @@ from autoprune.models import save_weights
 from autoprune.models.inputs.example import described
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.jobs.base import Job, Result
+from autoprune.pipeline.jobs.dynamic.joint.settings import width_experiment
 from autoprune.pipeline.jobs.dynamic.methods.base import Fixed, Prepared
-from autoprune.pipeline.jobs.dynamic.methods.registry import METHODS
+from autoprune.pipeline.jobs.dynamic.methods.registry import method_of
 from autoprune.pipeline.jobs.dynamic.paths import local_target, timed_files
 from autoprune.pipeline.jobs.dynamic.shift import shifted
 from autoprune.pipeline.jobs.dynamic.static import static_beside, take_over
@@ -43,8 +44,8 @@ class DynamicJob(Job):
 
     def check(self, experiment: Experiment) -> None:
         """The target must run one branch of a file alone."""
-        METHODS.get(experiment.method)().check(experiment)
-        check_target(experiment)
+        method_of(experiment).check(experiment)
+        check_target(width_experiment(experiment))
         target = target_of(experiment)
         if not isinstance(target, LocalTarget) or not target.runs_branches:
             raise InputError(f"exits cannot be skipped on the target {target.name} yet; use onnxruntime or openvino")
@@ -68,7 +69,7 @@ class DynamicJob(Job):
         _require_classifier(task)
         settings, reporter = run.experiment, timed(run, reporter)
         task.model.eval()
-        made = METHODS.get(settings.method)().prepare(task, run, reporter)
+        made = method_of(settings).prepare(task, run, reporter)
         verified = first_that_holds(task, run, made, made.choices(), settings, reporter)
         return _delivered(task, run, made, verified, reporter)
 
@@ -122,7 +123,7 @@ def _delivered(task: Task, run: RunDir, made: Prepared, verified: Verified | Non
             "dynamic shift",
             lambda: shifted(made.network(verified, ()), task.model, task.reader, task.data.search, expected),
         )
-    return _finished(run, network, _uncut(task, run), content)
+    return _finished(run, network, made.policy() or _uncut(task, run), content)
 
 
 def _timed(task: Task, run: RunDir, fixed: Fixed, reporter: Reporter) -> dict[str, Any]:

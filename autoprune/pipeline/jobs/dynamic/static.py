@@ -13,6 +13,7 @@ from autoprune.foundations.files import replacing
 from autoprune.pipeline.jobs.base import Result
 from autoprune.pipeline.jobs.compress import CompressJob
 from autoprune.pipeline.jobs.dynamic.cascade import cascade_answers, cascade_of
+from autoprune.pipeline.jobs.dynamic.joint.settings import static_kinds
 from autoprune.pipeline.jobs.dynamic.verified import Verified
 from autoprune.pipeline.jobs.lifecycle import opened_run
 from autoprune.pipeline.reporter import Reporter
@@ -40,6 +41,7 @@ def static_experiment(experiment: Experiment, share: float) -> Experiment:
         latency=f"{math.floor(share * 1e4) / 100:g}%",
         episodes=experiment.static_episodes,
         finetune_epochs=experiment.static_epochs,
+        kinds=static_kinds(experiment),
         finalists=2,
         finetune_seeds=1,  # the network itself is handed over, not the mean of several
         run=folder if "/" in folder else f"./{folder}",

@@ -131,6 +131,10 @@ class Prepared(ABC):
     def pictured(self, verified: Verified) -> dict[str, Any]:
         """What the page draws of a network that is handed over; `tested` comes before."""
 
+    def policy(self) -> Policy | None:
+        """What makes the network that is dynamic of the dense one; None where it is the dense one."""
+        return None
+
     def fixed(self, verified: Verified) -> Fixed | None:
         """A single path that gets as much of the search split right in the same time; None where there is none."""
         return None

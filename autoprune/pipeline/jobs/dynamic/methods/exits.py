@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -36,14 +36,20 @@ from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
 
-__all__ = ["Exits", "classes_of"]
+__all__ = ["Exits", "WithExits", "classes_of", "heads_of", "times_of_places"]
 
 
 class Exits(Method):
     """Early exits; nothing of the network itself changes."""
 
     name = "exits"
-    written = ("heads.safetensors", "network.safetensors", "exit_heads.safetensors", "exits.json", "stages/")
+    written: ClassVar[tuple[str, ...]] = (
+        "heads.safetensors",
+        "network.safetensors",
+        "exit_heads.safetensors",
+        "exits.json",
+        "stages/",
+    )
 
     def check(self, experiment: Experiment) -> None:
         """Kinds of confidence are known."""
@@ -60,10 +66,10 @@ class Exits(Method):
             flow = flow_of(task.model, task.example)
             cut = Cut(task.model, flow, places_of(flow), task.reader)
         reporter.say(f"{len(cut.places)} places: {', '.join(place.name for place in cut.places)}")
-        times = _times(task, run, cut, reporter)
+        times = times_of_places(task, run, cut, reporter)
         require_reachable(times, run.experiment, "the first exit alone", "with one exit it")
         run.mark_started()
-        return WithExits(task, run, cut, _heads(task, run, cut, reporter), times, reporter)
+        return WithExits(task, run, cut, heads_of(task, run, cut, reporter), times, reporter)
 
 
 class WithExits(Routed):
@@ -134,7 +140,7 @@ class WithExits(Routed):
         """Dense weights, heads, exits; the stages for runtimes without `If`."""
         if not isinstance(network, DynamicNetwork):
             raise AutopruneError("internal error: not the network of this method")
-        save_network(network, self.task.model, folder)
+        save_network(network, self._cut.model, folder)
         choice = verified.choice
         parts = self._parts(choice.places)
         save_stages(parts, choice.confidence, choice.thresholds, choice.shares, folder / STAGES)
@@ -154,8 +160,16 @@ class WithExits(Routed):
         }
 
 
-def _times(task: Task, run: RunDir, cut: Cut, reporter: Reporter) -> PathTimes:
-    """What leaving at each place takes on the target, measured once a run."""
+def times_of_places(task: Task, run: RunDir, cut: Cut, reporter: Reporter, key: str = "dynamic paths") -> PathTimes:
+    """What leaving at each place takes on the target, measured once a run.
+
+    Args:
+        task: Of the network that is cut.
+        run: Keeps the times.
+        cut: The network.
+        reporter: Shows progress.
+        key: Under which they are kept.
+    """
     classes = classes_of(task)
 
     def session() -> dict[str, Any]:
@@ -166,7 +180,7 @@ def _times(task: Task, run: RunDir, cut: Cut, reporter: Reporter) -> PathTimes:
         return asdict(path_times(cut.flow, cut.places, heads, dense, target, effort, bar))
 
     with reporter.stage("profile", "timing an exit at every place") as bar:
-        found = run.once("dynamic paths", session)
+        found = run.once(key, session)
     return PathTimes(found["dense"], tuple(found["leaves"]), tuple(found["passed"]))
 
 
@@ -185,7 +199,8 @@ def classes_of(task: Task) -> int:
     return int(output.shape[1])
 
 
-def _heads(task: Task, run: RunDir, cut: Cut, reporter: Reporter) -> list[ExitHead]:
+def heads_of(task: Task, run: RunDir, cut: Cut, reporter: Reporter) -> list[ExitHead]:
+    """A trained head for every place; read back where the run has them."""
     path, settings = run.file("heads.safetensors"), run.experiment
     if not path.exists():
         training = HeadTraining(epochs=settings.head_epochs, seed=settings.seed)

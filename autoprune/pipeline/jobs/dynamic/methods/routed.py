@@ -84,7 +84,7 @@ class Routed(Prepared):
     @property
     def search_accuracy(self) -> float:
         """The dense network's on the search split."""
-        return float(self.search.right[-1].mean())
+        return float(self.search.dense.mean())
 
     def expected(self, choice: Choice) -> tuple[int, ...]:
         """Number of the search split's inputs on each path."""
@@ -101,7 +101,7 @@ class Routed(Prepared):
         """Who takes which path, and who is right."""
         if verified is not None:
             return figures(self.names, verified, self.test)
-        return {"dense": {"accuracy": float(self.test.right[-1].mean()), "latency_ms": self.dense_ms}}
+        return {"dense": {"accuracy": float(self.test.dense.mean()), "latency_ms": self.dense_ms}}
 
     def pictured(self, verified: Verified) -> dict[str, Any]:
         """Curves, classes, reliability."""
