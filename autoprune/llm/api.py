@@ -8,12 +8,11 @@ from typing import Any
 from autoprune.llm.evaluation.perplexity import CONTEXT, Reading, TextScore, perplexity
 from autoprune.llm.jobs.compress import compress_run
 from autoprune.llm.jobs.compress_settings import CompressSettings
-from autoprune.llm.jobs.judging import texts_to_judge
+from autoprune.llm.jobs.judging import model_to_judge, texts_to_judge
 from autoprune.llm.jobs.prune import prune_run
 from autoprune.llm.jobs.run import LanguageResult
 from autoprune.llm.jobs.settings import LanguageSettings
 from autoprune.llm.models.base import LanguageModel
-from autoprune.llm.models.load import load_language_model
 from autoprune.run.flags import Flags
 
 __all__ = ["compress", "evaluate", "prune"]
@@ -90,7 +89,7 @@ def evaluate(
     """Score a language model on texts; on English reference prose, too, where only one is given.
 
     Args:
-        model: As for `prune`, or a run.
+        model: As for `prune`, a run, or a folder that was written for OpenVINO, which then computes.
         texts: Files or folders.
         context: Tokens that the model sees at once.
         stride: Tokens from one window to the next; the context if None.
@@ -99,6 +98,6 @@ def evaluate(
     Raises:
         InputError: If a text or the model cannot be read, or a text is too short.
     """
-    loaded = model if isinstance(model, LanguageModel) else load_language_model(model)
+    loaded = model if isinstance(model, LanguageModel) else model_to_judge(model)
     reading = Reading(context, stride, tokens)
     return [perplexity(loaded, text, reading) for text in texts_to_judge(texts)]

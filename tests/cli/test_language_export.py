@@ -48,6 +48,31 @@ def test_a_run_leaves_as_a_folder_as_weights_and_as_a_gguf_file(autoprune, folde
     assert "llama.cpp beside PyTorch" in done.out and "more than rounding" not in done.out
 
 
+def in_bfloat16():
+    network, tokenizer = worded_model(num_hidden_layers=1)
+    return network.bfloat16(), tokenizer
+
+
+def test_a_folder_for_openvino_is_compared_timed_and_judged(autoprune, folder):
+    pytest.importorskip("openvino")
+    (folder / "speech.txt").write_text(prose(300, 7))
+    model = f"{__name__}:in_bfloat16"
+    done = autoprune("llm", "export", model, "--format", "openvino", "--type", "q8_0", "--out", "it", "--time", "8")
+    assert done.code == 0, done.err
+    assert "OpenVINO beside PyTorch" in done.out and "tokens/s" in done.out
+    perplexities = []
+    for place in ("it", model):
+        judge = ["--text", "speech.txt", "--context", "32", "--tokens", "200", "--json", "figures.json"]
+        done = autoprune("llm", "eval", place, *judge)
+        assert done.code == 0, done.err
+        perplexities.append(json.loads((folder / "figures.json").read_text())["texts"][0]["perplexity"])
+    assert perplexities[0] == pytest.approx(perplexities[1], rel=0.03)
+    done = autoprune("llm", "export", model, "--format", "openvino", "--type", "q4_1", "--out", "other")
+    assert done.code == 2 and "q4_1 is llama.cpp's alone" in done.err and not (folder / "other").exists()
+    done = autoprune("llm", "export", model, "--format", "openvino", "--out", "speech.txt")
+    assert done.code == 2 and "writes a folder" in done.err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["ffn", "heads", "hidden", "vocabulary"])
 def test_every_method_gives_a_run_that_llama_cpp_loads(autoprune, folder, method):
@@ -65,7 +90,7 @@ def test_every_method_gives_a_run_that_llama_cpp_loads(autoprune, folder, method
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--format", "ggml", "--out", "x"], "--format 'ggml' is none of hf, gguf, safetensors"),
+        (["--format", "ggml", "--out", "x"], "--format 'ggml' is none of hf, gguf, openvino, safetensors"),
         (["--format", "gguf", "--type", "q5", "--out", "x.gguf"], "GGUF is not written as 'q5'"),
         (["--out", "taken"], "taken is a folder with something in it"),
         (["--format", "gguf", "--out", "taken"], "taken is a folder; give another --out"),

@@ -37,8 +37,7 @@ def evaluate(
     from autoprune.foundations.files import write_json
     from autoprune.llm.evaluation.perplexity import Reading
     from autoprune.llm.evaluation.tasks import require_harness, task_scores
-    from autoprune.llm.jobs.judging import judged, texts_to_judge
-    from autoprune.llm.models.load import load_language_model
+    from autoprune.llm.jobs.judging import judged, model_to_judge, texts_to_judge
 
     if not text and tasks is None:
         raise InputError("there is nothing to judge by; give --text FILE, or --tasks of the lm-eval harness")
@@ -47,7 +46,7 @@ def evaluate(
     reading = Reading(context, stride, tokens)
     texts, screen = texts_to_judge(text) if text else [], Screen()
     with screen.stage("load", f"loading {model}"):
-        loaded = load_language_model(model)
+        loaded = model_to_judge(model)
     rows = judged(loaded, texts, reading, screen, "the model")
     for row in rows:
         typer.echo(

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+_RUNTIMES = {"gguf": "llama.cpp", "openvino": "OpenVINO"}
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
@@ -24,22 +26,29 @@ def export(
     out: Annotated[Path, typer.Option(help="file, or for hf a folder, that is written")],
     kind: Annotated[
         str,
-        typer.Option("--format", help="hf (for from_pretrained), gguf (for llama.cpp) or safetensors (weights alone)"),
+        typer.Option(
+            "--format",
+            help="hf (for from_pretrained), gguf (for llama.cpp), openvino (a folder) or safetensors (weights alone)",
+        ),
     ] = "hf",
-    number_format: Annotated[str, typer.Option("--type", help="of a GGUF file: f32, f16, q8_0, q4_0, q4_1")] = "f16",
-    check: Annotated[bool, typer.Option(help="load a GGUF file in llama.cpp and compare it with PyTorch")] = True,
+    number_format: Annotated[
+        str, typer.Option("--type", help="of matrices for gguf and openvino: f32, f16, q8_0, q4_0; gguf alone: q4_1")
+    ] = "f16",
+    check: Annotated[
+        bool, typer.Option(help="load what is written in llama.cpp or openvino, and compare it with PyTorch")
+    ] = True,
     timed: Annotated[
-        int | None, typer.Option("--time", help="time a GGUF file in llama.cpp behind a prompt of so many tokens")
+        int | None, typer.Option("--time", help="time it in llama.cpp or openvino, behind a prompt of so many tokens")
     ] = None,
 ) -> None:
-    """Write a language model as the files that others load; a GGUF file is compared in llama.cpp."""
+    """Write a language model as the files that others load; those of llama.cpp and OpenVINO are compared there."""
     from autoprune.cli.screen import Screen
     from autoprune.errors import InputError
     from autoprune.llm.jobs.export import export_model
     from autoprune.llm.models.load import load_language_model
 
-    if timed is not None and (kind != "gguf" or timed < 1):
-        raise InputError("--time is for --format gguf, and needs a prompt of 1 token and more")
+    if timed is not None and (kind not in _RUNTIMES or timed < 1):
+        raise InputError("--time is for --format gguf or openvino, and needs a prompt of 1 token and more")
     screen = Screen()
     with screen.stage("load", f"loading {model}"):
         loaded = load_language_model(model)
@@ -48,13 +57,13 @@ def export(
     typer.echo(f"{written.path}: {written.bytes / 2**20:.1f} MiB")
     for note in written.notes:
         typer.echo(note)
-    if kind == "gguf" and check:
-        _compare(loaded, out, number_format)
+    if kind in _RUNTIMES and check:
+        _compare(loaded, out, number_format, _RUNTIMES[kind])
     if timed is not None:
-        _time(out, timed)
+        _time(out, timed, kind)
 
 
-def _compare(loaded: LanguageModel, out: Path, number_format: str) -> None:
+def _compare(loaded: LanguageModel, out: Path, number_format: str, runtime: str) -> None:
     from autoprune.llm.jobs.export import compared
 
     found = compared(loaded, out, number_format)
@@ -63,17 +72,18 @@ def _compare(loaded: LanguageModel, out: Path, number_format: str) -> None:
         return
     verdict = "" if found.holds else "; that is more than rounding"
     typer.echo(
-        f"llama.cpp beside PyTorch: log-probabilities of the likeliest tokens within {found.largest:.4f} nats"
+        f"{runtime} beside PyTorch: log-probabilities of the likeliest tokens within {found.largest:.4f} nats"
         f" (mean {found.mean:.4f}), greedy continuation {found.common} of {found.continued} tokens,"
         f" {found.tokens[0]} of {found.tokens[1]} texts cut alike{verdict}"
     )
 
 
-def _time(out: Path, context: int) -> None:
+def _time(out: Path, context: int, kind: str) -> None:
     from autoprune.llm.llamacpp.timing import time_files
+    from autoprune.llm.openvino.timing import time_folders
 
-    speed = time_files([out], context=context)[0]
+    speed = (time_files if kind == "gguf" else time_folders)([out], context=context)[0]
     typer.echo(
-        f"llama.cpp, 1 thread, behind {context} tokens: prefill {speed.prefill_tokens_per_second:.0f} tokens/s,"
+        f"{_RUNTIMES[kind]}, 1 thread, behind {context} tokens: prefill {speed.prefill_tokens_per_second:.0f} tokens/s,"
         f" decode {speed.decode_tokens_per_second:.1f} tokens/s ({speed.decode_ms:.2f} ms a token)"
     )

@@ -25,7 +25,7 @@ class CompressSettings(LanguageRunSettings):
     target: str = setting("llama.cpp", "where latencies are measured: llama.cpp, torch or openvino, in one thread")
     prompt: int = setting(128, "tokens of the prompt that is read, or that stands before the tokens written", ge=1)
     type: Literal["f32", "f16", "q8_0", "q4_0", "q4_1"] = setting(
-        "f16", "of the GGUF files that llama.cpp is timed with"
+        "f16", "that llama.cpp and openvino store matrices in; q4_1 is llama.cpp's alone"
     )
     agent: str = setting(
         "optuna", "who searches: ddpg, optuna, evolution, exact, greedy, importance, netadapt, random, uniform"

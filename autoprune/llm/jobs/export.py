@@ -1,4 +1,4 @@
-"""A pruned language model as the files that others load: a folder of transformers, one GGUF file, bare weights."""
+"""A pruned language model as files that others load: a folder of transformers or OpenVINO, a GGUF file, weights."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ from autoprune.llm.llamacpp.session import LlamaCpp
 from autoprune.llm.models.base import LanguageModel
 from autoprune.llm.models.by_layer import is_by_layer
 from autoprune.llm.models.folder import save_folder
+from autoprune.llm.openvino import is_openvino_folder, load_openvino, save_openvino
+from autoprune.llm.openvino.agreement import agreement_in_openvino
 
 __all__ = ["KINDS", "Exported", "compared", "export_model"]
 
-KINDS = ("hf", "gguf", "safetensors")
+KINDS = ("hf", "gguf", "openvino", "safetensors")
+
+_FOLDERS = ("hf", "openvino")
 
 PROMPTS = (
     "The capital of France is",
@@ -55,8 +59,8 @@ def export_model(model: LanguageModel, kind: str, out: Path, number_format: str 
     Args:
         model: It.
         kind: One of `KINDS`.
-        out: A folder for `hf`, which must not be there or be empty; else a file, which is replaced.
-        number_format: Of a GGUF file.
+        out: A folder for `hf` and `openvino`, which must not be there or be empty; else a file, which is replaced.
+        number_format: Of the matrices in a GGUF file or a folder for OpenVINO.
 
     Raises:
         InputError: If the kind is unknown, the place is taken, or the model cannot be such a file.
@@ -64,32 +68,48 @@ def export_model(model: LanguageModel, kind: str, out: Path, number_format: str 
     if kind not in KINDS:
         raise InputError(f"--format {kind!r} is none of {', '.join(KINDS)}; {nearest_name(kind, KINDS)}")
     format_of(number_format)
-    if out.is_dir() and (kind != "hf" or any(out.iterdir())):
-        raise InputError(f"{out} is a folder{'' if kind != 'hf' else ' with something in it'}; give another --out")
+    if out.is_dir() and (kind not in _FOLDERS or any(out.iterdir())):
+        full = " with something in it" if kind in _FOLDERS else ""
+        raise InputError(f"{out} is a folder{full}; give another --out")
+    if out.is_file() and kind in _FOLDERS:
+        raise InputError(f"{out} is a file, and --format {kind} writes a folder; give another --out")
     if kind == "gguf":
         written = write_gguf(model.network, model.tokenizer, out, number_format)
-        coarse = f"{len(written.coarse)} tensors are f16: their rows are no whole blocks of {number_format}"
-        return Exported(out, written.bytes, (coarse,) if written.coarse else ())
+        return Exported(out, written.bytes, _coarse(len(written.coarse), number_format))
+    if kind == "openvino":
+        compressed = save_openvino(model, out, number_format)
+        return Exported(out, _size(out), _coarse(compressed.coarse, number_format))
     if kind == "hf":
         save_folder(model, out)
-        size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+        size = _size(out)
         own = "its blocks differ, which no config says: autoprune llm reads the folder, from_pretrained refuses it"
         return Exported(out, size, (own,) if is_by_layer(out) else ())
     _write_weights(model.network, out)
     return Exported(out, out.stat().st_size)
 
 
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _coarse(count: int, number_format: str) -> tuple[str, ...]:
+    return (f"{count} tensors are f16: their rows are no whole blocks of {number_format}",) if count else ()
+
+
 def compared(model: LanguageModel, path: Path, number_format: str) -> Agreement | None:
-    """What llama.cpp makes of a GGUF file beside PyTorch; None where llama.cpp is not installed.
+    """What llama.cpp makes of a GGUF file, or OpenVINO of its folder, beside PyTorch; None without llama.cpp.
 
     Raises:
         TargetError: If llama.cpp does not load it.
     """
+    # A quantised model is another one; by how much is said.
+    limit = _TOLERANCES.get(number_format.lower(), float("inf"))
+    if is_openvino_folder(path):
+        written = load_openvino(path, str(path))
+        return agreement_in_openvino(model.network, model.tokenizer, written, PROMPTS, predict=8, tolerance=limit)
     if missing() is not None:
         return None
     with LlamaCpp(path, context=128) as session:
-        # A quantised model is another one; by how much is said.
-        limit = _TOLERANCES.get(number_format.lower(), float("inf"))
         return agreement(model.network, model.tokenizer, session, PROMPTS, predict=8, tolerance=limit)
 
 

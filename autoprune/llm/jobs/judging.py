@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from autoprune.errors import InputError
@@ -12,10 +13,12 @@ from autoprune.llm.blocks.storage import BlockStorage
 from autoprune.llm.evaluation.by_blocks import perplexity_by_blocks
 from autoprune.llm.evaluation.perplexity import Reading, perplexity
 from autoprune.llm.models.base import LanguageModel
+from autoprune.llm.models.load import load_language_model
+from autoprune.llm.openvino import is_openvino_folder, load_openvino
 from autoprune.llm.texts import Text, read_text, reference_prose
 from autoprune.pipeline.reporter import Reporter
 
-__all__ = ["judged", "texts_to_judge"]
+__all__ = ["judged", "model_to_judge", "texts_to_judge"]
 
 _DOMAINS = 2
 
@@ -43,6 +46,16 @@ def texts_to_judge(paths: Sequence[str], calibration: Text | None = None) -> lis
     if twice:
         raise InputError(f"two texts are called {twice[0]}; rename one of them")
     return texts if len(texts) >= _DOMAINS else [*texts, reference_prose()]
+
+
+def model_to_judge(spec: str) -> LanguageModel:
+    """The model that a text names; of a folder that was written for OpenVINO, what OpenVINO computes of it.
+
+    Raises:
+        InputError: If there is no such model, or it cannot be read.
+    """
+    path = Path(spec)
+    return load_openvino(path, spec) if is_openvino_folder(path) else load_language_model(spec)
 
 
 def judged(

@@ -1,4 +1,4 @@
-"""Does llama.cpp compute what PyTorch computes?"""
+"""Does another runtime, such as llama.cpp, compute what PyTorch computes?"""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 from autoprune.llm.llamacpp.session import LlamaCpp
 from autoprune.models.modes import in_mode
 
-__all__ = ["Agreement", "agreement"]
+__all__ = ["Agreement", "agreement", "greedy"]
 
 _WITHIN_A_LETTER = "\ufffd"  # what tokenizers decode the first bytes of a letter to
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far llama.cpp is from PyTorch over several prompts.
+    """How far a runtime is from PyTorch over several prompts.
 
     Attributes:
         largest: Largest difference of a log-probability (nats), of the tokens likeliest to PyTorch after each prompt.
@@ -75,7 +75,7 @@ def agreement(
     for text in texts:
         prompt = tokenizer(text)["input_ids"]
         same += session.tokens(text) == tokenizer(text, add_special_tokens=False)["input_ids"]
-        ids, rows = _greedy(network, prompt, predict)
+        ids, rows = greedy(network, prompt, predict)
         # One token alone: of several, llama.cpp leaves out those that end within a letter. Falling order: some more,
         # since near ties change places. Nothing where the text ends, or a letter is begun.
         for place in session.greedy(prompt, 1, 4 * likeliest).likeliest:
@@ -107,7 +107,7 @@ def _agreed(ours: Sequence[int], theirs: Sequence[int], ends: Collection[int]) -
     return len(ours)
 
 
-def _greedy(network: Any, prompt: Sequence[int], predict: int) -> tuple[list[int], torch.Tensor]:
+def greedy(network: Any, prompt: Sequence[int], predict: int) -> tuple[list[int], torch.Tensor]:
     """PyTorch's continuation without a cache, and the log-probabilities (predict, vocabulary) at each of its places."""
     ids, rows = list(prompt), []
     device = next(network.parameters()).device

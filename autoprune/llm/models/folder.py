@@ -16,12 +16,28 @@ from autoprune.llm.models.base import LanguageModel
 from autoprune.llm.models.by_layer import differs_by_layer, is_by_layer, load_by_layer, save_by_layer
 from autoprune.llm.models.library import quiet, reading, transformers
 
-__all__ = ["is_model_folder", "load_folder", "load_tokenizer", "save_folder", "written_folder"]
+__all__ = [
+    "OPENVINO_GRAPH",
+    "is_model_folder",
+    "is_openvino_folder",
+    "load_folder",
+    "load_tokenizer",
+    "save_folder",
+    "written_folder",
+]
+
+OPENVINO_GRAPH = "openvino_model.xml"
+"""The graph in a folder that was written for OpenVINO."""
 
 
 def is_model_folder(path: Path) -> bool:
     """Whether a folder holds a model of `transformers`."""
     return (path / "config.json").is_file()
+
+
+def is_openvino_folder(path: Path) -> bool:
+    """Whether a folder holds a model as OpenVINO reads it, and none of `transformers`."""
+    return (path / OPENVINO_GRAPH).is_file() and not any(path.glob("*.safetensors"))
 
 
 def load_folder(path: Path, origin: str, dtype: torch.dtype | None = None) -> LanguageModel:
@@ -37,6 +53,10 @@ def load_folder(path: Path, origin: str, dtype: torch.dtype | None = None) -> La
     """
     if not is_model_folder(path):
         raise InputError(f"{path} holds no language model: there is no config.json in it")
+    if is_openvino_folder(path):
+        raise InputError(
+            f"{path} holds a file of OpenVINO, whose weights cannot be changed; give the model that it was made of"
+        )
     if is_by_layer(path):
         with reading(f"the model in {path}"):
             made = load_by_layer(path, dtype)

@@ -135,7 +135,7 @@ class SearchPlan:
         warmup: How many of them are warm-up; None for the default.
         target: Where latencies are measured.
         prompt: Tokens of the prompt that is read, or that stands before the tokens that are decoded.
-        number_format: Of the GGUF files that llama.cpp is timed with.
+        number_format: Of the matrices that llama.cpp and OpenVINO are timed with.
         seed: Of everything drawn.
         decisions: What it may change.
         zeros: What `nm` may do, where it is among the decisions.

@@ -10,9 +10,10 @@ from torch import nn
 from autoprune.errors import InputError
 from autoprune.hardware.contract.protocol import Protocol
 from autoprune.llm.models.base import LanguageModel
+from autoprune.llm.openvino import OpenVinoSession
 from autoprune.llm.search import timers
 from autoprune.llm.search.decisions import read_levers
-from autoprune.llm.search.openvino_timer import OpenVinoSession, OpenVinoTimer
+from autoprune.llm.search.openvino_timer import OpenVinoTimer
 from autoprune.llm.search.timed import fitted_cost, shapes_to_time
 from autoprune.llm.search.timers import LlamaCppTimer, TorchTimer, prompt_of
 from autoprune.llm.structured.base import Calibration
@@ -79,7 +80,7 @@ def test_torch_times_more_blocks_longer():
 def test_openvino_answers_as_pytorch_whatever_it_has_read_before(kind):
     pytest.importorskip("openvino")
     model = language_model(kind)
-    session, ids = OpenVinoSession(model), prompt_of(model.network, 12)
+    session, ids = OpenVinoSession.of(model), prompt_of(model.network, 12)
     with torch.no_grad():
         wanted = model.network(input_ids=ids).logits[0].numpy()
     for begin, end in ((0, 7), (7, 8), (8, 12)):
