@@ -18,8 +18,8 @@ optimiser's state, in the average, after a reload. `resnet` is a
 smoke test of a ResNet-20 of four channels. `transfer` carries tickets of LeNet-300-100 from 4,000 images of
 Fashion-MNIST to the digits at 28 pixels and back, and between 4,000 images of each half of Fashion-MNIST's classes.
 `stack` times networks alone and as one. `widths` turns tickets of ResNet-20 on the digits into
-channels, beside uniform and random widths of as long. `kills` ends a study by SIGKILL at
-20 random moments and compares what it comes to with a study that was left alone.
+channels, beside uniform and random widths of as long. `kills` ends studies by SIGKILL at 20
+random moments in all and compares what they come to with a study that was left alone.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -242,26 +243,48 @@ def _milliseconds(trainer: Trainer | StackedTrainer, steps: int) -> float:
 
 
 def run_kills(chosen: argparse.Namespace) -> None:
-    """Whether the rows of a study that was killed again and again are those of one that was not, but for seconds."""
-    words = "lottery --model lenet_300_100 --data digits --rounds 8 --rate 0.3 --seeds 3 --train-epochs 15"
-    words += " --train-threads 1 --timing quick --stacked yes --run"
+    """Whether studies that are killed again and again come to the bytes of one that is not, but for times."""
+    words = "lottery --model lenet_300_100 --data digits --rounds 6 --rate 0.4 --rewind 5 --seeds 3 --train-epochs 15"
+    words += " --stability 5 --transfer adamw --forms 2:4 --stacked yes --train-threads 1 --timing quick --run"
     command, draw = [sys.executable, "-m", "autoprune", *words.split()], random.Random(0)
-    subprocess.run([*command, str(chosen.out / "whole")], check=True, stdout=subprocess.DEVNULL)
-    killed = 0
-    while killed < chosen.kills:
-        process = subprocess.Popen([*command, str(chosen.out / "killed"), "--resume"], stdout=subprocess.DEVNULL)
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    begun = time.monotonic()
+    subprocess.run([*command, str(chosen.out / "whole")], check=True, **quiet)
+    span, wanted = time.monotonic() - begun, _came_to(chosen.out / "whole")
+    killed, studies, same, at = 0, 0, 0, []
+    while killed < chosen.kills or (chosen.out / f"killed-{studies}").exists():
+        run = chosen.out / f"killed-{studies}"
+        process = subprocess.Popen([*command, str(run), "--resume"], **quiet)
         try:
-            process.wait(draw.uniform(chosen.least, chosen.most))
-            break
+            code = process.wait(draw.uniform(0.1, 0.6) * span if killed < chosen.kills else None)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
             killed += 1
-    subprocess.run([*command, str(chosen.out / "killed"), "--resume"], check=True, stdout=subprocess.DEVNULL)
-    whole, other = (json.loads((chosen.out / name / "report.json").read_text()) for name in ("whole", "killed"))
-    same = {"rounds": whole["rounds"] == other["rounds"]}
-    same["comparisons"] = whole["lottery"]["comparisons"] == other["lottery"]["comparisons"]
-    _write(chosen.out / "kills.json", {"killed": killed, "same": same})
+            at.append(_stage(run))
+            continue
+        assert code == 0, run
+        studies, same = studies + 1, same + (_came_to(run) == wanted)
+    found = {"killed": killed, "in": dict(Counter(at)), "studies": studies, "same": same, "bytes": len(wanted)}
+    _write(chosen.out / "kills.json", found)
+
+
+def _came_to(run: Path) -> bytes:
+    """All that a study says but what it took."""
+    report = json.loads((run / "report.json").read_text())
+    found = report["lottery"]
+    parts = [report["rounds"], *(found[name] for name in ("comparisons", "stability", "transfer", "delivered_round"))]
+    return json.dumps([*parts, found["forms"]["2:4"]], sort_keys=True).encode()
+
+
+def _stage(run: Path) -> str:
+    """What a study was at when it was killed, by the files that it had begun."""
+    for name, file in (("forms", "forms/rounds.jsonl"), ("transfer", "transfer/adamw/rounds.jsonl")):
+        if (run / file).exists():
+            return f"{name} or timing" if name == "forms" else name
+    if (run / "stability.jsonl").exists():
+        return "stability or transfer"
+    return "rounds" if (run / "rounds.jsonl").exists() else "start"
 
 
 # Tables ---------------------------------------------------------------------------------------------------------------
@@ -337,8 +360,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="of transfer and widths")
     parser.add_argument("--rewind", type=int, default=0, help="of resnet")
     parser.add_argument("--kills", type=int, default=20, help="of kills: how many")
-    parser.add_argument("--least", type=float, default=6.0, help="of kills: seconds before one, at least")
-    parser.add_argument("--most", type=float, default=14.0, help="of kills: seconds before one, at most")
     chosen = parser.parse_args()
     COMMANDS[chosen.command](chosen)
 

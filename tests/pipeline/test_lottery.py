@@ -27,6 +27,10 @@ def loaders():
             (("train", 64, 0), ("search", 32, 1), ("test", 32, 2))}  # fmt: skip
 
 
+def coloured():
+    return tuple(DataLoader([(torch.randn(3, 8, 8), n % 2) for n in range(8)], batch_size=4) for _ in range(3))
+
+
 def study(run, *, resume=False, model=None, **settings):
     given = {"rounds": 2, "rate": 0.3, "seeds": 2, "rewind": 3, "train_epochs": 2, "controls": ALL, "target": FORMULA}
     return autoprune.lottery(
@@ -214,6 +218,16 @@ class Own(nn.Module):
         ({"skip": "*"}, "no weight of .* can be pruned"),
         ({"transfer": "adamax"}, "there is no data set 'adamax'"),
         ({"transfer": "sgd"}, "--transfer sgd: the study itself trains with sgd"),
+        ({"rate": 0.0}, "rate: Input should be greater than 0"),
+        ({"forms": "channel"}, "there is no form 'channel'; there are channels, csr and N:M"),
+        (
+            {"forms": "channels", "skip": ("conv*", "inner", "outer")},
+            "--forms channels: nothing in .* can be narrower .fc",
+        ),
+        (
+            {"transfer": "tests.pipeline.test_lottery:coloured"},
+            r"its inputs are \[3, 8, 8\], and the network is for \[1,",
+        ),
         ({"transfer": "digits"}, "outputs of shape .* digits has 10 classes"),
         ({"controls": "small"}, "can be built narrower, one of the zoo"),
         ({"model": Own()}, r"the network \(Own\) has weights and no reset_parameters"),

@@ -40,6 +40,7 @@ from autoprune.reports.tensorboard.lottery import write_rounds
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
 from autoprune.run.report import REPORT_SCHEMA, Figures, Report
+from autoprune.run.settings.lottery import CHANNELS_FORM
 from autoprune.run.stopwatch import rounded_seconds
 from autoprune.space import ZEROS, Policy
 from autoprune.techniques.registry import techniques_of
@@ -122,6 +123,8 @@ def refuse_early(networks: Networks) -> None:
             raise InputError(f"--{name} {step} is past the training's {steps} steps; give an earlier step")
     if "small" in experiment.control_names:
         networks.small(parameter_count(task.model), experiment.seed)
+    if CHANNELS_FORM in experiment.form_names:
+        networks.require_widths()
     check_transfers(networks)
     check_stacked(networks)
     assert networks.rates  # refuses a network without a weight to prune

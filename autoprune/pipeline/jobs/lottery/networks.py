@@ -11,6 +11,7 @@ from torch import nn
 from autoprune.errors import InputError
 from autoprune.foundations.seeding import seeded
 from autoprune.graph import Analysis, analyse
+from autoprune.hardware.grid.widths import Grid
 from autoprune.models import ZOO, build, parameter_count
 from autoprune.models.copying import duplicate
 from autoprune.pipeline.device import target_of
@@ -49,9 +50,28 @@ class Networks:
     @cached_property
     def proven(self) -> tuple[Analysis, SearchSpace]:
         """Couplings that may be cut, and widths on the target's grid; takes time."""
-        analysis = analyse(self.task.model, self.task.example)
+        return self._cuttable, self._widths_on(None)
+
+    @cached_property
+    def _cuttable(self) -> Analysis:
+        return analyse(self.task.model, self.task.example)
+
+    def _widths_on(self, grid: Grid | None) -> SearchSpace:
         limits = SpaceConstraints.parse(None, self.experiment.skip, None, (), ())  # the study's are of single weights
-        return analysis, space_of(analysis, limits, target=target_of(self.experiment), name=self.task.name)
+        target = target_of(self.experiment)
+        return space_of(self._cuttable, limits, target=target, grid=grid, name=self.task.name)
+
+    def require_widths(self) -> None:
+        """Refuse a network that has no channels to spare, on the grid that the target is expected to have.
+
+        Raises:
+            InputError: If nothing can be narrower.
+            UnsupportedModelError: If the network cannot be analysed.
+        """
+        space = self._widths_on(Grid.expected(target_of(self.experiment)))
+        if not len(space):
+            why = "; ".join(f"{name}: {reason}" for name, reason in list(space.frozen.items())[:3])
+            raise InputError(f"--forms channels: nothing in {self.task.name} can be narrower ({why}); leave it out")
 
     @cached_property
     def schedule(self) -> TrainSettings:
