@@ -8,7 +8,7 @@ from pydantic import field_validator, model_validator
 
 from autoprune.foundations.names import nearest_name
 from autoprune.llm.jobs.settings import LanguageRunSettings
-from autoprune.llm.search.budget import BUDGETS, DECISIONS, FFN_BY_BLOCK, NM, LanguageBudget, SearchPlan, ZerosPlan
+from autoprune.llm.search.budget import BUDGETS, BY_BLOCK, DECISIONS, NM, LanguageBudget, SearchPlan, ZerosPlan
 from autoprune.run.settings.base import setting, valid
 
 __all__ = ["CompressSettings"]
@@ -35,7 +35,7 @@ class CompressSettings(LanguageRunSettings):
 
     decisions: str = setting(
         ",".join(DECISIONS),
-        "what may change, with commas; ffn-by-block: ffn of each block; nm: N:M zeros of each block",
+        "what may change, with commas; ffn-by-block, heads-by-block: of each block; nm: N:M zeros of each block",
     )
     patterns: str = setting("2:4", "of nm: what a block may have in place of all its weights, with commas: 1:4,2:4")
     zeros_by: Literal["wanda", "sparsegpt", "magnitude"] = setting("wanda", "of nm: who says which weights are zero")
@@ -43,12 +43,13 @@ class CompressSettings(LanguageRunSettings):
     @field_validator("decisions")
     @classmethod
     def _are_known(cls, value: str) -> str:
-        names, known = _names(value), (*DECISIONS, FFN_BY_BLOCK, NM)
+        names, known = _names(value), (*DECISIONS, *BY_BLOCK, NM)
         unknown = [name for name in names if name not in known]
         if unknown:
             raise ValueError(f"{unknown[0]!r} is none of {', '.join(known)}; {nearest_name(unknown[0], known)}")
-        if {"ffn", FFN_BY_BLOCK} <= set(names):
-            raise ValueError(f"ffn is one number for all blocks, {FFN_BY_BLOCK} one for each; give one of them")
+        for name, part in [*BY_BLOCK.items(), ("heads-by-block", "queries")]:
+            if {name, part} <= set(names):
+                raise ValueError(f"{part} is one number for all blocks, {name} one for each; give one of them")
         return value
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from autoprune.cost.budget import Budget
 from autoprune.errors import InputError
 from autoprune.foundations.files import shortened
 
-__all__ = ["BUDGETS", "DECISIONS", "FFN_BY_BLOCK", "NM", "LanguageBudget", "Phase", "SearchPlan", "ZerosPlan"]
+__all__ = ["BUDGETS", "BY_BLOCK", "DECISIONS", "NM", "LanguageBudget", "Phase", "SearchPlan", "ZerosPlan"]
 
 _METRICS = {
     "params": "params",
@@ -33,8 +33,8 @@ DECISIONS = ("blocks", "ffn", "hidden", "heads", "queries")
 """What a search may change: decoder blocks, neurons of each feed-forward part, channels of the residual stream, heads
 of keys and values, query heads on each of them."""
 
-FFN_BY_BLOCK = "ffn-by-block"
-"""In place of `ffn`: the neurons of each block are a decision of their own."""
+BY_BLOCK = {"ffn-by-block": "ffn", "heads-by-block": "heads"}
+"""In place of a decision: the neurons, or the heads of keys and values, of each block are a decision of their own."""
 
 NM = "nm"
 """How many weights of a group of neighbours stay in the linear layers of each block; a decision for each."""

@@ -12,7 +12,7 @@ from autoprune.errors import InputError
 from autoprune.foundations.files import shortened
 from autoprune.graph import Analysis, Group
 from autoprune.llm.blocks.stack import DecoderStack
-from autoprune.llm.search.budget import DECISIONS, FFN_BY_BLOCK, NM, ZerosPlan
+from autoprune.llm.search.budget import BY_BLOCK, DECISIONS, NM, ZerosPlan
 from autoprune.llm.search.levers import BLOCKS, FFN, HEADS, HIDDEN, QUERIES, Levers, part_of
 from autoprune.llm.search.zeros import read_zeros
 from autoprune.llm.structured.base import Calibration
@@ -56,10 +56,12 @@ def read_levers(
     """
     stack, analysis = counted_stack(network), couplings(network)
     groups, frozen = _groups(analysis)
-    if FFN_BY_BLOCK in only and FFN in groups:
-        groups |= {f"{FFN}.{block_of(stack, group)}": [group] for group in groups.pop(FFN)}
     squares = measure_inputs(network, [g for each in groups.values() for g in each], calibration)
     shape = _head_shape(network, groups, frozen)
+    for part in (part for name, part in BY_BLOCK.items() if name in only and part in groups):
+        groups |= {f"{part}.{block_of(stack, group)}": [group] for group in groups.pop(part)}
+        if part == HEADS:
+            frozen[QUERIES] = "it is one number for all blocks, and heads are one for each"
     scores = _scores(network, groups, squares, shape)
     text = Calibration(calibration.windows[:_ORDER_WINDOWS], calibration.progress)
     order = decided("block order", lambda: _order(network, stack, text)) if BLOCKS in only else ()
@@ -67,7 +69,7 @@ def read_levers(
     if NM in only:
         found = read_zeros(stack, calibration.windows, zeros or ZerosPlan(), calibration.progress)
         levers = replace(levers, zeros=found)
-    names = {FFN if name == FFN_BY_BLOCK else name for name in only}
+    names = {BY_BLOCK.get(name, name) for name in only}
     frozen |= {name: "it is not among --decisions" for name in DECISIONS if name not in names}
     configs: dict[str, Any] = {}
     decisions = [d for d in _decisions(levers) if part_of(d.name) in names and _can(levers, d, frozen, configs)]
@@ -82,10 +84,11 @@ def _scores(
     """Coupling -> importance of its units, (units,); of heads (groups, query heads on each)."""
     scores: dict[str, Tensor] = {}
     for name, each in groups.items():
-        parts = shape.queries if name == HEADS and shape is not None else 1
+        heads = part_of(name) == HEADS
+        parts = shape.queries if heads and shape is not None else 1
         for group in each:
             found = importance(network, group, squares, parts)
-            scores[group.name] = found.reshape(group.width, -1) if name == HEADS else found
+            scores[group.name] = found.reshape(group.width, -1) if heads else found
     return scores
 
 
@@ -129,8 +132,10 @@ def _decisions(levers: Levers) -> list[Decision]:
             step = step_of_stream(levers.network.config, width) if part == HIDDEN else multiple_of(width)
             found.append(Decision(name, width, _widths(width, _least(part, width), step), _KINDS[part]))
     if levers.shape is not None:
-        found.append(Decision(HEADS, levers.shape.groups, tuple(range(1, levers.shape.groups + 1)), "heads"))
-        found.append(Decision(QUERIES, levers.shape.queries, tuple(range(1, levers.shape.queries + 1)), "heads"))
+        counts = {name: levers.shape.groups for name in levers.groups if part_of(name) == HEADS}
+        if HEADS in counts:
+            counts[QUERIES] = levers.shape.queries
+        found += [Decision(name, count, tuple(range(1, count + 1)), "heads") for name, count in counts.items()]
     if levers.zeros is not None:
         plan = levers.zeros.plan
         found += [Decision(f"{NM}.{block}", plan.m, plan.kept, NM) for block in range(blocks)]

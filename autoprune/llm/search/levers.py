@@ -13,8 +13,8 @@ from autoprune.graph import Analysis, Group, index_map
 from autoprune.llm.blocks.stack import DecoderStack
 from autoprune.llm.search.budget import NM
 from autoprune.llm.search.zeros import Slices, Zeros
+from autoprune.llm.structured.by_block import BlockUnits, cut_by_block
 from autoprune.llm.structured.ffn import best
-from autoprune.llm.structured.neurons import Neurons, cut_neurons
 from autoprune.llm.structured.query_heads import HeadShape, cut_queries, query_positions
 from autoprune.llm.structured.stack import renumbered, without_blocks
 from autoprune.llm.structured.stock import cut_uniformly
@@ -24,8 +24,8 @@ __all__ = ["BLOCKS", "FFN", "HEADS", "HIDDEN", "QUERIES", "Levers", "Queries", "
 
 BLOCKS, FFN, HEADS, QUERIES, HIDDEN = "blocks", "ffn", "heads", "queries", "hidden"
 """Decisions: decoder blocks, neurons of each feed-forward part, heads of keys and values, query heads on each of them,
-channels of the residual stream. Each is one number for the whole model, so that a stock config says it; but `ffn.3` is
-of the fourth block alone."""
+channels of the residual stream. Each is one number for the whole model, so that a stock config says it; but `ffn.3` and
+`heads.3` are of the fourth block alone."""
 
 
 def part_of(name: str) -> str:
@@ -100,8 +100,8 @@ class Levers:
             small = cut_queries(small, self.groups[HEADS], queries.shape, queries.kept)
         gone = self.gone(choices.get(BLOCKS, len(self.stack)))
         small = without_blocks(small, gone) if gone else small
-        neurons = self.neurons(choices)
-        small = cut_neurons(small, neurons) if neurons.kept else small
+        own = self.by_block(choices)
+        small = cut_by_block(small, own) if own.kept else small
         if self.zeros is None or not self.zeros.some(choices):
             return small
         small = copy.deepcopy(small) if small is self.network else small
@@ -119,7 +119,7 @@ class Levers:
     def slices(self, choices: Mapping[str, int]) -> Slices:
         """Of every tensor of the dense network that gets smaller, the positions that stay."""
         slices = self.uniform_slices(choices)
-        for name, each in index_map(self.analysis, self.neurons(choices).kept).items():
+        for name, each in index_map(self.analysis, self.by_block(choices).kept).items():
             slices.setdefault(name, {}).update(each)
         return slices
 
@@ -143,16 +143,16 @@ class Levers:
             if part_of(name) == name and choices.get(name, group.width) < group.width
         }
 
-    def neurons(self, choices: Mapping[str, int]) -> Neurons:
-        """The neurons that stay where each block has its own number, of blocks that stay."""
+    def by_block(self, choices: Mapping[str, int]) -> BlockUnits:
+        """The units that stay where each block has its own number, of blocks that stay."""
         gone = self.gone(choices.get(BLOCKS, len(self.stack)))
         kept = {
-            group.name: best(self.scores[group.name], choices[name])
+            group.name: best(self.scores[group.name].reshape(group.width, -1).sum(1), choices[name])
             for name, (group, *_) in self.groups.items()
             if part_of(name) != name and int(name.partition(".")[2]) not in gone
             if choices.get(name, group.width) < group.width
         }
-        return Neurons(self.analysis, kept, renumbered(self.stack, gone))
+        return BlockUnits(self.analysis, kept, renumbered(self.stack, gone))
 
     def queries(self, choices: Mapping[str, int], units: Mapping[str, list[int]]) -> Queries | None:
         """The query heads that stay on the keys and values that stay; None where all do."""

@@ -76,11 +76,11 @@ class SlicedNetworks:
         if stock is None or differences({name: tuple(t.shape) for name, t in state.items()}, shapes_of(stock)):
             return levers.cut(choices)
         self.sliced += 1
-        neurons = levers.neurons(choices)
-        state = neurons.taken(state) if neurons.kept else state
+        own = levers.by_block(choices)
+        state = own.taken(state) if own.kept else state
         state = dict(levers.with_zeros(state, choices))
-        if neurons.kept:
-            return by_layer_from(levers.network, state, neurons.numbers(), config)
+        if own.kept:
+            return by_layer_from(levers.network, state, own.numbers(), config)
         return sharing_stock(levers.network, config, state)
 
     def _config(self, choices: Mapping[str, int]) -> Any:

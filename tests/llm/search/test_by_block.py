@@ -1,4 +1,4 @@
-"""Neurons of each block as a decision of its own: what is made, what it costs, and that it is found again on disk."""
+"""Neurons and heads of each block as decisions of their own: what is made, what it costs, what lies on disk."""
 
 import json
 
@@ -20,6 +20,7 @@ from tests.support.language_timers import Formula
 
 WINDOWS = torch.randint(0, 250, (4, 24), generator=torch.Generator().manual_seed(0))
 ONLY = (*(name for name in DECISIONS if name != "ffn"), "ffn-by-block")
+BOTH = ("blocks", "hidden", "ffn-by-block", "heads-by-block")
 FEWER = {"blocks": 2, "ffn.0": 96, "ffn.1": 40, "ffn.2": 24, "hidden": 48, "heads": 1, "queries": 1}
 
 
@@ -31,6 +32,40 @@ def model():
 @pytest.fixture(scope="module")
 def levers(model):
     return read_levers(model.network, Calibration(WINDOWS), lambda key, compute: compute(), ONLY)
+
+
+@pytest.fixture(scope="module")
+def both(model):
+    return read_levers(model.network, Calibration(WINDOWS), lambda key, compute: compute(), BOTH)
+
+
+def test_every_block_has_its_own_heads(both):
+    assert both.space.names == ("blocks", "hidden", "ffn.0", "ffn.1", "ffn.2", "heads.0", "heads.1", "heads.2")
+    assert "not among" in both.space.frozen["queries"]
+    network = both.cut({"heads.0": 1, "heads.2": 1})
+    shapes = [
+        (layer.self_attn.q_proj.out_features, layer.self_attn.k_proj.out_features) for layer in network.model.layers
+    ]
+    assert shapes == [(32, 16), (64, 32), (32, 16)]  # two query heads of 16 on each head of keys and values
+    # Cutting heads is silencing what the output projection reads of them; those stay that matter most to it.
+    scores = {group.name: both.scores[group.name].sum(1) for group in both.groups["heads.0"]}
+    (stays,) = (int(score.argmax()) for score in scores.values())
+    dense = both.network.model.layers[0].self_attn.k_proj.weight
+    assert torch.equal(network.model.layers[0].self_attn.k_proj.weight, dense[16 * stays : 16 * stays + 16])
+
+
+HEADS_TOO = {"blocks": 2, "hidden": 48, "ffn.1": 40, "heads.0": 1, "heads.2": 1}
+
+
+def test_a_model_with_its_own_heads_in_each_block_writes_the_same_with_and_without_a_cache(both, model, tmp_path):
+    save_folder(model.with_network(both.cut({**HEADS_TOO, "blocks": 3})), tmp_path / "m")
+    back = load_folder(tmp_path / "m", "back").network
+    wanted = both.cut({**HEADS_TOO, "blocks": 3})
+    settings = {"max_new_tokens": 8, "do_sample": False, "attention_mask": torch.ones(1, 8, dtype=torch.int64)}
+    with torch.no_grad():
+        assert torch.equal(back(WINDOWS).logits, wanted(WINDOWS).logits)
+        written = [back.generate(WINDOWS[:1, :8], use_cache=cached, **settings) for cached in (True, False)]
+    assert torch.equal(*written) and written[0].shape[1] > 8
 
 
 def test_every_block_has_its_own_number_of_neurons(levers):
@@ -45,8 +80,15 @@ def test_every_block_has_its_own_number_of_neurons(levers):
     assert torch.equal(network.model.layers[0].mlp.up_proj.weight, other["model.layers.0.mlp.up_proj.weight"])
 
 
-@pytest.mark.parametrize("choices", [FEWER, {"ffn.1": 32}, {"blocks": 2, "ffn.0": 48}])
-def test_slices_and_costs_are_those_of_the_proven_network(levers, choices):
+@pytest.mark.parametrize(
+    ("which", "choices"),
+    [
+        ("levers", FEWER), ("levers", {"ffn.1": 32}), ("levers", {"blocks": 2, "ffn.0": 48}),
+        ("both", HEADS_TOO), ("both", {"heads.1": 1}),
+    ],
+)  # fmt: skip
+def test_slices_and_costs_are_those_of_the_proven_network(which, choices, request):
+    levers = request.getfixturevalue(which)
     networks, wanted = SlicedNetworks(levers), levers.cut(choices)
     found = networks(choices)
     assert networks.sliced == 1 and mean_loss(found, WINDOWS) == mean_loss(wanted, WINDOWS)

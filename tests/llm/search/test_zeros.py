@@ -132,6 +132,7 @@ def test_a_share_of_what_may_be_other_than_zero_is_one_of_the_parameters(levers)
         ({"params": "70%", "decisions": "ffn,nm"}, "nm leaves zeros, of which --params gets no less; give --nonzeros"),
         ({"nonzeros": "70%", "patterns": "4:4"}, "--patterns 4:4: write N:M such as 2:4 or 1:4,2:4, N from 1 to M - 1"),
         ({"nonzeros": "70%", "patterns": "half"}, "--patterns half: write N:M"),
+        ({"params": "70%", "decisions": "heads-by-block,queries"}, "queries is one number for all blocks"),
         ({"nonzeros": "70%", "patterns": "2:4,4:8"}, "--patterns 2:4,4:8: groups are of one size"),
     ],
 )

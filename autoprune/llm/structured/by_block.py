@@ -1,4 +1,4 @@
-"""Feed-forward neurons of some blocks, as many in each as one likes: what no stock config says."""
+"""Neurons and heads of some blocks, as many in each as one likes: what no stock config says."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from autoprune.graph import Analysis, index_map
 from autoprune.llm.structured.stock import by_layer_from, require_equal, silenced, stock_from
 
-__all__ = ["Neurons", "cut_neurons", "with_neurons"]
+__all__ = ["BlockUnits", "cut_by_block"]
 
 
 @dataclass(frozen=True, eq=False)
-class Neurons:
-    """Neurons that stay, in a network of the dense model's analysis or of one with fewer blocks.
+class BlockUnits:
+    """Neurons, or heads of keys and values with their query heads, that stay; some blocks may be gone already.
 
     Attributes:
         analysis: Of the dense model.
-        kept: Coupling -> neurons that stay, ascending; of blocks that are there.
+        kept: Coupling -> units that stay, ascending; of blocks that are there.
         renamed: What a tensor or module of the dense model is called in the network.
     """
 
@@ -29,7 +29,7 @@ class Neurons:
     renamed: Callable[[str], str]
 
     def taken(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What a network saves, with the neurons that stay alone."""
+        """What a network saves, with the units that stay alone."""
         found = dict(state)
         for name, slices in index_map(self.analysis, self.kept).items():
             for dim, positions in slices:
@@ -56,25 +56,13 @@ class Neurons:
         }
 
 
-def with_neurons(network: nn.Module, neurons: Neurons, state: Mapping[str, Tensor], config: Any) -> nn.Module:
-    """The network of a class with these neurons, for evaluation: nothing is copied or proven but slices.
-
-    Args:
-        network: Of the class.
-        neurons: Which stay.
-        state: What the network with all neurons saves.
-        config: That network's.
-    """
-    return by_layer_from(network, neurons.taken(state), neurons.numbers(), config)
-
-
-def cut_neurons(network: nn.Module, neurons: Neurons) -> nn.Module:
-    """The network with these neurons; proven equal to itself where nothing reads the others.
+def cut_by_block(network: nn.Module, units: BlockUnits) -> nn.Module:
+    """The network with these units; proven equal to itself where nothing reads the others.
 
     Raises:
         InputError: If it is not.
     """
     wide: Any = network
-    small = with_neurons(network, neurons, wide.state_dict(), wide.config)
-    require_equal(stock_from(network, wide.config, neurons.silent(wide.state_dict())), small)
+    small = by_layer_from(network, units.taken(wide.state_dict()), units.numbers(), wide.config)
+    require_equal(stock_from(network, wide.config, units.silent(wide.state_dict())), small)
     return small
