@@ -93,7 +93,7 @@ class _Training:
         self.dtype = next(model.network.parameters()).dtype
         network = model.network.float()
         self.masks = ZeroMasks(network)
-        self.network, self.weights = prepared(network, plan.kind, float(len(self.masks) > 0), plan.seed)
+        self.network, self.weights = prepared(network, plan.kind, self.masks.share, plan.seed)
         self.loss = loss_of(self.network, teacher, plan.distillation if teacher is not None else 0.0)
         self.optimizer = torch.optim.AdamW(self.weights.values(), lr=plan.rate, weight_decay=0.0)
         self.text = texts[0]

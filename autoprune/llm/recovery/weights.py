@@ -19,6 +19,8 @@ __all__ = ["FILLS_ZEROS", "ZeroMasks", "copied", "prepared", "settled"]
 FILLS_ZEROS = "LoRA adds full matrices to the weights, which would fill their zeros; give --recover full"
 """Why LoRA is refused after a method that leaves zeros."""
 
+_CHANCE = 0.02  # share of zeros in a layer up to which they are there by chance, as in weights of four bits
+
 _RANK, _ALPHA, _DROPOUT = 8, 16, 0.0
 
 
@@ -39,8 +41,10 @@ class ZeroMasks:
         ]
         self._masks = [(each.parameter, each.parameter != 0) for each in layers if bool((each.parameter == 0).any())]
 
-    def __len__(self) -> int:
-        return len(self._masks)
+    @property
+    def share(self) -> float:
+        """The largest share of zeros in a layer."""
+        return max((1 - float(mask.float().mean()) for _, mask in self._masks), default=0.0)
 
     @torch.no_grad()
     def hold(self) -> None:
@@ -61,11 +65,11 @@ def prepared(network: nn.Module, kind: str, share: float, seed: int) -> tuple[nn
     Args:
         network: The pruned one; in float32.
         kind: `full` or `lora`.
-        share: Of zeros in its linear layers; LoRA would fill them.
+        share: The largest of zeros in a linear layer; LoRA would fill them.
         seed: Of LoRA's first matrices.
 
     Raises:
-        InputError: If LoRA is asked for with zeros.
+        InputError: If LoRA is asked for with more zeros than there are by chance.
         MissingExtraError: If `peft` is needed and not installed.
     """
     if kind == "full":
@@ -75,7 +79,7 @@ def prepared(network: nn.Module, kind: str, share: float, seed: int) -> tuple[nn
         for parameter in network.parameters():
             parameter.requires_grad_(id(parameter) not in embeddings)
         return network, {name: p for name, p in network.named_parameters() if p.requires_grad}
-    if share > 0:
+    if share > _CHANCE:
         raise InputError(FILLS_ZEROS)
     peft = require("peft")
     stack = decoder_stack(network)
