@@ -57,8 +57,9 @@ def _row(seed: str, report: dict[str, Any]) -> str:
         fixed = report["fixed"]
         kept = f"{fixed['name']} alone, {fixed['accuracy']:.2%} at {fixed['latency_share']:.1%}"
         return f"| {seed} | {dense['accuracy']:.2%} | {kept} | | | | | | | |"
-    if "exits" not in report:
-        return f"| {seed} | {dense['accuracy']:.2%} | handed back as dense | | | | | | | |"
+    if not report["dynamic"]:
+        kept = f"static, {report['accuracy']:.2%} at {report['mean_share']:.1%}"
+        return f"| {seed} | {dense['accuracy']:.2%} | {kept} | | | | | | | |"
     whole, stream = dense["stream"], report["stream"]
     leave = ", ".join(f"{each['place']} {each['share']:.0%}" for each in report["exits"])
     tails = " | ".join(f"{stream[name] / whole[name]:.1%}" for name in ("p95", "p99"))

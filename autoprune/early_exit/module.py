@@ -44,6 +44,11 @@ class DynamicModule(nn.Module):
             raise InputError(f"there are {paths} paths: give a number of inputs for each, not {len(expected)}")
         self.drift = Drift(expected) if expected else None
 
+    @property
+    def flow(self) -> Flow:
+        """The dense network's graph."""
+        return self._flow
+
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Logits (N, classes)."""
         return self.answers(*args, **kwargs)[0]
@@ -60,6 +65,17 @@ class DynamicModule(nn.Module):
             logits, taken = self._run(flat, samples)
         self._counted(taken.tolist())
         return logits, taken
+
+    def path(self, tensors: Sequence[Tensor]) -> int:
+        """The path of one input, which is not counted.
+
+        Args:
+            tensors: As a file of the network takes them, (1, ...) each.
+        """
+        given = iter(tensors)
+        flat = [next(given) if isinstance(each, Tensor) else each for each in self._flow.flat(self._flow.example)]
+        with torch.no_grad():
+            return int(self._run(flat, 1)[1])
 
     @abstractmethod
     def _run(self, flat: Sequence[Any], samples: int) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ __all__ = [
     "model_bytes",
     "numbers",
     "onnx_package",
+    "with_thresholds",
 ]
 
 Inputs = tuple[tuple[str, int, tuple[int, ...]], ...]
@@ -59,6 +60,21 @@ def model_bytes(
     onnx.checker.check_model(model)
     content: bytes = model.SerializeToString()
     return content
+
+
+def with_thresholds(content: bytes, level: float) -> bytes:
+    """The same file with one default for all its thresholds, such as one that all inputs pass, or none.
+
+    Args:
+        content: What `model_bytes` gave.
+        level: The default.
+    """
+    model = onnx_package().load_from_string(content)
+    for each in model.graph.initializer:
+        if each.name.startswith("threshold_"):
+            each.CopyFrom(onnx_package().helper.make_tensor(each.name, each.data_type, [1], [level]))
+    changed: bytes = model.SerializeToString()
+    return changed
 
 
 def branch(nodes: Sequence[Any], weights: Sequence[Any], outputs: tuple[str, str], classes: int) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from autoprune.reports.figures.bench import networks_of
+from autoprune.reports.figures.bench import networks_of, smaller_of
 from autoprune.reports.format import NONE, TIMES, count, milliseconds, percent, reasons_in_lines, share
 from autoprune.run.report import episode_score
 from autoprune.run.score import ScoreSpec
@@ -15,20 +15,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LAYER_COLUMNS",
-    "TARGET_COLUMNS",
     "Cells",
     "bench_lines",
     "bench_tables",
     "layer_cells",
     "network_columns",
     "network_rows",
+    "target_columns",
     "target_rows",
     "timed",
 ]
 
 SIZES = ("MACs", "params", "safetensors", "ONNX")
-TARGET_COLUMNS = ("dense ms", "pruned ms", "of dense", "speed-up", "peak MiB")
-
 LAYER_COLUMNS = ("dense ms", "sparse ms", "of dense", "runs")
 
 Cells = list[tuple[str, str]]  # a figure, and what it is relative to the dense network's
@@ -45,7 +43,10 @@ def bench_tables(content: Mapping[str, Any]) -> list[Table]:
     from rich.text import Text
 
     networks, targets = (Table(box=box.SIMPLE_HEAD, pad_edge=False) for _ in range(2))
-    for made, first, columns in ((networks, "network", network_columns(content)), (targets, "target", TARGET_COLUMNS)):
+    for made, first, columns in (
+        (networks, "network", network_columns(content)),
+        (targets, "target", target_columns(content)),
+    ):
         made.add_column(first, overflow="fold")
         for name in columns:
             made.add_column(name, justify="right", no_wrap=True)
@@ -92,6 +93,7 @@ def bench_lines(content: Mapping[str, Any]) -> list[str]:
     unstable = [name for name, row in timed(content) if not all(f["stable"] for f in networks_of(row))]
     if unstable:
         lines.append(f"not stable, the machine was noisy: {', '.join(unstable)}")
+    lines += [line for name, row in timed(content) if "paths" in row for line in _lines_of_paths(name, row)]
     lines += [line for name, row in timed(content) for line in _lines_of_layers(name, row.get("layers", ()))]
     if content["unscored"] is not None:
         lines.append(f"{_spec(content).name} was not measured: {content['unscored']}")
@@ -104,6 +106,24 @@ def _lines_of_layers(target: str, layers: Sequence[Mapping[str, Any]]) -> list[s
     measured = sum(each["ratio"] is not None for each in layers)
     first = f"{target}: of {measured} layers that sparse kernels can run, {sparse} are faster with them"
     return [*([first] if measured else []), *(f"{target}, {line}" for line in reasons_in_lines(layers))]
+
+
+def _lines_of_paths(target: str, row: Mapping[str, Any]) -> list[str]:
+    """What a network whose time depends on its input takes beside the mean, and who takes which path."""
+    own, dense = row["dynamic"], row["dense"]["path_ms"]
+    ends = (f"{name} path {own[f'{name}_ms'] / dense:.1%}" for name in ("shortest", "longest"))
+    paths = (
+        f"{each['place']} {each['inputs'] / row['inputs']:.1%}"
+        + ("" if each["ms"] is None else f" at {milliseconds(each['ms'])} ms")
+        for each in row["paths"]
+    )
+    lines = [
+        f"{target}: mean of {row['inputs']} inputs one by one, whole calls; of dense, their 95th percentile"
+        f" {row['p95_ratio']['median']:.1%}, {', '.join(ends)}",
+        f"{target}: {', '.join(paths)}",
+    ]
+    apart = sum(abs(each["inputs"] - each["in_torch"]) for each in row["paths"]) // 2
+    return [*lines, *([f"{target}: {apart} inputs take other paths in PyTorch"] if apart else [])]
 
 
 def timed(content: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -136,11 +156,17 @@ def network_rows(content: Mapping[str, Any]) -> list[tuple[str, Cells]]:
     return rows
 
 
+def target_columns(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Headings of the targets' table."""
+    beside = smaller_of(content["networks"]) or "pruned"
+    return ("dense ms", f"{beside} ms", "of dense", "speed-up", "peak MiB")
+
+
 def target_rows(content: Mapping[str, Any]) -> list[tuple[str, Cells]]:
-    """A row for each target that was timed: its name, and the cells of `TARGET_COLUMNS`."""
-    rows = []
+    """A row for each target that was timed: its name, and the cells of `target_columns`."""
+    rows, beside = [], smaller_of(content["networks"]) or ""
     for name, row in timed(content):
-        pruned, ratio = row.get("pruned", {}), row.get("ratio")
+        pruned, ratio = row.get(beside, {}), row.get("ratio")
         left = faster = (NONE, "")
         if ratio is not None:
             left = (percent(ratio["median"], 1), f"{100 * ratio['least']:.1f}\N{EN DASH}{percent(ratio['most'], 1)}")

@@ -77,7 +77,8 @@ def _static_lines(content: Mapping[str, Any]) -> list[str]:
     line = f"static   {static['accuracy']:.2%}  {static['latency_ms']:.4f} ms ({static['latency_share']:.1%} of dense)"
     if content["dynamic"]:
         return [line, *_cascade_lines(static.get("cascade"))]
-    return [line, f"dynamic {content['accuracy']:.2%} at {content['mean_share']:.1%}: the static network is kept"]
+    other = content["candidate"]
+    return [line, f"dynamic  {other['accuracy']:.2%} at {other['mean_share']:.1%} of dense: the static network is kept"]
 
 
 def _cascade_lines(cascade: Mapping[str, Any] | None) -> list[str]:

@@ -10,9 +10,9 @@ from torch import nn
 
 from autoprune.early_exit.thresholds import Choice
 from autoprune.errors import BudgetError
+from autoprune.hardware.targets.stream import Stream
 from autoprune.models.inputs.reader import BatchReader
 from autoprune.pipeline.jobs.dynamic import verification
-from autoprune.pipeline.jobs.dynamic.paths import Stream
 from autoprune.pipeline.jobs.dynamic.shift import SHIFTS, shifted
 from autoprune.pipeline.jobs.dynamic.verification import first_that_holds
 from autoprune.pipeline.jobs.dynamic.verified import Verified

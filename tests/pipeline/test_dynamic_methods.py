@@ -129,7 +129,8 @@ def test_a_width_that_does_as_well_alone_is_handed_over_without_a_gate(switched,
         pytest.skip("the gate chose better than any width alone")
     loaded = autoprune.load(again, model=net())
     assert not isinstance(loaded, SwitchNetwork)
-    fixed = result.report["fixed"]
+    fixed, report = result.report["fixed"], result.report
+    assert (report["accuracy"], report["mean_share"]) == (fixed["accuracy"], fixed["latency_share"])
     assert fixed["accuracy"] == pytest.approx(accuracy(loaded, data["test"]), abs=share_of(len(data["test"].dataset)))
     assert sum(each.numel() for each in loaded.parameters()) < sum(each.numel() for each in trained.parameters())
     assert f"{fixed['name']} alone is kept" in " ".join(Page(write_html(again)).words)

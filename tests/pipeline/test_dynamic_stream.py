@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from autoprune.early_exit.thresholds import Choice
-from autoprune.pipeline.jobs.dynamic.paths import Stream, calls_of
+from autoprune.hardware.targets.stream import Stream, calls_of
 from autoprune.pipeline.jobs.dynamic.verified import Verified
 from autoprune.reports.dynamic import dynamic_lines
 

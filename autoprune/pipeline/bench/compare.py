@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +28,8 @@ from autoprune.models.inputs.example import as_example
 from autoprune.models.inputs.reader import AS_IT_COMES, BatchReader
 from autoprune.models.sizes import parameter_count
 from autoprune.pipeline.bench.sparse_layers import layer_rows
+from autoprune.pipeline.bench.spread import peak_memory, spread
+from autoprune.pipeline.bench.streamed import DynamicFile, dynamic_row
 from autoprune.pipeline.reporter import Reporter, Silent
 from autoprune.run.score import ACCURACY, ScoreSpec
 
@@ -47,7 +48,7 @@ class Subject:
     Attributes:
         name: For people.
         dense: The network with nothing pruned.
-        small: The pruned one; None to time the dense network alone.
+        small: The pruned one, or the dynamic one; None to time the dense network alone.
         example: An input of the shape that is timed, (N, ...).
         test: Batches on which both are scored; None if they cannot be.
         unscored: Why `test` is None.
@@ -56,6 +57,7 @@ class Subject:
         reader: Which parts of a batch are the inputs.
         facts: Where the networks come from: run, policy, weights, data.
         seen: Gives a batch of what they will be given, for targets whose latencies depend on that.
+        file: What targets run of a small network whose time depends on its input; None of any other.
     """
 
     name: str
@@ -69,11 +71,13 @@ class Subject:
     reader: BatchReader = AS_IT_COMES
     facts: Mapping[str, Any] = field(default_factory=dict)
     seen: Callable[[], Any] | None = None
+    file: DynamicFile | None = None
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """`dense`, and `pruned` where there is one."""
-        return {"dense": self.dense} | ({} if self.small is None else {"pruned": self.small})
+        """`dense`, and `pruned` or `dynamic` where there is one."""
+        name = "pruned" if self.file is None else "dynamic"
+        return {"dense": self.dense} | ({} if self.small is None else {name: self.small})
 
 
 def bench(
@@ -156,7 +160,7 @@ def bench_subject(
         raise TargetError("none of the targets is available here: " + _listed(missing))
     rows: dict[str, dict[str, Any]] = {}
     faults: list[AutopruneError] = []
-    layers = sparse_layers(list(subject.networks.values())[-1], subject.example)
+    layers = {} if subject.file else sparse_layers(list(subject.networks.values())[-1], subject.example)
     for target in targets:
         spec = target.spec
         if missing[spec] is not None:
@@ -206,20 +210,22 @@ def _timed(subject: Subject, target: Target, repetitions: int, protocol: Protoco
         TargetError: If it fails while it measures.
         InputError: If it cannot run the networks.
     """
+    if subject.file is not None:
+        return dynamic_row(subject.dense, subject.file, subject.example, target, repetitions, protocol, bar)
     payloads = [packed(network, subject.example, target) for network in subject.networks.values()]
     with target.session() as timer:
         rounds = []
         for number in range(repetitions):
             rounds.append(_round(timer, payloads, protocol, backwards=number % 2 == 1))
             bar(number + 1, repetitions)
-    memory = _memory(target, payloads, rounds[0])
+    memory = peak_memory(target, payloads, rounds[0])
     columns = dict(zip(subject.networks, zip(*rounds, strict=True), strict=True))
     peaks = dict(zip(subject.networks, memory, strict=True))
     row: dict[str, Any] = {"available": True, "reason": None, "device": target.fingerprint()}
     row |= {name: _summary(measured, peaks[name]) for name, measured in columns.items()}
     if "pruned" in columns:
         pairs = zip(columns["dense"], columns["pruned"], strict=True)
-        row["ratio"] = _spread([small.ms / dense.ms for dense, small in pairs])
+        row["ratio"] = spread([small.ms / dense.ms for dense, small in pairs])
     return row
 
 
@@ -230,19 +236,8 @@ def _round(timer: Timer, payloads: Sequence[bytes], protocol: Protocol, *, backw
     return timer.time(payloads[::-1], protocol)[::-1]
 
 
-def _memory(target: Target, payloads: Sequence[bytes], first: Sequence[Measurement]) -> list[float | None]:
-    """Peak memory of each network in MB, in a worker of its own; None where the target cannot tell."""
-    if any(m.conditions.get("peak_memory_mb") is None for m in first):
-        return [None] * len(payloads)
-    found: list[float | None] = []
-    for payload in payloads:
-        with target.session() as timer:
-            found.append(timer.time([payload], Protocol.entries())[0].conditions.get("peak_memory_mb"))
-    return found
-
-
 def _summary(measured: Sequence[Measurement], memory: float | None) -> dict[str, Any]:
-    latency = _spread([m.ms for m in measured])
+    latency = spread([m.ms for m in measured])
     return {
         "latency_ms": latency["median"],
         "latency_least_ms": latency["least"],
@@ -253,21 +248,17 @@ def _summary(measured: Sequence[Measurement], memory: float | None) -> dict[str,
     }
 
 
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    """Median and range over the repetitions, and the values themselves."""
-    return {"median": statistics.median(values), "least": min(values), "most": max(values), "values": list(values)}
-
-
 def _figures(subject: Subject, network: nn.Module) -> dict[str, Any]:
     """What does not depend on a target; None where it cannot be had."""
     example = as_example(subject.example).with_batch(1).plain
+    file = None if network is subject.dense else subject.file
     return {
         **({} if subject.scored_as.is_accuracy else {"accuracy": None}),
         subject.scored_as.key: _score(subject, network),
-        "flops": _or_none(lambda: analyse(network, example, validate=False).macs()),
+        "flops": None if file else _or_none(lambda: analyse(network, example, validate=False).macs()),
         "params": parameter_count(network),
         "safetensors_bytes": _safetensors_bytes(network),
-        "onnx_bytes": _or_none(lambda: len(onnx_bytes(network, example))),
+        "onnx_bytes": len(file.content) if file else _or_none(lambda: len(onnx_bytes(network, example))),
     }
 
 

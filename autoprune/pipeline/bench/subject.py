@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from autoprune.data import load as load_data
+from autoprune.early_exit.flow import shuffled_singles
+from autoprune.early_exit.module import DynamicModule
 from autoprune.errors import InputError, RunError
 from autoprune.evaluation import accuracy
 from autoprune.export.onnx_network import QUANTIZED_FILE
+from autoprune.foundations.files import read_json
 from autoprune.foundations.references import is_reference, resolve
 from autoprune.graph import analyse
 from autoprune.models import ZOO, load_weights
 from autoprune.models.inputs.example import Example, as_example
 from autoprune.models.inputs.reader import BatchReader
 from autoprune.pipeline.bench.compare import Subject
+from autoprune.pipeline.bench.streamed import DynamicFile
 from autoprune.pipeline.load import dense_model, holds_dynamic
 from autoprune.pipeline.load import load as load_small
 from autoprune.pipeline.task import example_of_shape, has_data_of_python, load_task, model_of_shape
@@ -29,6 +33,9 @@ from autoprune.techniques.apply import apply
 from autoprune.techniques.space import space_of
 
 __all__ = ["ModelChoice", "in_batches_of", "is_model", "subject_of_model", "subject_of_run"]
+
+
+_NOT_ASKED = "it was not asked for"
 
 
 @dataclass(frozen=True)
@@ -92,18 +99,21 @@ def subject_of_run(run: Path, *, data_dir: str | None = None, scored: bool = Tru
 
     Raises:
         RunError: If there is no run, or it is not finished.
-        InputError: If a file is damaged, the data cannot be loaded, or the network's time depends on its input.
+        InputError: If a file is damaged, the data cannot be loaded, or the network's time depends on its input and
+            there are no inputs.
     """
     experiment, _ = read_settings(run)
-    if holds_dynamic(run):
-        raise InputError(
-            f"the time of {run} depends on its inputs, and bench times one; `autoprune report {run}` has its mean, its"
-            " 95th percentile and its longest path, as measured on its target"
-        )
-    product = "model.onnx" if (run / QUANTIZED_FILE).exists() else "finetuned.safetensors"
-    unfinished = [n for n in ("policy.json", "dense.safetensors", product) if not (run / n).exists()]
+    is_dynamic = holds_dynamic(run)
+    product = "model.onnx" if is_dynamic or (run / QUANTIZED_FILE).exists() else "finetuned.safetensors"
+    wanted = ("policy.json", "dense.safetensors", product, *(("report.json",) if is_dynamic else ()))
+    unfinished = [name for name in wanted if not (run / name).exists()]
     if unfinished:
         raise RunError(f"{run} holds no {unfinished[0]}; the run is not finished, go on with --resume")
+    if is_dynamic and has_data_of_python(experiment):
+        raise InputError(
+            f"the time of {run} depends on its inputs, which were handed over in Python; `autoprune report {run}` has"
+            " its mean, its 95th percentile and its longest path, as measured on its target"
+        )
     policy = Policy.load(run / "policy.json")
     dense, example = dense_model(policy)
     load_weights(dense, run / "dense.safetensors")
@@ -118,8 +128,8 @@ def subject_of_run(run: Path, *, data_dir: str | None = None, scored: bool = Tru
         reader=BatchReader(experiment.inputs),
         facts=facts,
     )
-    if not scored:
-        return replace(subject, unscored="it was not asked for")
+    if not scored and not is_dynamic:
+        return replace(subject, unscored=_NOT_ASKED)
     if has_data_of_python(experiment):
         return replace(subject, unscored="the run's data was handed over in Python")
     try:
@@ -135,7 +145,21 @@ def subject_of_run(run: Path, *, data_dir: str | None = None, scored: bool = Tru
     def seen() -> Example:
         return subject.reader.call(subject.dense, next(iter(data.calibration)))
 
-    return replace(subject, test=data.test, evaluate=evaluate, facts=facts, seen=seen)
+    found = replace(subject, test=data.test, evaluate=evaluate, facts=facts, seen=seen)
+    if isinstance(small, DynamicModule):
+        found = replace(found, file=_file(run, small, subject, data.test, experiment.seed))
+    return found if scored else replace(found, test=None, unscored=_NOT_ASKED)
+
+
+def _file(run: Path, network: DynamicModule, subject: Subject, batches: Iterable[Any], seed: int) -> DynamicFile:
+    """What is run of a dynamic network, and the inputs that it is given."""
+    paths = tuple(str(each["place"]) for each in read_json(run / "report.json", "report")["exits"])
+
+    def inputs(most: int) -> list[list[Tensor]]:
+        calls = (subject.reader.call(subject.dense, batch) for batch in batches)
+        return shuffled_singles(network.flow, calls, most, seed)[:most]
+
+    return DynamicFile((run / "model.onnx").read_bytes(), paths, inputs, network.path)
 
 
 def subject_of_model(choice: ModelChoice, *, scored: bool = True) -> Subject:
@@ -148,7 +172,7 @@ def subject_of_model(choice: ModelChoice, *, scored: bool = True) -> Subject:
     policy = None if choice.policy is None else Policy.load(choice.policy)
     subject = _dense(choice, policy)
     if not scored:
-        subject = replace(subject, test=None, unscored="it was not asked for")
+        subject = replace(subject, test=None, unscored=_NOT_ASKED)
     if choice.keep is not None:
         analysis = analyse(subject.dense, subject.example, blocks=False)
         policy = space_of(analysis, grid=choice.granularity, name=choice.name).uniform(choice.keep)
@@ -191,5 +215,13 @@ def _facts(choice: ModelChoice) -> dict[str, Any]:
 
 
 def in_batches_of(subject: Subject, size: int) -> Subject:
-    """The same subject, timed on so many images at once."""
+    """The same subject, timed on so many images at once.
+
+    Raises:
+        InputError: If each of them would take its own path.
+    """
+    if size != 1 and subject.file is not None:
+        raise InputError(
+            "each input takes its own path: a dynamic network is timed one at a time; leave target_batch 1"
+        )
     return replace(subject, example=as_example(subject.example).with_batch(size).plain)

@@ -9,16 +9,16 @@ from typing import Any
 from autoprune.errors import MissingExtraError
 from autoprune.foundations.files import write_json, write_text
 from autoprune.reports.bench import (
-    TARGET_COLUMNS,
     Cells,
     bench_lines,
     network_columns,
     network_rows,
+    target_columns,
     target_rows,
     timed,
 )
 from autoprune.reports.figures._matplotlib import require_matplotlib, save
-from autoprune.reports.figures.bench import bench_figure
+from autoprune.reports.figures.bench import bench_figure, smaller_of
 from autoprune.reports.format import TIMES, flat, plain
 from autoprune.reports.html.rendering import Table, picture, render, table
 
@@ -53,9 +53,9 @@ def _page(content: Mapping[str, Any]) -> str:
     return render(
         "bench.html",
         title=f"autoprune bench: {subject['name']}",
-        compared="pruned" in content["networks"],
+        compared=smaller_of(content["networks"]),
         picture=picture(lambda palette: bench_figure(content, palette), _caption(content)),
-        targets=table(("target", *TARGET_COLUMNS), _on_page(target_rows(content))),
+        targets=table(("target", *target_columns(content)), _on_page(target_rows(content))),
         networks=table(("network", *network_columns(content)), _on_page(network_rows(content))),
         lines=bench_lines(content),
         repetitions=content["repetitions"],
@@ -70,8 +70,14 @@ def _on_page(rows: Sequence[tuple[str, Cells]]) -> list[tuple[object, ...]]:
 
 
 def _caption(content: Mapping[str, Any]) -> str:
-    if "pruned" not in content["networks"]:
+    compared = smaller_of(content["networks"])
+    if compared is None:
         return "Latency of one call on every target."
+    if compared == "dynamic":
+        return (
+            "Left: mean latency of a stream of inputs, one by one. Right: the dynamic network's share of the dense"
+            f" one's, the median of {content['repetitions']} streams and their range."
+        )
     return (
         "Left: latency of one call. Right: the pruned network's share of the dense one's, the median of "
         f"{content['repetitions']} interleaved pairs and their range; the line is its share of multiply-accumulates."

@@ -38,6 +38,7 @@ def dynamic_page(name: str, content: Mapping[str, Any]) -> str:
         verdict=last[:1].upper() + last[1:],
         dense=f"The dense network: {percent(dense['accuracy'], 2)}, {milliseconds(dense['latency_ms'])} ms",
         exits=_exits(content) if content["dynamic"] else None,
+        instead=None if content["dynamic"] else _instead(content),
         places=_offered(content),
         episodes=content["settings"].get("static_episodes"),
         epochs=content["settings"].get("static_epochs"),
@@ -70,6 +71,17 @@ def _exits(content: Mapping[str, Any]) -> _Exits:
         _static(content, content["static"]) if (content.get("static") or {}).get("accuracy") else None,
         _deadlines(content["deadlines"]) if content.get("deadlines") else None,
     )
+
+
+def _instead(content: Mapping[str, Any]) -> Table:
+    """The static network that is handed over, and the dynamic one that was timed and is not."""
+    known = [("handed over", content), ("dynamic", content.get("candidate"))]
+    rows = [
+        (name, percent(each["accuracy"], 2), milliseconds(each["mean_latency_ms"]), percent(each["mean_share"], 1))
+        for name, each in known
+        if each is not None
+    ]
+    return table(("network", "accuracy", "mean time, ms", "of dense"), rows)
 
 
 def _static(content: Mapping[str, Any], static: Mapping[str, Any]) -> Table:

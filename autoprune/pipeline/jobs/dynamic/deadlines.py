@@ -15,8 +15,8 @@ from autoprune.early_exit.onnx_file import Parts, nested_file
 from autoprune.early_exit.thresholds import NEVER, Answers, Choice, Limits, PathTimes, leaving_at, solved
 from autoprune.errors import BudgetError
 from autoprune.hardware.targets.local import LocalTarget
+from autoprune.hardware.targets.stream import calls_of
 from autoprune.pipeline.jobs.dynamic.figures import END
-from autoprune.pipeline.jobs.dynamic.paths import calls_of
 from autoprune.run.settings import DynamicSettings
 
 __all__ = ["anytime_candidates", "anytime_rows", "deadlines_of"]

@@ -9,18 +9,17 @@ from torch import nn
 from autoprune.errors import InputError
 from autoprune.evaluation import accuracy
 from autoprune.foundations.files import replacing, write_json
-from autoprune.hardware.targets.local import LocalTarget
 from autoprune.hardware.timing.effort import effort_named
 from autoprune.models import save_weights
 from autoprune.models.inputs.example import described
-from autoprune.pipeline.device import target_of
+from autoprune.pipeline.device import branching_target, target_of
 from autoprune.pipeline.jobs.base import Job, Result
 from autoprune.pipeline.jobs.dynamic.joint.settings import width_experiment
 from autoprune.pipeline.jobs.dynamic.methods.base import Fixed, Prepared
 from autoprune.pipeline.jobs.dynamic.methods.registry import method_of
 from autoprune.pipeline.jobs.dynamic.paths import local_target, timed_files
 from autoprune.pipeline.jobs.dynamic.shift import shifted
-from autoprune.pipeline.jobs.dynamic.static import static_beside, take_over
+from autoprune.pipeline.jobs.dynamic.static import static_beside, static_figures, take_over
 from autoprune.pipeline.jobs.dynamic.verification import first_that_holds
 from autoprune.pipeline.jobs.dynamic.verified import Verified
 from autoprune.pipeline.jobs.lifecycle import check_target
@@ -46,13 +45,7 @@ class DynamicJob(Job):
         """The target must run one branch of a file alone."""
         method_of(experiment).check(experiment)
         check_target(width_experiment(experiment))
-        target = target_of(experiment)
-        if not isinstance(target, LocalTarget) or not target.runs_branches:
-            raise InputError(f"exits cannot be skipped on the target {target.name} yet; use onnxruntime or openvino")
-        if target.precision != "f32" or target.memory_format != "contiguous":
-            raise InputError(
-                f"thresholds are chosen on answers in float32; write --target {type(target).name} without its options"
-            )
+        branching_target(target_of(experiment))
         if experiment.target_batch != 1:
             raise InputError(
                 "each input takes its own exit: a dynamic network is timed one at a time; leave target_batch 1"
@@ -95,28 +88,31 @@ def _delivered(task: Task, run: RunDir, made: Prepared, verified: Verified | Non
         **made.offered(),
         "dynamic": verified is not None,
         "static": static,
-        **made.tested(verified),
     }
+    tested = made.tested(verified)
     if verified is None:
         reporter.say("no thresholds are faster on the target within the limits: the static network is handed back")
         for name in ("pruned", "finetuned"):  # all that reads finished runs finds the network there
             save_weights(task.model.state_dict(), run.file(f"{name}.safetensors"))
-        return _finished(run, task.model, _uncut(task, run), content | _of_dense(made.dense_ms))
-    if _is_better(static, made.search_accuracy - verified.choice.loss):
+        whole = static_figures(tested, tested["dense"]["accuracy"], 1.0)
+        return _finished(run, task.model, _uncut(task, run), content | whole)
+    if static is not None and _is_better(static, made.search_accuracy - verified.choice.loss):
         reporter.say("a static network of the same mean latency is more accurate: it is handed back")
         small, policy = take_over(task, run, verified)
-        return _finished(run, small, policy, content | {"dynamic": False})
+        figures = static_figures(tested, static["accuracy"], static["latency_share"])
+        return _finished(run, small, policy, content | figures)
     if (fixed := made.fixed(verified)) is not None:
         reporter.say(f"{fixed.name} alone is as fast and as accurate: it is handed back as a static network")
         save_weights(fixed.model.state_dict(), run.file("finetuned.safetensors"))
         content["fixed"] = _timed(task, run, fixed, reporter)
-        return _finished(run, fixed.model, fixed.policy, content | {"dynamic": False})
+        figures = static_figures(tested, fixed.accuracy, content["fixed"]["latency_share"])
+        return _finished(run, fixed.model, fixed.policy, content | figures)
     expected = made.expected(verified.choice)
     network = made.network(verified, expected)
     made.save(network, verified, run.path)
     with replacing(run.file("model.onnx")) as temporary:
         temporary.write_bytes(verified.file)
-    content |= made.pictured(verified)
+    content |= tested | made.pictured(verified)
     with reporter.stage("test", "changed inputs, thresholds as they are"):
         # Asked once: a loader that shuffles gives other inputs the noise the next time.
         content["shift"] = run.once(
@@ -139,20 +135,15 @@ def _timed(task: Task, run: RunDir, fixed: Fixed, reporter: Reporter) -> dict[st
     return {"name": fixed.name, "accuracy": fixed.accuracy, "latency_ms": ms, "latency_share": ms / dense}
 
 
-def _of_dense(ms: float) -> dict[str, Any]:
-    """What the report of every run has, of one that hands the dense network back: it has one path, and no stream."""
-    return {"exits": [], "mean_latency_ms": ms, "p95_latency_ms": None, "worst_latency_ms": ms}
-
-
 def _finished(run: RunDir, model: nn.Module, policy: Policy, content: dict[str, Any]) -> Result:
     policy.save(run.file("policy.json"))
     write_json(run.file("report.json"), content)
     return Result(model, policy, content, run.path)
 
 
-def _is_better(static: dict[str, Any] | None, dynamic: float) -> bool:
+def _is_better(static: dict[str, Any], dynamic: float) -> bool:
     """Whether a static network gets more of the search split right than the dynamic one, in the same mean time."""
-    return static is not None and "search_accuracy" in static and bool(static["search_accuracy"] > dynamic)
+    return "search_accuracy" in static and bool(static["search_accuracy"] > dynamic)
 
 
 def _uncut(task: Task, run: RunDir) -> Policy:

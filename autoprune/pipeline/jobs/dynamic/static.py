@@ -22,7 +22,7 @@ from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
 from autoprune.space import Policy
 
-__all__ = ["static_beside", "static_experiment", "take_over"]
+__all__ = ["static_beside", "static_experiment", "static_figures", "take_over"]
 
 _FILES = ("pruned.safetensors", "finetuned.safetensors")
 
@@ -100,3 +100,27 @@ def take_over(task: Task, run: RunDir, verified: Verified) -> tuple[nn.Module, P
             with replacing(run.file(name)) as temporary:
                 temporary.write_bytes(opened.file(name).read_bytes())
     return result.model, Policy.load(run.file("policy.json"))
+
+
+def static_figures(tested: dict[str, Any], accuracy: float, share: float) -> dict[str, Any]:
+    """What the report says of a static network that is handed over: it has one path, and no stream.
+
+    Args:
+        tested: Of the dense network, and of the dynamic one, if one was timed; that becomes the `candidate`.
+        accuracy: Of the static network on the test split.
+        share: Of the dense network's time that it takes.
+    """
+    dense, candidate = tested["dense"], {name: value for name, value in tested.items() if name != "dense"}
+    ms = share * dense["latency_ms"]
+    return {
+        "dynamic": False,
+        "dense": dense,
+        "accuracy": accuracy,
+        "test_drop": dense["accuracy"] - accuracy,
+        "exits": [],
+        "mean_latency_ms": ms,
+        "p95_latency_ms": None,
+        "worst_latency_ms": ms,
+        "mean_share": share,
+        **({"candidate": candidate} if candidate else {}),
+    }

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
-from autoprune.early_exit.flow import Flow
+from autoprune.early_exit.flow import Flow, shuffled_singles
 from autoprune.early_exit.thresholds import Choice
 from autoprune.errors import BudgetError
 from autoprune.export.onnx import to_onnx
+from autoprune.hardware.targets.stream import Stream, calls_of, path_medians
 from autoprune.hardware.timing.effort import effort_named
 from autoprune.pipeline.jobs.dynamic.methods.base import Prepared
-from autoprune.pipeline.jobs.dynamic.paths import Stream, calls_of, checked_file, local_target, timed_files
+from autoprune.pipeline.jobs.dynamic.paths import checked_file, local_target, timed_files
 from autoprune.pipeline.jobs.dynamic.verified import Missed, Verified
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
@@ -86,7 +86,8 @@ def _verified(task: Task, run: RunDir, made: Prepared, choice: Choice, attempt: 
         seconds, outputs = calls_of(target, [dense, chosen], inputs)
         deadlines = made.forced(choice, inputs) if run.experiment.anytime else ()
         streamed = [asdict(Stream.of(each)) for each in seconds]
-        paths = _by_path(seconds[-1], [int(output[1][0]) for output in outputs])
+        medians = path_medians(seconds[-1], [int(output[1][0]) for output in outputs])
+        paths = {str(path): ms for path, ms in medians.items()}
         return {"dense": whole, "paths": each, "streams": streamed, "deadlines": list(deadlines), "by_path": paths}
 
     found = run.once(f"dynamic verification {attempt}", session)
@@ -96,20 +97,7 @@ def _verified(task: Task, run: RunDir, made: Prepared, choice: Choice, attempt: 
     return Verified(choice, chosen, found["dense"], tuple(found["paths"]), (one, other), deadlines, by_path)
 
 
-def _by_path(seconds: Sequence[float], taken: Sequence[int]) -> dict[str, float]:
-    """The median time of the calls on each path, in milliseconds."""
-    ms = 1e3 * np.asarray(seconds)
-    return {str(path): float(np.median(ms[np.asarray(taken) == path])) for path in sorted(set(taken))}
-
-
 def _singles(task: Task, flow: Flow, seed: int) -> list[list[Tensor]]:
     """Inputs of the search split one at a time, in an order of their own."""
-    found: list[list[Tensor]] = []
-    for batch in task.data.search:
-        call = task.reader.call(task.model, batch)
-        flat = [each for each in flow.flat(call) if isinstance(each, Tensor)]
-        found += [[each[row : row + 1] for each in flat] for row in range(call.batch)]
-        if len(found) >= STREAM:
-            break
-    order = np.random.default_rng(seed).permutation(len(found))
-    return [found[number] for number in order]
+    calls = (task.reader.call(task.model, batch) for batch in task.data.search)
+    return shuffled_singles(flow, calls, STREAM, seed)

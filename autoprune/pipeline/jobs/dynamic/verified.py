@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from autoprune.early_exit.thresholds import Choice
-from autoprune.pipeline.jobs.dynamic.paths import Stream
+from autoprune.hardware.targets.stream import Stream
 from autoprune.run.settings import DynamicSettings
 
 __all__ = ["Missed", "Verified"]
