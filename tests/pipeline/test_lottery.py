@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -89,20 +90,26 @@ def test_what_is_handed_over_is_a_ticket_with_nothing_revived(done):
     assert all(torch.equal(tensor, pruned[name]) for name, tensor in cut.state_dict().items())
 
 
-@pytest.mark.parametrize("after", [1, 4, 9])
-def test_a_study_that_was_killed_ends_as_a_whole_one(done, tmp_path, monkeypatch, after):
-    whole, _ = done
+@contextmanager
+def killed_at_row(after):
+    """What is done in it ends before this row is written: its training was for nothing."""
     finish, count = Level.finish, iter(range(100))
 
     def killed(self, row):
         if next(count) == after:
-            raise KeyboardInterrupt  # before the row is written: the level was for nothing
+            raise KeyboardInterrupt
         finish(self, row)
 
-    monkeypatch.setattr(Level, "finish", killed)
-    with pytest.raises((KeyboardInterrupt, AutopruneError)):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises((KeyboardInterrupt, AutopruneError)):
+        patch.setattr(Level, "finish", killed)
+        yield
+
+
+@pytest.mark.parametrize("after", [1, 4, 9])
+def test_a_study_that_was_killed_ends_as_a_whole_one(done, tmp_path, after):
+    whole, _ = done
+    with killed_at_row(after):
         study(tmp_path / "run")
-    monkeypatch.setattr(Level, "finish", finish)
     resumed = study(tmp_path / "run", resume=True)
     assert resumed.report["rounds"] == whole.report["rounds"]
     assert resumed.policy == whole.policy

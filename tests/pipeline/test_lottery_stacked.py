@@ -6,9 +6,8 @@ import pytest
 
 import autoprune
 from autoprune.errors import AutopruneError, InputError
-from autoprune.pipeline.jobs.lottery.levels import Level
 from autoprune.techniques.sparsity.ticket import read_ticket
-from tests.pipeline.test_lottery import FORMULA
+from tests.pipeline.test_lottery import FORMULA, killed_at_row
 from tests.pipeline.test_lottery import study as study_of_own_loaders
 
 CONTROLS = "reinit,random,finetune,small"
@@ -58,19 +57,10 @@ def test_a_stacked_study_has_the_rounds_and_masks_of_one_by_one(done, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_stacked_study_that_was_killed_ends_as_a_whole_one(done, tmp_path, monkeypatch):
+def test_a_stacked_study_that_was_killed_ends_as_a_whole_one(done, tmp_path):
     """Between the rows of one stack: it is trained again as a whole, and written once."""
-    finish, count = Level.finish, iter(range(100))
-
-    def killed(self, row):
-        if next(count) == 8:
-            raise KeyboardInterrupt
-        finish(self, row)
-
-    monkeypatch.setattr(Level, "finish", killed)
-    with pytest.raises((KeyboardInterrupt, AutopruneError)):
+    with killed_at_row(8):
         study(tmp_path / "run", stacked="yes")
-    monkeypatch.setattr(Level, "finish", finish)
     resumed = study(tmp_path / "run", stacked="yes", resume=True)
     assert resumed.report["rounds"] == done[0].report["rounds"]
     assert len((tmp_path / "run/rounds.jsonl").read_text().splitlines()) == len(rows_of(done[1]))
@@ -168,17 +158,8 @@ def test_what_comes_after_the_rounds_ends_as_a_whole_when_it_was_killed(beside, 
     from autoprune.pipeline.jobs.lottery import stacks
 
     monkeypatch.setattr(stacks, "_decided_beside", lambda *_, **__: {"stacked": True, "why": "for a test"})
-    finish, count = Level.finish, iter(range(100))
-
-    def killed(self, row):
-        if next(count) == after:
-            raise KeyboardInterrupt
-        finish(self, row)
-
-    monkeypatch.setattr(Level, "finish", killed)
-    with pytest.raises((KeyboardInterrupt, AutopruneError)):
+    with killed_at_row(after):
         study(tmp_path / "run", **BESIDE)
-    monkeypatch.setattr(Level, "finish", finish)
     resumed = study(tmp_path / "run", resume=True, **BESIDE).report["lottery"]
     folder, decided = beside
     assert resumed["transfer"] == decided[True]["transfer"]

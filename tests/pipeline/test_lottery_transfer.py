@@ -15,7 +15,7 @@ from autoprune.pipeline.jobs.lottery.destinations import in_size
 from autoprune.pipeline.jobs.lottery.levels import Level
 from autoprune.reports.lottery import transfer_rows
 from autoprune.techniques.sparsity.ticket import read_ticket, save_ticket
-from tests.pipeline.test_lottery import study, weights_of
+from tests.pipeline.test_lottery import killed_at_row, study, weights_of
 from tests.support.tiny_job import Tiny
 
 MIRRORED = "tests.support.tiny_job:mirrored"
@@ -80,18 +80,9 @@ def test_the_report_has_every_arm_and_paired_differences(done):
     assert header[:3] == ["carried over to", "dense", "found there"] and [row[0] for row in rows] == [MIRRORED, "adamw"]
 
 
-def test_a_transfer_that_was_killed_ends_as_a_whole_one(done, tmp_path, monkeypatch):
-    finish, count = Level.finish, iter(range(100))
-
-    def killed(self, row):
-        if next(count) == 9:  # in the middle of the first destination
-            raise KeyboardInterrupt
-        finish(self, row)
-
-    monkeypatch.setattr(Level, "finish", killed)
-    with pytest.raises((KeyboardInterrupt, AutopruneError)):
+def test_a_transfer_that_was_killed_ends_as_a_whole_one(done, tmp_path):
+    with killed_at_row(9):  # in the middle of the first destination
         study(tmp_path / "run", **SETTINGS)
-    monkeypatch.setattr(Level, "finish", finish)
     resumed = study(tmp_path / "run", resume=True, **SETTINGS)
     assert resumed.report["lottery"]["transfer"] == done[0].report["lottery"]["transfer"]
 
