@@ -17,7 +17,7 @@ steps under masks with each optimiser, in both precisions, and counts what is no
 optimiser's state, in the average, after a reload. `resnet` is a
 smoke test of a ResNet-20 of four channels. `transfer` carries tickets of LeNet-300-100 from 4,000 images of
 Fashion-MNIST to the digits at 28 pixels and back, and between 4,000 images of each half of Fashion-MNIST's classes.
-`stack` times networks alone and as one. `widths` turns tickets of ResNet-20 on the digits into
+`stack` times networks alone and as one. `widths` turns tickets of a ResNet-20 of eight channels on the digits into
 channels, beside uniform and random widths of as long. `kills` ends studies by SIGKILL at 20
 random moments in all and compares what they come to with a study that was left alone.
 """
@@ -26,10 +26,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import os
 import random
 import signal
 import statistics
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -43,6 +44,7 @@ from torch import Tensor, nn
 
 import autoprune
 from autoprune import data
+from autoprune.cli.main import run as run_command
 from autoprune.data.batches import TensorBatches
 from autoprune.masks.ladder import first_masks, kept_after, pruned_in_layers
 from autoprune.models import build
@@ -150,10 +152,14 @@ def run_widths(chosen: argparse.Namespace) -> None:
     """Point 8, channels: rounds of 50 % over all layers."""
     run = chosen.out / "widths"
     autoprune.lottery(
-        "resnet20", data="digits", rounds=2, rate=0.5, per="global", skip=("fc",), rewind=16, controls="",
-        forms="channels", form_rounds=[2], seeds=chosen.seeds, train_epochs=10, run=run, resume=run.exists(),
-        **(COMMON | {"timing": "normal"}),
+        "lottery:half_resnet20", data="digits", rounds=2, rate=0.5, per="global", skip=("fc",), rewind=8, controls="",
+        forms="channels", form_rounds=[2], seeds=chosen.seeds, train_epochs=12, run=run, resume=run.exists(), **COMMON,
     )  # fmt: skip
+
+
+def half_resnet20() -> nn.Module:
+    """Eight, sixteen and thirty-two channels."""
+    return build("resnet20", in_channels=1, classes=10, width=0.5)
 
 
 def thin_resnet20() -> nn.Module:
@@ -246,20 +252,15 @@ def run_kills(chosen: argparse.Namespace) -> None:
     """Whether studies that are killed again and again come to the bytes of one that is not, but for times."""
     words = "lottery --model lenet_300_100 --data digits --rounds 6 --rate 0.4 --rewind 5 --seeds 3 --train-epochs 15"
     words += " --stability 5 --transfer adamw --forms 2:4 --stacked yes --train-threads 1 --timing quick --run"
-    command, draw = [sys.executable, "-m", "autoprune", *words.split()], random.Random(0)
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    command, draw = words.split(), random.Random(0)
     begun = time.monotonic()
-    subprocess.run([*command, str(chosen.out / "whole")], check=True, **quiet)
+    assert _forked([*command, str(chosen.out / "whole")], None) == 0
     span, wanted = time.monotonic() - begun, _came_to(chosen.out / "whole")
     killed, studies, same, at = 0, 0, 0, []
     while killed < chosen.kills or (chosen.out / f"killed-{studies}").exists():
         run = chosen.out / f"killed-{studies}"
-        process = subprocess.Popen([*command, str(run), "--resume"], **quiet)
-        try:
-            code = process.wait(draw.uniform(0.1, 0.6) * span if killed < chosen.kills else None)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+        code = _forked([*command, str(run), "--resume"], draw.uniform(0, 0.4) * span if killed < chosen.kills else None)
+        if code == -signal.SIGKILL:
             killed += 1
             at.append(_stage(run))
             continue
@@ -267,6 +268,28 @@ def run_kills(chosen: argparse.Namespace) -> None:
         studies, same = studies + 1, same + (_came_to(run) == wanted)
     found = {"killed": killed, "in": dict(Counter(at)), "studies": studies, "same": same, "bytes": len(wanted)}
     _write(chosen.out / "kills.json", found)
+
+
+def _forked(command: list[str], seconds: float | None) -> int:
+    """A command in a process that has all imported already, killed after so long; its exit code.
+
+    Kills fall into the study in this way, and not into the start of the interpreter.
+    """
+    process = multiprocessing.get_context("fork").Process(target=_silently, args=(command,))
+    process.start()
+    process.join(seconds)
+    if process.is_alive():
+        process.kill()
+        process.join()
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def _silently(command: list[str]) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    sys.exit(run_command(command))
 
 
 def _came_to(run: Path) -> bytes:

@@ -32,6 +32,7 @@ _UNIFORM, _RANDOM = "uniform-widths", "random-widths"
 BESIDE = (_UNIFORM, _RANDOM)
 """Forms that are trained beside the channels of a ticket."""
 
+_DRAWS = 20  # of random widths, until they are none of the others
 _SESSIONS = 2  # after the first, widths of as long are looked for again with what the table has learned
 
 Choices = dict[str, int]
@@ -128,9 +129,18 @@ def _of_as_long(cost: CostModel, own: Choices, draw: Sequence[int]) -> dict[str,
     """A ticket's widths, and others that are promised no more milliseconds, as near to them as the grid allows."""
     limit = cost.cost(own)
     least = {decision.name: decision.options[0] for decision in cost.space.decisions}
-    found: Mapping[str, Mapping[str, int]] = {
-        CHANNELS_FORM: own,
-        _UNIFORM: largest_uniform(cost, limit) or cost.space.complete(least),
-        _RANDOM: spend_budget(cost, limit, np.random.default_rng(draw), fallback=own),
-    }
+    found: dict[str, Mapping[str, int]] = {CHANNELS_FORM: own}
+    found[_UNIFORM] = largest_uniform(cost, limit) or cost.space.complete(least)
+    found[_RANDOM] = _another(cost, limit, list(found.values()), np.random.default_rng(draw))
     return {name: {key: int(units) for key, units in choices.items()} for name, choices in found.items()}
+
+
+def _another(
+    cost: CostModel, limit: float, known: Sequence[Mapping[str, int]], draw: np.random.Generator
+) -> Mapping[str, int]:
+    """Random widths within a limit; others than those that are known, unless a coarse grid has hardly any."""
+    for _ in range(_DRAWS):
+        found = spend_budget(cost, limit, draw, fallback=known[0])
+        if found not in known:
+            break
+    return found
