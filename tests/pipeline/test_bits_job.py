@@ -1,5 +1,7 @@
 """`--kinds bits` as a job: what is searched is what the file computes, and what cannot be is refused first."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -9,9 +11,14 @@ import autoprune
 from autoprune.errors import InputError
 from autoprune.evaluation import accuracy
 from autoprune.export.onnx_network import OnnxNetwork
+from autoprune.hardware import get_target
+from autoprune.pipeline.bench.compare import bench_subject
+from autoprune.pipeline.bench.subject import subject_of_run
 from autoprune.pipeline.load import export_run, handed_over
+from autoprune.pipeline.reporter import Silent
 from autoprune.quantization.rounding import integer_layers
 from autoprune.space import Policy
+from tests.support import tiny_job
 from tests.support.tiny_job import network as tiny
 
 pytest.importorskip("onnxruntime")
@@ -30,12 +37,16 @@ JOB = SHORT | {"target": BY_BYTES, "kinds": "channels,bits", "budget": "bytes<=2
 
 
 @pytest.fixture(scope="module")
-def finished(loaders, tmp_path_factory):
+def loaders():
+    """What the named data are made of, so that commands can score the run, too."""
+    return dict(zip(("train", "search", "test"), tiny_job.loaders(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bits") / "run"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = tiny()
-    return folder, autoprune.compress(model, **loaders, run=folder, **JOB)
+    named = {"model": "tests.support.tiny_job:network", "data": "tests.support.tiny_job:loaders"}
+    return folder, autoprune.compress(**named, run=folder, **JOB)
 
 
 def test_the_file_has_integers_in_the_layers_that_the_policy_names(finished):
@@ -61,6 +72,20 @@ def test_the_report_scores_the_file_that_is_handed_over(finished, loaders, tmp_p
     assert (tmp_path / "copy.onnx").read_bytes() == result.model.content
     with pytest.raises(InputError, match="integers is written as onnx"):
         export_run(folder, "pt2", tmp_path / "copy.pt2")
+
+
+def test_bench_scores_the_file_that_the_report_scores(finished):
+    folder, result = finished
+    subject = subject_of_run(folder)
+    assert subject.delivered.content == result.model.content
+
+    def scores(of):
+        found = bench_subject(of, [get_target(BY_BYTES)], 1, Silent(), "quick")["networks"]
+        return [found[name]["accuracy"] for name in ("dense", "pruned")]
+
+    assert scores(subject) == pytest.approx([result.report[name]["accuracy"] for name in ("dense", "finetuned")])
+    which = replace(subject, evaluate=lambda network, batches: float(network is subject.delivered))
+    assert scores(which) == [0.0, 1.0]
 
 
 def test_a_run_is_loaded_as_a_network_that_rounds_as_its_file(finished, loaders):

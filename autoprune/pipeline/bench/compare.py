@@ -55,6 +55,7 @@ class Subject:
         evaluate: The score.
         scored_as: What that score is.
         reader: Which parts of a batch are the inputs.
+        delivered: What is scored in place of `small`: the file of a run of which layers compute with integers.
         facts: Where the networks come from: run, policy, weights, data.
         seen: Gives a batch of what they will be given, for targets whose latencies depend on that.
         file: What targets run of a small network whose time depends on its input; None of any other.
@@ -69,6 +70,7 @@ class Subject:
     evaluate: Evaluate = accuracy
     scored_as: ScoreSpec = ACCURACY
     reader: BatchReader = AS_IT_COMES
+    delivered: nn.Module | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     seen: Callable[[], Any] | None = None
     file: DynamicFile | None = None
@@ -265,6 +267,8 @@ def _figures(subject: Subject, network: nn.Module) -> dict[str, Any]:
 def _score(subject: Subject, network: nn.Module) -> float | None:
     if subject.test is None:
         return None
+    if network is subject.small and subject.delivered is not None:
+        network = subject.delivered
     if subject.evaluate is accuracy:  # a figure that is reported wants float32
         return accuracy(network, subject.test, bf16=False, reader=subject.reader)
     return scored(subject.evaluate, network, subject.test)
