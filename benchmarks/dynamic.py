@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("--drop", type=float, default=0.5, help="promised loss in percentage points")
     parser.add_argument("--method", default="exits", help="what depends on the input")
     parser.add_argument("--worst", default="110%", help="longest path, as a share of dense")
+    parser.add_argument("--active", default="60%", help="share of the work that skip and gate aim at")
     parser.add_argument("--dynamic-epochs", type=int, default=5, help="of a training that the method has")
     parser.add_argument("--samples", type=int, default=20_000, help="training samples of the heads")
     parser.add_argument("--timing", default="normal", choices=("quick", "normal", "careful"))
@@ -38,6 +39,7 @@ def main() -> None:
             run=given.out / given.method / seed,
             method=given.method,
             worst=given.worst,
+            active=given.active,
             dynamic_epochs=given.dynamic_epochs,
             max_drop=given.drop,
             head_samples=given.samples,

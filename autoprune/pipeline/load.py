@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from autoprune.channel_gating.files import CHANNELS_FILE, load_channels
 from autoprune.early_exit.files import EXITS_FILE, load_network
 from autoprune.errors import InputError, RunError, first_line
 from autoprune.export.formats import export_onnx, export_pretrained, export_pt2
@@ -56,6 +57,7 @@ _DYNAMIC: Mapping[str, Callable[[nn.Module, Any, Path], nn.Module]] = {
     EXITS_FILE: load_network,
     SWITCH_FILE: load_switch,
     GATES_FILE: load_skips,
+    CHANNELS_FILE: load_channels,
 }
 """What reads a run of `dynamic`, by the file that it has."""
 

@@ -34,10 +34,12 @@ class LocalTarget(Target):
         patience: Seconds without a sign of life after which its worker counts as hanging; loading one network, or one
             block of calls, must take less.
         runs_branches: Whether its payloads are ONNX, and of an `If` it runs one branch alone.
+        gathers_weights: Whether these may have convolutions whose weights are computed, of any number of channels.
     """
 
     patience: ClassVar[float] = 120.0
     runs_branches: ClassVar[bool] = False
+    gathers_weights: ClassVar[bool] = False
 
     @abc.abstractmethod
     def load(self, payload: bytes) -> Callable[[], object]:

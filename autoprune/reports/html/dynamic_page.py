@@ -164,6 +164,18 @@ def _offered(content: Mapping[str, Any]) -> Table:
             (each["name"], percent(each["ms"] / dense, 1), percent(each["accuracy"], 2)) for each in content["widths"]
         ]
         return table(("width", "time with the gate, of dense", "accuracy of all inputs"), rows)
+    if "gated_layers" in content:
+        rows = [
+            (
+                each["name"],
+                *(percent(each[key] / dense, 1) for key in ("quarter", "half", "prepared")),
+                each["fastest"],
+                _share(each["break_even"]),
+            )
+            for each in content["gated_layers"]
+        ]
+        header = ("layer", "a quarter gathered, of dense", "half gathered", "half prepared", "fastest", "pays up to")
+        return table(header, rows)
     if "blocks" in content:
         rows = [
             (each["name"], percent(each["saves_ms"] / dense, 1), _share(each["break_even"]))

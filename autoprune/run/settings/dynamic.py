@@ -21,14 +21,17 @@ class DynamicSettings(Settings):
     method: str = setting(
         "exits",
         "what depends on the input: exits, heads inside the network at which inputs leave; switch, widths"
-        " of all that lies behind the first block; skip, which residual blocks are computed",
+        " of all that lies behind the first block; skip, which residual blocks are computed; gate, which channels of"
+        " convolutions are",
     )
     widths: str = setting("25%,50%", "of switch: the shares of the units that its narrow widths keep, ascending")
-    active: str = setting("60%", "of skip: the share of the blocks' work that the training aims at")
+    active: str = setting(
+        "60%", "of skip: the share of the blocks' work that the training aims at; of gate: of the channels"
+    )
     dynamic_epochs: int = setting(
         5,
-        "of switch: epochs for which a copy is trained at all widths, the first block left as it is; of skip: for"
-        " which a copy is trained with its gates",
+        "of switch: epochs for which a copy is trained at all widths, the first block left as it is; of skip and"
+        " gate: for which a copy is trained with its gates",
         ge=1,
         le=10_000,
     )

@@ -51,6 +51,7 @@ class OnnxRuntimeTarget(LocalTarget):
         "the fast layout"
     )
     runs_branches: ClassVar[bool] = True
+    gathers_weights: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("f32", "int8")
     integers: ClassVar[bool] = True
     variants: ClassVar[frozenset[str]] = frozenset({"int8"})

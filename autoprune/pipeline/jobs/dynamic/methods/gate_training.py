@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from autoprune.training import Trainer, TrainSettings
 from autoprune.training.epochs import InEpochs
 from autoprune.training.trainer import count_batches
 
-__all__ = ["TrainedGates", "fresh_gates", "trained_gates"]
+__all__ = ["TrainedGates", "fresh_gates", "trained_gates", "trained_together"]
 
 _FIRST_EPOCH = 9_000_003  # other orders and augmentations than those of other trainings
 
@@ -64,25 +64,49 @@ def trained_gates(
     copy = duplicate(task.model)
     flow = flow_of(copy, task.example)
     gates = fresh_gates(flow, blocks, run.experiment.seed)
-    path = run.file("checkpoint/gates.safetensors")
-    both = nn.ModuleDict({"network": flow.module, "gates": nn.ModuleList(gates)})
-    if not path.exists():
-        whole = cut_at(dense, [])
-        settings = _settings(run)
-        steps = settings.epochs * (count_batches(task.data.train) or 1)
+    whole = cut_at(dense, [])
+    saved = times.saved
+
+    def network(steps: int) -> nn.Module:
         segments = segments_of(flow, blocks)
-        network = SoftSkips(task.model.forward, flow, segments, gates, lambda flat: run_stages(whole, flat), steps)
-        saved = times.saved
-        loss = GateLoss(run.experiment.active_share, (saved / saved.sum()).tolist())
+        return SoftSkips(task.model.forward, flow, segments, gates, lambda flat: run_stages(whole, flat), steps)
+
+    loss = GateLoss(run.experiment.active_share, (saved / saved.sum()).tolist())
+    return trained_together(task, run, TrainedGates(copy, flow, gates), network, loss, reporter)
+
+
+def trained_together(
+    task: Task,
+    run: RunDir,
+    fresh: TrainedGates,
+    network: Callable[[int], nn.Module],
+    loss: GateLoss,
+    reporter: Reporter,
+) -> TrainedGates:
+    """Train a network and its gates, once a run; read back if the run has them.
+
+    Args:
+        task: The dense network's data.
+        run: Its settings.
+        fresh: The copy that is trained in place, its graph, and its gates.
+        network: Gives what is trained in so many steps, around that graph and these gates.
+        loss: Of its outputs.
+        reporter: Shows the stage.
+    """
+    path = run.file("checkpoint/gates.safetensors")
+    both = nn.ModuleDict({"network": fresh.flow.module, "gates": nn.ModuleList(fresh.gates)})
+    if not path.exists():
+        settings = _settings(run)
+        made = network(settings.epochs * (count_batches(task.data.train) or 1))
         batches = InEpochs(task.data.train, first=_FIRST_EPOCH)
-        _train(Trainer(network, batches, settings, loss=loss, reader=task.reader), path.with_suffix(".pt"), reporter)
+        _train(Trainer(made, batches, settings, loss=loss, reader=task.reader), path.with_suffix(".pt"), reporter)
         save_weights(both.state_dict(), path)
     path.with_suffix(".pt").unlink(missing_ok=True)  # a kill may have come between the two
     load_weights(both, path)
     with torch.no_grad():
-        for name, parameter in flow.module.named_parameters():
-            copy.get_parameter(name).copy_(parameter)
-    return TrainedGates(copy, flow, [gate.eval() for gate in gates])
+        for name, parameter in fresh.flow.module.named_parameters():
+            fresh.model.get_parameter(name).copy_(parameter)
+    return TrainedGates(fresh.model, fresh.flow, [gate.eval() for gate in fresh.gates])
 
 
 def _settings(run: RunDir) -> TrainSettings:

@@ -20,6 +20,7 @@ METHODS: Registry[type[Method]] = Registry(
         "exits": f"{_HOME}.exits:Exits",
         "switch": f"{_HOME}.switch:Switch",
         "skip": f"{_HOME}.skip:Skip",
+        "gate": f"{_HOME}.gate:Gate",
     },
     "autoprune.dynamic_methods",
 )
