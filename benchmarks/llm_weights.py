@@ -7,10 +7,10 @@
 
 Rows are OpenVINO's folders and llama.cpp's files of the same types, which hold the same whole numbers; SparseGPT with
 `--bits 4` at half zeros, stored as q4_0 in OpenVINO; and with `--nncf`, the peer `nncf.compress_weights` on the float32
-folder: INT8_ASYM, its default, and INT4_SYM with groups of 32, every matrix of the blocks. Perplexity on 4,096 tokens
-each of the speeches of 2010 to 2024 and of the Jargon File, windows of 512: of OpenVINO's rows what the runtime itself
-computes, of llama.cpp's what PyTorch makes of the file's weights. In the end all of one runtime are timed in turn, one
-thread, a prompt of 128 tokens and 16 behind it. What is there is not made again.
+folder: INT8_ASYM, its default, and INT4_SYM with groups of 32, every matrix of the blocks. Perplexity on `--tokens`
+(4,096) each of the speeches of 2010 to 2024 and of the Jargon File, windows of 512: of OpenVINO's rows what the runtime
+itself computes, of llama.cpp's what PyTorch makes of the file's weights. In the end all of one runtime are timed in
+turn, one thread, a prompt of 128 tokens and 16 behind it. What is there is not made again.
 """
 
 import argparse
@@ -40,6 +40,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True, help="folder of the rows, and of the files")
     parser.add_argument("--jargon", type=Path, required=True, help="jargon.txt.gz")
     parser.add_argument("--nncf", help="a Python that has nncf; without it the peer has no rows")
+    parser.add_argument("--tokens", type=int, default=4096, help="of each text that is judged on")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     for name, text in (
@@ -50,9 +51,14 @@ def main():
     if given.nncf:
         folders += [peer(given.nncf, given.out, name, mode) for name, mode in PEERS.items()]
     files = [row(given.out / f"llamacpp-{number_format}.gguf", number_format) for number_format in LLAMA_CPP]
-    for places, speeds in ((folders, time_folders(folders)), (files, time_files(files))):
-        for place, speed in zip(places, speeds, strict=True):
-            show(place, speed)
+    for place in (*folders, *files):
+        judged = " / ".join(f"{value:.2f}" for value in perplexities(place, given.tokens))
+        size = place.stat().st_size if place.is_file() else (place / "openvino_model.bin").stat().st_size
+        print(f"{place.name:<22} perplexity {judged}, {size / 2**20:.0f} MiB", flush=True)
+    for places, timed in ((folders, time_folders), (files, time_files)):
+        for place, speed in zip(places, timed(places), strict=True):
+            read, written = speed.prefill_tokens_per_second, speed.decode_tokens_per_second
+            print(f"{place.name:<22} prefill {read:.0f} tokens/s, decode {written:.1f} tokens/s", flush=True)
 
 
 def row(place, number_format):
@@ -97,23 +103,13 @@ def texts(out):
     return (f"{out}/speeches.txt", f"{out}/jargon.txt")
 
 
-def perplexities(place):
+def perplexities(place, tokens):
     """Of both texts; kept beside the row."""
-    kept = place.parent / f"{place.name}.json"
+    kept = place.parent / f"{place.name}-{tokens}.json"
     if not kept.exists():
-        scores = api.evaluate(model_to_judge(str(place)), texts(place.parent), tokens=4096, context=Reading().context)
+        scores = api.evaluate(model_to_judge(str(place)), texts(place.parent), tokens=tokens, context=Reading().context)
         kept.write_text(json.dumps([score.perplexity for score in scores]))
     return json.loads(kept.read_text())
-
-
-def show(place, speed):
-    """A row in one line."""
-    size = place.stat().st_size if place.is_file() else (place / "openvino_model.bin").stat().st_size
-    judged = " / ".join(f"{value:.2f}" for value in perplexities(place))
-    print(
-        f"{place.name:<22} {judged}, {size / 2**20:.0f} MiB, prefill {speed.prefill_tokens_per_second:.0f} tokens/s,"
-        f" decode {speed.decode_tokens_per_second:.1f} tokens/s", flush=True,
-    )  # fmt: skip
 
 
 if __name__ == "__main__":

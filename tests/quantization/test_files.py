@@ -18,6 +18,7 @@ from autoprune.quantization.qdq import QuantizationPlan, with_integers
 from autoprune.quantization.ranges import RANGES
 from autoprune.quantization.scheme import SCHEMES, Scheme
 from autoprune.quantization.sites import sites_of
+from tests.support.nets.whole_models import MODELS
 
 EXACT = Scheme(reduced=True)  # 7 bits of a weight: no processor saturates
 
@@ -221,3 +222,22 @@ def test_only_what_the_file_takes_back_is_trained(images, width):
     after = opened_file(with_integers(graph.into(file), plan))([images])[0]
     assert np.abs(after - expected).max() < 0.02 * np.abs(expected).max()
     assert not any(p.requires_grad for name, p in graph.named_parameters() if "norm" in name)
+
+
+def test_the_projections_of_attention_compute_with_integers():
+    pytest.importorskip("transformers")
+    found = MODELS["ViT"]
+    vit, draw = found.build(), np.random.default_rng(2)
+    images = draw.standard_normal((8, 3, 32, 32)).astype(np.float32)
+    model = onnx.load_from_string(to_onnx(vit, found.example(), dynamic_batch=True))
+    sites = sites_of(model)
+    weighted = [name for name, module in vit.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    assert sorted(layer_names(vit, found.example(), len(sites.layers))) == sorted(weighted)
+    ranges = {
+        name: RANGES["minmax"](each, EXACT) for name, each in histograms(model, sites.tensors, [[images]]).items()
+    }
+    file = with_integers(model, QuantizationPlan(EXACT, ranges))
+    integers = [t for t in onnx.load_from_string(file).graph.initializer if len(t.dims) in (2, 4) and t.data_type == 3]
+    assert len(integers) == len(weighted)
+    expected = opened_file(model.SerializeToString())([images])[0]
+    assert np.abs(opened_file(file)([images])[0] - expected).max() < 0.1 * np.ptp(expected)
