@@ -234,6 +234,10 @@ def test_the_plan_refuses_a_network_that_the_method_would_refuse():
     flow = flow_of(task.model, task.example)
     offers = [METHODS.get(method)().offer(task, Experiment(), flow) for method in ("exits", "switch")]
     assert [(each.kind, each.files) for each in offers] == [("exit", 1 + 2 * offers[0].count), ("width", 4)]
+    gate = METHODS.get("gate")().offer(
+        task, Experiment(), flow
+    )  # of six convolutions three pairs: 1 + 3 * 3 + 10 files
+    assert (gate.kind, gate.count, gate.files, gate.paths) == ("channel gate", 3, 20, 11)
     with pytest.raises(UnsupportedModelError, match="no block that could be skipped"):
         METHODS.get("skip")().offer(task, Experiment(), flow)
 
