@@ -81,12 +81,17 @@ def _whole(batches: Any, most: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _earlyon(dense: torch.nn.Module, places: Any, train: Any, search: Any, given: argparse.Namespace) -> Any:
     """Its heads, trained on the frozen network; its thresholds, for the same asked loss on the same search split."""
+    from earlyon import EarlyExitConfig, EarlyExitHead, EarlyExitWrapper, ExitPoint
     from earlyon.core.thresholds import calibrate_thresholds
-    from earlyon.models.custom import custom_ee
     from earlyon.training import stage2_train_exits
 
     torch.manual_seed(given.seed)
-    wrapped = custom_ee(dense, list(places), 10, input_shape=(1, 1, 28, 28))
+    # What its `custom_ee` does, whose module needs torchvision.
+    widths = {"layer1": 16, "layer2": 32, "layer3": 64}
+    points = [ExitPoint(f"e{n}", name, widths[name.partition(".")[0]]) for n, name in enumerate(places)]
+    heads = {point.name: EarlyExitHead(point.in_channels, 10, hidden_dim=128, dropout=0.2) for point in points}
+    config = EarlyExitConfig(backbone="custom", num_classes=10, exit_points=points)
+    wrapped = EarlyExitWrapper(dense, heads, torch.nn.Identity(), config, input_shape=(1, 1, 28, 28))
     loader = DataLoader(TensorDataset(*train), batch_size=128, shuffle=True)
     stage2_train_exits(wrapped, loader, epochs=given.epochs, on_epoch_end=lambda log: None)
     known = DataLoader(TensorDataset(*search), batch_size=256)
