@@ -260,7 +260,7 @@ def run_kills(chosen: argparse.Namespace) -> None:
     killed, studies, same, at = 0, 0, 0, []
     while killed < chosen.kills or (chosen.out / f"killed-{studies}").exists():
         run = chosen.out / f"killed-{studies}"
-        code = _forked([*command, str(run), "--resume"], draw.uniform(0, 0.4) * span if killed < chosen.kills else None)
+        code = _forked([*command, str(run), "--resume"], draw.uniform(0, 0.9) * span if killed < chosen.kills else None)
         if code == -signal.SIGKILL:
             killed += 1
             at.append(_stage(run))

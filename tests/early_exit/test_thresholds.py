@@ -15,6 +15,7 @@ from autoprune.early_exit.thresholds import (
     Answers,
     Limits,
     PathTimes,
+    Z,
     choices_of,
     leaving_at,
     loss_bound,
@@ -86,7 +87,7 @@ def test_a_path_pays_for_the_exits_before_it():
 
 def test_the_bound_of_few_samples_is_binomial():
     """By hand: with none of n lost the bound of Clopper and Pearson is 1 - risk^(1/n)."""
-    risk = 0.5 * math.erfc(3.0 / math.sqrt(2)) / 2
+    risk = 0.5 * math.erfc(Z / math.sqrt(2)) / 2
     assert float(loss_bound(0, 0, 500)) == pytest.approx(1 - risk ** (1 / 500))
     assert float(loss_bound(10, 0, 500)) > 10 / 500
     assert float(loss_bound(500, 0, 500)) == 1.0
@@ -95,7 +96,9 @@ def test_the_bound_of_few_samples_is_binomial():
 def test_the_bound_of_many_samples_is_paired():
     lost, gained, n = 40, 10, 5000
     p = (lost - gained) / n
-    assert float(loss_bound(lost, gained, n)) == pytest.approx(p + 3 * math.sqrt(((lost + gained + 1) / n - p * p) / n))
+    deviation = math.sqrt(((lost + gained + 1) / n - p * p) / n)
+    assert float(loss_bound(lost, gained, n)) == pytest.approx(p + Z * deviation)
+    assert float(loss_bound(lost, gained, n, z=2.0)) == pytest.approx(p + 2 * deviation)
 
 
 @pytest.mark.parametrize("inputs", [1000, 3000])

@@ -147,7 +147,7 @@ def ruined(model: nn.Module, constraint: Any, epochs: int) -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("agent", ["optuna", "ddpg"])
+@pytest.mark.parametrize("agent", ["optuna", pytest.param("ddpg", marks=pytest.mark.slow)])
 def test_an_agent_may_choose_the_chip_first(agent: str, tmp_path: Path) -> None:
     settings = {"agent": agent, "chip_first": True, "episodes": 8, "warmup": 2, "finetune_epochs": 0}
     report = codesigned(tmp_path, tmp_path / "run", **settings).report
