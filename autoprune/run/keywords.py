@@ -87,6 +87,7 @@ class SettingKeywords(TypedDict, total=False):
     p95: str | None
     max_drop: float
     anytime: bool
+    confidence: str
     static_episodes: int
     static_epochs: int
     exits: int

@@ -310,6 +310,7 @@ class Zero(Formula):
 def users(folder, monkeypatch):
     (folder / "users_of_a_test.py").write_text(USERS)
     monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # the folder is looked at for what is left behind
     yield folder
     sys.modules.pop("users_of_a_test", None)
 

@@ -104,7 +104,7 @@ def test_a_stopped_search_goes_on_and_ends_as_one_that_never_stopped(autoprune, 
 @pytest.mark.parametrize(
     ("changes", "code", "message"),
     [
-        ([], 2, "a budget is missing; give one of --params, --bytes, --prefill-latency, --decode-latency"),
+        ([], 2, "a budget is missing; give one of --params, --nonzeros, --bytes, --prefill-latency, --decode-latency"),
         (["--params", "60%", "--bytes", "50%"], 2, "there are 2 budgets; give one of"),
         (["--params", "many"], 2, "--params: cannot read the params budget 'many'"),
         (["--params", "60%", "--agent", "optunna"], 2, "there is no agent 'optunna'; did you mean 'optuna'?"),

@@ -65,7 +65,7 @@ def test_with_widths_and_branches_only_the_file_is_of_the_first_schema(tmp_path)
 
 
 def test_a_technique_of_the_graph_comes_before_the_widths():
-    exits = TechniquePart(technique="exits", stage="graph", choices={"exit1": 2}, kinds={"exit1": "exit"})
+    exits = TechniquePart(technique="exits", stage="graph", choices={"exit1": 0}, kinds={"exit1": "exit"})
     assert [part.technique for part in policy(further=(exits, MASKS)).parts] == ["exits", "structured", "nm"]
 
 
