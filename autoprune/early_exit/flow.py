@@ -46,13 +46,18 @@ class Flow:
 
     @cached_property
     def activations(self) -> frozenset[fx.Node]:
-        """Values that are computed from an input and a parameter: all others are cheap to compute again."""
+        """Values that are computed from an input and a parameter: all others can be computed again.
+
+        Sizes say nothing of what an input holds: a class token or a table of relative positions that is spread over
+        as many samples as there are is none of them.
+        """
         parameters = {name for name, _ in self.module.named_parameters()}
         fed: set[fx.Node] = set()
         learned: set[fx.Node] = set()
         for node in self.module.graph.nodes:
             sources = node.all_input_nodes
-            if node.op == "placeholder" or any(source in fed for source in sources):
+            is_size = node.target is torch.ops.aten.sym_size.int
+            if node.op == "placeholder" or (not is_size and any(source in fed for source in sources)):
                 fed.add(node)
             if str(node.target) in parameters or any(source in learned for source in sources):
                 learned.add(node)

@@ -106,3 +106,36 @@ def test_parts_of_networks_of_others_equal_the_whole(name):
     with torch.no_grad():
         whole = output_of(call.run(model))
         assert torch.allclose(run_stages(stages, flow.flat(call)), whole, atol=1e-5 * float(whole.abs().max() + 1))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["Swin", "BEiT", "PVT"])
+def test_what_is_spread_over_the_samples_without_reading_them_stops_no_exit(name):
+    """Masks of shifted windows, relative positions and class tokens depend on how many samples there are, not on them:
+    the stage behind a place computes them again."""
+    model = MODELS[name].build()
+    flow = flow_of(model, MODELS[name].example())
+    places = places_of(flow)
+    assert places[0].share < 0.3
+    assert len(places) >= 4
+    stages, call = cut_at(flow, [place.node for place in places]), flow.example
+    with torch.no_grad():
+        whole = output_of(call.run(model))
+        assert torch.allclose(run_stages(stages, flow.flat(call)), whole, atol=1e-5 * float(whole.abs().max() + 1))
+
+
+def test_a_number_that_is_read_off_an_input_is_alive_beside_every_place():
+    class Counting(nn.Module):
+        """Scales its answer with how many of its numbers are positive."""
+
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(*(nn.Linear(8, 8) for _ in range(4)))
+
+        def forward(self, x):
+            positive = (x > 0).sum(1, keepdim=True) * self.layers[0].weight[0, 0]
+            return self.layers(x) * positive
+
+    torch.manual_seed(0)
+    with pytest.raises(UnsupportedModelError, match="mul"):
+        places_of(flow_of(Counting().eval(), torch.randn(1, 8)))
