@@ -3,9 +3,10 @@
     python benchmarks/quantization.py
     python benchmarks/quantization.py --nncf /path/of/an/environment/bin/python --out quantization.json
 
-Files of ours are made from three draws of 256 calibration images with one type of integers, and from the first draw
-also by onnxruntime's `quantize_static` with its defaults, and by `nncf.quantize` with its own, in an environment that
-has it. On each runtime all files are timed interleaved, round after round, and a speedup is taken within a round.
+Beside float32 stands the same file in float16, as onnxruntime's own tool makes it. Files of ours are made from three
+draws of 256 calibration images with one type of integers, and from the first draw also by onnxruntime's
+`quantize_static` with its defaults, and by `nncf.quantize` with its own, in an environment that has it. On each runtime
+all files are timed interleaved, round after round, and a speedup is taken within a round.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 
 from autoprune.data import load
@@ -74,7 +76,7 @@ def main() -> None:
         images[np.random.default_rng(seed).permutation(len(images))[: chosen.images]] for seed in range(chosen.draws)
     ]
     plans = [plan_of(file, draw, chosen.types, chosen.ranges) for draw in draws]
-    files = {"float32": file.content}
+    files = {"float32": file.content, "float16": in_float16(file)}
     files |= {f"ours, draw {number}": with_integers(file.model, plan) for number, plan in enumerate(plans)}
     files |= peers(file, draws[0], chosen.nncf)
     rows = {name: dict(on_runtime(name, files, test, chosen.rounds)) for name in ("onnxruntime", "openvino")}
@@ -91,6 +93,15 @@ def plan_of(file: FloatFile, images: Any, types: str, method: str) -> Quantizati
     scheme = scheme_named(types)
     found = histograms(file.model, file.sites.tensors, [[part] for part in np.array_split(images, 4)])
     return QuantizationPlan(scheme, {name: RANGES[method](each, scheme) for name, each in found.items()})
+
+
+def in_float16(file: FloatFile) -> bytes:
+    """The float32 file with weights and activations in float16; its inputs and outputs stay float32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    copy = onnx.load_from_string(file.content)
+    converted: bytes = convert_float_to_float16(copy, keep_io_types=True).SerializeToString(deterministic=True)
+    return converted
 
 
 def peers(file: FloatFile, images: Any, python: str | None) -> Iterator[tuple[str, bytes]]:

@@ -2,6 +2,7 @@
 
     python benchmarks/table_error.py --model resnet20 --size 32 --target onnxruntime --policies 30
     python benchmarks/table_error.py --model mobilenet_v1 --size 224 --target openvino --out figures.json
+    python benchmarks/table_error.py --model resnet20 --size 28 --channels 1 --kinds channels,bits --policies 50
     python benchmarks/table_error.py --model resnet20 --disturb
 
 Profiles the model, then times further random policies that neither fit has seen, spread from thin to nearly dense,
@@ -12,6 +13,9 @@ worst error and rank correlation, all as shares.
 Beside them stands what a table would say that knows no layer, as of a target that cannot time one: multiply-accumulates
 of whole tiles, learned on the same networks. `--networks FILE` takes the held-out networks and their milliseconds from
 the `--out` of an earlier call (with its `--table`), so that nothing is timed again.
+
+`--kinds channels,bits` profiles both number formats of every layer, and holds the table against networks whose formats
+are drawn at random, too; the errors of networks stand by the share of their decisions on integers.
 
 `--disturb` profiles the model twice beside a synthetic neighbour on the other core (`neighbour.py`: bursts of memory
 traffic and of arithmetic): with every block between two blocks of the reference kernel, and without. Both tables are
@@ -25,7 +29,8 @@ import argparse
 import json
 import os
 import time
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +41,16 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from autoprune.cost.least_squares import errors_of
-from autoprune.graph import Analysis, analyse, cut
+from autoprune.graph import analyse
 from autoprune.hardware import LatencyTable, ProfileSettings, Protocol, Target, check_fingerprint, get_target, profile
 from autoprune.hardware.tables.estimation import by_tiles
 from autoprune.hardware.tables.sampling import spread_policies
 from autoprune.hardware.timing.effort import EFFORTS
 from autoprune.models import ZOO
-from autoprune.space import SearchSpace
+from autoprune.space import BITS, SpaceConstraints
+from autoprune.techniques.registry import techniques_of
 from autoprune.techniques.space import space_of
+from autoprune.techniques.stack import Stack
 
 
 def arguments() -> argparse.Namespace:
@@ -55,6 +62,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--width", type=float, default=1.0, help="factor on all channels")
     parser.add_argument("--target", default="onnxruntime", help="a target, with options: openvino@bf16")
     parser.add_argument("--granularity", type=int, help="kept widths are multiples of this; default probed")
+    parser.add_argument("--kinds", default="channels", help="of decisions; channels, or channels,bits")
     parser.add_argument("--policies", type=int, default=30, help="held-out random policies")
     parser.add_argument("--fit", type=int, default=12, help="networks that the correction is fitted on")
     parser.add_argument("--seed", type=int, default=1)
@@ -70,19 +78,73 @@ def arguments() -> argparse.Namespace:
     return chosen
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What is profiled.
+
+    Attributes:
+        model: Dense, not trained: latency depends on no weight.
+        stack: The techniques of its decisions.
+        example: One image.
+        target: Where.
+    """
+
+    model: torch.nn.Module
+    stack: Stack
+    example: torch.Tensor
+    target: Target
+
+    @classmethod
+    def of(cls, chosen: argparse.Namespace) -> Subject:
+        """The model that the command line names."""
+        model = ZOO[chosen.model](in_channels=chosen.channels, width=chosen.width).eval()
+        example = torch.zeros(1, chosen.channels, chosen.size, chosen.size)
+        analysis, limits = (
+            analyse(model, example, validate=False),
+            SpaceConstraints.parse(kinds=chosen.kinds.split(",")),
+        )
+        names = dict.fromkeys(["structured", *(BITS.technique for kind in limits.chosen if kind == BITS.name)])
+        techniques, target = techniques_of([*names]), get_target(chosen.target)
+        grid = chosen.granularity
+        space = space_of(analysis, limits, target=target, grid=grid, name=chosen.model, techniques=techniques)
+        if not len(space):
+            raise SystemExit(f"nothing in {chosen.model} can be pruned")
+        return cls(model, Stack(techniques, analysis, space), example, target)
+
+    def network(self, choices: Mapping[str, int]) -> torch.nn.Module:
+        """The network of a policy."""
+        return self.stack.apply(self.model, choices)
+
+    def policies(self, chosen: argparse.Namespace) -> list[dict[str, int]]:
+        """Random ones that no fit sees, as they are carried out."""
+        draw = np.random.default_rng(chosen.seed + 1000)
+        return [self.stack.settled(each) for each in spread_policies(self.stack.space, chosen.policies, draw)]
+
+    def profiled(self, settings: ProfileSettings, **kept: Any) -> LatencyTable:
+        """The table as `autoprune profile` makes it."""
+        stack = self.stack
+        return profile(
+            self.model,
+            stack.analysis,
+            stack.space,
+            self.example,
+            self.target,
+            settings=settings,
+            made=self.network,
+            settled=stack.settled,
+            effects=stack.effects,
+            **kept,
+        )
+
+
 def main() -> None:
     """Profile, measure, compare."""
     torch.set_num_threads(1)
     chosen = arguments()
-    target = get_target(chosen.target)
-    model = ZOO[chosen.model](in_channels=chosen.channels, width=chosen.width).eval()
-    example = torch.zeros(1, chosen.channels, chosen.size, chosen.size)
-    analysis = analyse(model, example, validate=False)
-    space = space_of(analysis, target=target, grid=chosen.granularity, name=chosen.model)
-    if not len(space):
-        raise SystemExit(f"nothing in {chosen.model} can be pruned")
+    subject = Subject.of(chosen)
+    space, target = subject.stack.space, subject.target
     if chosen.disturb:
-        report = disturbed(chosen, model, analysis, space, example, target)
+        report = disturbed(chosen, subject)
         print(json.dumps(report, indent=1))
         if chosen.out:
             chosen.out.write_text(json.dumps(report, indent=1) + "\n")
@@ -94,8 +156,7 @@ def main() -> None:
         policies = [network["choices"] for network in earlier["networks"]]
         once, twice = np.array([network["ms"] for network in earlier["networks"]]).T
     else:
-        table = profiled(chosen, model, analysis, space, example, target)
-        policies = spread_policies(space, chosen.policies, np.random.default_rng(chosen.seed + 1000))
+        table, policies = profiled(chosen, subject), subject.policies(chosen)
     conditions = {
         "device": target.fingerprint(),
         "profile_seconds": round(time.perf_counter() - start, 1),
@@ -104,7 +165,7 @@ def main() -> None:
     if chosen.networks:
         conditions = {name: earlier[name] for name in conditions}
     if not chosen.networks:
-        once, twice = timed(model, analysis, example, target, policies)
+        once, twice = timed(subject, policies)
     report = {
         "model": f"{chosen.model} x{chosen.width} at {chosen.channels}x{chosen.size}x{chosen.size}",
         **conditions,
@@ -115,7 +176,7 @@ def main() -> None:
         "fitted_on": sum(run.role == "fit" for run in table.runs),
         "policies": len(policies),
         "factors": {name: round(value, 4) for name, value in table.factors.items()},
-        **compared(table, space, policies, once, twice),
+        **compared(table, policies, once, twice),
     }
     print(json.dumps(report, indent=1))
     if chosen.out:
@@ -126,42 +187,26 @@ def main() -> None:
         chosen.out.write_text(json.dumps({**report, "networks": networks}, indent=1) + "\n")
 
 
-def profiled(
-    chosen: argparse.Namespace,
-    model: torch.nn.Module,
-    analysis: Analysis,
-    space: SearchSpace,
-    example: torch.Tensor,
-    target: Target,
-) -> LatencyTable:
-    """The table as `autoprune profile` makes it, kept in a file as it grows."""
-    return profile(
-        model,
-        analysis,
-        space,
-        example,
-        target,
+def profiled(chosen: argparse.Namespace, subject: Subject) -> LatencyTable:
+    """The table, kept in a file as it grows."""
+    return subject.profiled(
+        ProfileSettings(fit_runs=chosen.fit),
         known=LatencyTable.load(chosen.table) if chosen.table and chosen.table.exists() else None,
         device_table=chosen.device_table,
         checkpoint=(lambda unfinished: unfinished.save(chosen.table.resolve())) if chosen.table else None,
-        settings=ProfileSettings(fit_runs=chosen.fit),
     )
 
 
-def timed(
-    model: torch.nn.Module, analysis: Analysis, example: torch.Tensor, target: Target, policies: list[dict[str, int]]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Milliseconds of the cut networks, all interleaved, in fresh processes: the least, and the next."""
-    networks = [cut(model, analysis, {name: range(kept) for name, kept in c.items()}) for c in policies]
-    payloads = [target.pack(network, example) for network in networks]
+def timed(subject: Subject, policies: list[dict[str, int]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Milliseconds of the policies' networks, all interleaved, in fresh processes: the least, and the next."""
+    payloads = [subject.target.pack(subject.network(choices), subject.example) for choices in policies]
     protocol = Protocol(block=0.06)
-    passes = np.sort([[m.ms for m in target.time(payloads, protocol)] for _ in range(3)], axis=0)
+    passes = np.sort([[m.ms for m in subject.target.time(payloads, protocol)] for _ in range(3)], axis=0)
     return passes[0], passes[1]
 
 
 def compared(
     table: LatencyTable,
-    space: SearchSpace,
     policies: list[dict[str, int]],
     once: NDArray[np.float64],
     twice: NDArray[np.float64],
@@ -171,7 +216,7 @@ def compared(
     by_macs = table.by_macs(policies)
     blind = whole_networks_alone(table)
     return {
-        "dense_ms": {"when_profiled": table.runs[0].ms, "predicted": table.predict(space.dense)},
+        "dense_ms": {"when_profiled": table.runs[0].ms, "predicted": table.predict(table.space.dense)},
         "table": figures(predicted, once),
         # A budget is a share of the dense network timed in the same session: a drift between sessions cancels.
         "table_but_for_drift": figures(predicted * float(np.median(once / predicted)), once),
@@ -181,17 +226,10 @@ def compared(
     }
 
 
-def disturbed(
-    chosen: argparse.Namespace,
-    model: torch.nn.Module,
-    analysis: Analysis,
-    space: SearchSpace,
-    example: torch.Tensor,
-    target: Target,
-) -> dict[str, Any]:
+def disturbed(chosen: argparse.Namespace, subject: Subject) -> dict[str, Any]:
     """Tables that were profiled beside a neighbour, with and without the reference, against a machine without it."""
-    policies = [space.dense, *spread_policies(space, chosen.policies, np.random.default_rng(chosen.seed + 1000))]
-    before, _ = timed(model, analysis, example, target, policies)
+    policies = [subject.stack.space.dense, *subject.policies(chosen)]
+    before, _ = timed(subject, policies)
     found: dict[str, Any] = {}
     for name, reference in (("with reference", True), ("without", False)):
         settings = ProfileSettings.of(EFFORTS[chosen.timing])
@@ -202,13 +240,13 @@ def disturbed(
         )
         start = time.perf_counter()
         with neighbour(chosen.seed):
-            table = profile(model, analysis, space, example, target, settings=settings)
+            table = subject.profiled(settings)
         found[name] = (table, round(time.perf_counter() - start, 1))
-    after, _ = timed(model, analysis, example, target, policies)
+    after, _ = timed(subject, policies)
     truth = np.minimum(before, after)
     return {
         "model": f"{chosen.model} x{chosen.width} at {chosen.channels}x{chosen.size}x{chosen.size}",
-        "device": target.fingerprint(),
+        "device": subject.target.fingerprint(),
         "load": round(os.getloadavg()[0], 2),
         "policies": len(policies) - 1,
         "noise": figures(before, after),

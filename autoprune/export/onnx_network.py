@@ -14,10 +14,21 @@ from torch import Tensor, nn
 from autoprune.errors import InputError, MissingExtraError, first_line
 from autoprune.models.inputs.example import Example
 
-__all__ = ["QUANTIZED_FILE", "Caller", "OnnxNetwork", "network_in_run", "opened_file", "with_fixed_batch"]
+__all__ = [
+    "QUANTIZED_FILE",
+    "Caller",
+    "OnnxNetwork",
+    "network_in_run",
+    "opened_file",
+    "precision_of",
+    "with_fixed_batch",
+    "with_precision",
+]
 
 QUANTIZED_FILE = "quantized.onnx"
 """Of a run: the network with integers, whether or not it is what the run hands over (`model.onnx`)."""
+
+_PRECISION = "autoprune.precision"  # key of a file's metadata
 
 Caller = Callable[[Sequence[NDArray[Any]]], Sequence[NDArray[Any]]]
 """Inputs in the file's order -> outputs."""
@@ -96,6 +107,36 @@ def with_fixed_batch(content: bytes, batch: int) -> bytes:
     del model.graph.value_info[:]
     fixed: bytes = model.SerializeToString(deterministic=True)
     return fixed
+
+
+def with_precision(content: bytes, precision: str) -> bytes:
+    """The same file, which says in its metadata in which precision it was verified.
+
+    ONNX has no other place for a number format that a runtime chooses: the weights stay float32.
+
+    Args:
+        content: In float32.
+        precision: As a target names it: `bf16`.
+    """
+    import onnx
+
+    model = onnx.load_from_string(content)
+    onnx.helper.set_model_props(model, {**_metadata(model), _PRECISION: precision})
+    stored: bytes = model.SerializeToString(deterministic=True)
+    return stored
+
+
+def precision_of(content: bytes) -> str | None:
+    """The precision in which a file was verified; None where it says nothing."""
+    if _PRECISION.encode() not in content:  # most: a large file need not be read for that
+        return None
+    import onnx
+
+    return _metadata(onnx.load_from_string(content)).get(_PRECISION)
+
+
+def _metadata(model: Any) -> dict[str, str]:
+    return {each.key: each.value for each in model.metadata_props}
 
 
 def opened_file(content: bytes) -> Caller:

@@ -12,18 +12,20 @@ from autoprune.channel_gating.files import CHANNELS_FILE, load_channels
 from autoprune.early_exit.files import EXITS_FILE, load_network
 from autoprune.errors import InputError, RunError, first_line
 from autoprune.export.formats import export_onnx, export_pretrained, export_pt2
-from autoprune.export.onnx_network import QUANTIZED_FILE, network_in_run
+from autoprune.export.onnx_network import QUANTIZED_FILE, OnnxNetwork, network_in_run, precision_of
 from autoprune.foundations.files import read_json, replacing, shortened
 from autoprune.foundations.references import is_reference
 from autoprune.foundations.registry import Registry
 from autoprune.gating.files import GATES_FILE, load_skips
 from autoprune.graph import analyse
+from autoprune.hardware import LocalTarget, get_target
 from autoprune.models import build, load_weights, read_weights, save_weights, uncompiled
 from autoprune.models.checkpoint import aligned
 from autoprune.models.copying import duplicate
 from autoprune.models.weights import LAYOUTS, Layout
 from autoprune.quantization.rounding import integer_layers
 from autoprune.run.directory import is_run, read_settings
+from autoprune.run.experiment import Experiment
 from autoprune.space import Policy
 from autoprune.switching.files import SWITCH_FILE, load_switch
 from autoprune.techniques.apply import apply
@@ -40,6 +42,8 @@ __all__ = [
     "handed_over",
     "holds_dynamic",
     "load",
+    "of_its_runtime",
+    "quantized_network",
 ]
 
 FORMATS = ("onnx", "pt2", "safetensors", "policy", "pretrained")
@@ -48,7 +52,7 @@ LOADERS: Registry[Callable[[Path], nn.Module]] = Registry(
     "kind of run",
     {
         "autoprune.llm/1": "autoprune.llm.models.load:network_in_run",
-        "autoprune.quantize/1": "autoprune.export.onnx_network:network_in_run",
+        "autoprune.quantize/1": "autoprune.pipeline.load:quantized_network",
     },
 )
 """What loads the network of a run, by the schema of its report; of others, the policy says how."""
@@ -164,6 +168,24 @@ def handed_over(run: Path, model: nn.Module | None = None) -> nn.Module:
     if "integers" in read_json(run / "report.json", "report"):
         return network_in_run(run)
     return load(run, model=None if _loader_of(run) is not None else model)
+
+
+def quantized_network(run: Path) -> OnnxNetwork:
+    """The file that a run of `quantize` hands over: onnxruntime computes it, or the run's target where it has 16 bits.
+
+    Raises:
+        InputError: If it cannot be read, or is no ONNX that onnxruntime takes.
+    """
+    network = network_in_run(run)
+    return network if precision_of(network.content) is None else of_its_runtime(network, read_settings(run)[0])
+
+
+def of_its_runtime(network: OnnxNetwork, experiment: Experiment) -> OnnxNetwork:
+    """A run's file as the run's target computes it; where that target is not here, onnxruntime does."""
+    target = get_target(experiment.target, threads=experiment.threads)
+    if not isinstance(target, LocalTarget) or target.available() is not None:
+        return network
+    return OnnxNetwork(network.content, target.caller(network.content))
 
 
 def _loader_of(run: Path) -> Callable[[Path], nn.Module] | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 __all__ = [
+    "FIGURES",
     "LAYER_COLUMNS",
     "NETWORK_COLUMNS",
     "QUANTIZE_SCHEMA",
@@ -29,6 +30,9 @@ __all__ = [
 
 QUANTIZE_SCHEMA = "autoprune.quantize/1"
 """What `report.json` of such a run calls itself."""
+
+FIGURES = {"float32": "float", "int8": "quantized"}
+"""What a run hands over -> where its report has the figures of that; those of 16 bits have the format's name."""
 
 NETWORK_COLUMNS = ("network", "score", "latency, ms", "of float32", "bytes", "zeros")
 LAYER_COLUMNS = ("layer", "type", "range of inputs", "error alone", "float32, ms", "int8, ms", "gain, ms")
@@ -46,7 +50,7 @@ def compared_as(content: Mapping[str, Any]) -> Report:
     Raises:
         InputError: If a value is of the wrong kind; the first fault is named.
     """
-    last = "quantized" if content.get("handed_over") == "int8" else "float"
+    last = FIGURES.get(str(content.get("handed_over")), str(content.get("handed_over")))
     alike = (
         "model",
         "weights",
@@ -67,8 +71,9 @@ def compared_as(content: Mapping[str, Any]) -> Report:
 def network_cells(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """A row for each network; the dense one only where something was pruned."""
     spec, base = _spec(content), content["float"]["latency_ms"]
-    names = ["float", "quantized"] if content["from_run"] is None else ["dense", "float", "quantized"]
-    for name in names:
+    handed = FIGURES.get(content["handed_over"], content["handed_over"])
+    names = [*([] if content["from_run"] is None else ["dense"]), "float", "quantized", handed]
+    for name in dict.fromkeys(names):
         figures = Figures.model_validate(content[name])
         extra = figures.model_extra or {}
         latency = figures.latency_ms or 0.0
@@ -121,8 +126,12 @@ def quantization_lines(content: Mapping[str, Any]) -> list[str]:
         kept = "" if done["kept"] else "; it was not kept"
         scores = f"{spec.text(done['before'])} before, {spec.text(done['after'])} after, on the search split{kept}"
         lines.append(f"trained with integers for {done['epochs']} epochs: {scores}")
+    for half in content.get("tried_halves", ()):
+        score = f"{half['type']}: {_spec(content).text(half['score'])} on the search split"
+        speed = f"{half['speedup']:.2f} times as fast as float32" if half["speedup"] else "not within the tolerance"
+        lines.append(f"{score}, {speed}")
     if content["reason"]:
-        lines.append(f"float32 is handed over: {content['reason']}")
+        lines.append(f"{content['handed_over']} is handed over: {content['reason']}")
     return lines + reasons_in_lines([row for row in content["layers"] if row["reason"]])
 
 

@@ -40,7 +40,7 @@ def quantize(
     """Bring a trained network or a run's to eight bits: types, ranges and layers by what the target measures.
 
     Nothing is trained without --qat. Where integers are not faster on the target, or lose more than the tolerance,
-    float32 is handed over and the report says so.
+    16 bits are handed over if the target proves them faster, else float32, and the report says why.
     """
     from autoprune.cli.main_job.whole_run import given_or_stored, runs_of_job
     from autoprune.pipeline.jobs.quantize.settings import named_subject, quantize_settings

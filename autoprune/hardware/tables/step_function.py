@@ -43,17 +43,25 @@ class StepFunction:
         return values
 
     @classmethod
-    def learn(cls, inputs: Sequence[int], outputs: Sequence[int], ms: Sequence[float]) -> StepFunction:
+    def learn(
+        cls,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        ms: Sequence[float],
+        steps: tuple[int, int] | None = None,
+    ) -> StepFunction:
         """Fit every pair of steps by non-negative least squares of the relative error; keep the best pair.
 
         Args:
             inputs: Input widths, shape (n,), at least one.
             outputs: Output widths, shape (n,).
             ms: Measured milliseconds, shape (n,).
+            steps: Of input and output width, where they are known from elsewhere: through a few points goes a function
+                of any steps.
         """
         times = np.maximum(np.asarray(ms, dtype=np.float64), _LEAST)
         best: StepFunction | None = None
-        for input_step, output_step in itertools.product(_STEPS, _STEPS):
+        for input_step, output_step in [steps] if steps else itertools.product(_STEPS, _STEPS):
             features = _features(inputs, outputs, input_step, output_step)
             coefficients = _robust_fit(features, times)
             error = float(np.mean(np.abs(features @ coefficients - times) / times))

@@ -35,11 +35,14 @@ class LocalTarget(Target):
             block of calls, must take less.
         runs_branches: Whether its payloads are ONNX, and of an `If` it runs one branch alone.
         gathers_weights: Whether these may have convolutions whose weights are computed, of any number of channels.
+        halves: Precisions of 16 bits in which it computes a whole float32 file that asks for one
+            (`autoprune.export.onnx_network.with_precision`).
     """
 
     patience: ClassVar[float] = 120.0
     runs_branches: ClassVar[bool] = False
     gathers_weights: ClassVar[bool] = False
+    halves: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def load(self, payload: bytes) -> Callable[[], object]:

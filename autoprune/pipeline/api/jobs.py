@@ -153,8 +153,8 @@ def quantize(
 
     What is handed over and raised is as in `compress`; there is no budget. Its own settings are `tolerance` (0.3),
     `types`, `scales`, `ranges` and `calibration_images` (256); `qat=True` also trains with integers, nothing is trained
-    without. Where integers are not faster, or lose more than the tolerance, float32 is handed over:
-    `report["handed_over"]` and `report["reason"]`.
+    without. Where integers are not faster, or lose more than the tolerance, 16 bits are handed over if the target
+    proves them faster, else float32: `report["handed_over"]` and `report["reason"]`.
 
     Args:
         model: The trained network, a name, or the folder of a finished run, whose network is taken.

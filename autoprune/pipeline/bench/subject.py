@@ -14,17 +14,16 @@ from autoprune.early_exit.flow import shuffled_singles
 from autoprune.early_exit.module import DynamicModule
 from autoprune.errors import InputError, RunError
 from autoprune.evaluation import accuracy
-from autoprune.export.onnx_network import QUANTIZED_FILE, OnnxNetwork, network_in_run
+from autoprune.export.onnx_network import QUANTIZED_FILE, network_in_run
 from autoprune.foundations.files import read_json
 from autoprune.foundations.references import is_reference, resolve
 from autoprune.graph import analyse
-from autoprune.hardware import LocalTarget, get_target
 from autoprune.models import ZOO, load_weights
 from autoprune.models.inputs.example import Example, as_example
 from autoprune.models.inputs.reader import BatchReader
 from autoprune.pipeline.bench.compare import Subject
 from autoprune.pipeline.bench.streamed import DynamicFile
-from autoprune.pipeline.load import dense_model, holds_dynamic
+from autoprune.pipeline.load import dense_model, holds_dynamic, of_its_runtime
 from autoprune.pipeline.load import load as load_small
 from autoprune.pipeline.task import example_of_shape, has_data_of_python, load_task, model_of_shape
 from autoprune.quantization.rounding import integer_layers
@@ -168,14 +167,11 @@ def _file(run: Path, network: DynamicModule, subject: Subject, batches: Iterable
 def _with_its_integers(run: Path, small: nn.Module, experiment: Experiment) -> nn.Module | None:
     """The file that a run with integers in some layers hands over, as its report scores it: by the target's runtime.
 
-    Where that runtime is not here, onnxruntime computes. None where the network itself is what is handed over.
+    None where the network itself is what is handed over.
     """
     if not integer_layers(small) or not (run / "model.onnx").is_file():
         return None
-    file, target = network_in_run(run), get_target(experiment.target, threads=experiment.threads)
-    if not isinstance(target, LocalTarget) or target.available() is not None:
-        return file
-    return OnnxNetwork(file.content, target.caller(file.content))
+    return of_its_runtime(network_in_run(run), experiment)
 
 
 def subject_of_model(choice: ModelChoice, *, scored: bool = True) -> Subject:

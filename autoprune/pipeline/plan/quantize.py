@@ -49,7 +49,7 @@ def quantize_plan(task: Task, experiment: Experiment, reporter: Reporter) -> Pla
         PlannedStage("export", export, "as just now"),
         PlannedStage("calibrate", (len(images) + layers / 2) * ranges, f"{len(images)} batches, {layers} layers"),
         PlannedStage("probe", (1 + types) * timed, f"{types} types and float32 on {target.name}"),
-        PlannedStage("verify", effort.passes * 2 * timed, "float32 and integers"),
+        PlannedStage("verify", effort.passes * 2 * timed, "float32, integers, 16 bits where integers lose too much"),
         PlannedStage("layers", layers * timed / 4, "each layer alone"),
     )
     said = f"at most {experiment.tolerance:g} points lost on the search split"

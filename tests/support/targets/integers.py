@@ -2,8 +2,10 @@
 
 from typing import ClassVar
 
+import numpy as np
 import onnx
 
+from autoprune.export.onnx_network import precision_of
 from autoprune.hardware import Measurement
 from autoprune.hardware.targets.onnx.cpu import OnnxRuntimeTarget
 
@@ -37,3 +39,19 @@ class Slow(ByBytes):
 
     def ms(self, payload):
         return 1.0 if b"QuantizeLinear" in payload else 0.5
+
+
+class InHalves(Slow):
+    """16 bits pay where integers do not; in float16 every output is 0."""
+
+    name: ClassVar[str] = "in-halves"
+    halves: ClassVar[tuple[str, ...]] = ("bf16", "f16")
+
+    def ms(self, payload):
+        return super().ms(payload) if precision_of(payload) is None else 0.25
+
+    def caller(self, payload):
+        call = super().caller(payload)
+        if precision_of(payload) != "f16":
+            return call
+        return lambda inputs: [np.zeros_like(each) for each in call(inputs)]

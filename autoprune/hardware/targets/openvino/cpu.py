@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from autoprune.export.onnx_network import precision_of
 from autoprune.hardware.contract.layer import Layer, with_variant
+from autoprune.hardware.contract.target_spec import check_option
 from autoprune.hardware.targets.local import LocalTarget
 from autoprune.hardware.timing.clocks import Clock, ProcessClock, WallClock
 
@@ -23,7 +25,8 @@ __all__ = ["OpenVinoTarget"]
 class OpenVinoTarget(LocalTarget):
     """OpenVINO on the CPU: one stream, tuned for latency, its precision pinned.
 
-    Left alone, the plugin computes in bfloat16 wherever the processor has it, whatever the network's weights are.
+    Left alone, the plugin computes in bfloat16 wherever the processor has it, whatever the network's weights are. In
+    `f32` a file that names the precision in which it was verified is computed in that.
     """
 
     name: ClassVar[str] = "openvino"
@@ -38,6 +41,7 @@ class OpenVinoTarget(LocalTarget):
     )
     precisions: ClassVar[tuple[str, ...]] = ("f32", "bf16", "f16", "int8")
     memory_formats: ClassVar[tuple[str, ...]] = ("contiguous", "channels_last")
+    halves: ClassVar[tuple[str, ...]] = ("bf16", "f16")
     integers: ClassVar[bool] = True
     variants: ClassVar[frozenset[str]] = frozenset({"int8"})
 
@@ -74,13 +78,14 @@ class OpenVinoTarget(LocalTarget):
 
         from autoprune.hardware.targets.openvino import layers as openvino_layers
 
+        number = self._number
         if payload.startswith(b"{"):
             content = json.loads(payload)
             layer = Layer.from_json(content["layer"])
-            graph = openvino_layers.layer_graph(layer, self._number) if content["copies"] else openvino_layers.empty()
+            graph = openvino_layers.layer_graph(layer, number) if content["copies"] else openvino_layers.empty()
         else:
-            graph = self._graph(payload)
-        request = self._request(graph)
+            graph, number = self._graph(payload), self._number_of(payload)
+        request = self._request(graph, number)
         draw = np.random.default_rng(0)
         for index, value in enumerate(request.model_inputs):
             tensor = openvino.Tensor(value.element_type, value.shape)
@@ -94,7 +99,7 @@ class OpenVinoTarget(LocalTarget):
         """The network's output."""
         import numpy as np
 
-        request = self._request(self._graph(payload))
+        request = self._request(self._graph(payload), self._number_of(payload))
         request.infer([np.moveaxis(x, 1, -1) if self.memory_format == "channels_last" else x])
         return np.array(request.get_output_tensor(0).data, dtype=np.float32)
 
@@ -103,7 +108,7 @@ class OpenVinoTarget(LocalTarget):
         import numpy as np
         import openvino
 
-        request = self._request(openvino.Core().read_model(payload))
+        request = self._request(openvino.Core().read_model(payload), self._number_of(payload))
 
         def call(inputs: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
             request.infer(list(inputs))
@@ -116,6 +121,11 @@ class OpenVinoTarget(LocalTarget):
         """What is computed in beside integers."""
         return "f32" if self.precision == "int8" else self.precision
 
+    def _number_of(self, payload: bytes) -> str:
+        """What a file is computed in: what it was verified in, where the target was asked for nothing else."""
+        asked = precision_of(payload) if self._number == "f32" else None
+        return self._number if asked is None else check_option(self.name, "precision", asked, self.precisions)
+
     def _graph(self, payload: bytes) -> Any:
         import openvino
 
@@ -124,13 +134,13 @@ class OpenVinoTarget(LocalTarget):
         graph = openvino.Core().read_model(payload)
         return openvino_layers.channels_last(graph) if self.memory_format == "channels_last" else graph
 
-    def _request(self, graph: Any) -> Any:
+    def _request(self, graph: Any, number: str) -> Any:
         import openvino
 
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": self.threads,
-            "INFERENCE_PRECISION_HINT": self._number,
+            "INFERENCE_PRECISION_HINT": number,
         }
         return openvino.Core().compile_model(graph, "CPU", options).create_infer_request()

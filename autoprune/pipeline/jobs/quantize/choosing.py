@@ -11,7 +11,10 @@ from autoprune.pipeline.reporter import Reporter
 from autoprune.quantization.ranges import RANGES
 from autoprune.quantization.scheme import Scheme
 
-__all__ = ["Choice", "chosen", "first_method", "is_within"]
+__all__ = ["LEAST_GAIN", "Choice", "chosen", "first_method", "is_within"]
+
+LEAST_GAIN = 0.02
+"""Share of the float32 latency below which another number format counts as not faster."""
 
 _EQUALLY_FAST = 0.02
 """Share of a latency within which types count as equally fast."""

@@ -13,7 +13,8 @@ from torch import nn
 from autoprune.hardware.contract.protocol import Measurement
 from autoprune.models.sizes import parameter_count, zero_count
 from autoprune.pipeline.finish.fine_tuning import reported_score
-from autoprune.pipeline.jobs.quantize.choosing import Choice
+from autoprune.pipeline.jobs.quantize.choosing import LEAST_GAIN, Choice
+from autoprune.pipeline.jobs.quantize.halves import Half, fastest_half
 from autoprune.pipeline.jobs.quantize.subject import Subject
 from autoprune.pipeline.jobs.quantize.trials import Workbench
 from autoprune.quantization.scheme import scheme_named
@@ -21,10 +22,7 @@ from autoprune.reports.quantization import QUANTIZE_SCHEMA
 from autoprune.run.report import Figures
 from autoprune.run.stopwatch import rounded_seconds
 
-__all__ = ["LEAST_GAIN", "quantize_report"]
-
-LEAST_GAIN = 0.02
-"""Share of the float32 latency below which integers count as not faster."""
+__all__ = ["quantize_report"]
 
 
 def quantize_report(
@@ -35,6 +33,7 @@ def quantize_report(
     times: Mapping[str, Measurement],
     layers: Sequence[Mapping[str, Any]],
     images: int,
+    halves: Sequence[Half] = (),
 ) -> dict[str, Any]:
     """The content of `report.json`; scores every network on the test split.
 
@@ -42,10 +41,11 @@ def quantize_report(
         bench: The run's.
         subject: The networks before.
         choice: Types, ranges, layers.
-        files: `dense` where something was pruned, `float`, `quantized`.
+        files: `dense` where something was pruned, `float`, `quantized`, and formats of 16 bits by name.
         times: Of the same.
         layers: See `layer_rows`.
         images: Calibration images.
+        halves: Formats of 16 bits that were tried.
     """
     run, task = bench.run, bench.task
     networks: dict[str, nn.Module] = {"float": subject.network}
@@ -55,6 +55,13 @@ def quantize_report(
     quantized = bench.network(files["quantized"])
     figures["quantized"] = _figures(bench, quantized, files["quantized"], times["quantized"], of=subject.network)
     reason = _reason(choice, times, run.experiment.tolerance)
+    half = fastest_half(halves, times, integers=reason is None)
+    if half is not None:
+        network = bench.network(files[half.name])
+        figures[half.name] = _figures(bench, network, files[half.name], times[half.name], of=subject.network)
+        if reason is None:
+            stay = f"integers with {len(choice.trial.float_layers)} layers in float32"
+            reason = f"{half.name} is faster than {stay}: {times[half.name].ms:.4g} ms, {times['quantized'].ms:.4g} ms"
     return {
         "schema": QUANTIZE_SCHEMA,
         "model": task.name,
@@ -67,7 +74,7 @@ def quantize_report(
         "seed": run.experiment.seed,
         **task.scored_as.fields,
         **figures,
-        "handed_over": "float32" if reason else "int8",
+        "handed_over": half.name if half is not None else "float32" if reason else "int8",
         "reason": reason,
         "speedup": times["float"].ms / times["quantized"].ms,
         "types": scheme_named(choice.trial.scheme).name,
@@ -85,6 +92,16 @@ def quantize_report(
             {"ranges": trial.method, "float_layers": len(trial.float_layers), "score": trial.score}
             for trial in choice.tried
         ],
+        "tried_halves": [
+            {
+                "type": each.name,
+                "score": each.score,
+                "within": each.within,
+                "latency_ms": (ms := times[each.name].ms if each.name in times else None),
+                "speedup": None if ms is None else times["float"].ms / ms,
+            }
+            for each in halves
+        ],
         "layers": list(layers),
         "seconds": dict(rounded_seconds(run)),
     }
@@ -96,7 +113,7 @@ def _row(trial: Mapping[str, Any], float_ms: float) -> dict[str, Any]:
 
 
 def _reason(choice: Choice, times: Mapping[str, Measurement], tolerance: float) -> str | None:
-    """Why float32 is handed over; None where integers are."""
+    """Why integers are not handed over; None where they could be."""
     before, after = times["float"].ms, times["quantized"].ms
     if after > before * (1 - LEAST_GAIN):
         return f"integers are not faster here: {after:.4g} ms, float32 {before:.4g} ms"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from autoprune.export.onnx import to_onnx
-from autoprune.export.onnx_network import QUANTIZED_FILE, OnnxNetwork
+from autoprune.export.onnx_network import QUANTIZED_FILE, OnnxNetwork, precision_of
 from autoprune.foundations.files import replacing, write_json
 from autoprune.hardware.contract.protocol import Measurement
 from autoprune.models import save_weights
@@ -17,6 +17,7 @@ from autoprune.pipeline.jobs.lifecycle import check_target
 from autoprune.pipeline.jobs.quantize.choosing import Choice, chosen, first_method, is_within
 from autoprune.pipeline.jobs.quantize.figures import quantize_report
 from autoprune.pipeline.jobs.quantize.gains import layer_gains
+from autoprune.pipeline.jobs.quantize.halves import half_files, scored_halves
 from autoprune.pipeline.jobs.quantize.layers import layer_errors, layer_rows
 from autoprune.pipeline.jobs.quantize.subject import FloatFile, Subject, float_file, subject_of
 from autoprune.pipeline.jobs.quantize.training import AfterTraining, trained
@@ -30,6 +31,7 @@ from autoprune.quantization.observe import Fed, histograms
 from autoprune.quantization.qdq import QuantizationPlan
 from autoprune.quantization.ranges import RANGES
 from autoprune.quantization.scheme import Scheme
+from autoprune.reports.quantization import FIGURES
 from autoprune.run.directory import RunDir
 from autoprune.run.experiment import Experiment
 
@@ -73,6 +75,8 @@ class QuantizeJob(Job):
         choice = chosen(bench, schemes_of(experiment), errors, reporter)
         bench, choice, after = _after_training(bench, subject, choice, reporter)
         files = {"float": file.content, "quantized": bench.content(choice.trial)}
+        halves = scored_halves(bench, file.content, choice, reporter)
+        files |= half_files(halves, file.content)
         if subject.pruned:
             files["dense"] = to_onnx(subject.dense, task.example, dynamic_batch=True)
         times = _verified(bench, files, reporter)
@@ -80,9 +84,9 @@ class QuantizeJob(Job):
         rows = layer_rows(file, choice.trial, ranges[choice.trial.method], errors, gains)
         with reporter.stage("test", "scoring on the test split"):
             count = sum(len(fed[0]) for fed in images)
-            content = quantize_report(bench, subject, choice, files, times, rows, count)
+            content = quantize_report(bench, subject, choice, files, times, rows, count, halves)
         content["qat"] = None if after is None else after.to_json()
-        return _delivered(run, subject, files, content, reporter)
+        return _delivered(bench, subject, files, content, reporter)
 
 
 def _ranges(
@@ -132,7 +136,7 @@ def _verified(bench: Workbench, files: Mapping[str, bytes], reporter: Reporter) 
     """All files interleaved on the target: the last word on which is faster."""
 
     def session() -> dict[str, Any]:
-        with reporter.stage("verify", "timing float32 and integers on the target") as bar:
+        with reporter.stage("verify", "timing number formats on the target") as bar:
             taken = bench.times(list(files.values()), bar)
         return {name: measured.to_json() for name, measured in zip(files, taken, strict=True)}
 
@@ -141,16 +145,20 @@ def _verified(bench: Workbench, files: Mapping[str, bytes], reporter: Reporter) 
 
 
 def _delivered(
-    run: RunDir, subject: Subject, files: Mapping[str, bytes], content: dict[str, Any], reporter: Reporter
+    bench: Workbench, subject: Subject, files: Mapping[str, bytes], content: dict[str, Any], reporter: Reporter
 ) -> Result:
     """The file that is handed over, the policy, the report."""
-    handed = files["float" if content["handed_over"] == "float32" else "quantized"]
+    run = bench.run
+    kind = content["handed_over"]
+    handed = files[FIGURES.get(kind, kind)]
     if content["reason"]:
-        reporter.say(f"float32 is handed over: {content['reason']}")
+        reporter.say(f"{kind} is handed over: {content['reason']}")
     save_weights(subject.dense.state_dict(), run.file("dense.safetensors"))
     for name, file in ((QUANTIZED_FILE, files["quantized"]), ("model.onnx", handed)):
         with replacing(run.file(name)) as temporary:
             temporary.write_bytes(file)
     subject.policy.save(run.file("policy.json"))
     write_json(run.file("report.json"), content)
-    return Result(OnnxNetwork(handed), subject.policy, content, run.path)
+    # 16 bits are the target's alone; onnxruntime computes all other files as well as the target does
+    caller = bench.target.caller(handed) if precision_of(handed) else None
+    return Result(OnnxNetwork(handed, caller), subject.policy, content, run.path)
