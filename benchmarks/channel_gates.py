@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from autoprune.channel_gating.onnx_file import channel_file, channel_parts, narrow_file
 from autoprune.channel_gating.pairs import pairs_of
-from autoprune.early_exit.flow import flow_of
+from autoprune.dynamic_networks.flow import flow_of
 from autoprune.gating.gate import BlockGate
 from autoprune.hardware import Protocol, get_target
 

@@ -22,9 +22,9 @@ import torch
 from torch import nn
 
 from autoprune import models
-from autoprune.early_exit.flow import flow_of
+from autoprune.dynamic_networks.flow import flow_of
+from autoprune.dynamic_networks.stages import cut_at, run_stages
 from autoprune.early_exit.places import places_of
-from autoprune.early_exit.stages import cut_at, run_stages
 from autoprune.errors import AutopruneError
 from autoprune.models import output_of
 from autoprune.models.inputs.example import as_example

@@ -10,16 +10,15 @@ from torch import nn
 
 from autoprune.channel_gating.network import ChannelNetwork
 from autoprune.channel_gating.pairs import ChannelPair
-from autoprune.early_exit.files import fields_of, stored_dense
-from autoprune.early_exit.flow import flow_of
+from autoprune.dynamic_networks.files import NetworkFile, expected_in
+from autoprune.dynamic_networks.flow import flow_of
 from autoprune.errors import InputError
-from autoprune.foundations.files import read_json, write_json
 from autoprune.gating.gate import BlockGate
 from autoprune.models import load_weights, save_weights
 
-__all__ = ["CHANNELS_FILE", "load_channels", "save_channels"]
+__all__ = ["CHANNELS", "load_channels", "save_channels"]
 
-CHANNELS_FILE = "channels.json"
+CHANNELS = NetworkFile("channels.json", "autoprune.channels/1", "file of channels")
 
 
 def save_channels(network: ChannelNetwork, trained: nn.Module, folder: Path) -> None:
@@ -30,15 +29,12 @@ def save_channels(network: ChannelNetwork, trained: nn.Module, folder: Path) -> 
         trained: The dense network with the weights that were trained with the gates.
         folder: The run.
     """
-    save_weights(trained.state_dict(), folder / "network.safetensors")
     save_weights(network.gates.state_dict(), folder / "gates.safetensors")
     content = {
-        "schema": "autoprune.channels/1",
         "pairs": [asdict(pair) | {"cap": cap} for pair, cap in zip(network.pairs, network.caps, strict=True)],
         "threshold": network.threshold,
-        "expected": [] if network.drift is None else list(network.drift.expected),
     }
-    write_json(folder / CHANNELS_FILE, content)
+    CHANNELS.write(network, trained, folder, content)
 
 
 def load_channels(dense: nn.Module, example: Any, folder: Path) -> ChannelNetwork:
@@ -52,10 +48,9 @@ def load_channels(dense: nn.Module, example: Any, folder: Path) -> ChannelNetwor
     Raises:
         InputError: If a file is missing or does not fit; file and field are named.
     """
-    path = folder / CHANNELS_FILE
-    content = read_json(path, "file of channels")
-    flow = flow_of(stored_dense(dense, folder), example)
-    with fields_of(path, "file of channels"):
+    content = CHANNELS.read(folder)
+    flow = flow_of(CHANNELS.weights(dense, folder), example)
+    with CHANNELS.fields(folder):
         pairs = [
             ChannelPair(
                 str(row["name"]),
@@ -67,11 +62,11 @@ def load_channels(dense: nn.Module, example: Any, folder: Path) -> ChannelNetwor
             for row in content["pairs"]
         ]
         caps = [int(row["cap"]) for row in content["pairs"]]
-        threshold, expected = float(content["threshold"]), tuple(map(int, content["expected"]))
-    known = {node.name for node in flow.nodes}
-    if missing := [pair.name for pair in pairs if not {pair.first, pair.second} <= known]:
-        raise InputError(f"{path}: the network has no convolution {missing[0]}; it is not the one that was trained")
+        threshold, expected = float(content["threshold"]), expected_in(content)
+        known = {node.name for node in flow.nodes}
+        if missing := [pair.name for pair in pairs if not {pair.first, pair.second} <= known]:
+            raise InputError(f"the network has no convolution {missing[0]}; it is not the one that was trained")
     gates = [BlockGate(pair.shape, pair.width) for pair in pairs]
     load_weights(nn.ModuleList(gates), folder / "gates.safetensors")
-    with fields_of(path, "file of channels"):
+    with CHANNELS.fields(folder):
         return ChannelNetwork(flow, pairs, gates, caps, threshold, expected=expected).eval()

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from autoprune.channel_gating.pairs import ChannelPair, path_of_count, paths_of
-from autoprune.early_exit.flow import Flow
-from autoprune.early_exit.module import DynamicModule
-from autoprune.early_exit.stages import cut_at
+from autoprune.dynamic_networks.flow import Flow
+from autoprune.dynamic_networks.module import DynamicModule
+from autoprune.dynamic_networks.stages import cut_at
 from autoprune.errors import InputError
 from autoprune.gating.gate import BlockGate
 from autoprune.models.inputs.example import Example

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 
 from autoprune.channel_gating.pairs import ChannelPair
-from autoprune.early_exit.flow import Flow
-from autoprune.early_exit.onnx_file import inputs_of
-from autoprune.early_exit.onnx_nodes import Inputs, constant, inlined, model_bytes, onnx_package
-from autoprune.early_exit.stages import cut_at
+from autoprune.dynamic_networks.flow import Flow
+from autoprune.dynamic_networks.onnx_nodes import Inputs, constant, inlined, model_bytes, onnx_package
+from autoprune.dynamic_networks.onnx_parts import exported, inputs_of
+from autoprune.dynamic_networks.stages import cut_at
 from autoprune.errors import UnsupportedModelError
-from autoprune.export.onnx import to_onnx
 from autoprune.gating.gate import BlockGate
 
 __all__ = ["ChannelParts", "channel_file", "channel_parts", "narrow_file"]
@@ -59,9 +58,9 @@ def channel_parts(flow: Flow, pairs: Sequence[ChannelPair], gates: Sequence[Bloc
         MissingExtraError: If onnx is not installed.
         UnsupportedModelError: If a part cannot be exported, or the exported network lacks a convolution.
     """
-    onnx, whole = onnx_package(), cut_at(flow, [])[0]
+    whole = cut_at(flow, [])[0]
     given = whole.arguments(None, flow.flat(flow.example.with_batch(1)))
-    model = onnx.load_from_string(to_onnx(whole.module, given))
+    model = exported(whole.module, given)
     known = {node.output[0] for node in model.graph.node if node.op_type == "Conv"}
     missing = [name for pair in pairs for name in (pair.first, pair.second) if name not in known]
     if missing or any(node.op_type == "BatchNormalization" for node in model.graph.node):
@@ -69,7 +68,7 @@ def channel_parts(flow: Flow, pairs: Sequence[ChannelPair], gates: Sequence[Bloc
             "the network is exported in another form than it was traced in: convolutions are missing"
         )
     with torch.no_grad():
-        asked = [onnx.load_from_string(to_onnx(g, (torch.zeros(1, *g.shape),))) for g in gates]
+        asked = [exported(gate, (torch.zeros(1, *gate.shape),)) for gate in gates]
         classes = whole.module(*given).shape[1]
     return ChannelParts(model, tuple(pairs), tuple(asked), inputs_of(flow), whole.inputs, classes)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from autoprune.early_exit.flow import Flow, node_name, sizes_of
+from autoprune.dynamic_networks.flow import Flow, node_name, sizes_of
 from autoprune.errors import UnsupportedModelError
 
 __all__ = ["ChannelPair", "pairs_of", "path_of_count", "paths_of"]

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from autoprune.channel_gating.network import run_masked
 from autoprune.channel_gating.pairs import ChannelPair
-from autoprune.early_exit.flow import Flow
-from autoprune.early_exit.stages import cut_at
+from autoprune.dynamic_networks.flow import Flow
+from autoprune.dynamic_networks.stages import cut_at
 from autoprune.gating.gate import BlockGate, straight_through
 from autoprune.models.inputs.example import Example
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from autoprune.early_exit.flow import flow_of
+from autoprune.dynamic_networks.files import NetworkFile, expected_in
+from autoprune.dynamic_networks.flow import flow_of
 from autoprune.early_exit.heads import ExitHead
 from autoprune.early_exit.network import DynamicNetwork, Exit
 from autoprune.early_exit.places import Place
-from autoprune.errors import InputError
-from autoprune.foundations.files import read_json, write_json
 from autoprune.models import load_weights, read_weights, save_weights
-from autoprune.models.copying import duplicate
 
-__all__ = ["EXITS_FILE", "fields_of", "load_heads", "load_network", "save_heads", "save_network", "stored_dense"]
+__all__ = ["EXITS", "load_heads", "load_network", "save_heads", "save_network"]
 
-EXITS_FILE = "exits.json"
+EXITS = NetworkFile("exits.json", "autoprune.exits/1", "file of exits")
 
 
 def save_heads(heads: Sequence[ExitHead], path: Path) -> None:
@@ -36,37 +33,6 @@ def load_heads(places: Sequence[Place], classes: int, path: Path) -> list[ExitHe
     return [head.eval() for head in heads if isinstance(head, ExitHead)]
 
 
-def stored_dense(dense: nn.Module, folder: Path) -> nn.Module:
-    """A copy of the dense network with the weights of a dynamic run.
-
-    Args:
-        dense: With any weights; left as it is.
-        folder: The run.
-    """
-    model = duplicate(dense).eval()
-    load_weights(model, folder / "network.safetensors")
-    return model
-
-
-@contextmanager
-def fields_of(path: Path, what: str) -> Iterator[None]:
-    """What is wrong in the fields of a file, in one line that names it.
-
-    Args:
-        path: The file.
-        what: What it should be, such as "file of exits".
-
-    Raises:
-        InputError: If a field is missing, or not what it should be.
-    """
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no {what}: {error!r}") from error
-
-
 def save_network(network: DynamicNetwork, dense: nn.Module, folder: Path) -> None:
     """Write what `load_network` reads.
 
@@ -75,21 +41,14 @@ def save_network(network: DynamicNetwork, dense: nn.Module, folder: Path) -> Non
         dense: The network that they belong to.
         folder: The run.
     """
-    save_weights(dense.state_dict(), folder / "network.safetensors")
     save_weights(nn.ModuleList(network.heads).state_dict(), folder / "exit_heads.safetensors")
     exits = [
         {"place": each.place, "node": each.node, "threshold": each.threshold, "shape": list(head.shape)}
         for each, head in zip(network.exits, network.heads, strict=True)
         if isinstance(head, ExitHead)
     ]
-    content: dict[str, Any] = {
-        "schema": "autoprune.exits/1",
-        "confidence": network.confidence,
-        "exits": exits,
-        "expected": [] if network.drift is None else list(network.drift.expected),
-        "deadlines_ms": list(network.deadlines_ms),
-    }
-    write_json(folder / EXITS_FILE, content)
+    content = {"confidence": network.confidence, "exits": exits, "deadlines_ms": list(network.deadlines_ms)}
+    EXITS.write(network, dense, folder, content)
 
 
 def load_network(dense: nn.Module, example: Any, folder: Path) -> DynamicNetwork:
@@ -103,18 +62,17 @@ def load_network(dense: nn.Module, example: Any, folder: Path) -> DynamicNetwork
     Raises:
         InputError: If a file is missing or does not fit; file and field are named.
     """
-    path = folder / EXITS_FILE
-    content = read_json(path, "file of exits")
-    model = stored_dense(dense, folder)
+    content = EXITS.read(folder)
+    model = EXITS.weights(dense, folder)
     biases = [
         value for name, value in read_weights(folder / "exit_heads.safetensors").items() if name.endswith("linear.bias")
     ]
-    with fields_of(path, "file of exits"):
+    with EXITS.fields(folder):
         rows = list(content["exits"])
         exits = [Exit(str(row["place"]), str(row["node"]), float(row["threshold"])) for row in rows]
         places = [Place(str(row["place"]), str(row["node"]), tuple(map(int, row["shape"])), 0.0) for row in rows]
         confidence = str(content["confidence"])
-        expected = tuple(map(int, content.get("expected") or ()))
+        expected = expected_in({"expected": (), **content})
         deadlines = tuple(map(float, content.get("deadlines_ms") or ()))
     heads = load_heads(places, len(biases[0]) if biases else 0, folder / "exit_heads.safetensors")
     flow = flow_of(model, example)

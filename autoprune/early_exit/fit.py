@@ -11,20 +11,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from autoprune.dynamic_networks.batches import labels_of
+from autoprune.dynamic_networks.flow import Flow
+from autoprune.dynamic_networks.stages import Stage, cut_at
 from autoprune.early_exit.confidence.base import Confidence, Seen
 from autoprune.early_exit.confidence.registry import CONFIDENCES
-from autoprune.early_exit.flow import Flow
 from autoprune.early_exit.heads import ExitHead, HeadTraining, fit_head
 from autoprune.early_exit.places import Place
-from autoprune.early_exit.stages import Stage, cut_at
 from autoprune.early_exit.thresholds import Answers
 from autoprune.errors import InputError
-from autoprune.foundations.examples import labels_in
 from autoprune.foundations.progress import Progress, no_progress
 from autoprune.models.inputs.example import Example
 from autoprune.models.inputs.reader import BatchReader
 
-__all__ = ["Chain", "Cut", "answers_of", "answers_on", "fitted_heads", "labels_of"]
+__all__ = ["Chain", "Cut", "answers_of", "answers_on", "fitted_heads"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,21 +104,6 @@ def fitted_heads(
         fit_head(head, values_, dense, known, training)
         progress(number + 1, len(heads), "heads trained")
     return [head.eval() for head in heads]
-
-
-def labels_of(logits: Tensor, batch: Any) -> Tensor:
-    """The class numbers of a batch, int64 (N,), for which the network gave a row of scores each."""
-    labels = labels_in(batch)
-    if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.dtype.is_floating_point:
-        raise InputError(
-            "dynamic networks are for classification: a batch has no class numbers as second item or labels"
-        )
-    if logits.ndim != 2 or len(logits) != len(labels) or logits.shape[1] < 2:
-        raise InputError(
-            f"dynamic networks are for classification: the network gives outputs of shape {list(logits.shape)} for"
-            f" {len(labels)} labels, not (samples, classes)"
-        )
-    return labels
 
 
 def answers_on(cut: Cut, heads: Sequence[ExitHead], batches: Iterable[Any]) -> Answers:

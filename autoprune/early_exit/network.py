@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autoprune.dynamic_networks.flow import Flow
+from autoprune.dynamic_networks.module import DynamicModule, rows_of
+from autoprune.dynamic_networks.stages import Stage, cut_at
 from autoprune.early_exit.confidence.base import Seen
 from autoprune.early_exit.confidence.registry import confidence_named
-from autoprune.early_exit.flow import Flow
 from autoprune.early_exit.heads import ExitHead
-from autoprune.early_exit.module import DynamicModule, rows_of
-from autoprune.early_exit.stages import Stage, cut_at
 from autoprune.errors import InputError
 from autoprune.models.inputs.example import Example
 

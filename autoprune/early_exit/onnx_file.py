@@ -6,18 +6,15 @@ beforehand, and the longest path takes 1.6 to 1.9 times as long (docs/dynamic.md
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from autoprune.early_exit.confidence.base import ExitNodes
-from autoprune.early_exit.confidence.registry import confidence_named
-from autoprune.early_exit.flow import Flow
-from autoprune.early_exit.heads import ExitHead
-from autoprune.early_exit.onnx_nodes import (
+from autoprune.dynamic_networks.flow import Flow
+from autoprune.dynamic_networks.onnx_nodes import (
     Inputs,
     branch,
     constant,
@@ -25,11 +22,14 @@ from autoprune.early_exit.onnx_nodes import (
     model_bytes,
     onnx_package,
 )
-from autoprune.early_exit.stages import cut_at
+from autoprune.dynamic_networks.onnx_parts import exported, inputs_of
+from autoprune.dynamic_networks.stages import cut_at
+from autoprune.early_exit.confidence.base import ExitNodes
+from autoprune.early_exit.confidence.registry import confidence_named
+from autoprune.early_exit.heads import ExitHead
 from autoprune.errors import AutopruneError
-from autoprune.export.onnx import to_onnx, to_onnx_for_timing
 
-__all__ = ["Parts", "inputs_of", "nested_file", "parts_of"]
+__all__ = ["Parts", "nested_file", "parts_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,20 +66,17 @@ def parts_of(flow: Flow, nodes: Sequence[str], heads: Sequence[ExitHead], *, for
         MissingExtraError: If onnx is not installed.
         UnsupportedModelError: If a part cannot be exported.
     """
-    onnx = onnx_package()
-    export: Callable[[nn.Module, Any], bytes] = to_onnx_for_timing if for_timing else to_onnx
-    single = flow.example.with_batch(1)
-    flat = flow.flat(single)
+    flat = flow.flat(flow.example.with_batch(1))
     stages = cut_at(flow, nodes)
     features: Tensor | None = None
     models, answering = [], []
     with torch.no_grad():
         for number, stage in enumerate(stages):
             given = stage.arguments(features, flat)
-            models.append(onnx.load_from_string(export(stage.module, given)))
+            models.append(exported(stage.module, given, for_timing=for_timing))
             features = stage(features, flat)
             if number < len(heads):
-                answering.append(onnx.load_from_string(export(heads[number], (features,))))
+                answering.append(exported(heads[number], (features,), for_timing=for_timing))
     if features is None:
         raise AutopruneError("internal error: a network without a stage")
     reads = tuple(stage.inputs for stage in stages)
@@ -89,16 +86,6 @@ def parts_of(flow: Flow, nodes: Sequence[str], heads: Sequence[ExitHead], *, for
 
 def _numbers_of(scorer: nn.Linear) -> tuple[float, ...]:
     return (*scorer.weight[0].tolist(), *scorer.bias.tolist())
-
-
-def inputs_of(flow: Flow) -> Inputs:
-    """(name, element type, shape) of each of a network's inputs, for a batch of one."""
-    onnx = onnx_package()
-    return tuple(
-        (node.name, onnx.helper.np_dtype_to_tensor_dtype(value.numpy().dtype), tuple(value.shape))
-        for node, value in zip(flow.placeholders, flow.flat(flow.example.with_batch(1)), strict=True)
-        if isinstance(value, Tensor)
-    )
 
 
 def nested_file(parts: Parts, confidence: str, thresholds: Sequence[float]) -> bytes:

@@ -11,11 +11,12 @@ import torch
 from torch import fx
 from torch.utils.flop_counter import FlopCounterMode
 
-from autoprune.early_exit.flow import Flow, node_name, sizes_of
+from autoprune.dynamic_networks.flow import Flow, node_name, sizes_of
+from autoprune.dynamic_networks.frontiers import cuts, frontiers
 from autoprune.early_exit.heads import has_head
 from autoprune.errors import UnsupportedModelError
 
-__all__ = ["Place", "frontiers", "places_of"]
+__all__ = ["Place", "places_of"]
 
 MOST = 8
 """Places that are offered: their subsets are tried one by one."""
@@ -57,32 +58,6 @@ def places_of(flow: Flow, most: int = MOST) -> tuple[Place, ...]:
     if not offered:
         raise UnsupportedModelError(f"this network cannot be left early: {_why_not(flow)}")
     return tuple(_spread(sorted(offered, key=lambda place: place.share), most))
-
-
-def frontiers(flow: Flow) -> Iterator[fx.Node]:
-    """Values in forward order that everything behind them is computed from; inputs may only be carried along.
-
-    An operator that computes something from an input and parameters alone begins a way around whatever is before it.
-    """
-    nodes = flow.nodes
-    begins = [node for node in flow.activations if flow.activations.isdisjoint(node.all_input_nodes)]
-    last = max(map(nodes.index, begins), default=0)
-    for node, alive in _cuts(flow):
-        if alive == {node} and nodes.index(node) >= last:
-            yield node
-
-
-def _cuts(flow: Flow) -> Iterator[tuple[fx.Node, set[fx.Node]]]:
-    """After every activation those that are read later."""
-    nodes = flow.nodes
-    last = {source: place for place, node in enumerate(nodes) for source in node.all_input_nodes}
-    alive: set[fx.Node] = set()
-    for place, node in enumerate(nodes):
-        if node in flow.activations:
-            alive.add(node)
-        alive = {each for each in alive if last.get(each, -1) > place}
-        if node in flow.activations:
-            yield node, alive
 
 
 def _last_of_each_chain(flow: Flow) -> Iterator[tuple[fx.Node, float]]:
@@ -157,7 +132,7 @@ def _arithmetic(flow: Flow) -> dict[fx.Node, int]:
 
 def _why_not(flow: Flow) -> str:
     """Which value crosses most cuts without being the one that was just computed."""
-    crossing = Counter(other for node, alive in _cuts(flow) for other in alive if other is not node)
+    crossing = Counter(other for node, alive in cuts(flow) for other in alive if other is not node)
     if not crossing:
         return "too little of its work lies behind any single tensor"
     node = max(crossing, key=lambda each: crossing[each])

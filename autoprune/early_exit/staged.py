@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from autoprune.dynamic_networks.onnx_nodes import inlined, onnx_package
 from autoprune.early_exit.confidence.base import ExitNodes
 from autoprune.early_exit.confidence.registry import confidence_named
 from autoprune.early_exit.onnx_file import Parts
-from autoprune.early_exit.onnx_nodes import inlined, onnx_package
 from autoprune.export.opset import OPSET
 from autoprune.foundations.files import replacing, write_json
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import fx
 
-from autoprune.early_exit.flow import Flow, node_name, sizes_of
-from autoprune.early_exit.places import frontiers
+from autoprune.dynamic_networks.flow import Flow, node_name, sizes_of
+from autoprune.dynamic_networks.frontiers import frontiers
 from autoprune.errors import UnsupportedModelError
 
 __all__ = ["Residual", "residuals_of", "without"]

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoprune.early_exit.flow import Flow
-from autoprune.early_exit.stages import cut_at, run_stages
+from autoprune.dynamic_networks.flow import Flow
+from autoprune.dynamic_networks.stages import cut_at, run_stages
 from autoprune.gating.blocks import Residual
 from autoprune.gating.gate import BlockGate
 from autoprune.gating.network import SkipNetwork

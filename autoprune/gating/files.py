@@ -9,17 +9,16 @@ from typing import Any
 
 from torch import nn
 
-from autoprune.early_exit.files import fields_of, stored_dense
-from autoprune.early_exit.flow import flow_of, sizes_of
-from autoprune.foundations.files import read_json, write_json
+from autoprune.dynamic_networks.files import NetworkFile, expected_in
+from autoprune.dynamic_networks.flow import flow_of, sizes_of
 from autoprune.gating.blocks import Residual, without
 from autoprune.gating.gate import BlockGate
 from autoprune.gating.network import SkipNetwork
 from autoprune.models import load_weights, save_weights
 
-__all__ = ["GATES_FILE", "load_skips", "save_skips"]
+__all__ = ["GATES", "load_skips", "save_skips"]
 
-GATES_FILE = "gates.json"
+GATES = NetworkFile("gates.json", "autoprune.gates/1", "file of gates")
 
 
 def save_skips(network: SkipNetwork, dropped: Sequence[Residual], trained: nn.Module, folder: Path) -> None:
@@ -31,16 +30,13 @@ def save_skips(network: SkipNetwork, dropped: Sequence[Residual], trained: nn.Mo
         trained: The dense network with the weights that were trained with the gates.
         folder: The run.
     """
-    save_weights(trained.state_dict(), folder / "network.safetensors")
     save_weights(network.gates.state_dict(), folder / "gates.safetensors")
     gated = zip(network.blocks, network.thresholds, strict=True)
     content = {
-        "schema": "autoprune.gates/1",
         "blocks": [asdict(block) | {"threshold": threshold} for block, threshold in gated],
         "dropped": [asdict(block) for block in dropped],
-        "expected": [] if network.drift is None else list(network.drift.expected),
     }
-    write_json(folder / GATES_FILE, content)
+    GATES.write(network, trained, folder, content)
 
 
 def load_skips(dense: nn.Module, example: Any, folder: Path) -> SkipNetwork:
@@ -54,19 +50,18 @@ def load_skips(dense: nn.Module, example: Any, folder: Path) -> SkipNetwork:
     Raises:
         InputError: If a file is missing or does not fit; file and field are named.
     """
-    path = folder / GATES_FILE
-    content = read_json(path, "file of gates")
-    model = stored_dense(dense, folder)
-    with fields_of(path, "file of gates"):
+    content = GATES.read(folder)
+    model = GATES.weights(dense, folder)
+    with GATES.fields(folder):
         blocks, dropped = (_blocks(content[name]) for name in ("blocks", "dropped"))
         thresholds = [float(row["threshold"]) for row in content["blocks"]]
-        expected = tuple(int(count) for count in content["expected"])
+        expected = expected_in(content)
     flow = without(flow_of(model, example), dropped)
     sizes = {node.name: sizes_of(node) for node in flow.nodes}
     gates = nn.ModuleList(BlockGate(sizes.get(block.start) or ()) for block in blocks)
     load_weights(gates, folder / "gates.safetensors")
     own = [gate for gate in gates if isinstance(gate, BlockGate)]
-    with fields_of(path, "file of gates"):
+    with GATES.fields(folder):
         return SkipNetwork(flow, blocks, own, thresholds, expected=expected).eval()
 
 

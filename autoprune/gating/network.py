@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoprune.early_exit.flow import Flow
-from autoprune.early_exit.module import DynamicModule, rows_of
-from autoprune.early_exit.stages import Stage, cut_at
+from autoprune.dynamic_networks.flow import Flow
+from autoprune.dynamic_networks.module import DynamicModule, rows_of
+from autoprune.dynamic_networks.stages import Stage, cut_at
 from autoprune.errors import InputError
 from autoprune.gating.blocks import Residual
 from autoprune.gating.gate import BlockGate

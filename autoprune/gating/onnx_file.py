@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from autoprune.early_exit.flow import Flow
-from autoprune.early_exit.onnx_file import inputs_of
-from autoprune.early_exit.onnx_nodes import Inputs, constant, inlined, model_bytes, onnx_package
-from autoprune.export.onnx import to_onnx, to_onnx_for_timing
+from autoprune.dynamic_networks.flow import Flow
+from autoprune.dynamic_networks.onnx_nodes import Inputs, constant, inlined, model_bytes, onnx_package
+from autoprune.dynamic_networks.onnx_parts import exported, inputs_of
 from autoprune.gating.gate import BlockGate
 from autoprune.gating.network import Segment
 
@@ -53,21 +52,18 @@ def skip_parts(
         MissingExtraError: If onnx is not installed.
         UnsupportedModelError: If a part cannot be exported.
     """
-    export: Callable[[nn.Module, Any], bytes] = to_onnx_for_timing if for_timing else to_onnx
     flat = flow.flat(flow.example.with_batch(1))
     features: Tensor | None = None
     models: list[Any] = []
     asked: list[Any] = []
     shapes: list[tuple[int, ...]] = []
 
-    def exported(module: nn.Module, given: tuple[Any, ...]) -> Any:
-        return onnx_package().load_from_string(export(module, given))
-
     with torch.no_grad():
         for segment in segments:
             if segment.block is not None:
-                asked.append(exported(gates[len(asked)], (features,)))
-            models.append(exported(segment.stage.module, segment.stage.arguments(features, flat)))
+                asked.append(exported(gates[len(asked)], (features,), for_timing=for_timing))
+            given = segment.stage.arguments(features, flat)
+            models.append(exported(segment.stage.module, given, for_timing=for_timing))
             features = segment.stage(features, flat)
             shapes.append(tuple(features.shape))
     return SkipParts(tuple(segments), tuple(models), tuple(asked), tuple(shapes), inputs_of(flow))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoprune.early_exit.flow import Flow
+from autoprune.dynamic_networks.flow import Flow
 from autoprune.foundations.examples import labels_in
 from autoprune.gating.gate import BlockGate, straight_through
 from autoprune.gating.network import Segment

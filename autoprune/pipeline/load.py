@@ -8,15 +8,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from autoprune.channel_gating.files import CHANNELS_FILE, load_channels
-from autoprune.early_exit.files import EXITS_FILE, load_network
+from autoprune.channel_gating.files import CHANNELS, load_channels
+from autoprune.early_exit.files import EXITS, load_network
 from autoprune.errors import InputError, RunError, first_line
 from autoprune.export.formats import export_onnx, export_pretrained, export_pt2
 from autoprune.export.onnx_network import QUANTIZED_FILE, OnnxNetwork, network_in_run, precision_of
 from autoprune.foundations.files import read_json, replacing, shortened
 from autoprune.foundations.references import is_reference
 from autoprune.foundations.registry import Registry
-from autoprune.gating.files import GATES_FILE, load_skips
+from autoprune.gating.files import GATES, load_skips
 from autoprune.graph import analyse
 from autoprune.hardware import LocalTarget, get_target
 from autoprune.models import build, load_weights, read_weights, save_weights, uncompiled
@@ -27,7 +27,7 @@ from autoprune.quantization.rounding import integer_layers
 from autoprune.run.directory import is_run, read_settings
 from autoprune.run.experiment import Experiment
 from autoprune.space import Policy
-from autoprune.switching.files import SWITCH_FILE, load_switch
+from autoprune.switching.files import SWITCH, load_switch
 from autoprune.techniques.apply import apply
 from autoprune.techniques.policy_example import as_read_by, example_of
 from autoprune.techniques.sparsity.ticket import is_ticket, read_ticket
@@ -58,10 +58,10 @@ LOADERS: Registry[Callable[[Path], nn.Module]] = Registry(
 """What loads the network of a run, by the schema of its report; of others, the policy says how."""
 
 _DYNAMIC: Mapping[str, Callable[[nn.Module, Any, Path], nn.Module]] = {
-    EXITS_FILE: load_network,
-    SWITCH_FILE: load_switch,
-    GATES_FILE: load_skips,
-    CHANNELS_FILE: load_channels,
+    EXITS.name: load_network,
+    SWITCH.name: load_switch,
+    GATES.name: load_skips,
+    CHANNELS.name: load_channels,
 }
 """What reads a run of `dynamic`, by the file that it has."""
 

@@ -8,19 +8,18 @@ from typing import Any
 
 from torch import nn
 
-from autoprune.early_exit.files import fields_of, stored_dense
-from autoprune.early_exit.flow import flow_of
-from autoprune.early_exit.stages import cut_at
-from autoprune.foundations.files import read_json, write_json
+from autoprune.dynamic_networks.files import NetworkFile, expected_in
+from autoprune.dynamic_networks.flow import flow_of
+from autoprune.dynamic_networks.stages import cut_at
 from autoprune.models import load_weights, save_weights
 from autoprune.space import Policy
 from autoprune.switching.gate import WidthGate
 from autoprune.switching.network import SwitchNetwork, Width, tail_of
 from autoprune.techniques.apply import apply
 
-__all__ = ["SWITCH_FILE", "load_switch", "save_switch"]
+__all__ = ["SWITCH", "load_switch", "save_switch"]
 
-SWITCH_FILE = "switch.json"
+SWITCH = NetworkFile("switch.json", "autoprune.switch/1", "file of widths")
 
 
 def save_switch(
@@ -35,19 +34,16 @@ def save_switch(
         smalls: The widths' whole networks.
         folder: The run.
     """
-    save_weights(dense.state_dict(), folder / "network.safetensors")
     save_weights(network.gate.state_dict(), folder / "gate.safetensors")
     for number, (policy, small) in enumerate(zip(policies, smalls, strict=True)):
         policy.save(folder / f"width_{number}.json")
         save_weights(small.state_dict(), folder / f"width_{number}.safetensors")
     content: dict[str, Any] = {
-        "schema": "autoprune.switch/1",
         "node": network.node,
         "shape": list(network.gate.hidden.shape),
         "widths": [{"name": each.name, "threshold": each.threshold} for each in network.widths],
-        "expected": [] if network.drift is None else list(network.drift.expected),
     }
-    write_json(folder / SWITCH_FILE, content)
+    SWITCH.write(network, dense, folder, content)
 
 
 def load_switch(dense: nn.Module, example: Any, folder: Path) -> SwitchNetwork:
@@ -61,13 +57,12 @@ def load_switch(dense: nn.Module, example: Any, folder: Path) -> SwitchNetwork:
     Raises:
         InputError: If a file is missing or does not fit; file and field are named.
     """
-    path = folder / SWITCH_FILE
-    content = read_json(path, "file of widths")
-    model = stored_dense(dense, folder)
-    with fields_of(path, "file of widths"):
+    content = SWITCH.read(folder)
+    model = SWITCH.weights(dense, folder)
+    with SWITCH.fields(folder):
         node, shape = str(content["node"]), tuple(map(int, content["shape"]))
         rows = [(str(row["name"]), float(row["threshold"])) for row in content["widths"]]
-        expected = tuple(int(count) for count in content["expected"])
+        expected = expected_in(content)
     gate = WidthGate(shape, len(rows))
     load_weights(gate, folder / "gate.safetensors")
     flow = flow_of(model, example)
@@ -77,6 +72,6 @@ def load_switch(dense: nn.Module, example: Any, folder: Path) -> SwitchNetwork:
         small = apply(model, Policy.load(folder / f"width_{number}.json"), example)
         load_weights(small, folder / f"width_{number}.safetensors")
         tail = tail_of(flow, node, trunk, flow_of(small.eval(), example))
-        with fields_of(path, "file of widths"):
+        with SWITCH.fields(folder):
             widths.append(Width(name, tail, threshold))
     return SwitchNetwork(flow, node, gate.eval(), widths, expected=expected).eval()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from autoprune.early_exit.flow import Flow
-from autoprune.early_exit.onnx_file import inputs_of
-from autoprune.early_exit.onnx_nodes import Inputs, branch, constant, inlined, model_bytes, onnx_package
-from autoprune.early_exit.stages import Stage, cut_at
-from autoprune.export.onnx import to_onnx, to_onnx_for_timing
+from autoprune.dynamic_networks.flow import Flow
+from autoprune.dynamic_networks.onnx_nodes import Inputs, branch, constant, inlined, model_bytes, onnx_package
+from autoprune.dynamic_networks.onnx_parts import exported, inputs_of
+from autoprune.dynamic_networks.stages import Stage, cut_at
 from autoprune.switching.gate import WidthGate
 
 __all__ = ["WidthParts", "switch_file", "width_parts"]
@@ -55,19 +54,18 @@ def width_parts(
         MissingExtraError: If onnx is not installed.
         UnsupportedModelError: If a part cannot be exported.
     """
-    export: Callable[[nn.Module, Any], bytes] = to_onnx_for_timing if for_timing else to_onnx
     trunk, whole = cut_at(flow, [node])
     flat = flow.flat(flow.example.with_batch(1))
     tails = (*narrow, whole)
 
-    def exported(module: nn.Module, given: tuple[Any, ...]) -> Any:
-        return onnx_package().load_from_string(export(module, given))
+    def own(module: nn.Module, given: tuple[Any, ...]) -> Any:
+        return exported(module, given, for_timing=for_timing)
 
     with torch.no_grad():
         features: Tensor = trunk(None, flat)
         classes = whole(features, flat).shape[1]
-        models = tuple(exported(tail.module, tail.arguments(features, flat)) for tail in tails)
-        first, second = exported(trunk.module, trunk.arguments(None, flat)), exported(gate, (features,))
+        models = tuple(own(tail.module, tail.arguments(features, flat)) for tail in tails)
+        first, second = own(trunk.module, trunk.arguments(None, flat)), own(gate, (features,))
     reads = tuple(stage.inputs for stage in (trunk, *tails))
     return WidthParts(first, second, models, inputs_of(flow), reads, classes)
 

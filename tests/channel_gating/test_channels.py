@@ -15,8 +15,8 @@ from autoprune.channel_gating.onnx_file import channel_file, channel_parts, narr
 from autoprune.channel_gating.pairs import pairs_of, path_of_count
 from autoprune.channel_gating.sweep import LayerTimes, ShareTimes, channel_choices
 from autoprune.channel_gating.training import SoftChannels
-from autoprune.early_exit.flow import flow_of
-from autoprune.early_exit.stages import cut_at, run_stages
+from autoprune.dynamic_networks.flow import flow_of
+from autoprune.dynamic_networks.stages import cut_at, run_stages
 from autoprune.early_exit.thresholds import Limits
 from autoprune.errors import InputError, UnsupportedModelError
 from autoprune.evaluation import accuracy

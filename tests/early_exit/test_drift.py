@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from autoprune.early_exit.drift import WINDOW, Drift
+from autoprune.dynamic_networks.drift import WINDOW, Drift
+from autoprune.dynamic_networks.flow import flow_of
 from autoprune.early_exit.files import load_network, save_network
-from autoprune.early_exit.flow import flow_of
 from autoprune.early_exit.heads import ExitHead
 from autoprune.early_exit.network import DynamicNetwork, Exit
 from autoprune.early_exit.places import places_of

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from autoprune.dynamic_networks.flow import flow_of
 from autoprune.early_exit.fit import Cut, answers_on, fitted_heads
-from autoprune.early_exit.flow import flow_of
 from autoprune.early_exit.heads import ExitHead, HeadTraining, has_head
 from autoprune.early_exit.network import DynamicNetwork, Exit
 from autoprune.early_exit.places import places_of
@@ -129,7 +129,7 @@ def test_heads_that_learn_from_the_network_agree_with_it():
 
 
 def _stages(cut):
-    from autoprune.early_exit.stages import cut_at
+    from autoprune.dynamic_networks.stages import cut_at
 
     return cut_at(cut.flow, [place.node for place in cut.places])
 

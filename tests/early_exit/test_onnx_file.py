@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from autoprune.dynamic_networks.flow import flow_of
+from autoprune.dynamic_networks.onnx_nodes import captured_weights
 from autoprune.early_exit.confidence.registry import CONFIDENCES
-from autoprune.early_exit.flow import flow_of
 from autoprune.early_exit.heads import ExitHead
 from autoprune.early_exit.network import DynamicNetwork, Exit
 from autoprune.early_exit.onnx_file import nested_file, parts_of
-from autoprune.early_exit.onnx_nodes import captured_weights
 from autoprune.early_exit.places import places_of
 from autoprune.export.onnx import to_onnx_for_timing
 from autoprune.hardware import get_target

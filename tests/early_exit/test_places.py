@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from autoprune.early_exit.flow import flow_of
+from autoprune.dynamic_networks.flow import flow_of
+from autoprune.dynamic_networks.stages import cut_at, run_stages
 from autoprune.early_exit.places import places_of
-from autoprune.early_exit.stages import cut_at, run_stages
 from autoprune.errors import InputError, UnsupportedModelError
 from autoprune.models import build
 from autoprune.models.outputs import output_of

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from autoprune.early_exit.flow import flow_of
-from autoprune.early_exit.onnx_nodes import captured_weights
-from autoprune.early_exit.stages import cut_at, run_stages
+from autoprune.dynamic_networks.flow import flow_of
+from autoprune.dynamic_networks.onnx_nodes import captured_weights
+from autoprune.dynamic_networks.stages import cut_at, run_stages
 from autoprune.early_exit.thresholds import NEVER, Limits
 from autoprune.errors import InputError, UnsupportedModelError
 from autoprune.gating.blocks import residuals_of, without

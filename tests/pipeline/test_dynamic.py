@@ -12,8 +12,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import autoprune
+from autoprune.dynamic_networks.flow import flow_of
 from autoprune.early_exit.files import load_network
-from autoprune.early_exit.flow import flow_of
 from autoprune.early_exit.network import DynamicNetwork
 from autoprune.errors import BudgetError, InputError, RunError, UnsupportedModelError
 from autoprune.evaluation import accuracy

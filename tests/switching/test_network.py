@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from autoprune.early_exit.flow import flow_of
+from autoprune.dynamic_networks.flow import flow_of
+from autoprune.dynamic_networks.onnx_nodes import captured_weights
+from autoprune.dynamic_networks.stages import cut_at
 from autoprune.early_exit.heads import HeadTraining
-from autoprune.early_exit.onnx_nodes import captured_weights
-from autoprune.early_exit.stages import cut_at
 from autoprune.errors import InputError, UnsupportedModelError
 from autoprune.hardware import get_target
 from autoprune.switching.gate import WidthGate, fit_gate

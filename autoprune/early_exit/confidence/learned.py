@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from autoprune.dynamic_networks.onnx_nodes import constant, numbers, onnx_package
 from autoprune.early_exit.confidence.base import Confidence, ExitNodes, Seen
 from autoprune.early_exit.confidence.probability import flattened
-from autoprune.early_exit.onnx_nodes import constant, numbers, onnx_package
 from autoprune.errors import AutopruneError
 
 __all__ = ["Learned", "fit_scorer", "new_scorer"]

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autoprune.dynamic_networks.onnx_nodes import numbers, onnx_package
 from autoprune.early_exit.confidence.base import Confidence, ExitNodes, Seen
 from autoprune.early_exit.confidence.probability import MostLikely
-from autoprune.early_exit.onnx_nodes import numbers, onnx_package
 
 __all__ = ["Patience"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from autoprune.dynamic_networks.onnx_nodes import constant, numbers, onnx_package
 from autoprune.early_exit.confidence.base import Confidence, ExitNodes, Seen
-from autoprune.early_exit.onnx_nodes import constant, numbers, onnx_package
 
 __all__ = ["Entropy", "Margin", "MostLikely", "flattened"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from autoprune.early_exit.onnx_nodes import with_thresholds
+from autoprune.dynamic_networks.onnx_nodes import with_thresholds
 from autoprune.early_exit.thresholds import NEVER
 from autoprune.errors import InputError
 from autoprune.hardware import Target

@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from autoprune.data import load as load_data
-from autoprune.early_exit.flow import shuffled_singles
-from autoprune.early_exit.module import DynamicModule
+from autoprune.dynamic_networks.batches import shuffled_singles
+from autoprune.dynamic_networks.module import DynamicModule
 from autoprune.errors import InputError, RunError
 from autoprune.evaluation import accuracy
 from autoprune.export.onnx_network import QUANTIZED_FILE, network_in_run

@@ -6,9 +6,9 @@ import time
 
 import torch
 
+from autoprune.dynamic_networks.flow import Flow, flow_of
+from autoprune.dynamic_networks.stages import cut_at
 from autoprune.early_exit.fit import Cut
-from autoprune.early_exit.flow import Flow, flow_of
-from autoprune.early_exit.stages import cut_at
 from autoprune.hardware.targets.local import LocalTarget
 from autoprune.hardware.timing.effort import effort_named
 from autoprune.pipeline.device import target_of

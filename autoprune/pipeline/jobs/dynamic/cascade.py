@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from autoprune.dynamic_networks.batches import labels_of
 from autoprune.early_exit.confidence.base import Seen
 from autoprune.early_exit.confidence.registry import ALONE, confidence_named
-from autoprune.early_exit.fit import labels_of
 from autoprune.early_exit.thresholds import Answers, Limits, leaving_at, solved
 from autoprune.errors import InputError
 from autoprune.models import output_of

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from autoprune.early_exit.drift import Drift
-from autoprune.early_exit.module import DynamicModule
+from autoprune.dynamic_networks.drift import Drift
+from autoprune.dynamic_networks.module import DynamicModule
 from autoprune.foundations.examples import labels_in
 from autoprune.models import output_of
 from autoprune.models.inputs.reader import BatchReader

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from autoprune.early_exit.flow import Flow, shuffled_singles
+from autoprune.dynamic_networks.batches import shuffled_singles
+from autoprune.dynamic_networks.flow import Flow
 from autoprune.early_exit.thresholds import Choice
 from autoprune.errors import BudgetError
 from autoprune.export.onnx import to_onnx

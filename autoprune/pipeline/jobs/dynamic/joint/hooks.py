@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from autoprune.dynamic_networks.stages import cut_at
 from autoprune.early_exit.fit import Cut
 from autoprune.early_exit.places import Place
-from autoprune.early_exit.stages import cut_at
 
 __all__ = ["module_at", "seen_by_hooks", "values_at"]
 

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from autoprune import agents
-from autoprune.early_exit.fit import Cut, labels_of
-from autoprune.early_exit.flow import Flow, flow_of
+from autoprune.dynamic_networks.batches import labels_of
+from autoprune.dynamic_networks.flow import Flow, flow_of
+from autoprune.early_exit.fit import Cut
 from autoprune.early_exit.heads import ExitHead
 from autoprune.early_exit.places import Place, places_of
 from autoprune.early_exit.thresholds import Answers, PathTimes

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoprune.early_exit.fit import answers_of, labels_of
+from autoprune.dynamic_networks.batches import labels_of
+from autoprune.early_exit.fit import answers_of
 from autoprune.early_exit.heads import ExitHead
 from autoprune.early_exit.places import Place
 from autoprune.early_exit.thresholds import Answers

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoprune.early_exit.fit import labels_of
+from autoprune.dynamic_networks.batches import labels_of
 from autoprune.early_exit.heads import ExitHead, distilled_loss
 from autoprune.early_exit.places import Place
 from autoprune.models import load_weights, output_of, save_weights

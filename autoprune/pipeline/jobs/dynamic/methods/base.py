@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from autoprune.early_exit.flow import Flow
-from autoprune.early_exit.module import DynamicModule
+from autoprune.dynamic_networks.flow import Flow
+from autoprune.dynamic_networks.module import DynamicModule
 from autoprune.early_exit.thresholds import Choice
 from autoprune.pipeline.jobs.dynamic.verified import Verified
 from autoprune.pipeline.reporter import Reporter

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from autoprune.dynamic_networks.flow import Flow, flow_of
+from autoprune.dynamic_networks.module import DynamicModule
 from autoprune.early_exit.confidence.registry import confidences_named
 from autoprune.early_exit.files import load_heads, save_heads, save_network
 from autoprune.early_exit.fit import Cut, answers_on, fitted_heads
-from autoprune.early_exit.flow import Flow, flow_of
 from autoprune.early_exit.heads import ExitHead, HeadTraining
-from autoprune.early_exit.module import DynamicModule
 from autoprune.early_exit.network import DynamicNetwork, Exit
 from autoprune.early_exit.onnx_file import Parts, nested_file, parts_of
 from autoprune.early_exit.places import places_of

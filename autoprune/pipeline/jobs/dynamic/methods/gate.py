@@ -18,10 +18,10 @@ from autoprune.channel_gating.onnx_file import channel_file, channel_parts, narr
 from autoprune.channel_gating.pairs import ChannelPair, pairs_of
 from autoprune.channel_gating.sweep import LayerTimes, ShareTimes, channel_choices, paths_taken
 from autoprune.channel_gating.training import SoftChannels
-from autoprune.early_exit.fit import labels_of
-from autoprune.early_exit.flow import Flow, flow_of
-from autoprune.early_exit.module import DynamicModule
-from autoprune.early_exit.stages import cut_at, run_stages
+from autoprune.dynamic_networks.batches import labels_of
+from autoprune.dynamic_networks.flow import Flow, flow_of
+from autoprune.dynamic_networks.module import DynamicModule
+from autoprune.dynamic_networks.stages import cut_at, run_stages
 from autoprune.early_exit.thresholds import Choice
 from autoprune.errors import AutopruneError, InputError
 from autoprune.foundations.seeding import seeded

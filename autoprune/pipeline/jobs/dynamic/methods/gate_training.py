@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from autoprune.early_exit.flow import Flow, flow_of, sizes_of
-from autoprune.early_exit.stages import cut_at, run_stages
+from autoprune.dynamic_networks.flow import Flow, flow_of, sizes_of
+from autoprune.dynamic_networks.stages import cut_at, run_stages
 from autoprune.foundations.seeding import seeded
 from autoprune.gating.blocks import Residual
 from autoprune.gating.gate import BlockGate

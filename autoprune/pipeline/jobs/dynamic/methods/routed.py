@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
-from autoprune.early_exit.flow import Flow
+from autoprune.dynamic_networks.flow import Flow
 from autoprune.early_exit.thresholds import Answers, Choice, Times
 from autoprune.errors import InputError
 from autoprune.pipeline.jobs.dynamic.choosing import candidates

@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from autoprune.early_exit.fit import labels_of
-from autoprune.early_exit.flow import Flow, flow_of
-from autoprune.early_exit.module import DynamicModule
-from autoprune.early_exit.stages import cut_at, run_stages
+from autoprune.dynamic_networks.batches import labels_of
+from autoprune.dynamic_networks.flow import Flow, flow_of
+from autoprune.dynamic_networks.module import DynamicModule
+from autoprune.dynamic_networks.stages import cut_at, run_stages
 from autoprune.early_exit.thresholds import NEVER, Choice
 from autoprune.errors import AutopruneError, InputError
 from autoprune.gating.blocks import Residual, residuals_of, without

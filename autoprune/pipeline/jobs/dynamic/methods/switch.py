@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autoprune.early_exit.fit import labels_of
-from autoprune.early_exit.flow import Flow, flow_of
+from autoprune.dynamic_networks.batches import labels_of
+from autoprune.dynamic_networks.flow import Flow, flow_of
+from autoprune.dynamic_networks.module import DynamicModule
+from autoprune.dynamic_networks.stages import Stage, cut_at
 from autoprune.early_exit.heads import HeadTraining
-from autoprune.early_exit.module import DynamicModule
 from autoprune.early_exit.places import Place, places_of
-from autoprune.early_exit.stages import Stage, cut_at
 from autoprune.early_exit.thresholds import NEVER, Answers, Choice, Floats, loss_bound
 from autoprune.errors import AutopruneError, InputError
 from autoprune.hardware.timing.effort import effort_named

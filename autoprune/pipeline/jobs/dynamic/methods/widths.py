@@ -10,7 +10,7 @@ from torch import nn
 
 from autoprune.criteria.ranking import Ranking
 from autoprune.criteria.registry import criterion_of
-from autoprune.early_exit.stages import Stage
+from autoprune.dynamic_networks.stages import Stage
 from autoprune.errors import UnsupportedModelError
 from autoprune.graph import analyse
 from autoprune.models import load_weights

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
@@ -17,7 +16,7 @@ from autoprune.graph.trace.quiet import quiet
 from autoprune.models import with_tensor_output
 from autoprune.models.inputs.example import Example, as_example, open_batch
 
-__all__ = ["Flow", "flow_of", "node_name", "shuffled_singles", "sizes_of"]
+__all__ = ["Flow", "flow_of", "node_name", "sizes_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,22 +161,3 @@ def sizes_of(node: fx.Node) -> tuple[int, ...] | None:
         return None
     sizes = value.shape[1:]
     return tuple(int(size) for size in sizes) if all(isinstance(size, int) for size in sizes) else None
-
-
-def shuffled_singles(flow: Flow, calls: Iterable[Example], most: int, seed: int) -> list[list[Tensor]]:
-    """Inputs one at a time, as a file of the network takes them, in an order of their own.
-
-    Args:
-        flow: The network.
-        calls: Batches of inputs; read until there are enough.
-        most: After so many inputs no further batch is read.
-        seed: Of the order.
-    """
-    found: list[list[Tensor]] = []
-    for call in calls:
-        flat = [each for each in flow.flat(call) if isinstance(each, Tensor)]
-        found += [[each[row : row + 1] for each in flat] for row in range(call.batch)]
-        if len(found) >= most:
-            break
-    order = np.random.default_rng(seed).permutation(len(found))
-    return [found[number] for number in order]

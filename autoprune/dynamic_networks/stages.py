@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from autoprune.early_exit.flow import Flow
+from autoprune.dynamic_networks.flow import Flow
 from autoprune.errors import UnsupportedModelError
 
 __all__ = ["Stage", "cut_at", "run_stages"]

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoprune.early_exit.drift import WINDOW, Drift
-from autoprune.early_exit.flow import Flow
+from autoprune.dynamic_networks.drift import WINDOW, Drift
+from autoprune.dynamic_networks.flow import Flow
 from autoprune.errors import InputError
 from autoprune.models.inputs.example import Example
 
