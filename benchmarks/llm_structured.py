@@ -7,8 +7,9 @@
 
 Texts, windows and precision as in llm_table.py: pruned in float32 on 32 windows of 512 tokens (depth decides on the
 first 8), evaluated in bfloat16. Each variant is loaded anew by `AutoModelForCausalLM.from_pretrained`, whose logits
-must be the same, and its f16 GGUF by llama.cpp: log-probabilities of the ten likeliest tokens behind three prompts, and
-eight greedy tokens. A row is what stays: `ffn@1152`. Rows that are there are not made again.
+must be the same, and its GGUF by llama.cpp: log-probabilities of the ten likeliest tokens behind three prompts, and
+eight greedy tokens, of a file of f32 and of one of f16, whose tolerance is what rounding to f16 does in PyTorch. A row
+is what stays: `ffn@1152`. Rows that are there are not made again.
 """
 
 import argparse
@@ -113,8 +114,6 @@ def loaded_elsewhere(model):
     """Whether the stock class has the same logits, and how far llama.cpp is from them."""
     import torch
 
-    from autoprune.llm.gguf import write_gguf
-    from autoprune.llm.llamacpp import LlamaCpp, agreement
     from autoprune.llm.models.folder import load_folder, save_folder
 
     with tempfile.TemporaryDirectory() as folder:
@@ -124,27 +123,41 @@ def loaded_elsewhere(model):
         with torch.no_grad():
             same = torch.equal(again(input_ids=ids).logits, model.network(input_ids=ids).logits)
         del again
-        written = write_gguf(model.network, model.tokenizer, Path(folder) / "it.gguf", "f16")
-        with LlamaCpp(written.path) as session:
-            found = agreement(model.network, model.tokenizer, session, PROMPTS, predict=8, tolerance=0.05)
-            memory = session.peak_memory_mb()
+        fine, *_ = in_llama_cpp(model, Path(folder) / "f32.gguf", "f32")
+        found, memory, size = in_llama_cpp(model, Path(folder) / "f16.gguf", "f16")
     return {
         "from_pretrained_equal": same,
-        "gguf_bytes": written.bytes,
-        "llama_cpp_holds": found.holds,
+        "gguf_bytes": size,
+        "llama_cpp_holds": fine.holds and found.holds,
+        "llama_cpp_f32_largest_nats": fine.largest,
+        "llama_cpp_tolerance_nats": found.tolerance,
         "llama_cpp_largest_nats": found.largest,
         "llama_cpp_greedy": [found.common, found.continued],
         "llama_cpp_peak_mib": memory,
     }
 
 
+def in_llama_cpp(model, path, number_format):
+    """How far llama.cpp is from PyTorch with a file of some format, its memory (MiB), and the file's bytes."""
+    from autoprune.llm.gguf import write_gguf
+    from autoprune.llm.llamacpp import LlamaCpp, agreement, tolerance_for
+
+    limit = tolerance_for(number_format, model.network, model.tokenizer, PROMPTS)
+    written = write_gguf(model.network, model.tokenizer, path, number_format)
+    with LlamaCpp(written.path) as session:
+        found = agreement(model.network, model.tokenizer, session, PROMPTS, predict=8, tolerance=limit)
+        return found, session.peak_memory_mb(), written.bytes
+
+
 def shown(found):
     """A row in one line."""
+    fine, limit = (found.get(f"llama_cpp_{key}_nats") for key in ("f32_largest", "tolerance"))
+    more = "" if fine is None else f" (f32 {fine:.4f}, tolerance {limit:.3f})"
     return (
         f"{found['row']:<10} sotu {found['sotu']:7.2f}  jargon {found['jargon']:7.1f}  {found['params'] / 1e6:6.1f} M"
         f"  f16 {found['gguf_bytes'] / 1e6:.0f} MB  prune {found['prune_cpu_s']:.0f} CPU s"
         f"  from_pretrained equal: {found['from_pretrained_equal']}"
-        f"  llama.cpp within {found['llama_cpp_largest_nats']:.4f} nats, greedy {found['llama_cpp_greedy']}"
+        f"  llama.cpp within {found['llama_cpp_largest_nats']:.4f} nats{more}, greedy {found['llama_cpp_greedy']}"
     )
 
 

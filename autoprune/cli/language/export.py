@@ -70,7 +70,7 @@ def _compare(loaded: LanguageModel, out: Path, number_format: str, runtime: str)
     if found is None:
         typer.echo("not compared in llama.cpp: install it with pip install 'autoprune[llm]'")
         return
-    verdict = "" if found.holds else "; that is more than rounding"
+    verdict = "" if found.holds else f"; that is more than rounding ({found.tolerance:.3f} nats)"
     typer.echo(
         f"{runtime} beside PyTorch: log-probabilities of the likeliest tokens within {found.largest:.4f} nats"
         f" (mean {found.mean:.4f}), greedy continuation {found.common} of {found.continued} tokens,"

@@ -14,6 +14,7 @@ from autoprune.foundations.names import nearest_name
 from autoprune.llm.gguf.formats import format_of
 from autoprune.llm.gguf.write import write_gguf
 from autoprune.llm.llamacpp.agreement import Agreement, agreement
+from autoprune.llm.llamacpp.rounding import tolerance_for
 from autoprune.llm.llamacpp.server import missing
 from autoprune.llm.llamacpp.session import LlamaCpp
 from autoprune.llm.models.base import LanguageModel
@@ -34,8 +35,6 @@ PROMPTS = (
     "In 1969, 42 people; don't  ask:\n\tnaïve 東京",
 )
 """What a file is compared on: words, figures, spaces, letters of several bytes."""
-
-_TOLERANCES = {"f32": 0.02, "f16": 0.05}  # nats; llama.cpp keeps keys and values in f16
 
 
 @dataclass(frozen=True)
@@ -102,13 +101,13 @@ def compared(model: LanguageModel, path: Path, number_format: str) -> Agreement 
     Raises:
         TargetError: If llama.cpp does not load it.
     """
-    # A quantised model is another one; by how much is said.
-    limit = _TOLERANCES.get(number_format.lower(), float("inf"))
-    if is_openvino_folder(path):
+    openvino = is_openvino_folder(path)
+    if not openvino and missing() is not None:
+        return None
+    limit = tolerance_for(number_format, model.network, model.tokenizer, PROMPTS)
+    if openvino:
         written = load_openvino(path, str(path))
         return agreement_in_openvino(model.network, model.tokenizer, written, PROMPTS, predict=8, tolerance=limit)
-    if missing() is not None:
-        return None
     with LlamaCpp(path, context=128) as session:
         return agreement(model.network, model.tokenizer, session, PROMPTS, predict=8, tolerance=limit)
 

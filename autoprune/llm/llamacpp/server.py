@@ -28,12 +28,14 @@ class Server:
         path: A GGUF file.
         context: Tokens that it has room for.
         threads: It may use.
+        fine: Whether attention is computed in f32; by default llama.cpp keeps keys and values in f16, and its fused
+            attention rounds to f16, too.
 
     Raises:
         TargetError: If llama.cpp does not load it.
     """
 
-    def __init__(self, path: str, context: int, threads: int) -> None:
+    def __init__(self, path: str, context: int, threads: int, *, fine: bool = False) -> None:
         import xllamacpp
 
         given = xllamacpp.CommonParams()
@@ -42,6 +44,9 @@ class Server:
         given.n_batch = given.n_ubatch = min(512, context)
         given.cpuparams.n_threads = given.cpuparams_batch.n_threads = threads
         given.warmup, given.fit_params, given.verbosity, given.cache_ram_mib = False, False, 0, 0
+        if fine:
+            given.cache_type_k = given.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+            given.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
         try:
             self._server = xllamacpp.Server(given)
         except RuntimeError as error:

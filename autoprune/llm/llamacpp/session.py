@@ -38,10 +38,12 @@ class LlamaCpp:
         path: A GGUF file.
         context: Tokens that it has room for.
         threads: It may use.
+        fine: Whether attention is computed in f32, so that what is compared with PyTorch is the file; by default
+            llama.cpp keeps keys and values in f16.
     """
 
-    def __init__(self, path: Path | str, context: int = 512, threads: int = 1) -> None:
-        self._hello = {"path": str(Path(path).absolute()), "context": context, "threads": threads}
+    def __init__(self, path: Path | str, context: int = 512, threads: int = 1, *, fine: bool = True) -> None:
+        self._hello = {"path": str(Path(path).absolute()), "context": context, "threads": threads, "fine": fine}
         self._stack = ExitStack()
 
     def __enter__(self) -> LlamaCpp:

@@ -1,6 +1,6 @@
 """The process in which llama.cpp answers questions about one model. Talks JSON lines over its pipes; no torch.
 
-First line: {"path": ..., "context": n, "threads": n}, answered by {"ready": pid}. Then
+First line: {"path": ..., "context": n, "threads": n, "fine": bool}, answered by {"ready": pid}. Then
 {"prompt": ids, "predict": n, "likeliest": k} -> {"ids": [...], "likeliest": [[[id, log-probability], ...], ...]},
 {"text": ...} -> {"tokens": [...]}, {"memory": true} -> {"peak_mb": ...}; or {"error": "..."}.
 """
@@ -26,7 +26,7 @@ def main() -> None:
     os.dup2(2, 1)
     try:
         hello = json.loads(sys.stdin.readline())
-        server = Server(hello["path"], hello["context"], hello["threads"])
+        server = Server(hello["path"], hello["context"], hello["threads"], fine=hello["fine"])
         _send(answers, {"ready": os.getpid()})
         for line in sys.stdin:
             _send(answers, _answer(server, json.loads(line)))
