@@ -1,6 +1,6 @@
 """Kinds of confidence side by side, and whether a promised loss holds on new inputs: ResNet-20 on Fashion-MNIST.
 
-python benchmarks/exit_rules.py --splits 100
+python benchmarks/exit_rules.py --splits 100                     # --errors 3 bounds by three standard errors
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from autoprune.early_exit.confidence.registry import CONFIDENCES
 from autoprune.early_exit.fit import Cut, answers_of, fitted_heads
 from autoprune.early_exit.heads import ExitHead, HeadTraining
 from autoprune.early_exit.places import places_of
-from autoprune.early_exit.thresholds import NEVER, Answers, Choice, Limits, PathTimes, choices_of, leaving_at
+from autoprune.early_exit.thresholds import NEVER, Answers, Choice, Limits, PathTimes, Z, choices_of, leaving_at
 from autoprune.pipeline.task import load_task
 from autoprune.run.experiment import Experiment
 
@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=100, help="random splits of the second table")
     parser.add_argument("--inputs", default="1000,5000", help="of a split, that thresholds are chosen on")
     parser.add_argument("--promises", default="0.25,0.5,1", help="of the second table, in percentage points")
+    parser.add_argument("--errors", type=float, default=Z, help="standard errors from the estimated loss to its bound")
     parser.add_argument("--no-kinds", dest="kinds", action="store_false", help="leave the first table out")
     parser.add_argument("--kept", type=Path, help="file that keeps logits for another call")
     given = parser.parse_args()
@@ -55,7 +56,7 @@ def main() -> None:
     cases = itertools.product(map(int, given.inputs.split(",")), map(float, given.promises.split(",")))
     print("\n| inputs | promise | broken | mean | greedy point estimate: broken | mean |\n|---|---|---|---|---|---|")
     for inputs, points in cases if given.splits else ():
-        print(_promise(logits, labels, heads, given.splits, inputs, points / 100), flush=True)
+        print(_promise(logits, labels, heads, given, inputs, points / 100), flush=True)
 
 
 def _known(given: argparse.Namespace) -> tuple[Tensor, Tensor, int, list[ExitHead]]:
@@ -97,8 +98,8 @@ def _logits(cut: Cut, heads: Sequence[ExitHead], batches: Iterable[Any]) -> tupl
     return torch.cat(rows, 1), torch.cat(labels)
 
 
-def _solved(answers: Answers, drop: float) -> Choice | None:
-    found = choices_of(answers, _TIMES, Limits(drop, _WORST))
+def _solved(answers: Answers, drop: float, errors: float = Z) -> Choice | None:
+    found = choices_of(answers, _TIMES, Limits(drop, _WORST, errors=errors))
     return min(found, key=lambda each: each.mean_ms, default=None)
 
 
@@ -125,13 +126,15 @@ def _kinds(logits: Tensor, labels: Tensor, searched: int, heads: Sequence[ExitHe
         print(f"| {100 * drop:g} | {name} | {found.mean_ms:.1%} | {mean:.1%} | {lost:.2f} | {seconds:.1f} |")
 
 
-def _promise(logits: Tensor, labels: Tensor, heads: Sequence[ExitHead], splits: int, inputs: int, drop: float) -> str:
+def _promise(
+    logits: Tensor, labels: Tensor, heads: Sequence[ExitHead], given: argparse.Namespace, inputs: int, drop: float
+) -> str:
     """How often the loss on all other inputs is above the promise, and the mean time there."""
     ours, others = [], []
-    for split in range(splits):
+    for split in range(given.splits):
         order = torch.randperm(logits.shape[1], generator=torch.Generator().manual_seed(split))
         known, new = (answers_of(logits[:, rows], labels[rows], heads) for rows in (order[:inputs], order[inputs:]))
-        found = _solved(known, drop)
+        found = _solved(known, drop, given.errors)
         ours.append((1.0, 0.0) if found is None else _outcome(new, found.confidence, found.places, found.thresholds))
         others.append(_outcome(new, "max", _FIXED, _greedy(known, _FIXED, drop)))
     cells = [f"{_broken(each, drop):.0%} | {np.mean([mean for mean, _ in each]):.1%}" for each in (ours, others)]

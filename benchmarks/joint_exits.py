@@ -1,6 +1,7 @@
-"""Widths and exits in one search beside widths first and exits afterwards, at one mean latency, on the digits.
+"""Widths and exits in one search beside widths first and exits afterwards, at one mean latency.
 
 python benchmarks/joint_exits.py --seeds 0 --mean 30
+python benchmarks/joint_exits.py --data fashion-mnist --seeds 0 --mean 30 --drop 1 --epochs 4 --widths 60
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import autoprune
 from autoprune import data as data_sets
 from autoprune.cli.screen import Screen
 
-_COMMON: dict[str, Any] = {"data": "digits", "timing": "quick", "resume": True}
+_COMMON: dict[str, Any] = {"timing": "quick", "resume": True}
 
 
 def main() -> None:
     """A dense network, then a line for each way and seed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="0")
+    parser.add_argument("--data", default="digits", choices=("digits", "fashion-mnist"))
     parser.add_argument("--mean", type=float, default=30, help="mean latency in percent of dense")
     parser.add_argument("--widths", default="70,50", help="of widths first: static latencies in percent of dense")
     parser.add_argument("--drop", type=float, default=10, help="promised loss in percentage points")
@@ -31,17 +33,20 @@ def main() -> None:
     print("| seed | way | accuracy | mean | predicted | longest path | leave at |")
     print("|---|---|---|---|---|---|---|")
     for seed in map(int, given.seeds.split(",")):
-        weights = _dense(given.out / f"{seed}-dense", seed)
+        weights = _dense(given, seed)
         print(_row(seed, "together", _together(given, weights, seed)), flush=True)
-        for share in given.widths.split(","):
+        for share in filter(None, given.widths.split(",")):
             print(_row(seed, f"widths of {share}%, then exits", _afterwards(given, weights, seed, share)), flush=True)
 
 
-def _dense(folder: Path, seed: int) -> Path:
-    """Train the dense network: any run does so first."""
+def _dense(given: argparse.Namespace, seed: int) -> Path | None:
+    """Train the dense network, as any run does first; None where its weights ship."""
+    if given.data == "fashion-mnist":
+        return None
+    folder = given.out / f"{seed}-dense"
     autoprune.compress(
-        "resnet20", **_COMMON, budget="flops<=90%", agent="uniform", episodes=1, finetune_epochs=0, seed=seed,
-        run=folder, talk=Screen(),
+        "resnet20", data=given.data, **_COMMON, budget="flops<=90%", agent="uniform", episodes=1, finetune_epochs=0,
+        seed=seed, run=folder, talk=Screen(),
     )  # fmt: skip
     return folder / "dense.safetensors"
 
@@ -50,24 +55,24 @@ def _limits(given: argparse.Namespace) -> dict[str, Any]:
     return {"max_drop": given.drop, "worst": "150%", "static_episodes": 0}
 
 
-def _together(given: argparse.Namespace, weights: Path, seed: int) -> dict[str, Any]:
+def _together(given: argparse.Namespace, weights: Path | None, seed: int) -> dict[str, Any]:
     return autoprune.dynamic(
-        "resnet20", **_COMMON, **_limits(given), weights=weights, kinds="channels,exit", mean_latency=f"{given.mean}%",
-        agent=given.agent, episodes=given.episodes, finetune_epochs=given.epochs, seed=seed,
-        run=given.out / f"{seed}-together", talk=Screen(),
+        "resnet20", data=given.data, **_COMMON, **_limits(given), weights=weights, kinds="channels,exit",
+        mean_latency=f"{given.mean}%", agent=given.agent, episodes=given.episodes, finetune_epochs=given.epochs,
+        seed=seed, run=given.out / f"{seed}-together", talk=Screen(),
     ).report  # fmt: skip
 
 
-def _afterwards(given: argparse.Namespace, weights: Path, seed: int, share: str) -> dict[str, Any]:
+def _afterwards(given: argparse.Namespace, weights: Path | None, seed: int, share: str) -> dict[str, Any]:
     """As many episodes and epochs for widths alone; then exits within the same mean of the dense network's time."""
     cut = autoprune.compress(
-        "resnet20", **_COMMON, weights=weights, budget=f"latency<={share}%", agent=given.agent,
+        "resnet20", data=given.data, **_COMMON, weights=weights, budget=f"latency<={share}%", agent=given.agent,
         episodes=given.episodes, finetune_epochs=given.epochs, finetune_seeds=1, finalists=1, seed=seed,
         run=given.out / f"{seed}-widths-{share}", talk=Screen(),
     )  # fmt: skip
     dense, small = cut.report["dense"], cut.report["finetuned"]
     taken = small["latency_ms"] / dense["latency_ms"]
-    data = data_sets.load("digits", seed=0)
+    data = data_sets.load(given.data, seed=0)
     report = autoprune.dynamic(
         cut.model, train=data.train, search=data.search, test=data.test, example_input=data.example, timing="quick",
         resume=True, **_limits(given), mean_latency=f"{min(100, given.mean / taken):.2f}%", seed=seed,

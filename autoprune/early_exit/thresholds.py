@@ -32,10 +32,10 @@ NEVER = 2.0
 LEVELS = 41
 """Thresholds that are tried at each exit: so many quantiles of its confidences."""
 
-Z = 3.5
+Z = 3.75
 """Standard errors between the estimated loss and its bound: the choice is among thousands of thresholds, of which the
-luckiest is taken. With three of them a promise of half a point was broken in 12 % of 40 splits, with these in 2 %
-(`benchmarks/exit_rules.py`)."""
+luckiest is taken. With three of them promises of a quarter and half a point were broken in 9 and 8 % of 100 splits,
+with these in 1 and 2 % (`benchmarks/exit_rules.py`)."""
 
 _NORMAL_FROM = 2000  # samples; of fewer the bound is that of binomial counts
 
@@ -151,12 +151,14 @@ class Limits:
         worst: Longest path, in milliseconds.
         p95: The time that 95 % of the inputs may not exceed, in milliseconds; None for any.
         exits: Most exits.
+        errors: Standard errors between the estimated loss and its bound.
     """
 
     loss: float
     worst: float
     p95: float | None = None
     exits: int = 3
+    errors: float = Z
 
 
 @dataclass(frozen=True)
@@ -278,12 +280,12 @@ def _best(
     """Thresholds, shares, mean, loss and bound of the best tuple on the grid; None if none is within the limits."""
     grid = _Grid.of(answers, kind, places)
     mean = np.tensordot(path, grid.shares, 1)
-    allowed = loss_bound(grid.lost, grid.gained, grid.inputs) <= limits.loss
+    allowed = loss_bound(grid.lost, grid.gained, grid.inputs, limits.errors) <= limits.loss
     if limits.p95 is not None:
         allowed &= np.tensordot((path > limits.p95).astype(float), grid.shares, 1) <= 0.05
     if not allowed.any():
         return None
-    return grid.at(np.unravel_index(np.where(allowed, mean, np.inf).argmin(), mean.shape), mean)
+    return grid.at(np.unravel_index(np.where(allowed, mean, np.inf).argmin(), mean.shape), mean, limits.errors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -316,7 +318,7 @@ class _Grid:
         return cls(grids, counts / inputs, lost, gained, inputs)
 
     def at(
-        self, place: tuple[Any, ...], mean: Floats
+        self, place: tuple[Any, ...], mean: Floats, errors: float = Z
     ) -> tuple[tuple[float, ...], tuple[float, ...], float, float, float]:
         """Thresholds, shares, mean, loss and bound of one tuple."""
         thresholds = tuple(
@@ -324,7 +326,7 @@ class _Grid:
             for grid, number in zip(self.levels, place, strict=True)
         )
         lost, gained = self.lost[place], self.gained[place]
-        bound = float(loss_bound(lost, gained, self.inputs))
+        bound = float(loss_bound(lost, gained, self.inputs, errors))
         shares = tuple(float(share[place]) for share in self.shares)
         return thresholds, shares, float(mean[place]), float((lost - gained) / self.inputs), bound
 
