@@ -37,7 +37,7 @@ def _check_choices(choices: Mapping[str, int], kinds: Mapping[str, str]) -> None
         if units < kind.least:
             raise ValueError(f"decision {name!r} keeps {units} units; at least one must stay")
         if kind.width is not None and units > kind.width:
-            raise ValueError(f"decision {name!r} is a {kind.noun}: it keeps 1 or 0, not {units}")
+            raise ValueError(f"decision {name!r} ({kind.noun}) keeps 1 or 0, not {units}")
     stray = next((name for name in kinds if name not in choices), None)
     if stray is not None:
         raise ValueError(f"'kinds' names {shortened(repr(stray))}, which 'choices' does not")

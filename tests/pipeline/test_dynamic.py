@@ -434,7 +434,7 @@ def test_the_report_command_writes_the_page(finished, capsys):
     for each in result.report["exits"]:
         assert each["place"] in page.text
         assert f"{each['share']:.1%}".replace("%", "") in page.text
-    assert len(page.pictures) >= 3
+    assert len(page.pictures) == 4  # curves, classes, reliability, easy and hard images
     assert "promised at most" in capsys.readouterr().out
     damaged = json.loads((folder / "report.json").read_text())
     whole = (folder / "report.json").read_text()
@@ -482,6 +482,8 @@ def test_classes_bins_and_changed_inputs_add_up(finished, loaders):
     assert plain["inputs"] == "as they are"
     assert plain["dense_accuracy"] - plain["accuracy"] == pytest.approx(report["search_drop"], abs=SHARE)
     assert [sum(each["shares"]) for each in changed] == pytest.approx([1.0] * 3)
+    assert [each["which"] for each in report["extremes"]] == ["easiest"] * 6 + ["hardest"] * 6
+    assert {each["place"] for each in report["extremes"]} <= {each["place"] for each in report["exits"]}
 
 
 @pytest.mark.parametrize(

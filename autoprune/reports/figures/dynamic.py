@@ -1,7 +1,8 @@
-"""Pictures of a network with exits: accuracy over mean time, exits by class, confidence held against accuracy."""
+"""Pictures of a dynamic network: accuracy over mean time, exits by class, confidence against accuracy, images."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,14 +10,14 @@ import numpy as np
 
 from autoprune.reports.figures._matplotlib import LIGHT, Figure, Palette, legend, new_figure
 
-__all__ = ["classes_figure", "curves_figure", "reliability_figure"]
+__all__ = ["classes_figure", "curves_figure", "extremes_figure", "reliability_figure"]
 
 # By marker and line as well as by colour, so that a page without colour can be read.
 _STYLES = {"solved": ("-", "o"), "uniform": ("--", "s"), "random": (":", "^"), "one threshold": ("-", "o")}
 
 
 def curves_figure(report: Mapping[str, Any], palette: Palette = LIGHT) -> Figure:
-    """Accuracy on the test split over mean time: three ways to say who leaves, the chosen point, the dense network.
+    """Accuracy on the test split over mean time: three ways to say who leaves, the chosen point, static networks.
 
     Args:
         report: What `report.json` holds.
@@ -38,6 +39,12 @@ def curves_figure(report: Mapping[str, Any], palette: Palette = LIGHT) -> Figure
         axes.plot(*zip(*drawn, strict=True), line + marker, color=colours[name], markersize=3.5, label=name)
     dense = report["dense"]
     axes.plot([dense["latency_ms"]], [100 * dense["accuracy"]], "D", color=palette.ink, markersize=6, label="dense")
+    static = report.get("static") or {}
+    beside = (("static", "P", static, "latency_share"), ("cascade", "X", static.get("cascade") or {}, "mean_share"))
+    for label, marker, one, share in beside:
+        if "accuracy" in one:
+            where = one[share] * dense["latency_ms"], 100 * one["accuracy"]
+            axes.plot(*([value] for value in where), marker, color=palette.dense, markersize=7, label=label)
     chosen = report["predicted_mean_latency_ms"], 100 * report["accuracy"]
     axes.plot(*([value] for value in chosen), "*", color=palette.ink, markersize=11, label="this network")
     axes.set_xlabel("mean time of a call in ms: measured paths, shares of the test split")
@@ -84,4 +91,28 @@ def reliability_figure(report: Mapping[str, Any], palette: Palette = LIGHT) -> F
         axes.set_title(each["place"], size=8.5, color=palette.ink, parse_math=False)
         axes.set_xlabel("largest probability in %")
     all_axes[0].set_ylabel("accuracy in %")
+    return figure
+
+
+def extremes_figure(report: Mapping[str, Any], palette: Palette = LIGHT) -> Figure:
+    """The easiest images in a row, and the hardest below, with where each leaves and what it is taken for.
+
+    Args:
+        report: What `report.json` holds.
+        palette: The colours.
+    """
+    rows = [[each for each in report["extremes"] if each["which"] == which] for which in ("easiest", "hardest")]
+    columns = max(map(len, rows))
+    figure, axes = new_figure(8.4, 4.0, palette, rows=2, columns=columns)
+    for place, one in enumerate(axes):
+        row, column = divmod(place, columns)
+        one.axis("off")
+        if column >= len(rows[row]):
+            continue
+        each = rows[row][column]
+        pixels = np.frombuffer(base64.b64decode(each["pixels"]), np.uint8).reshape(each["shape"])
+        one.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        taken = f"class {each['class']}" if each["answer"] == each["class"] else f"{each['class']} as {each['answer']}"
+        title = f"{each['place']}\n{taken}, {100 * each['probability']:.0f} %"
+        one.set_title(title, size=7.5, color=palette.ink, parse_math=False)
     return figure

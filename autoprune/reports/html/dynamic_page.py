@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoprune.reports.dynamic import dynamic_lines
-from autoprune.reports.figures.dynamic import classes_figure, curves_figure, reliability_figure
+from autoprune.reports.figures.dynamic import classes_figure, curves_figure, extremes_figure, reliability_figure
 from autoprune.reports.format import NONE, flat, milliseconds, percent, plain
 from autoprune.reports.html.rendering import Picture, Table, picture, render, table
 
@@ -23,6 +23,7 @@ class _Exits:
     curves: Picture | None
     classes: Picture | None
     reliability: Picture | None
+    extremes: Picture | None
     shift: Table | None
     static: Table | None
     deadlines: Table | None
@@ -58,7 +59,8 @@ def _exits(content: Mapping[str, Any]) -> _Exits:
             curves_figure,
             "Accuracy on the test split over mean time. solved: thresholds of least time for one promised loss after"
             " another, chosen on the search split; uniform: one threshold for all exits; random: exits drawn with the"
-            " same shares, whatever the heads say.",
+            " same shares, whatever the heads say; static: the best static network found; cascade: that one first, and"
+            " the dense one where it is not sure.",
         ),
         drawn("exits_by_class", classes_figure, "Of each class's inputs of the test split, the share on each path."),
         drawn(
@@ -66,6 +68,13 @@ def _exits(content: Mapping[str, Any]) -> _Exits:
             reliability_figure,
             "Accuracy of each exit's head on all inputs of the test split over its largest probability, in bins; on the"
             " line both agree.",
+        ),
+        drawn(
+            "extremes",
+            extremes_figure,
+            "Above the easiest of the search split's first thousand images: they take the shortest path, and are surest"
+            " there; below the hardest: they take the longest, and are least sure. Of each its path, its class or what"
+            " it is taken for, and the largest probability.",
         ),
         _shift(content) if content.get("shift") else None,
         _static(content, content["static"]) if (content.get("static") or {}).get("accuracy") else None,

@@ -14,6 +14,7 @@ from autoprune.models import save_weights
 from autoprune.models.inputs.example import described
 from autoprune.pipeline.device import branching_target, target_of
 from autoprune.pipeline.jobs.base import Job, Result
+from autoprune.pipeline.jobs.dynamic.extremes import extremes
 from autoprune.pipeline.jobs.dynamic.joint.settings import width_experiment
 from autoprune.pipeline.jobs.dynamic.methods.base import Fixed, Prepared
 from autoprune.pipeline.jobs.dynamic.methods.registry import method_of
@@ -113,11 +114,16 @@ def _delivered(task: Task, run: RunDir, made: Prepared, verified: Verified | Non
     with replacing(run.file("model.onnx")) as temporary:
         temporary.write_bytes(verified.file)
     content |= tested | made.pictured(verified)
+    still = made.network(verified, ())
+    paths = [each["place"] for each in content["exits"]]
     with reporter.stage("test", "changed inputs, thresholds as they are"):
         # Asked once: a loader that shuffles gives other inputs the noise the next time.
-        content["shift"] = run.once(
-            "dynamic shift",
-            lambda: shifted(made.network(verified, ()), task.model, task.reader, task.data.search, expected),
+        content |= run.once(
+            "dynamic images",
+            lambda: {
+                "shift": shifted(still, task.model, task.reader, task.data.search, expected),
+                "extremes": extremes(still, task.model, task.reader, task.data.search, paths),
+            },
         )
     return _finished(run, network, made.policy() or _uncut(task, run), content)
 

@@ -16,7 +16,7 @@ from autoprune.foundations.examples import labels_in
 from autoprune.models import output_of
 from autoprune.models.inputs.reader import BatchReader
 
-__all__ = ["SHIFTS", "shifted"]
+__all__ = ["SHIFTS", "first_images", "shifted"]
 
 _MOST = 1000  # inputs
 _TOGETHER = 32  # that a network is given at once
@@ -67,7 +67,7 @@ def shifted(
         expected: Number of inputs on each path; each row then says whether the network would warn of its inputs.
     """
     counts = list(network.counts)
-    images, labels = _images(dense, reader, batches)
+    images, labels = first_images(dense, reader, batches)
     found = []
     with torch.no_grad():
         for name, change in SHIFTS.items() if images is not None else ():
@@ -82,8 +82,8 @@ def shifted(
     return found
 
 
-def _images(dense: nn.Module, reader: BatchReader, batches: Iterable[Any]) -> tuple[Any, Tensor]:
-    """Images (N, C, H, W) and their classes; None in place of images where the network takes something else."""
+def first_images(dense: nn.Module, reader: BatchReader, batches: Iterable[Any]) -> tuple[Any, Tensor]:
+    """At most a thousand images (N, C, H, W) and their classes; None for them where a network takes something else."""
     images, labels = [], []
     for batch in batches:
         call = reader.call(dense, batch)
