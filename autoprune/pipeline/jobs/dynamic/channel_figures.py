@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from autoprune.channel_gating.pairs import ChannelPair
 from autoprune.channel_gating.sweep import paths_taken
 from autoprune.gating.sweep import Sweep
 from autoprune.pipeline.jobs.dynamic.curves import classes_by_exit
-from autoprune.pipeline.jobs.dynamic.figures import times_of
+from autoprune.pipeline.jobs.dynamic.figures import outcome, threshold_curve
 from autoprune.pipeline.jobs.dynamic.verified import Verified
 
 __all__ = ["channel_curves", "channel_figures"]
@@ -27,24 +26,13 @@ def channel_figures(pairs: Sequence[ChannelPair], verified: Verified, search: Sw
         search: What the threshold is chosen on.
         test: What it is judged on.
     """
-    choice, dense = verified.choice, verified.streams[0]
+    choice = verified.choice
     level = test.at(choice.thresholds[0])
     right, kept, taken = test.right[level], test.opened[level], paths_taken(test.opened[level])
-    exits = []
-    for number, (ms, expected) in enumerate(zip(verified.paths_ms, choice.shares, strict=True)):
-        mine = taken == number
-        exits.append(
-            {
-                "place": f"up to {number + 1}0% of the channels",
-                "threshold": choice.thresholds[0],
-                "share": float(mine.mean()),
-                "expected_share": expected,
-                "accuracy": float(right[mine].mean()) if mine.any() else None,
-                "dense_accuracy": float(test.dense[mine].mean()) if mine.any() else None,
-                "path_ms": ms,
-                "stream_ms": verified.stream_paths_ms.get(number),
-            }
-        )
+    paths = [
+        (f"up to {number + 1}0% of the channels", choice.thresholds[0], expected, ms)
+        for number, (expected, ms) in enumerate(zip(choice.shares, verified.paths_ms, strict=True))
+    ]
     parts = np.split(kept, np.cumsum([pair.width for pair in pairs])[:-1], 1)
     known = np.split(search.opened[level], np.cumsum([pair.width for pair in pairs])[:-1], 1)
     gates = [
@@ -56,17 +44,7 @@ def channel_figures(pairs: Sequence[ChannelPair], verified: Verified, search: Sw
         }
         for pair, mine, own in zip(pairs, parts, known, strict=True)
     ]
-    return {
-        "dense": {"accuracy": float(test.dense.mean()), "latency_ms": verified.dense_ms, "stream": asdict(dense)},
-        "accuracy": float(right.mean()),
-        "confidence": choice.confidence,
-        "promised_drop": choice.bound,
-        "search_drop": choice.loss,
-        "test_drop": float(test.dense.mean() - right.mean()),
-        "exits": exits,
-        "gates": gates,
-        **times_of(verified),
-    }
+    return outcome(verified, paths, taken, right, test.dense) | {"gates": gates}
 
 
 def channel_curves(verified: Verified, test: Sweep) -> dict[str, Any]:
@@ -77,11 +55,7 @@ def channel_curves(verified: Verified, test: Sweep) -> dict[str, Any]:
         test: What the points are of.
     """
     tenths, level = np.array(verified.paths_ms), test.at(verified.choice.thresholds[0])
-    points = [
-        {"mean_ms": float(tenths[paths_taken(kept)].mean()), "accuracy": float(right.mean()), "threshold": threshold}
-        for threshold, right, kept in zip(test.levels, test.right, test.opened, strict=True)
-    ]
     return {
-        "curves": {"one threshold": points},
+        "curves": threshold_curve(test, (tenths[paths_taken(kept)] for kept in test.opened)),
         "exits_by_class": classes_by_exit(paths_taken(test.opened[level]), test.labels, len(tenths)),
     }

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from autoprune.gating.sweep import GateTimes, Split, Sweep
 from autoprune.pipeline.jobs.dynamic.curves import classes_by_exit
-from autoprune.pipeline.jobs.dynamic.figures import times_of
+from autoprune.pipeline.jobs.dynamic.figures import outcome, threshold_curve
 from autoprune.pipeline.jobs.dynamic.verified import Verified
 
 __all__ = ["gate_curves", "gate_figures"]
@@ -30,18 +29,13 @@ def gate_figures(names: Sequence[str], a_gate: float, verified: Verified, search
     level, live = test.at(choice.thresholds[0]), list(choice.places)
     right, opened, known = test.right[level], test.opened[level][:, live], search.opened[level][:, live]
     dropped = Split.of(search.opened[level]).dropped
-    taken = opened.sum(1)
-    exits = [
-        {
-            "place": f"{count} of {len(live)} blocks",
-            "threshold": choice.thresholds[0],
-            "share": float((taken == count).mean()),
-            "expected_share": float((known.sum(1) == count).mean()),
-            "accuracy": float(right[taken == count].mean()) if (taken == count).any() else None,
-            "dense_accuracy": float(test.dense[taken == count].mean()) if (taken == count).any() else None,
-            "path_ms": _path_ms(times, count, [*opened, *known]),
-            "stream_ms": verified.stream_paths_ms.get(count),
-        }
+    paths = [
+        (
+            f"{count} of {len(live)} blocks",
+            choice.thresholds[0],
+            float((known.sum(1) == count).mean()),
+            _path_ms(times, count, [*opened, *known]),
+        )
         for count in range(len(live) + 1)
     ]
     saved, shares = times.saved.tolist(), (1 - opened.mean(0)).tolist()
@@ -49,19 +43,8 @@ def gate_figures(names: Sequence[str], a_gate: float, verified: Verified, search
         {"block": names[place], "skipped": share, "saves_ms": ms, "break_even": a_gate / ms if ms else None}
         for place, share, ms in zip(live, shares, saved, strict=True)
     ]
-    dense = verified.streams[0]
-    return {
-        "dense": {"accuracy": float(test.dense.mean()), "latency_ms": verified.dense_ms, "stream": asdict(dense)},
-        "accuracy": float(right.mean()),
-        "confidence": choice.confidence,
-        "promised_drop": choice.bound,
-        "search_drop": choice.loss,
-        "test_drop": float(test.dense.mean() - right.mean()),
-        "exits": exits,
-        "gates": gates,
-        "dropped": [names[place] for place in dropped],
-        **times_of(verified),
-    }
+    more = {"gates": gates, "dropped": [names[place] for place in dropped]}
+    return outcome(verified, paths, opened.sum(1), right, test.dense) | more
 
 
 def gate_curves(times: GateTimes, verified: Verified, search: Sweep, test: Sweep) -> dict[str, Any]:
@@ -73,15 +56,15 @@ def gate_curves(times: GateTimes, verified: Verified, search: Sweep, test: Sweep
         search: What says which gates remain at a threshold.
         test: What the points are of.
     """
-    points = []
-    for threshold, right, opened, known in zip(test.levels, test.right, test.opened, search.opened, strict=True):
-        split = Split.of(known)
-        ms = times.only(split.live, split.dropped).of(opened[:, list(split.live)])
-        points.append({"mean_ms": float(ms.mean()), "accuracy": float(right.mean()), "threshold": threshold})
+    splits = [Split.of(known) for known in search.opened]
+    ms = [
+        times.only(split.live, split.dropped).of(opened[:, list(split.live)])
+        for split, opened in zip(splits, test.opened, strict=True)
+    ]
     choice = verified.choice
     taken = test.opened[test.at(choice.thresholds[0])][:, list(choice.places)].sum(1).astype(np.int64)
     return {
-        "curves": {"one threshold": points},
+        "curves": threshold_curve(test, ms),
         "exits_by_class": classes_by_exit(taken, test.labels, len(choice.places) + 1),
     }
 

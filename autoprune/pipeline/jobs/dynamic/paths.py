@@ -14,12 +14,13 @@ from autoprune.errors import AutopruneError
 from autoprune.foundations.progress import Progress
 from autoprune.hardware.contract.protocol import Measurement
 from autoprune.hardware.targets.local import LocalTarget
-from autoprune.hardware.timing.effort import Effort
+from autoprune.hardware.timing.effort import Effort, effort_named
 from autoprune.hardware.timing.measure import least_of
 from autoprune.pipeline.device import branching_target, target_of
+from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
 
-__all__ = ["checked_file", "local_target", "path_times", "timed_files"]
+__all__ = ["beside_dense", "checked_file", "local_target", "path_times", "timed_files"]
 
 
 def timed_files(
@@ -30,6 +31,20 @@ def timed_files(
     passes = [target.time(payloads, protocol, lambda done, total: progress(done, total, "paths timed"))]
     passes += [target.time(payloads, protocol) for _ in range(effort.passes - 1)]
     return least_of(passes)[0]
+
+
+def beside_dense(task: Task, run: RunDir, files: Sequence[bytes], progress: Progress) -> list[float]:
+    """Milliseconds of the dense network, and of files timed beside it.
+
+    Args:
+        task: The dense network.
+        run: Its settings say on which target, and how long.
+        files: ONNX models.
+        progress: Called with (done, all, what).
+    """
+    target = local_target(run)
+    payloads = [target.pack(task.model, task.example), *files]
+    return [each.ms for each in timed_files(target, payloads, effort_named(run.experiment.timing), progress)]
 
 
 def path_times(

@@ -18,27 +18,22 @@ from autoprune.channel_gating.onnx_file import channel_file, channel_parts, narr
 from autoprune.channel_gating.pairs import ChannelPair, pairs_of
 from autoprune.channel_gating.sweep import LayerTimes, ShareTimes, channel_choices, paths_taken
 from autoprune.channel_gating.training import SoftChannels
-from autoprune.dynamic_networks.batches import labels_of
 from autoprune.dynamic_networks.flow import Flow, flow_of
 from autoprune.dynamic_networks.module import DynamicModule
-from autoprune.dynamic_networks.stages import cut_at, run_stages
-from autoprune.early_exit.thresholds import Choice
+from autoprune.early_exit.thresholds import Choice, Limits
 from autoprune.errors import AutopruneError, InputError
 from autoprune.foundations.seeding import seeded
 from autoprune.gating.gate import BlockGate
-from autoprune.gating.sweep import Sweep, swept
 from autoprune.gating.training import GateLoss
 from autoprune.hardware.targets.local import LocalTarget
-from autoprune.hardware.timing.effort import effort_named
-from autoprune.models.copying import duplicate
 from autoprune.pipeline.device import target_of
 from autoprune.pipeline.jobs.dynamic.channel_figures import channel_curves, channel_figures
-from autoprune.pipeline.jobs.dynamic.choosing import best_of, require_reachable
-from autoprune.pipeline.jobs.dynamic.methods.base import Files, Method, Offer, Prepared
+from autoprune.pipeline.jobs.dynamic.choosing import require_reachable
+from autoprune.pipeline.jobs.dynamic.methods.base import Files, Method, Offer
 from autoprune.pipeline.jobs.dynamic.methods.exits import classes_of
-from autoprune.pipeline.jobs.dynamic.methods.gate_training import TrainedGates, trained_together
-from autoprune.pipeline.jobs.dynamic.methods.routed import require_samples
-from autoprune.pipeline.jobs.dynamic.paths import local_target, timed_files
+from autoprune.pipeline.jobs.dynamic.methods.gate_training import TrainedGates
+from autoprune.pipeline.jobs.dynamic.methods.gated import Gated
+from autoprune.pipeline.jobs.dynamic.paths import beside_dense, local_target
 from autoprune.pipeline.jobs.dynamic.verified import Verified
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
@@ -100,7 +95,7 @@ def _pairs(task: Task, flow: Flow) -> tuple[ChannelPair, ...]:
     return found
 
 
-class WithChannels(Prepared):
+class WithChannels(Gated):
     """A network with gates at the channels of some of its layers.
 
     Args:
@@ -123,70 +118,45 @@ class WithChannels(Prepared):
         reporter: Reporter,
         layers: tuple[Sequence[ChannelPair], Sequence[LayerTimes]],
     ) -> None:
-        self.task, self.run, self.flow, self.reporter = task, run, flow, reporter
+        super().__init__(task, run, flow, times.dense, reporter)
         self._pairs, self._times, self._layers = tuple(pairs), times, layers
         self._most = len(times.tenths) / _TENTHS
         self._caps = tuple(pair.at(self._most) for pair in pairs)
-        self.dense_ms = times.dense
+
+    @property
+    def has_gates(self) -> bool:
+        """Whether a layer pays."""
+        return bool(self._pairs)
+
+    def fresh_gates(self, flow: Flow) -> list[BlockGate]:
+        """One a pair."""
+        return _fresh(self._pairs, self.run.experiment.seed)
+
+    @property
+    def loss(self) -> GateLoss:
+        """All channels weigh the same."""
+        total = sum(pair.width for pair in self._pairs)
+        return GateLoss(min(self.run.experiment.active_share, self._most), [1 / total] * total)
+
+    def learner(self, fresh: TrainedGates, teacher: Callable[[Sequence[Any]], Tensor], steps: int) -> SoftChannels:
+        """Gates at the channels."""
+        return SoftChannels(self.task.model.forward, fresh.flow, self._pairs, fresh.gates, teacher, steps)
+
+    def decided(self, flat: Sequence[Any], threshold: float) -> tuple[Tensor, Tensor]:
+        """Of the network whose channels are set to zero."""
+        return self._masked.decided_at(flat, threshold)
 
     @cached_property
-    def trained(self) -> TrainedGates:
-        """The network and its gates."""
-        copy = duplicate(self.task.model)
-        flow = flow_of(copy, self.task.example)
-        gates = _fresh(self._pairs, self.run.experiment.seed)
-        whole, total = cut_at(self.flow, []), sum(pair.width for pair in self._pairs)
+    def _masked(self) -> ChannelNetwork:
+        return self._network(0.0)
 
-        def network(steps: int) -> SoftChannels:
-            forward = self.task.model.forward
-            return SoftChannels(forward, flow, self._pairs, gates, lambda flat: run_stages(whole, flat), steps)
-
-        aim = min(self.run.experiment.active_share, self._most)
-        loss = GateLoss(aim, [1 / total] * total)
-        return trained_together(self.task, self.run, TrainedGates(copy, flow, gates), network, loss, self.reporter)
-
-    def _sweep(self, batches: Iterable[Any]) -> Sweep:
-        whole, network = cut_at(self.flow, []), self._network(0.0)
-
-        def call(batch: Any) -> Sequence[Any]:
-            return self.flow.flat(self.task.reader.call(self.task.model, batch))
-
-        def dense(batch: Any) -> tuple[Tensor, Tensor]:
-            logits = run_stages(whole, call(batch))
-            return logits, labels_of(logits, batch)
-
-        return swept(batches, lambda batch, level: network.decided_at(call(batch), level), dense)
+    def within(self, limits: Limits) -> Iterable[Choice]:
+        """As the search split says."""
+        return channel_choices(self.search, self._times, limits)
 
     def _network(self, threshold: float, expected: Sequence[int] = ()) -> ChannelNetwork:
         trained = self.trained
         return ChannelNetwork(trained.flow, self._pairs, trained.gates, self._caps, threshold, expected=expected).eval()
-
-    @cached_property
-    def search(self) -> Sweep:
-        """All thresholds on the search split."""
-        with self.reporter.stage("search", "answers at every threshold on the search split"):
-            found = self._sweep(self.task.data.search)
-        require_samples(len(found.dense), self.reporter)
-        return found
-
-    @cached_property
-    def test(self) -> Sweep:
-        """All thresholds on the test split."""
-        with self.reporter.stage("test", "scoring on the test split"):
-            return self._sweep(self.task.data.test)
-
-    @property
-    def search_accuracy(self) -> float:
-        """The dense network's on the search split."""
-        return float(self.search.dense.mean())
-
-    def choices(self) -> Iterable[Choice]:
-        """One threshold for all channels."""
-        if not self._pairs:
-            return ()
-        return best_of(
-            lambda limits: channel_choices(self.search, self._times, limits), self.dense_ms, self.run.experiment
-        )
 
     def files(self, choice: Choice) -> Files:
         """The weights of the chosen channels are gathered; timed by tenths of the channels.
@@ -225,12 +195,9 @@ class WithChannels(Prepared):
             raise AutopruneError("internal error: not the network of this method")
         save_channels(network, self.trained.model, folder)
 
-    def tested(self, verified: Verified | None) -> dict[str, Any]:
-        """Who keeps how many channels, and who is right."""
-        if verified is not None:
-            return channel_figures(self._pairs, verified, self.search, self.test)
-        right = self.task.score(self.task.model, self.task.data.test)
-        return {"dense": {"accuracy": right, "latency_ms": self.dense_ms}}
+    def figures(self, verified: Verified) -> dict[str, Any]:
+        """By tenths of the channels."""
+        return channel_figures(self._pairs, verified, self.search, self.test)
 
     def pictured(self, verified: Verified) -> dict[str, Any]:
         """Curve and classes."""
@@ -266,10 +233,8 @@ def _timed(
     """Milliseconds of the dense network and of files, measured once a run, before anything is trained."""
 
     def session() -> list[float]:
-        target, gates = local_target(run), [gate.eval() for gate in _fresh(pairs, run.experiment.seed)]
-        files = made(channel_parts(flow, pairs, gates))
-        payloads = [target.pack(task.model, task.example), *files]
-        return [each.ms for each in timed_files(target, payloads, effort_named(run.experiment.timing), bar)]
+        gates = [gate.eval() for gate in _fresh(pairs, run.experiment.seed)]
+        return beside_dense(task, run, made(channel_parts(flow, pairs, gates)), bar)
 
     with reporter.stage("profile", f"timing {name}") as bar:
         found: list[float] = run.once(f"dynamic {name}", session)

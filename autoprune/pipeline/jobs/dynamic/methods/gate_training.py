@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from autoprune.dynamic_networks.flow import Flow, flow_of, sizes_of
-from autoprune.dynamic_networks.stages import cut_at, run_stages
-from autoprune.foundations.seeding import seeded
-from autoprune.gating.blocks import Residual
+from autoprune.dynamic_networks.flow import Flow
 from autoprune.gating.gate import BlockGate
-from autoprune.gating.network import segments_of
-from autoprune.gating.sweep import GateTimes
-from autoprune.gating.training import GateLoss, SoftSkips
+from autoprune.gating.training import GateLoss
 from autoprune.models import load_weights, save_weights
-from autoprune.models.copying import duplicate
 from autoprune.pipeline.finish.trainings import resume_training, run_training
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
@@ -27,7 +21,7 @@ from autoprune.training import Trainer, TrainSettings
 from autoprune.training.epochs import InEpochs
 from autoprune.training.trainer import count_batches
 
-__all__ = ["TrainedGates", "fresh_gates", "trained_gates", "trained_together"]
+__all__ = ["TrainedGates", "trained_together"]
 
 _FIRST_EPOCH = 9_000_003  # other orders and augmentations than those of other trainings
 
@@ -39,40 +33,6 @@ class TrainedGates:
     model: nn.Module
     flow: Flow
     gates: list[BlockGate]
-
-
-def fresh_gates(flow: Flow, blocks: Sequence[Residual], seed: int) -> list[BlockGate]:
-    """Gates that have learned nothing, one a block."""
-    sizes = {node.name: sizes_of(node) for node in flow.nodes}
-    with seeded(seed):
-        return [BlockGate(sizes[block.start] or ()) for block in blocks]
-
-
-def trained_gates(
-    task: Task, run: RunDir, dense: Flow, blocks: Sequence[Residual], times: GateTimes, reporter: Reporter
-) -> TrainedGates:
-    """A copy of the network, trained with gates at some blocks; read back if the run has it.
-
-    Args:
-        task: The dense network, which stays as it is, and its data.
-        run: Its settings.
-        dense: The dense network's graph.
-        blocks: With gates.
-        times: What skipping each block saves weighs it in the work that is aimed at.
-        reporter: Shows the stage.
-    """
-    copy = duplicate(task.model)
-    flow = flow_of(copy, task.example)
-    gates = fresh_gates(flow, blocks, run.experiment.seed)
-    whole = cut_at(dense, [])
-    saved = times.saved
-
-    def network(steps: int) -> nn.Module:
-        segments = segments_of(flow, blocks)
-        return SoftSkips(task.model.forward, flow, segments, gates, lambda flat: run_stages(whole, flat), steps)
-
-    loss = GateLoss(run.experiment.active_share, (saved / saved.sum()).tolist())
-    return trained_together(task, run, TrainedGates(copy, flow, gates), network, loss, reporter)
 
 
 def trained_together(

@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from typing import Any, ClassVar
 
 from autoprune.dynamic_networks.flow import Flow
 from autoprune.early_exit.thresholds import Answers, Choice, Times
-from autoprune.errors import InputError
 from autoprune.pipeline.jobs.dynamic.choosing import candidates
 from autoprune.pipeline.jobs.dynamic.figures import figures, pictured
-from autoprune.pipeline.jobs.dynamic.methods.base import Prepared
+from autoprune.pipeline.jobs.dynamic.methods.judged import Judged
 from autoprune.pipeline.jobs.dynamic.verified import Verified
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
 from autoprune.run.directory import RunDir
-from autoprune.run.settings import DynamicSettings
 
-__all__ = ["LEAST_SAMPLES", "Routed", "require_samples"]
-
-LEAST_SAMPLES = 100
-"""Samples of the search split without which no loss can be bounded."""
+__all__ = ["Routed"]
 
 
-def require_samples(count: int, reporter: Reporter) -> None:
-    """Refuse a search split on which no loss can be bounded; say so where it is small.
-
-    Raises:
-        InputError: If it is too small.
-    """
-    if count < LEAST_SAMPLES:
-        raise InputError(f"the search split has {count} samples; no loss can be bounded on fewer than {LEAST_SAMPLES}")
-    if count < 1000:
-        reporter.say(f"the search split has only {count} samples: the bound of the loss is wide, and few inputs leave")
-
-
-class Routed(Prepared):
+class Routed(Judged[Answers]):
     """Alternatives in the order of their times, each with a confidence; the first that is sure enough answers.
 
     Args:
@@ -55,36 +36,8 @@ class Routed(Prepared):
     def __init__(
         self, task: Task, run: RunDir, flow: Flow, times: Times, names: Sequence[str], reporter: Reporter
     ) -> None:
-        self.task, self.run, self.flow, self.times, self.names = task, run, flow, times, tuple(names)
-        self.reporter, self.dense_ms = reporter, times.dense
-
-    @property
-    def settings(self) -> DynamicSettings:
-        """The limits."""
-        return self.run.experiment
-
-    @abstractmethod
-    def answers(self, batches: Iterable[Any]) -> Answers:
-        """What every alternative, and last the dense network, answers to the batches, which are read once."""
-
-    @cached_property
-    def search(self) -> Answers:
-        """Answers on the search split."""
-        with self.reporter.stage("search", "answers of every path on the search split"):
-            found = self.answers(self.task.data.search)
-        require_samples(found.right.shape[1], self.reporter)
-        return found
-
-    @cached_property
-    def test(self) -> Answers:
-        """Answers on the test split."""
-        with self.reporter.stage("test", "scoring on the test split"):
-            return self.answers(self.task.data.test)
-
-    @property
-    def search_accuracy(self) -> float:
-        """The dense network's on the search split."""
-        return float(self.search.dense.mean())
+        super().__init__(task, run, flow, times.dense, reporter)
+        self.times, self.names = times, tuple(names)
 
     def expected(self, choice: Choice) -> tuple[int, ...]:
         """Number of the search split's inputs on each path."""

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from autoprune.dynamic_networks.batches import labels_of
-from autoprune.dynamic_networks.flow import Flow, flow_of
+from autoprune.dynamic_networks.flow import Flow, flow_of, sizes_of
 from autoprune.dynamic_networks.module import DynamicModule
-from autoprune.dynamic_networks.stages import cut_at, run_stages
-from autoprune.early_exit.thresholds import NEVER, Choice
+from autoprune.early_exit.thresholds import NEVER, Choice, Limits
 from autoprune.errors import AutopruneError, InputError
+from autoprune.foundations.seeding import seeded
 from autoprune.gating.blocks import Residual, residuals_of, without
 from autoprune.gating.compiled import Compiled
 from autoprune.gating.files import save_skips
+from autoprune.gating.gate import BlockGate
 from autoprune.gating.network import SkipNetwork, segments_of
 from autoprune.gating.onnx_file import SkipParts, skip_file, skip_parts
-from autoprune.gating.sweep import GateTimes, Split, Sweep, choices_at, swept
-from autoprune.hardware.timing.effort import effort_named
-from autoprune.pipeline.jobs.dynamic.choosing import best_of, require_reachable
+from autoprune.gating.sweep import GateTimes, Split, choices_at
+from autoprune.gating.training import GateLoss, SoftSkips
+from autoprune.pipeline.jobs.dynamic.choosing import require_reachable
 from autoprune.pipeline.jobs.dynamic.gate_figures import gate_curves, gate_figures
-from autoprune.pipeline.jobs.dynamic.methods.base import Files, Method, Offer, Prepared
+from autoprune.pipeline.jobs.dynamic.methods.base import Files, Method, Offer
 from autoprune.pipeline.jobs.dynamic.methods.exits import classes_of
-from autoprune.pipeline.jobs.dynamic.methods.gate_training import TrainedGates, fresh_gates, trained_gates
-from autoprune.pipeline.jobs.dynamic.methods.routed import require_samples
-from autoprune.pipeline.jobs.dynamic.paths import local_target, timed_files
+from autoprune.pipeline.jobs.dynamic.methods.gate_training import TrainedGates
+from autoprune.pipeline.jobs.dynamic.methods.gated import Gated
+from autoprune.pipeline.jobs.dynamic.paths import beside_dense
 from autoprune.pipeline.jobs.dynamic.verified import Verified
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
@@ -85,7 +85,7 @@ def _paying(times: GateTimes, worst: float) -> list[int]:
     return sorted(best)
 
 
-class WithGates(Prepared):
+class WithGates(Gated):
     """A network with gates at some of its blocks.
 
     Args:
@@ -108,27 +108,42 @@ class WithGates(Prepared):
         reporter: Reporter,
         all_blocks: tuple[Sequence[Residual], GateTimes],
     ) -> None:
-        self.task, self.run, self.flow, self.reporter = task, run, flow, reporter
+        super().__init__(task, run, flow, times.dense, reporter)
         self._blocks, self._times, self._all = tuple(blocks), times, all_blocks
-        self.dense_ms = times.dense
+        self._exported: dict[float, SkipParts] = {}
+        self._at_all, self._at_live = cache(self._all_gates), cache(self._compiled)
 
-    @cached_property
-    def trained(self) -> TrainedGates:
-        """The network and its gates."""
-        return trained_gates(self.task, self.run, self.flow, self._blocks, self._times, self.reporter)
+    @property
+    def has_gates(self) -> bool:
+        """Whether a block pays."""
+        return bool(self._blocks)
 
-    def _sweep(self, batches: Iterable[Any], network: Callable[[float], Compiled]) -> Sweep:
-        whole = cut_at(self.flow, [])
-        _ = self.trained  # with gradients
+    def fresh_gates(self, flow: Flow) -> list[BlockGate]:
+        """One a block."""
+        return _fresh(flow, self._blocks, self.run.experiment.seed)
 
-        def call(batch: Any) -> Sequence[Any]:
-            return self.flow.flat(self.task.reader.call(self.task.model, batch))
+    @property
+    def loss(self) -> GateLoss:
+        """What skipping each block saves weighs it in the work that is aimed at."""
+        saved = self._times.saved
+        return GateLoss(self.run.experiment.active_share, (saved / saved.sum()).tolist())
 
-        def dense(batch: Any) -> tuple[Tensor, Tensor]:
-            logits = run_stages(whole, call(batch))
-            return logits, labels_of(logits, batch)
+    def learner(self, fresh: TrainedGates, teacher: Callable[[Sequence[Any]], Tensor], steps: int) -> SoftSkips:
+        """Gates at the blocks."""
+        segments = segments_of(fresh.flow, self._blocks)
+        return SoftSkips(self.task.model.forward, fresh.flow, segments, fresh.gates, teacher, steps)
 
-        return swept(batches, lambda batch, level: network(level).decided(call(batch)), dense)
+    def decided(self, flat: Sequence[Any], threshold: float) -> tuple[Tensor, Tensor]:
+        """Of the network with a gate at every block."""
+        return self._at_all(threshold).decided(flat)
+
+    def finally_decided(self, flat: Sequence[Any], threshold: float) -> tuple[Tensor, Tensor]:
+        """Of the network without gates that decide alike for all inputs of the search split."""
+        return self._at_live(threshold).decided(flat)
+
+    def within(self, limits: Limits) -> Iterable[Choice]:
+        """As the search split says."""
+        return choices_at(self.search, self._times, limits)
 
     def _all_gates(self, threshold: float) -> Compiled:
         """The network with a gate at every block."""
@@ -144,36 +159,17 @@ class WithGates(Prepared):
         gates = [trained.gates[each] for each in split.live]
         return Compiled(flow, [self._blocks[each] for each in split.live], gates, split, threshold, len(self._blocks))
 
-    @cached_property
-    def search(self) -> Sweep:
-        """All thresholds on the search split."""
-        with self.reporter.stage("search", "answers at every threshold on the search split"):
-            found = self._sweep(self.task.data.search, cache(self._all_gates))
-        require_samples(len(found.dense), self.reporter)
-        return found
-
-    @cached_property
-    def test(self) -> Sweep:
-        """All thresholds on the test split."""
-        with self.reporter.stage("test", "scoring on the test split"):
-            return self._sweep(self.task.data.test, cache(self._compiled))
-
-    @property
-    def search_accuracy(self) -> float:
-        """The dense network's on the search split."""
-        return float(self.search.dense.mean())
-
-    def choices(self) -> Iterable[Choice]:
-        """One threshold for all gates."""
-        if not self._blocks:
-            return ()
-        return best_of(lambda limits: choices_at(self.search, self._times, limits), self.dense_ms, self.run.experiment)
-
     def files(self, choice: Choice) -> Files:
         """An `If` for every gate; timed with all open, each shut, all shut."""
-        final = self._compiled(choice.thresholds[0])
-        parts = skip_parts(final.flow, segments_of(final.flow, final.blocks), final.gates)
+        parts = self._parts(choice.thresholds[0])
         return Files(skip_file(parts, choice.thresholds), _forced(parts))
+
+    def _parts(self, threshold: float) -> SkipParts:
+        """Exported once a threshold: it takes seconds."""
+        if threshold not in self._exported:
+            final = self._compiled(threshold)
+            self._exported[threshold] = skip_parts(final.flow, segments_of(final.flow, final.blocks), final.gates)
+        return self._exported[threshold]
 
     def expected(self, choice: Choice) -> tuple[int, ...]:
         """How many of the search split's inputs compute none, one, ... of the blocks with gates."""
@@ -191,14 +187,10 @@ class WithGates(Prepared):
         split = Split.of(self.search.opened[self.search.at(network.thresholds[0])])
         save_skips(network, [self._blocks[each] for each in split.dropped], self.trained.model, folder)
 
-    def tested(self, verified: Verified | None) -> dict[str, Any]:
-        """Who computes how many blocks, and who is right."""
-        if verified is not None:
-            return gate_figures(
-                [block.name for block in self._blocks], self._times.a_gate, verified, self.search, self.test
-            )
-        right = self.task.score(self.task.model, self.task.data.test)
-        return {"dense": {"accuracy": right, "latency_ms": self.dense_ms}}
+    def figures(self, verified: Verified) -> dict[str, Any]:
+        """By the number of computed blocks."""
+        names = [block.name for block in self._blocks]
+        return gate_figures(names, self._times.a_gate, verified, self.search, self.test)
 
     def pictured(self, verified: Verified) -> dict[str, Any]:
         """Curve and classes."""
@@ -214,6 +206,13 @@ class WithGates(Prepared):
         }
 
 
+def _fresh(flow: Flow, blocks: Sequence[Residual], seed: int) -> list[BlockGate]:
+    """Gates that have learned nothing, one a block."""
+    sizes = {node.name: sizes_of(node) for node in flow.nodes}
+    with seeded(seed):
+        return [BlockGate(sizes[block.start] or ()) for block in blocks]
+
+
 def _forced(parts: SkipParts) -> tuple[bytes, ...]:
     """All gates open, each shut alone, all shut."""
     count = len(parts.gates)
@@ -225,14 +224,11 @@ def _times(task: Task, run: RunDir, flow: Flow, blocks: Sequence[Residual], repo
     """What gates cost and what skipping saves, measured once a run, before anything is trained."""
 
     def session() -> dict[str, Any]:
-        gates = [gate.eval() for gate in fresh_gates(flow, blocks, run.experiment.seed)]
+        gates = [gate.eval() for gate in _fresh(flow, blocks, run.experiment.seed)]
         parts = skip_parts(flow, segments_of(flow, blocks), gates, for_timing=True)
-        target = local_target(run)
-        payloads = [target.pack(task.model, task.example), *_forced(parts)]
-        dense, opened, *without, shut = (each.ms for each in timed_files(target, payloads, effort, bar))
+        dense, opened, *without, shut = beside_dense(task, run, _forced(parts), bar)
         return {"dense": dense, "opened": opened, "without": without, "shut": shut}
 
-    effort = effort_named(run.experiment.timing)
     with reporter.stage("profile", "timing a gate at every block") as bar:
         found = run.once("dynamic paths", session)
     return GateTimes(found["dense"], found["opened"], tuple(found["without"]), found["shut"])

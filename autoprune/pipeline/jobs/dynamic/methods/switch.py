@@ -20,14 +20,13 @@ from autoprune.early_exit.heads import HeadTraining
 from autoprune.early_exit.places import Place, places_of
 from autoprune.early_exit.thresholds import NEVER, Answers, Choice, Floats, loss_bound
 from autoprune.errors import AutopruneError, InputError
-from autoprune.hardware.timing.effort import effort_named
 from autoprune.models import load_weights, save_weights
 from autoprune.pipeline.jobs.dynamic.choosing import require_reachable
 from autoprune.pipeline.jobs.dynamic.methods.base import Files, Fixed, Method, Offer
 from autoprune.pipeline.jobs.dynamic.methods.exits import classes_of
 from autoprune.pipeline.jobs.dynamic.methods.routed import Routed
 from autoprune.pipeline.jobs.dynamic.methods.widths import Widths, names_in, widths_behind
-from autoprune.pipeline.jobs.dynamic.paths import local_target, timed_files
+from autoprune.pipeline.jobs.dynamic.paths import beside_dense
 from autoprune.pipeline.jobs.dynamic.verified import Verified
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task
@@ -143,6 +142,7 @@ class WithWidths(Routed):
         self._place, self._widths, self._smalls, self._times = place, widths, smalls, times
         self._trunk, self._whole = cut_at(flow, [place.node])
         self._tails = _tails(task, flow, place, self._trunk, smalls)
+        self._exported: dict[tuple[int, ...], WidthParts] = {}
 
     @cached_property
     def gate(self) -> WidthGate:
@@ -200,9 +200,15 @@ class WithWidths(Routed):
 
     def files(self, choice: Choice) -> Files:
         """An `If` for every width."""
-        tails = [self._tails[place] for place in choice.places]
-        parts = width_parts(self.flow, self._place.node, self.gate.only(choice.places), tails)
+        parts = self._parts(choice.places)
         return Files(switch_file(parts, choice.thresholds), _forced(parts))
+
+    def _parts(self, places: tuple[int, ...]) -> WidthParts:
+        """Exported once a set of widths: it takes seconds."""
+        if places not in self._exported:
+            tails = [self._tails[place] for place in places]
+            self._exported[places] = width_parts(self.flow, self._place.node, self.gate.only(places), tails)
+        return self._exported[places]
 
     def network(self, verified: Verified, expected: Sequence[int]) -> SwitchNetwork:
         """The network that switches."""
@@ -270,12 +276,9 @@ def _times(
         tails = _tails(task, flow, place, trunk, smalls)
         gate = WidthGate(place.shape, len(tails)).eval()
         parts = width_parts(flow, place.node, gate, tails, for_timing=True)
-        target = local_target(run)
-        payloads = [target.pack(task.model, task.example), *_forced(parts)]
-        dense, *narrow, whole = (each.ms for each in timed_files(target, payloads, effort, bar))
+        dense, *narrow, whole = beside_dense(task, run, _forced(parts), bar)
         return {"dense": dense, "narrow": narrow, "whole": whole}
 
-    effort = effort_named(run.experiment.timing)
     with reporter.stage("profile", "timing every width") as bar:
         found = run.once("dynamic paths", session)
     return WidthTimes(found["dense"], tuple(found["narrow"]), found["whole"])
