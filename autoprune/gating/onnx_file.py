@@ -36,6 +36,10 @@ class SkipParts:
     shapes: tuple[tuple[int, ...], ...]
     inputs: Inputs
 
+    def read(self, number: int) -> Inputs:
+        """What a segment reads of the network's inputs."""
+        return tuple(self.inputs[each] for each in self.segments[number].stage.inputs)
+
 
 def skip_parts(
     flow: Flow, segments: Sequence[Segment], gates: Sequence[BlockGate], *, for_timing: bool = False
@@ -102,7 +106,7 @@ def _segment(parts: SkipParts, number: int, features: str, gate: int) -> tuple[l
     """Nodes and weights that leave `features_N`; of a block `open_K` too."""
     segment = parts.segments[number]
     sources = [] if segment.stage.first else [features]
-    sources += [parts.inputs[each][0] for each in segment.stage.inputs]
+    sources += [each[0] for each in parts.read(number)]
     if segment.block is None:
         return inlined(parts.models[number], f"s{number}_", sources, f"features_{number}")
     helper = onnx_package().helper

@@ -7,6 +7,7 @@ from torch import nn
 
 from autoprune.dynamic_networks.flow import flow_of
 from autoprune.dynamic_networks.onnx_nodes import captured_weights
+from autoprune.dynamic_networks.staged import save_stages
 from autoprune.dynamic_networks.stages import cut_at, run_stages
 from autoprune.early_exit.thresholds import NEVER, Limits
 from autoprune.errors import InputError, UnsupportedModelError
@@ -14,11 +15,13 @@ from autoprune.gating.blocks import residuals_of, without
 from autoprune.gating.gate import BlockGate, straight_through
 from autoprune.gating.network import SkipNetwork, segments_of
 from autoprune.gating.onnx_file import skip_file, skip_parts
+from autoprune.gating.staged import skip_stages
 from autoprune.gating.sweep import GateTimes, Split, Sweep, choices_at
 from autoprune.gating.training import GateLoss, SoftSkips, bounds_at
 from autoprune.graph import analyse
 from autoprune.hardware import get_target
 from tests.early_exit.nets import Masked, Skipping
+from tests.support.routing import paths_as_the_file, routed
 from tests.support.tiny_job import images
 
 
@@ -123,6 +126,51 @@ def test_the_file_computes_the_same_blocks_and_its_branches_own_their_weights(bu
     assert np.allclose(np.concatenate([answer for answer, _ in found]), logits.numpy(), atol=1e-5)
 
 
+def test_the_router_computes_the_blocks_that_the_file_computes(built, network, tmp_path):
+    pytest.importorskip("onnxruntime")
+    _, flow, blocks, gates, x = built
+    parts = skip_parts(flow, segments_of(flow, blocks), gates, for_timing=True)
+    save_stages(skip_stages(parts, network.thresholds), "gate", (0.25,) * 4, tmp_path / "stages")
+    taken = paths_as_the_file(tmp_path / "stages", skip_file(parts, network.thresholds), x)
+    assert len(set(taken)) > 1
+    assert [len(stage["choices"]) for stage in routed(tmp_path / "stages").stages] == [1, 0, 1, 0, 1, 0, 0]
+
+
+def test_the_router_skips_nothing_where_scores_are_no_numbers(built, tmp_path):
+    pytest.importorskip("onnxruntime")
+    model, flow, blocks, _, x = built
+    broken = [BlockGate((6, 4, 4)).eval() for _ in blocks]
+    for gate in broken:
+        nn.init.constant_(gate.out.bias, float("nan"))
+    parts = skip_parts(flow, segments_of(flow, blocks), broken, for_timing=True)
+    save_stages(skip_stages(parts, [NEVER] * 3), "gate", (0.0, 0.0, 0.0, 1.0), tmp_path / "stages")
+    logits, path = routed(tmp_path / "stages")({"x": x[:1].numpy()})
+    with torch.no_grad():
+        assert path == 3
+        assert np.allclose(logits, model(x[:1]).numpy(), atol=1e-5)
+
+
+def test_a_part_between_two_blocks_is_computed_with_the_gate_behind_it(tmp_path):
+    pytest.importorskip("onnxruntime")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 6, 3), Branch(False), nn.Conv2d(6, 6, 3), Branch(True), nn.Flatten()).eval()
+    x = images(4, 5).tensors[0]
+    flow = flow_of(model, x[:1])
+    blocks = residuals_of(flow)
+    assert len(blocks) == 2
+    gates = [BlockGate((6, 6, 6)).eval(), BlockGate((6, 4, 4)).eval()]
+    parts = skip_parts(flow, segments_of(flow, blocks), gates, for_timing=True)
+    for number, thresholds in enumerate(([0.0, 0.0], [NEVER, 0.0], [0.0, NEVER], [NEVER, NEVER])):
+        folder = tmp_path / str(number)
+        save_stages(skip_stages(parts, thresholds), "gate", (0.5, 0.25, 0.25), folder)
+        logits, path = routed(folder)({parts.inputs[0][0]: x[:1].numpy()})
+        with torch.no_grad():
+            expected, taken = SkipNetwork(flow, blocks, gates, thresholds).eval().answers(x[:1])
+        assert path == int(taken)
+        assert np.allclose(logits, expected.numpy(), atol=1e-4)
+
+
 def test_scores_that_are_no_numbers_skip_nothing(built):
     model, flow, blocks, _, x = built
     broken = [BlockGate((6, 4, 4)).eval() for _ in blocks]
@@ -208,7 +256,7 @@ def test_a_threshold_that_is_no_number_is_refused(built):
 
 
 @pytest.mark.slow
-def test_a_transformer_skips_its_branches_under_a_mask_that_they_read():
+def test_a_transformer_skips_its_branches_under_a_mask_that_they_read(tmp_path):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Masked().eval()
@@ -228,8 +276,13 @@ def test_a_transformer_skips_its_branches_under_a_mask_that_they_read():
         )
         network = SkipNetwork(flow, blocks, gates, [0.5] * 4).eval()
         logits, taken = network.answers(tokens, mask)
-    content = skip_file(skip_parts(flow, network.segments, gates), network.thresholds)
-    call = get_target("onnxruntime").caller(content)
+    parts = skip_parts(flow, network.segments, gates)
+    call = get_target("onnxruntime").caller(skip_file(parts, network.thresholds))
     found = [call([tokens[row : row + 1].numpy(), mask[row : row + 1].numpy()]) for row in range(8)]
     assert [int(count[0]) for _, count in found] == taken.tolist()
     assert np.allclose(np.concatenate([answer for answer, _ in found]), logits.numpy(), atol=1e-5)
+    save_stages(skip_stages(parts, network.thresholds), "gate", (0.2,) * 5, tmp_path / "stages")
+    router = routed(tmp_path / "stages")
+    given = [{"tokens": tokens[row : row + 1].numpy(), "mask": mask[row : row + 1].numpy()} for row in range(8)]
+    assert [router(each)[1] for each in given] == taken.tolist()
+    assert np.allclose(np.concatenate([router(each)[0] for each in given]), logits.numpy(), atol=1e-5)

@@ -17,6 +17,7 @@ from autoprune.reports import write_html
 from autoprune.switching.network import SwitchNetwork
 from tests.support.exits import TIED, elsewhere, share_of
 from tests.support.pages import Page
+from tests.support.routing import paths_as_the_file
 from tests.support.tiny_job import images
 
 pytest.importorskip("onnxruntime")
@@ -94,6 +95,7 @@ def test_the_file_and_the_loaded_network_take_the_same_widths(switched, data):
     assert torch.equal(logits, again) and torch.equal(taken, same)
     call = get_target("onnxruntime").caller((folder / "model.onnx").read_bytes())
     assert elsewhere([int(call([each[None].numpy()])[1][0]) for each in pixels], taken.tolist()) <= TIED
+    paths_as_the_file(folder / "stages", (folder / "model.onnx").read_bytes(), pixels)
 
 
 @pytest.mark.slow
@@ -176,6 +178,7 @@ def test_what_is_handed_over_of_a_network_with_gates_is_what_the_report_says(ski
     assert torch.equal(logits, again) and torch.equal(taken, same)
     call = get_target("onnxruntime").caller((folder / "model.onnx").read_bytes())
     assert elsewhere([int(call([each[None].numpy()])[1][0]) for each in pixels], taken.tolist()) <= TIED
+    paths_as_the_file(folder / "stages", (folder / "model.onnx").read_bytes(), pixels)
     assert accuracy(loaded, data["test"]) == pytest.approx(
         result.report["accuracy"], abs=share_of(len(data["test"].dataset))
     )

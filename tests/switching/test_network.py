@@ -7,6 +7,7 @@ from torch import nn
 
 from autoprune.dynamic_networks.flow import flow_of
 from autoprune.dynamic_networks.onnx_nodes import captured_weights
+from autoprune.dynamic_networks.staged import save_stages
 from autoprune.dynamic_networks.stages import cut_at
 from autoprune.early_exit.heads import HeadTraining
 from autoprune.errors import InputError, UnsupportedModelError
@@ -14,6 +15,8 @@ from autoprune.hardware import get_target
 from autoprune.switching.gate import WidthGate, fit_gate
 from autoprune.switching.network import SwitchNetwork, Width, tail_of
 from autoprune.switching.onnx_file import switch_file, width_parts
+from autoprune.switching.staged import width_stages
+from tests.support.routing import paths_as_the_file, routed
 from tests.support.tiny_job import images
 
 NODE = "relu"
@@ -90,6 +93,31 @@ def test_the_file_takes_the_same_widths_and_its_branches_own_their_weights(built
     found = [call([image[None].numpy()]) for image in x]
     assert [int(path[0]) for _, path in found] == taken.tolist()
     assert np.allclose(np.concatenate([answer for answer, _ in found]), logits.numpy(), atol=1e-5)
+
+
+def test_the_router_takes_the_widths_that_the_file_takes(built, tmp_path):
+    pytest.importorskip("onnxruntime")
+    _, flow, gate, tails = built
+    x = images(60, 3).tensors[0]
+    thresholds = middling(built, x)
+    parts = width_parts(flow, NODE, gate, tails, for_timing=True)
+    save_stages(width_stages(parts, thresholds), "gate", (0.4, 0.3, 0.3), tmp_path / "stages")
+    taken = paths_as_the_file(tmp_path / "stages", switch_file(parts, thresholds), x)
+    assert set(taken) == {0, 1, 2}
+
+
+def test_the_router_takes_the_whole_network_where_scores_are_no_numbers(built, tmp_path):
+    pytest.importorskip("onnxruntime")
+    nets, flow, gate, tails = built
+    broken = gate.only((0, 1))
+    with torch.no_grad():
+        broken.out.bias[:] = float("nan")
+        x = images(1, 5).tensors[0]
+        parts = width_parts(flow, NODE, broken, tails, for_timing=True)
+        save_stages(width_stages(parts, (0.0, 0.0)), "gate", (0.0, 0.0, 1.0), tmp_path / "stages")
+        logits, path = routed(tmp_path / "stages")({"x": x.numpy()})
+        assert path == 2
+        assert np.allclose(logits, nets[-1](x).numpy(), atol=1e-5)
 
 
 def test_scores_that_are_no_numbers_take_the_whole_network(built):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from autoprune.dynamic_networks.flow import Flow, flow_of
 from autoprune.dynamic_networks.module import DynamicModule
+from autoprune.dynamic_networks.staged import STAGES, save_stages
 from autoprune.early_exit.confidence.registry import confidences_named
 from autoprune.early_exit.files import load_heads, save_heads, save_network
 from autoprune.early_exit.fit import Cut, answers_on, fitted_heads
@@ -19,7 +20,7 @@ from autoprune.early_exit.heads import ExitHead, HeadTraining
 from autoprune.early_exit.network import DynamicNetwork, Exit
 from autoprune.early_exit.onnx_file import Parts, nested_file, parts_of
 from autoprune.early_exit.places import places_of
-from autoprune.early_exit.staged import STAGES, save_stages
+from autoprune.early_exit.staged import exit_stages
 from autoprune.early_exit.thresholds import NEVER, Answers, Choice, PathTimes
 from autoprune.errors import AutopruneError, UnsupportedModelError
 from autoprune.hardware.timing.effort import effort_named
@@ -142,8 +143,8 @@ class WithExits(Routed):
             raise AutopruneError("internal error: not the network of this method")
         save_network(network, self._cut.model, folder)
         choice = verified.choice
-        parts = self._parts(choice.places)
-        save_stages(parts, choice.confidence, choice.thresholds, choice.shares, folder / STAGES)
+        stages = exit_stages(self._parts(choice.places), choice.confidence, choice.thresholds)
+        save_stages(stages, choice.confidence, choice.shares, folder / STAGES)
 
     def pictured(self, verified: Verified) -> dict[str, Any]:
         """Deadlines too, where they were asked for."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from autoprune.dynamic_networks.flow import Flow, flow_of, sizes_of
 from autoprune.dynamic_networks.module import DynamicModule
+from autoprune.dynamic_networks.staged import STAGES, save_stages
 from autoprune.early_exit.thresholds import NEVER, Choice, Limits
 from autoprune.errors import AutopruneError, InputError
 from autoprune.foundations.seeding import seeded
@@ -21,6 +22,7 @@ from autoprune.gating.files import save_skips
 from autoprune.gating.gate import BlockGate
 from autoprune.gating.network import SkipNetwork, segments_of
 from autoprune.gating.onnx_file import SkipParts, skip_file, skip_parts
+from autoprune.gating.staged import skip_stages
 from autoprune.gating.sweep import GateTimes, Split, choices_at
 from autoprune.gating.training import GateLoss, SoftSkips
 from autoprune.pipeline.jobs.dynamic.choosing import require_reachable
@@ -45,7 +47,7 @@ class Skip(Method):
     name = "skip"
     passes = 2  # of the network that learns, and of its teacher
     reads_values = False
-    written = ("network.safetensors", "gates.safetensors", "gates.json")
+    written = ("network.safetensors", "gates.safetensors", "gates.json", "stages/")
 
     def offer(self, task: Task, experiment: Experiment, flow: Flow) -> Offer:
         """Blocks; timed with all gates open, each shut, all shut."""
@@ -181,11 +183,15 @@ class WithGates(Gated):
         return self._compiled(verified.choice.thresholds[0]).network(expected)
 
     def save(self, network: DynamicModule, verified: Verified, folder: Path) -> None:
-        """Weights, gates, thresholds."""
+        """Weights, gates, thresholds; the stages for runtimes without `If`."""
         if not isinstance(network, SkipNetwork):
             raise AutopruneError("internal error: not the network of this method")
         split = Split.of(self.search.opened[self.search.at(network.thresholds[0])])
         save_skips(network, [self._blocks[each] for each in split.dropped], self.trained.model, folder)
+        choice = verified.choice
+        counts = self.expected(choice)
+        stages = skip_stages(self._parts(choice.thresholds[0]), choice.thresholds)
+        save_stages(stages, choice.confidence, [count / sum(counts) for count in counts], folder / STAGES)
 
     def figures(self, verified: Verified) -> dict[str, Any]:
         """By the number of computed blocks."""

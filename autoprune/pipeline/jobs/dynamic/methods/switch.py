@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from autoprune.dynamic_networks.batches import labels_of
 from autoprune.dynamic_networks.flow import Flow, flow_of
 from autoprune.dynamic_networks.module import DynamicModule
+from autoprune.dynamic_networks.staged import STAGES, save_stages
 from autoprune.dynamic_networks.stages import Stage, cut_at
 from autoprune.early_exit.heads import HeadTraining
 from autoprune.early_exit.places import Place, places_of
@@ -36,6 +37,7 @@ from autoprune.switching.files import save_switch
 from autoprune.switching.gate import WidthGate, fit_gate
 from autoprune.switching.network import SwitchNetwork, Width, tail_of
 from autoprune.switching.onnx_file import WidthParts, switch_file, width_parts
+from autoprune.switching.staged import width_stages
 
 __all__ = ["Switch", "WidthTimes"]
 
@@ -80,7 +82,7 @@ class Switch(Method):
 
     name = "switch"
     passes = 4  # the sandwich rule's
-    written = ("heads.safetensors", "network.safetensors", "gate.safetensors", "width_*", "switch.json")
+    written = ("heads.safetensors", "network.safetensors", "gate.safetensors", "width_*", "switch.json", "stages/")
 
     def offer(self, task: Task, experiment: Experiment, flow: Flow) -> Offer:
         """Widths; each is timed, and the whole network behind the gate."""
@@ -221,12 +223,15 @@ class WithWidths(Routed):
         return SwitchNetwork(self.flow, self._place.node, gate, widths, expected=expected).eval()
 
     def save(self, network: DynamicModule, verified: Verified, folder: Path) -> None:
-        """Dense weights, gate, and every width's policy and weights."""
+        """Dense weights, gate, and every width's policy and weights; the stages for runtimes without `If`."""
         if not isinstance(network, SwitchNetwork):
             raise AutopruneError("internal error: not the network of this method")
         chosen = [self.names.index(each.name) for each in network.widths]
         policies = [self._widths.policy(self._widths.narrow[each], self.run.experiment.seed) for each in chosen]
         save_switch(network, self.task.model, policies, [self._smalls[each] for each in chosen], folder)
+        choice = verified.choice
+        stages = width_stages(self._parts(choice.places), choice.thresholds)
+        save_stages(stages, choice.confidence, choice.shares, folder / STAGES)
 
     def fixed(self, verified: Verified) -> Fixed | None:
         """The narrowest width that is as fast as the mean, and as accurate: a gate that adds nothing is left out."""
