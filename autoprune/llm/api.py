@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 from autoprune.llm.evaluation.perplexity import CONTEXT, Reading, TextScore, perplexity
-from autoprune.llm.jobs.compress import compress_run
+from autoprune.llm.jobs.compress import compress_plan, compress_run
 from autoprune.llm.jobs.compress_settings import CompressSettings
 from autoprune.llm.jobs.judging import model_to_judge, texts_to_judge
-from autoprune.llm.jobs.prune import prune_run
+from autoprune.llm.jobs.prune import prune_plan, prune_run
 from autoprune.llm.jobs.run import LanguageResult
 from autoprune.llm.jobs.settings import LanguageSettings
 from autoprune.llm.models.base import LanguageModel
+from autoprune.pipeline.plan.base import Plan
 from autoprune.run.flags import Flags
 
 __all__ = ["compress", "evaluate", "prune"]
+
+
+@overload
+def prune(
+    model: str | LanguageModel, *, calibration: str, dry_run: Literal[False] = False, **settings: Any
+) -> LanguageResult: ...
+
+
+@overload
+def prune(model: str | LanguageModel, *, calibration: str, dry_run: Literal[True], **settings: Any) -> Plan: ...
 
 
 def prune(
@@ -26,8 +37,9 @@ def prune(
     ratio: str = "50%",
     resume: bool = False,
     overwrite: bool = False,
+    dry_run: bool = False,
     **settings: Any,
-) -> LanguageResult:
+) -> LanguageResult | Plan:
     """Prune a language model in a run's folder.
 
     Args:
@@ -38,6 +50,7 @@ def prune(
         ratio: The share that is taken away, or of zeros a pattern such as `2:4`.
         resume: Go on with a run that exists.
         overwrite: Replace a run that exists.
+        dry_run: Try everything that is handed over, and return the plan; nothing is written.
         **settings: Further fields of `LanguageSettings`: run, text, context, seed, ...
 
     Raises:
@@ -47,12 +60,30 @@ def prune(
     asked = LanguageSettings.build(
         {"model": name, "calibration": calibration, "method": method, "ratio": ratio, **settings}
     )
+    if dry_run:
+        return prune_plan(asked, given=given)
     return prune_run(asked, Flags(resume, overwrite), given=given)
 
 
+@overload
 def compress(
-    model: str | LanguageModel, *, calibration: str, resume: bool = False, overwrite: bool = False, **settings: Any
-) -> LanguageResult:
+    model: str | LanguageModel, *, calibration: str, dry_run: Literal[False] = False, **settings: Any
+) -> LanguageResult: ...
+
+
+@overload
+def compress(model: str | LanguageModel, *, calibration: str, dry_run: Literal[True], **settings: Any) -> Plan: ...
+
+
+def compress(
+    model: str | LanguageModel,
+    *,
+    calibration: str,
+    resume: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    **settings: Any,
+) -> LanguageResult | Plan:
     """Search how many blocks, neurons, heads and channels of a language model stay within a budget, in a run's folder.
 
     Args:
@@ -60,6 +91,7 @@ def compress(
         calibration: File or folder of text: its last tenth scores candidates, what goes first is learned from the rest.
         resume: Go on with a run that exists.
         overwrite: Replace a run that exists.
+        dry_run: See `prune`.
         **settings: Further fields of `CompressSettings`: the budget (`params`, `bytes`, `prefill_latency` or
             `decode_latency`), agent, episodes, target, run, text, recover, ...
 
@@ -70,6 +102,8 @@ def compress(
     """
     given, name = _handed_over(model)
     asked = CompressSettings.build({"model": name, "calibration": calibration, **settings})
+    if dry_run:
+        return compress_plan(asked, given=given)
     return compress_run(asked, Flags(resume, overwrite), given=given)
 
 

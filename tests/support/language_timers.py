@@ -33,4 +33,4 @@ class Constant(Formula):
     name = "constant"
 
     def ms(self, network):
-        return super().ms(network) if type(self).asked <= 14 else 5.0
+        return super().ms(network) if type(self).asked <= 20 else 5.0

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from autoprune.cli.language.settings import chosen_settings, panels_of
-from autoprune.cli.options import Overwrite, Resume, settings_command
+from autoprune.cli.options import DryRun, Overwrite, Resume, settings_command
 from autoprune.llm.jobs.compress_settings import CompressSettings
 
 __all__ = ["register"]
@@ -27,7 +27,9 @@ def register(app: typer.Typer) -> None:
     app.command("compress", epilog=example)(command)
 
 
-def compress(*, settings: dict[str, Any], resume: Resume = False, overwrite: Overwrite = False) -> None:
+def compress(
+    *, settings: dict[str, Any], resume: Resume = False, overwrite: Overwrite = False, dry_run: DryRun = False
+) -> None:
     """Search how many blocks, neurons, heads and channels of a language model stay within a budget.
 
     The run's folder `pruned`, or `recovered` behind a training, is what `AutoModelForCausalLM.from_pretrained` loads.
@@ -36,11 +38,14 @@ def compress(*, settings: dict[str, Any], resume: Resume = False, overwrite: Ove
     from autoprune.cli.main_job.whole_run import again
     from autoprune.cli.screen import Screen
     from autoprune.cli.stopping import resumable
-    from autoprune.llm.jobs.compress import compress_run
+    from autoprune.llm.jobs.compress import compress_plan, compress_run
     from autoprune.run.flags import Flags
 
     flags = Flags(resume, overwrite)
     chosen = chosen_settings(CompressSettings, settings, resume)
+    if dry_run:
+        typer.echo(compress_plan(chosen, Screen()))
+        return
     with resumable(chosen.run_dir, again(flags)):
         result = compress_run(chosen, flags, Screen())
     print_language_report(result.report)

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from autoprune.cli.language.settings import chosen_settings, panels_of
-from autoprune.cli.options import Overwrite, Resume, settings_command
+from autoprune.cli.options import DryRun, Overwrite, Resume, settings_command
 from autoprune.llm.jobs.settings import LanguageSettings
 
 __all__ = ["register"]
@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
     app.command("prune", epilog=example)(command)
 
 
-def prune(*, settings: dict[str, Any], resume: Resume = False, overwrite: Overwrite = False) -> None:
+def prune(
+    *, settings: dict[str, Any], resume: Resume = False, overwrite: Overwrite = False, dry_run: DryRun = False
+) -> None:
     """Prune a language model by a calibration text, and judge it on two domains before and after.
 
     The run's folder `pruned` is what `AutoModelForCausalLM.from_pretrained` loads.
@@ -32,11 +34,14 @@ def prune(*, settings: dict[str, Any], resume: Resume = False, overwrite: Overwr
     from autoprune.cli.main_job.whole_run import again
     from autoprune.cli.screen import Screen
     from autoprune.cli.stopping import resumable
-    from autoprune.llm.jobs.prune import prune_run
+    from autoprune.llm.jobs.prune import prune_plan, prune_run
     from autoprune.run.flags import Flags
 
     flags = Flags(resume, overwrite)
     chosen = chosen_settings(LanguageSettings, settings, resume)
+    if dry_run:
+        typer.echo(prune_plan(chosen, Screen()))
+        return
     with resumable(chosen.run_dir, again(flags)):
         result = prune_run(chosen, flags, Screen())
     print_language_report(result.report)

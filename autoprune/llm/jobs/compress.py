@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from autoprune.llm.jobs.compress_settings import CompressSettings
+from autoprune.llm.jobs.plan import language_plan
 from autoprune.llm.jobs.run import LanguageResult, language_run
 from autoprune.llm.models.base import LanguageModel
 from autoprune.llm.search.method import SearchMethod
+from autoprune.pipeline.plan.base import Plan
 from autoprune.pipeline.reporter import Reporter
 from autoprune.run.flags import Flags
 
-__all__ = ["compress_run"]
+__all__ = ["compress_plan", "compress_run"]
 
 
 def compress_run(
@@ -32,3 +34,10 @@ def compress_run(
         TargetError: If the target is not available.
     """
     return language_run(settings, SearchMethod(settings.plan), flags, reporter, given)
+
+
+def compress_plan(
+    settings: CompressSettings, reporter: Reporter | None = None, given: LanguageModel | None = None
+) -> Plan:
+    """What `compress_run` would do, once all that was handed over has been tried; see `language_plan`."""
+    return language_plan(settings, SearchMethod(settings.plan), reporter, given)

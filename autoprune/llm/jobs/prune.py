@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from autoprune.llm.jobs.plan import language_plan
 from autoprune.llm.jobs.run import LanguageResult, language_run
 from autoprune.llm.jobs.settings import LanguageSettings
 from autoprune.llm.methods.registry import METHODS
 from autoprune.llm.models.base import LanguageModel
+from autoprune.pipeline.plan.base import Plan
 from autoprune.pipeline.reporter import Reporter
 from autoprune.run.flags import Flags
 
-__all__ = ["prune_run"]
+__all__ = ["prune_plan", "prune_run"]
 
 
 def prune_run(
@@ -30,3 +32,10 @@ def prune_run(
         InputError: If something that was handed over is wrong; nothing is left of a run that had not begun.
     """
     return language_run(settings, METHODS.get(settings.method)(), flags, reporter, given)
+
+
+def prune_plan(
+    settings: LanguageSettings, reporter: Reporter | None = None, given: LanguageModel | None = None
+) -> Plan:
+    """What `prune_run` would do, once all that was handed over has been tried; see `language_plan`."""
+    return language_plan(settings, METHODS.get(settings.method)(), reporter, given)

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from autoprune.errors import BudgetError, InputError, Interrupted
 from autoprune.foundations.files import read_json, write_json
 from autoprune.llm.evaluation.perplexity import Reading
@@ -29,7 +31,15 @@ from autoprune.run.directory import RunDir
 from autoprune.run.flags import Flags
 from autoprune.run.stopwatch import Stopwatch, rounded_seconds
 
-__all__ = ["LanguageResult", "language_run"]
+__all__ = [
+    "LanguageResult",
+    "Texts",
+    "calibration_of",
+    "language_run",
+    "read_texts",
+    "refuse_early",
+    "require_context",
+]
 
 _KEPT, _TRAINING = "checkpoint/blocks", "checkpoint/recovery.pt"
 
@@ -58,7 +68,7 @@ class LanguageResult:
 
 
 @dataclass(frozen=True)
-class _Texts:
+class Texts:
     """What is read in a run: the calibration text, and the texts that models are judged on."""
 
     calibration: Text
@@ -86,10 +96,8 @@ def language_run(
         BudgetError: If the method has a budget that cannot be met.
     """
     chosen = flags or Flags(resume=False, overwrite=False)
-    method.check(settings.options)
-    if settings.recover == "lora" and method.leaves_zeros:
-        raise InputError(FILLS_ZEROS)
-    texts = _texts(settings)
+    refuse_early(settings, method)
+    texts = read_texts(settings)
     with _opened(settings, chosen) as run:
         if run.file("report.json").exists():  # written last
             return LanguageResult(read_json(run.file("report.json"), "report"), run.path)
@@ -101,25 +109,42 @@ def language_run(
         return LanguageResult(content, run.path)
 
 
-def _texts(settings: LanguageRunSettings) -> _Texts:
+def refuse_early(settings: LanguageRunSettings, method: Method) -> None:
+    """Refuse what is wrong in the settings alone.
+
+    Raises:
+        InputError: Naming the setting.
+        TargetError: If the method's target is not available.
+    """
+    method.check(settings.options)
+    if settings.recover == "lora" and method.leaves_zeros:
+        raise InputError(FILLS_ZEROS)
+
+
+def read_texts(settings: LanguageRunSettings) -> Texts:
+    """The texts of a run; without any to judge on, the last tenth of the calibration text and reference prose.
+
+    Raises:
+        InputError: If one cannot be read, or is calibration text.
+    """
     calibration = read_text(settings.calibration)
     if settings.text:
-        return _Texts(calibration, tuple(texts_to_judge(settings.text, calibration)))
+        return Texts(calibration, tuple(texts_to_judge(settings.text, calibration)))
     rest, last = held_out(calibration)
-    return _Texts(rest, (last, *texts_to_judge(())))
+    return Texts(rest, (last, *texts_to_judge(())))
 
 
 def _pruned(
     settings: LanguageRunSettings,
     method: Method,
-    texts: _Texts,
+    texts: Texts,
     run: RunDir[LanguageRunSettings],
     reporter: Reporter,
     given: LanguageModel | None,
 ) -> dict[str, Any]:
     with reporter.stage("load", f"loading {settings.model}"):
         loaded = load_for(settings, run.file(_KEPT), can=method.by_blocks, given=given)
-        windows = _windows(settings, loaded.model, texts.calibration)
+        windows = calibration_of(settings, loaded.model, texts.calibration)
     reading = Reading(settings.context, settings.stride, settings.tokens)
     run.once("calibration tokens", windows.numel)
     dense = run.once("dense", lambda: _dense(loaded, texts, reading, reporter))
@@ -140,21 +165,31 @@ def _pruned(
     return _report(settings, run, Figures(dense, pruned, {**after, "training": recovered}), texts)
 
 
-def _windows(settings: LanguageRunSettings, model: LanguageModel, text: Text) -> Any:
+def calibration_of(settings: LanguageRunSettings, model: LanguageModel, text: Text) -> Tensor:
+    """The calibration windows, int64 (windows, tokens), no longer than the model reads.
+
+    Raises:
+        InputError: If the text is too short.
+    """
     length = min(settings.window_length, model.context or settings.window_length)
     return calibration_windows(text, model.tokenizer, settings.windows, length, settings.seed)
 
 
-def _dense(loaded: Loaded, texts: _Texts, reading: Reading, reporter: Reporter) -> dict[str, Any]:
+def _dense(loaded: Loaded, texts: Texts, reading: Reading, reporter: Reporter) -> dict[str, Any]:
     """The dense model's perplexities and what it writes; its sizes where it lies in files."""
-    _require_context(loaded.model, reading)
+    require_context(loaded.model, reading)
     whole = loaded.storage is loaded.dense
     scores = judged(loaded.model, texts.judged, reading, reporter, "the dense model", None if whole else loaded.dense)
     counts = counts_in(loaded.folder) if loaded.folder is not None else _counts(loaded.model)
     return {**counts, "texts": scores, "sample": sample(loaded.model, texts.judged[0]) if whole else None}
 
 
-def _require_context(model: LanguageModel, reading: Reading) -> None:
+def require_context(model: LanguageModel, reading: Reading) -> None:
+    """Refuse windows that are longer than the model reads.
+
+    Raises:
+        InputError: Naming the longest.
+    """
     if model.context is not None and reading.context > model.context:
         raise InputError(f"{model.origin} was made for {model.context} tokens; give a --context of no more than that")
 
@@ -175,7 +210,7 @@ def _save(found: PrunedModel, folder: Path) -> None:
         save_folder(found.model, folder)
 
 
-def _figures_of(folder: Path, loaded: Loaded, texts: _Texts, reading: Reading, reporter: Reporter) -> dict[str, Any]:
+def _figures_of(folder: Path, loaded: Loaded, texts: Texts, reading: Reading, reporter: Reporter) -> dict[str, Any]:
     """What is reported of the pruned model, read back from the folder that users load."""
     if loaded.storage is not loaded.dense and folder.name == "pruned":
         scores = judged(loaded.model, texts.judged, reading, reporter, "the pruned model", loaded.storage)
@@ -186,7 +221,7 @@ def _figures_of(folder: Path, loaded: Loaded, texts: _Texts, reading: Reading, r
 
 
 def _recovered(
-    settings: LanguageRunSettings, loaded: Loaded, texts: _Texts, run: RunDir[LanguageRunSettings], reporter: Reporter
+    settings: LanguageRunSettings, loaded: Loaded, texts: Texts, run: RunDir[LanguageRunSettings], reporter: Reporter
 ) -> Any:
     """How the training after the cut went, whose model is in `recovered`; None without one."""
     plan = settings.recovery
@@ -221,7 +256,7 @@ class Figures:
 
 
 def _report(
-    settings: LanguageRunSettings, run: RunDir[LanguageRunSettings], figures: Figures, texts: _Texts
+    settings: LanguageRunSettings, run: RunDir[LanguageRunSettings], figures: Figures, texts: Texts
 ) -> dict[str, Any]:
     """What report.json holds. `texts` has the delivered model's perplexities, those of the dense one beside them."""
     last = figures.recovered or figures.pruned

@@ -9,7 +9,7 @@ from pathlib import Path
 from autoprune.hardware.contract.protocol import Measurement, Protocol
 from autoprune.llm.llamacpp.target import LlamaCppTarget, Work
 
-__all__ = ["Speed", "time_files"]
+__all__ = ["Speed", "time_files", "time_phase"]
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,32 @@ def time_files(
     Raises:
         TargetError: If llama.cpp is not there, or failed.
     """
+    names = [str(Path(path).absolute()) for path in paths]
+    found = _timed(
+        [Work(n, phase, context, tokens) for n in names for phase in ("prefill", "decode")], threads, protocol
+    )
+    return [Speed(context, *pair, tokens) for pair in zip(found[::2], found[1::2], strict=True)]
+
+
+def time_phase(
+    paths: Sequence[Path | str],
+    phase: str,
+    *,
+    context: int = 128,
+    tokens: int = 16,
+    threads: int = 1,
+    protocol: Protocol | None = None,
+) -> list[Measurement]:
+    """The same of one phase, `prefill` or `decode`; of decoding, milliseconds of all `tokens` together.
+
+    Raises:
+        TargetError: If llama.cpp is not there, or failed.
+    """
+    work = [Work(str(Path(path).absolute()), phase, context, tokens) for path in paths]
+    return _timed(work, threads, protocol)
+
+
+def _timed(work: Sequence[Work], threads: int, protocol: Protocol | None) -> list[Measurement]:
     target = LlamaCppTarget(threads=threads)
     target.require()
-    names = [str(Path(path).absolute()) for path in paths]
-    work = [Work(name, phase, context, tokens) for name in names for phase in ("prefill", "decode")]
-    found = target.time([each.payload() for each in work], protocol or Protocol(warmup=2, least_blocks=3))
-    return [Speed(context, *pair, tokens) for pair in zip(found[::2], found[1::2], strict=True)]
+    return target.time([each.payload() for each in work], protocol or Protocol(warmup=2, least_blocks=3))

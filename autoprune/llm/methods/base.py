@@ -12,6 +12,7 @@ from torch import Tensor
 
 from autoprune.llm.blocks.storage import BlockStorage
 from autoprune.llm.methods.options import MethodOptions
+from autoprune.llm.methods.planned import Ahead, Outlook
 from autoprune.llm.models.base import LanguageModel
 from autoprune.llm.texts import Text
 from autoprune.pipeline.reporter import Reporter
@@ -80,6 +81,21 @@ class Method(ABC):
         Raises:
             InputError: Naming the option.
         """
+
+    def tokens_read(self, ahead: Ahead) -> float:
+        """About how many tokens the model reads, or what takes as long, until it is pruned; once all windows here."""
+        return float(ahead.windows.numel())
+
+    def outlook(self, ahead: Ahead) -> Outlook:
+        """What it would do, and how long it would take; nothing is changed or written.
+
+        Raises:
+            InputError: If the model or the text does not allow it.
+            BudgetError: If it has a budget that cannot be met.
+            TargetError: If the target fails.
+        """
+        stage = ahead.reading("prune", self.tokens_read(ahead), "calibration")
+        return Outlook({"block": ahead.blocks}, f"{ahead.options.ratio} by {self.name}", (stage,))
 
     @abstractmethod
     def prune(self, work: Work) -> PrunedModel:

@@ -10,6 +10,7 @@ from autoprune.errors import InputError
 from autoprune.llm.blocks.shards import Shards, save_shards
 from autoprune.llm.methods.base import Method, PrunedModel, Work
 from autoprune.llm.methods.options import MethodOptions, refuse_protection
+from autoprune.llm.methods.planned import Ahead
 from autoprune.llm.methods.ratio import pattern_of_ratio
 from autoprune.llm.sparsity.base import OneShot
 from autoprune.llm.sparsity.magnitude import Magnitude
@@ -23,12 +24,16 @@ from autoprune.reconstruction.sparsegpt import DAMPING
 __all__ = ["MagnitudeMethod", "OneShotMethod", "SparseGptMethod", "WandaMethod"]
 
 
+_GROUPS = 3  # further groups of layers that read one tensor in a block
+
+
 class OneShotMethod(Method):
     """Zeros in every linear layer of the blocks; embeddings, norms and the head stay as they are."""
 
     by_blocks = True
     leaves_zeros = True
     one_shot: ClassVar[type[OneShot]]
+    passes: ClassVar[float] = 2.0  # over all windows: to collect what layers read, and behind pruned layers
 
     def check(self, options: MethodOptions) -> None:
         """See `Method.check`."""
@@ -59,6 +64,11 @@ class OneShotMethod(Method):
             details["block_ratios"] = list(plan.ratios)
         return PrunedModel(work.model, details, _saving(work))
 
+    def tokens_read(self, ahead: Ahead) -> float:
+        """See `Method.tokens_read`; groups of layers are read one after the other where that is asked for."""
+        again = self.passes and _GROUPS * ahead.options.sequential + ahead.options.owl
+        return (self.passes + again) * ahead.windows.numel()
+
     def _made(self, options: MethodOptions) -> OneShot:
         if issubclass(self.one_shot, SparseGpt):
             return self.one_shot(DAMPING if options.damping is None else options.damping, options.bits)
@@ -70,6 +80,7 @@ class MagnitudeMethod(OneShotMethod):
 
     name = "magnitude"
     one_shot = Magnitude
+    passes = 0.0
 
 
 class WandaMethod(OneShotMethod):
@@ -84,6 +95,7 @@ class SparseGptMethod(OneShotMethod):
 
     name = "sparsegpt"
     one_shot = SparseGpt
+    passes = 4.0  # its factors and updates take about as long as the two passes
 
 
 def _ratios(work: Work) -> tuple[float, ...] | None:

@@ -7,9 +7,11 @@ from typing import ClassVar
 from autoprune.errors import InputError
 from autoprune.llm.methods.base import Method, PrunedModel, Work
 from autoprune.llm.methods.options import MethodOptions, refuse_protection
+from autoprune.llm.methods.planned import Ahead
 from autoprune.llm.methods.ratio import share_of_ratio
 from autoprune.llm.structured import Calibration, Structured
-from autoprune.llm.structured.depth import Depth
+from autoprune.llm.structured.base import kept_of
+from autoprune.llm.structured.depth import Depth, tokens_to_choose
 from autoprune.llm.structured.ffn import FeedForward
 from autoprune.llm.structured.heads import Heads
 from autoprune.llm.structured.hidden import Hidden
@@ -73,6 +75,11 @@ class DepthMethod(StructuredMethod):
 
     name: ClassVar[str] = "depth"
     how = Depth
+
+    def tokens_read(self, ahead: Ahead) -> float:
+        """See `Method.tokens_read`."""
+        gone = ahead.blocks - kept_of(ahead.blocks, share_of_ratio(ahead.options.ratio), "blocks")
+        return super().tokens_read(ahead) + tokens_to_choose(gone, ahead.windows)
 
 
 class FeedForwardMethod(StructuredMethod):

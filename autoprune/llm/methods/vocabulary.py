@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from autoprune.llm.methods.base import PrunedModel, Work
+from autoprune.llm.methods.planned import Ahead
 from autoprune.llm.methods.ratio import share_of_ratio
 from autoprune.llm.methods.structured import WithoutOneShotOptions
 from autoprune.llm.structured.base import kept_of
@@ -21,6 +22,10 @@ class VocabularyMethod(WithoutOneShotOptions):
     """The tokens stay that the calibration text has most often; any other text is still written, with more of them."""
 
     name: ClassVar[str] = "vocabulary"
+
+    def tokens_read(self, ahead: Ahead) -> float:
+        """See `Method.tokens_read`; tokens are counted, and no network reads them."""
+        return 0.0
 
     def prune(self, work: Work) -> PrunedModel:
         """See `Method.prune`."""

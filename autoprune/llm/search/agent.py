@@ -16,8 +16,9 @@ from autoprune.pipeline.search.bare import played
 from autoprune.pipeline.search.play import points_of_curves, solved_policies
 from autoprune.pipeline.search.single_cuts import SingleCuts, tried_options
 from autoprune.run.directory import RunDir
+from autoprune.space import SearchSpace
 
-__all__ = ["Found", "search"]
+__all__ = ["Found", "search", "single_cuts"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +67,12 @@ def search(pricing: Pricing, scores: ScoreMemory, plan: SearchPlan, run: RunDir,
         **agents.options_of(plan.agent),
     )
     return Found(played(agent, LOSS, run, reporter), dense)
+
+
+def single_cuts(plan: SearchPlan, space: SearchSpace) -> int:
+    """Candidates that are scored before the agent begins, for one that wants to know what single cuts lose."""
+    count = points_of_curves(agents.get(plan.agent), plan.episodes, len(space))
+    return sum(len(tried_options(d, count)) for d in space.decisions) if count else 0
 
 
 def _curves(scores: ScoreMemory, pricing: Pricing, dense: float, count: int, run: RunDir, reporter: Reporter) -> Curves:

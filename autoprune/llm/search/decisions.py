@@ -25,7 +25,7 @@ from autoprune.llm.structured.query_heads import HeadShape, head_shape
 from autoprune.llm.structured.stack import counted_stack
 from autoprune.space import Decision, SearchSpace
 
-__all__ = ["read_levers"]
+__all__ = ["order_tokens", "read_levers"]
 
 _KINDS = {FFN: "ffn", HEADS: "heads", HIDDEN: "embedding"}
 _NOUNS = {FFN: "feed-forward neurons", HEADS: "heads", HIDDEN: "channels of the residual stream"}
@@ -40,6 +40,7 @@ def read_levers(
     decided: Callable[[str, Callable[[], Any]], Any],
     only: Collection[str] = DECISIONS,
     zeros: ZerosPlan | None = None,
+    row_multiple: int = 1,
 ) -> Levers:
     """What can be changed in a model, each tried once at its least.
 
@@ -49,6 +50,7 @@ def read_levers(
         decided: `RunDir.once`: the order of blocks takes long, and is kept.
         only: Decisions that may be there.
         zeros: What `nm` may do, where it is among them; the default if None.
+        row_multiple: Numbers that a target computes rows of matrices by (`LanguageTimer.row_multiple`).
 
     Raises:
         UnsupportedModelError: If the model has no stack of blocks, or cannot be traced.
@@ -72,7 +74,8 @@ def read_levers(
     names = {BY_BLOCK.get(name, name) for name in only}
     frozen |= {name: "it is not among --decisions" for name in DECISIONS if name not in names}
     configs: dict[str, Any] = {}
-    decisions = [d for d in _decisions(levers) if part_of(d.name) in names and _can(levers, d, frozen, configs)]
+    offered = [_in_whole_rows(d, levers.shape, row_multiple) for d in _decisions(levers) if part_of(d.name) in names]
+    decisions = [decision for decision in offered if _can(levers, decision, frozen, configs)]
     if not decisions:
         raise InputError(f"nothing in this model can be changed: {'; '.join(frozen.values())}")
     return replace(levers, space=SearchSpace(tuple(decisions), frozen), at_least=configs)
@@ -116,6 +119,11 @@ def _head_shape(network: nn.Module, groups: dict[str, list[Group]], frozen: dict
         return None
 
 
+def order_tokens(stack: DecoderStack, windows: Tensor) -> tuple[int, Tensor]:
+    """How many blocks have to be put in order, and on which windows: what takes long of `read_levers`."""
+    return len(stack) - _least(BLOCKS, len(stack)), windows[:_ORDER_WINDOWS]
+
+
 def _order(network: nn.Module, stack: DecoderStack, text: Calibration) -> list[int]:
     count = len(stack) - _least(BLOCKS, len(stack))
     return [int(step["block"]) for step in choose_blocks(network, stack, count, text)]
@@ -140,6 +148,21 @@ def _decisions(levers: Levers) -> list[Decision]:
         plan = levers.zeros.plan
         found += [Decision(f"{NM}.{block}", plan.m, plan.kept, NM) for block in range(blocks)]
     return [decision for decision in found if len(decision.options) > 1]
+
+
+def _in_whole_rows(decision: Decision, shape: HeadShape | None, multiple: int) -> Decision:
+    """The decision with options whose matrices have rows of a multiple; as it is where only the whole width has.
+
+    Rows are as long as the stream, the neurons, or all query heads together; of heads each decision is seen alone.
+    """
+    sizes = {FFN: 1, HIDDEN: 1}
+    if shape is not None:
+        sizes |= {HEADS: shape.queries * shape.size, QUERIES: shape.groups * shape.size}
+    size = sizes.get(part_of(decision.name))
+    if size is None or multiple == 1:
+        return decision
+    options = tuple(o for o in decision.options if o * size % multiple == 0 or o == decision.width)
+    return replace(decision, options=options) if len(options) > 1 else decision
 
 
 def _least(name: str, width: int) -> int:

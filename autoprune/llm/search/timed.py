@@ -3,7 +3,8 @@
 A block is called as often as there are blocks, and does work in proportion to its parameters; so a latency is a
 constant, a price for each block, and a price for each parameter of each part (embedding and head,
 feed-forward, attention, norms). These prices are fitted, none below zero, so that the relative error over the measured
-shapes is least.
+shapes is least. How wrong it is elsewhere is seen on shapes that are drawn, measured, and left out of it; then these
+are fitted, too.
 """
 
 from __future__ import annotations
@@ -30,12 +31,13 @@ from autoprune.pipeline.reporter import Reporter
 from autoprune.run.directory import RunDir
 from autoprune.space import SearchSpace
 
-__all__ = ["Timed", "fitted_cost", "shapes_to_time"]
+__all__ = ["Timed", "fitted_cost", "held_out_errors", "shapes_to_check", "shapes_to_time"]
 
 Array = NDArray[np.float64]
 
 _Priced = tuple[tuple[str, ...], Callable[[NDArray[np.int64]], Array]]  # scope, price of its kept units
 
+_CHECKED = 3  # shapes that are drawn
 _PLANNED = 0.98  # share of the limit that a search plans with, for the fit errs
 
 
@@ -52,6 +54,7 @@ class Timed(Pricing):
 
     Attributes:
         errors: How far the fit is from what was measured.
+        held_out: How far a fit without the drawn shapes is from these; None where there is no other shape.
         dense: The dense model's latency (ms), the median of all sessions.
     """
 
@@ -68,7 +71,8 @@ class Timed(Pricing):
     ) -> None:
         self._budget, self._model, self._timer = budget, model, timer
         self._phase = budget.phase
-        shapes = shapes_to_time(levers.space)
+        fitted, drawn = shapes_to_time(levers.space), shapes_to_check(levers.space)
+        shapes = [*fitted, *drawn]
         with reporter.stage("profile", f"timing shapes on {timer.name}", len(shapes)) as bar:
             rows: list[tuple[float, float]] = []
             for number, choices in enumerate(shapes, start=1):
@@ -77,7 +81,9 @@ class Timed(Pricing):
         self.dense = float(np.median([dense for _, dense in rows]))
         # By the dense model in the same session: a spell in which the machine is slow reaches both.
         found = np.array([self.dense, *(self.dense * ms / dense for ms, dense in rows)])
-        self.cost, self.errors = fitted_cost(levers, [levers.space.complete({}), *shapes], found, budget.kind)
+        known = [levers.space.complete({}), *shapes]
+        self.cost, self.errors = fitted_cost(levers, known, found, budget.kind)
+        self.held_out = held_out_errors(levers, known, found, len(drawn)) if drawn else None
         self.limit = _PLANNED * budget.amount.limit(self.cost.dense if budget.amount.relative else self.dense)
 
     def measure(self, network: nn.Module) -> Measured:
@@ -104,6 +110,31 @@ def shapes_to_time(space: SearchSpace) -> list[dict[str, int]]:
     half = space.complete({d.name: d.options[len(d.options) // 2] for d in space.decisions})
     least = space.complete({d.name: d.options[0] for d in space.decisions})
     return [dict(each) for each in {_key(choices): choices for choices in [*alone, half, least]}.values()]
+
+
+def shapes_to_check(space: SearchSpace, count: int = _CHECKED, seed: int = 0) -> list[dict[str, int]]:
+    """Shapes that are none of those that are fitted, drawn option by option; fewer where there are no more."""
+    generator = np.random.default_rng(seed)
+    known = {_key(choices) for choices in [space.complete({}), *shapes_to_time(space)]}
+    found: dict[str, dict[str, int]] = {}
+    for _ in range(20 * count):
+        drawn = dict(space.complete({d.name: int(generator.choice(d.options)) for d in space.decisions}))
+        if _key(drawn) not in known and len(found) < count:
+            found.setdefault(_key(drawn), drawn)
+    return list(found.values())
+
+
+def held_out_errors(levers: Levers, shapes: Sequence[dict[str, int]], ms: Array, count: int) -> Errors:
+    """How wrong a fit on all shapes but the last few is on these.
+
+    Args:
+        levers: See `fitted_cost`.
+        shapes: Complete choices that were measured.
+        ms: Their latencies, (shapes,).
+        count: How many of them are left out.
+    """
+    cost, _ = fitted_cost(levers, shapes[:-count], ms[:-count], "held out")
+    return errors_of(np.array([cost.cost(choices) for choices in shapes[-count:]]), ms[-count:])
 
 
 def fitted_cost(levers: Levers, shapes: Sequence[dict[str, int]], ms: Array, kind: str) -> tuple[AdditiveCost, Errors]:

@@ -22,7 +22,7 @@ from autoprune.hardware.timing.clocks import CpuClock
 from autoprune.hardware.timing.loop import time_calls
 from autoprune.llm.gguf.write import write_gguf
 from autoprune.llm.llamacpp.target import LlamaCppTarget
-from autoprune.llm.llamacpp.timing import time_files
+from autoprune.llm.llamacpp.timing import time_phase
 from autoprune.llm.models.base import LanguageModel
 from autoprune.llm.search.budget import Phase
 
@@ -41,9 +41,11 @@ class LanguageTimer(ABC):
 
     Attributes:
         name: What users call it.
+        row_multiple: Numbers by which it computes rows of matrices; what is left over of a row takes much longer.
     """
 
     name: ClassVar[str]
+    row_multiple: ClassVar[int] = 1
 
     def __init__(self, prompt: int = 128, number_format: str = "f16") -> None:
         self.prompt, self.number_format = prompt, number_format
@@ -69,6 +71,7 @@ class LlamaCppTimer(LanguageTimer):
     """Stock llama.cpp, one thread. The file of a network is kept as long as the network, which must not change."""
 
     name = "llama.cpp"
+    row_multiple = LlamaCppTarget.channel_multiple
 
     def __init__(self, prompt: int = 128, number_format: str = "f16") -> None:
         super().__init__(prompt, number_format)
@@ -80,8 +83,9 @@ class LlamaCppTimer(LanguageTimer):
 
     def times(self, models: Sequence[LanguageModel], phase: Phase) -> list[float]:
         """See `LanguageTimer.times`."""
-        speeds = time_files([self._file(model) for model in models], context=self.prompt, tokens=DECODED)
-        return [speed.prefill.ms if phase == "prefill" else speed.decode_ms for speed in speeds]
+        files = [self._file(model) for model in models]
+        found = time_phase(files, phase, context=self.prompt, tokens=DECODED)
+        return [each.ms / (1 if phase == "prefill" else DECODED) for each in found]
 
     def _file(self, model: LanguageModel) -> Path:
         """The file of a network, written once: the dense one is timed beside every other."""

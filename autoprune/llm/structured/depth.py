@@ -17,7 +17,7 @@ from autoprune.llm.structured.judge import loss_of, mean_loss
 from autoprune.llm.structured.stack import counted_stack, influences, without_blocks
 from autoprune.models.modes import in_mode
 
-__all__ = ["Depth", "choose_blocks"]
+__all__ = ["Depth", "choose_blocks", "tokens_to_choose"]
 
 _SAME = 1e-4  # of the loss: blocks that are handed more than the stream alone make another one
 _SHORTLIST = 6  # blocks that are tried at each step
@@ -43,6 +43,16 @@ class Depth(Structured):
         small = without_blocks(model.network, gone)
         removed = {"blocks": gone, "of": len(stack), "steps": steps}
         return Outcome(model.with_network(small), count / len(stack), removed)
+
+
+def tokens_to_choose(count: int, windows: Tensor) -> float:
+    """What so many blocks take to choose, in tokens that a whole model reads.
+
+    Args:
+        count: Blocks that go.
+        windows: Of the calibration text, (windows, tokens).
+    """
+    return count * _SHORTLIST * windows[:_WINDOWS].numel() / 2  # from the kept stream on: half of the blocks each
 
 
 def choose_blocks(

@@ -14,7 +14,7 @@ from autoprune.llm.openvino import OpenVinoSession
 from autoprune.llm.search import timers
 from autoprune.llm.search.decisions import read_levers
 from autoprune.llm.search.openvino_timer import OpenVinoTimer
-from autoprune.llm.search.timed import fitted_cost, shapes_to_time
+from autoprune.llm.search.timed import fitted_cost, held_out_errors, shapes_to_check, shapes_to_time
 from autoprune.llm.search.timers import LlamaCppTimer, TorchTimer, prompt_of
 from autoprune.llm.structured.base import Calibration
 from tests.support.language_models import CONFIGS, language_model
@@ -38,18 +38,43 @@ def test_a_latency_that_is_a_sum_is_priced_exactly(llama):
         assert cost.cost(choices) == pytest.approx(timer.ms(llama.cut(choices)), rel=0.01)
 
 
+def test_shapes_left_out_say_what_no_sum_can(llama):
+    shapes = [llama.space.complete({}), *shapes_to_time(llama.space), *shapes_to_check(llama.space)]
+    assert len({str(sorted(choices.items())) for choices in shapes}) == len(shapes) == 11
+    assert shapes_to_check(llama.space) == shapes[-3:]  # drawn alike each time
+    ms = torch.tensor([Formula().ms(llama.cut(choices)) for choices in shapes]).double().numpy()
+    assert held_out_errors(llama, shapes, ms, 3).worst < 0.01
+    ms[-1] *= 1.25
+    found = held_out_errors(llama, shapes, ms, 3)
+    assert found.worst == pytest.approx(0.2, abs=0.01) and found.n == 3
+
+
+def test_widths_whose_rows_llama_cpp_is_slow_at_are_not_offered():
+    network = language_model(hidden_size=144, intermediate_size=200, head_dim=16).network
+    only, text = ("ffn", "hidden", "heads", "queries"), Calibration(WINDOWS)
+    every, fast = (
+        read_levers(network, text, lambda key, compute: compute(), only, row_multiple=multiple).space
+        for multiple in (1, LlamaCppTimer.row_multiple)
+    )
+    options = {decision.name: decision.options for decision in fast.decisions}
+    assert {d.name: d.options[-1] for d in every.decisions} == {name: each[-1] for name, each in options.items()}
+    assert all(width % 32 == 0 for width in (*options["ffn"][:-1], *options["hidden"][:-1]))
+    for name, before in {d.name: d.options for d in every.decisions if d.name in ("ffn", "hidden")}.items():
+        assert 1 < len(options[name]) < len(before)
+
+
 def test_the_dense_model_is_written_once_for_llama_cpp_and_files_go_with_their_networks(monkeypatch):
     def written(network, tokenizer, path, number_format):
         path.write_text(number_format)
         files.append(path)
 
-    def timed(paths, *, context, tokens):
-        assert [path.read_text() for path in paths] == ["q8_0"] * len(paths)
-        return [SimpleNamespace(decode_ms=float(context), prefill=None) for _ in paths]
+    def timed(paths, phase, *, context, tokens):
+        assert [path.read_text() for path in paths] == ["q8_0"] * len(paths) and phase == "decode"
+        return [SimpleNamespace(ms=float(context * tokens)) for _ in paths]
 
     files = []
     monkeypatch.setattr(timers, "write_gguf", written)
-    monkeypatch.setattr(timers, "time_files", timed)
+    monkeypatch.setattr(timers, "time_phase", timed)
     timer, dense = LlamaCppTimer(prompt=8, number_format="q8_0"), LanguageModel(nn.Linear(2, 2), None, "dense")
     for _ in range(2):
         other = LanguageModel(nn.Linear(2, 2), None, "other")
