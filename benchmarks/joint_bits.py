@@ -2,6 +2,8 @@
 
     python benchmarks/joint_bits.py --out joint
     python benchmarks/joint_bits.py --out joint --report          # what has been run so far
+    python benchmarks/joint_bits.py --data fashion-mnist --target openvino --shares 33 --seeds 0 --images 10000 \\
+        --search-images 2000 --arms "joint; integers, then widths; widths, then integers" --out fashion
 
 One trained network and one latency table of both formats serve all arms, which have the same agent, episodes, seeds,
 candidates' weights and fine-tuning, and end within the same predicted limit, a share of the float32 network's latency:
@@ -29,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from subsets import with_fewer_images
 
 from autoprune import agents
 from autoprune.agents import run_search
@@ -50,6 +53,7 @@ from autoprune.space import BITS
 from autoprune.techniques.scoring import Scorer
 
 _WHOLE, _INTEGERS = 32, 8
+ARMS = ("joint", "integers, then widths", "widths, then integers", "float32", "uniform")
 
 
 @dataclass(frozen=True)
@@ -60,29 +64,38 @@ class Arms:
         problem: Of widths and bits, its table measured, its techniques fitted.
         agent: Its name.
         episodes: Of every arm.
+        names: Of the arms that are run.
     """
 
     problem: Problem
     agent: str
     episodes: int
+    names: tuple[str, ...]
 
     def policies(self, limit: float, seed: int) -> dict[str, dict[str, int]]:
         """The policy of each arm within a limit in milliseconds; an arm that finds none is missing."""
-        cost = self.problem.cost
         whole, integers = self._fixed(_WHOLE), self._fixed(_INTEGERS)
+        every = self._bits(_INTEGERS)
         gain = whole.dense / integers.dense
-        found = {"joint": self._best(cost, limit, seed)}
-        found["integers, then widths"] = self._best(integers, limit, seed, self._bits(_INTEGERS))
-        found["widths, then integers"] = self._best(
-            whole,
-            limit * gain,
-            seed,
-            within=lambda choices: integers.cost(choices) <= limit,
-            then=self._bits(_INTEGERS),
-        )
-        found["float32"] = self._best(whole, limit, seed)
-        uniform = largest_uniform(integers, limit)
-        found["uniform"] = None if uniform is None else {**uniform, **self._bits(_INTEGERS)}
+
+        def uniform() -> dict[str, int] | None:
+            widths = largest_uniform(integers, limit)
+            return None if widths is None else {**widths, **every}
+
+        arms: dict[str, Callable[[], dict[str, int] | None]] = {
+            "joint": lambda: self._best(self.problem.cost, limit, seed),
+            "integers, then widths": lambda: self._best(integers, limit, seed, every),
+            "widths, then integers": lambda: self._best(
+                whole,
+                limit * gain,
+                seed,
+                within=lambda choices: integers.cost(choices) <= limit,
+                then=every,
+            ),
+            "float32": lambda: self._best(whole, limit, seed),
+            "uniform": uniform,
+        }
+        found = {name: arms[name]() for name in self.names}
         return {name: choices for name, choices in found.items() if choices is not None}
 
     def _bits(self, bits: int) -> dict[str, int]:
@@ -121,10 +134,21 @@ class Arms:
         problem = self.problem
         networks = problem.stack.candidates(problem.task.model)
         scorer = Scorer(networks, problem.candidate_weights, problem.task.data.search)
-        env = PruningEnv(cost.space, cost, limit, lambda choices: scorer({**choices, **(fixed or {})}))
+        env = PruningEnv(
+            cost.space,
+            cost,
+            limit,
+            lambda choices: scorer({**choices, **(fixed or {})}),
+        )
         kind = agents.get(self.agent)
         start = solved_policies(env, limit, seed) if kind.uses_seed_policies else ()
-        agent = kind(env, episodes=self.episodes, warmup=self.episodes // 4, seed=seed, seed_policies=start)
+        agent = kind(
+            env,
+            episodes=self.episodes,
+            warmup=self.episodes // 4,
+            seed=seed,
+            seed_policies=start,
+        )
         records = run_search(agent, self.episodes, lambda record: None)
         ranked = sorted(records, key=lambda record: -record.value)
         chosen = next((record.choices for record in ranked if within(record.choices)), None)
@@ -147,7 +171,13 @@ def prepared(chosen: argparse.Namespace) -> Iterator[Problem]:
         }
     )
     with opened_run(experiment, resume=(chosen.out / "run").exists()) as folder:
-        yield prepare(load_task(experiment), folder, Silent())
+        task = load_task(experiment)
+        if chosen.images or chosen.search_images:
+            task = replace(
+                task,
+                data=with_fewer_images(task.data, chosen.images, chosen.search_images),
+            )
+        yield prepare(task, folder, Silent())
 
 
 def one(arms: Arms, share: int, seed: int, epochs: int) -> list[dict[str, Any]]:
@@ -155,6 +185,8 @@ def one(arms: Arms, share: int, seed: int, epochs: int) -> list[dict[str, Any]]:
     problem = arms.problem
     limit = share / 100 * problem.cost.dense
     policies = arms.policies(limit, seed)
+    if not policies:
+        return []
     tuned = {name: fine_tune(problem, FineTuning(c, epochs, seed), Silent(), name) for name, c in policies.items()}
     example, target = problem.task.timed_example, problem.target
     assert isinstance(target, LocalTarget)
@@ -203,18 +235,29 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1")
     parser.add_argument("--agent", default="optuna")
     parser.add_argument("--episodes", type=int, default=40)
+    parser.add_argument("--arms", default="; ".join(ARMS), help="by name, with semicolons")
     parser.add_argument("--epochs", type=int, default=3, help="of fine-tuning")
+    parser.add_argument("--images", type=int, help="that are trained on; default all")
+    parser.add_argument("--search-images", type=int, help="that candidates are scored on; default all")
     parser.add_argument("--out", type=Path, required=True, help="a folder")
     parser.add_argument("--report", action="store_true")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    arms = tuple(name.strip() for name in chosen.arms.split(";"))
+    if unknown := set(arms) - set(ARMS):
+        parser.error(f"--arms {', '.join(sorted(unknown))}: known are {'; '.join(ARMS)}")
     todo = [(int(share), int(seed)) for seed in chosen.seeds.split(",") for share in chosen.shares.split(",")]
     todo = [each for each in todo if not (chosen.out / "rows-{}-{}.json".format(*each)).exists()]
     if todo and not chosen.report:
         chosen.out.mkdir(parents=True, exist_ok=True)
         with prepared(chosen) as problem:
             for share, seed in todo:
-                rows = one(Arms(problem, chosen.agent, chosen.episodes), share, seed, chosen.epochs)
+                rows = one(
+                    Arms(problem, chosen.agent, chosen.episodes, arms),
+                    share,
+                    seed,
+                    chosen.epochs,
+                )
                 (chosen.out / f"rows-{share}-{seed}.json").write_text(json.dumps(rows, indent=1))
                 print(f"share {share} %, seed {seed}: done", flush=True)
     report(chosen.out)

@@ -64,14 +64,18 @@ def _divergence(found: Histogram, low: float, high: float, scheme: Scheme) -> fl
     """Kullback-Leibler divergence of the integers' distribution from the values' (Migacz, GTC 2017).
 
     Values beyond the range count as its ends in the first distribution, and are missing in the second, which spreads
-    each integer's count evenly over the bins that it stands for.
+    each integer's count evenly over the bins that it stands for. The bin of 0 is left out: 0 is an integer of every
+    type, and behind a ReLU half of the values are 0, whose spread would be all that counts.
     """
     centres, counts = found.centres, found.counts.astype(np.float64)
+    counts[np.abs(centres).argmin()] = 0.0
     inside = (centres >= min(low, 0.0)) & (centres <= max(high, 0.0))
     if not inside.any():
         return float("inf")
     first, last = np.flatnonzero(inside)[[0, -1]]
     kept = counts[first : last + 1]
+    if not kept.any():
+        return float("inf")
     with_ends = kept.copy()
     with_ends[0] += counts[:first].sum()
     with_ends[-1] += counts[last + 1 :].sum()
