@@ -37,7 +37,7 @@ from autoprune.pipeline.jobs.lifecycle import opened_run
 from autoprune.pipeline.jobs.search import prepare
 from autoprune.pipeline.problem import Problem
 from autoprune.pipeline.reporter import Silent
-from autoprune.pipeline.search.scores import scorer_of
+from autoprune.pipeline.search.candidates import scorer_of
 from autoprune.pipeline.search.single_cuts import SingleCuts, score_single_cuts
 from autoprune.pipeline.task import load_task
 from autoprune.run.experiment import Experiment
