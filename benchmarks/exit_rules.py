@@ -19,11 +19,11 @@ from torch import Tensor
 from autoprune.dynamic_networks.batches import labels_of
 from autoprune.dynamic_networks.flow import flow_of
 from autoprune.dynamic_networks.stages import cut_at
+from autoprune.dynamic_networks.thresholds import NEVER, Answers, Choice, Limits, PathTimes, Z, choices_of, leaving_at
 from autoprune.early_exit.confidence.registry import CONFIDENCES
 from autoprune.early_exit.fit import Cut, answers_of, fitted_heads
 from autoprune.early_exit.heads import ExitHead, HeadTraining
 from autoprune.early_exit.places import places_of
-from autoprune.early_exit.thresholds import NEVER, Answers, Choice, Limits, PathTimes, Z, choices_of, leaving_at
 from autoprune.pipeline.task import load_task
 from autoprune.run.experiment import Experiment
 

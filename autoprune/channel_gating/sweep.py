@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoprune.channel_gating.pairs import path_of_count
-from autoprune.early_exit.thresholds import Choice, Floats, Limits, loss_bound
+from autoprune.dynamic_networks.thresholds import Choice, Floats, Limits, loss_bound
 from autoprune.gating.sweep import Sweep
 
 __all__ = ["LayerTimes", "ShareTimes", "channel_choices", "paths_taken"]

@@ -1,1 +1,1 @@
-"""What all networks share whose work depends on their input: graph and stages, the module, files, stages on disk."""
+"""What all networks share whose work depends on their input: graph, stages, thresholds, the module, files."""

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from autoprune.dynamic_networks.batches import labels_of
 from autoprune.dynamic_networks.flow import Flow
 from autoprune.dynamic_networks.stages import Stage, cut_at
+from autoprune.dynamic_networks.thresholds import Answers
 from autoprune.early_exit.confidence.base import Confidence, Seen
 from autoprune.early_exit.confidence.registry import CONFIDENCES
 from autoprune.early_exit.heads import ExitHead, HeadTraining, fit_head
 from autoprune.early_exit.places import Place
-from autoprune.early_exit.thresholds import Answers
 from autoprune.errors import InputError
 from autoprune.foundations.progress import Progress, no_progress
 from autoprune.models.inputs.example import Example

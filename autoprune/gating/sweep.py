@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from autoprune.early_exit.thresholds import NEVER, Choice, Floats, Limits, loss_bound
+from autoprune.dynamic_networks.thresholds import NEVER, Choice, Floats, Limits, loss_bound
 from autoprune.errors import InputError
 
 __all__ = ["LEVELS", "GateTimes", "Split", "Sweep", "choices_at", "swept"]

@@ -17,7 +17,7 @@ from autoprune.channel_gating.sweep import LayerTimes, ShareTimes, channel_choic
 from autoprune.channel_gating.training import SoftChannels
 from autoprune.dynamic_networks.flow import flow_of
 from autoprune.dynamic_networks.stages import cut_at, run_stages
-from autoprune.early_exit.thresholds import Limits
+from autoprune.dynamic_networks.thresholds import Limits
 from autoprune.errors import InputError, UnsupportedModelError
 from autoprune.evaluation import accuracy
 from autoprune.gating.gate import BlockGate

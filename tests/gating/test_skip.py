@@ -9,7 +9,7 @@ from autoprune.dynamic_networks.flow import flow_of
 from autoprune.dynamic_networks.onnx_nodes import captured_weights
 from autoprune.dynamic_networks.staged import save_stages
 from autoprune.dynamic_networks.stages import cut_at, run_stages
-from autoprune.early_exit.thresholds import NEVER, Limits
+from autoprune.dynamic_networks.thresholds import NEVER, Limits
 from autoprune.errors import InputError, UnsupportedModelError
 from autoprune.gating.blocks import residuals_of, without
 from autoprune.gating.gate import BlockGate, straight_through

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from autoprune.early_exit.thresholds import Answers
+from autoprune.dynamic_networks.thresholds import Answers
 from autoprune.models.inputs.reader import AS_IT_COMES
 from autoprune.pipeline.jobs.dynamic.cascade import cascade_answers, cascade_of
 

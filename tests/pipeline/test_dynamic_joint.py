@@ -14,9 +14,9 @@ from autoprune.cost.additive import AdditiveCost
 from autoprune.cost.metrics.expected import PlannedExit
 from autoprune.cost.terms import CostEntry
 from autoprune.dynamic_networks.flow import flow_of
+from autoprune.dynamic_networks.thresholds import Answers, Limits, PathTimes, choices_of, leaving_at, most_accurate
 from autoprune.early_exit.fit import Cut
 from autoprune.early_exit.places import places_of
-from autoprune.early_exit.thresholds import Answers, Limits, PathTimes, choices_of, leaving_at, most_accurate
 from autoprune.errors import InputError, UnsupportedModelError
 from autoprune.models.inputs.reader import AS_IT_COMES
 from autoprune.pipeline.jobs.dynamic.joint.candidates import JointScore

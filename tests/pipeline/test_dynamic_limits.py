@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from autoprune.early_exit.thresholds import Choice
+from autoprune.dynamic_networks.thresholds import Choice
 from autoprune.errors import BudgetError
 from autoprune.hardware.targets.stream import Stream
 from autoprune.models.inputs.reader import BatchReader

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from autoprune.early_exit.thresholds import Choice
+from autoprune.dynamic_networks.thresholds import Choice
 from autoprune.hardware.targets.stream import Stream, calls_of
 from autoprune.pipeline.jobs.dynamic.verified import Verified
 from autoprune.reports.dynamic import dynamic_lines

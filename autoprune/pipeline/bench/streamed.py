@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from autoprune.dynamic_networks.onnx_nodes import with_thresholds
-from autoprune.early_exit.thresholds import NEVER
+from autoprune.dynamic_networks.thresholds import NEVER
 from autoprune.errors import InputError
 from autoprune.hardware import Target
 from autoprune.hardware.contract.protocol import Measurement, Protocol

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.dynamic_networks.batches import labels_of
+from autoprune.dynamic_networks.thresholds import Answers, Limits, leaving_at, solved
 from autoprune.early_exit.confidence.base import Seen
 from autoprune.early_exit.confidence.registry import ALONE, confidence_named
-from autoprune.early_exit.thresholds import Answers, Limits, leaving_at, solved
 from autoprune.errors import InputError
 from autoprune.models import output_of
 from autoprune.models.inputs.reader import BatchReader

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import chain
 
-from autoprune.early_exit.thresholds import Answers, Choice, Limits, Reach, Times, choices_of
+from autoprune.dynamic_networks.thresholds import Answers, Choice, Limits, Reach, Times, choices_of
 from autoprune.errors import BudgetError
 from autoprune.run.settings import DynamicSettings
 

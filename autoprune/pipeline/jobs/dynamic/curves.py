@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.early_exit.thresholds import Answers, Choice, Limits, leaving_at, solved
+from autoprune.dynamic_networks.thresholds import Answers, Choice, Limits, leaving_at, solved
 
 __all__ = ["classes_by_exit", "curves", "reliability"]
 

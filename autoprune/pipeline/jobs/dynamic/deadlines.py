@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from autoprune.dynamic_networks.thresholds import NEVER, Answers, Choice, Limits, PathTimes, leaving_at, solved
 from autoprune.early_exit.network import thresholds_within
 from autoprune.early_exit.onnx_file import Parts, nested_file
-from autoprune.early_exit.thresholds import NEVER, Answers, Choice, Limits, PathTimes, leaving_at, solved
 from autoprune.errors import BudgetError
 from autoprune.hardware.targets.local import LocalTarget
 from autoprune.hardware.targets.stream import calls_of

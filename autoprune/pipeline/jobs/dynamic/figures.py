@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.early_exit.thresholds import Answers, leaving_at
+from autoprune.dynamic_networks.thresholds import Answers, leaving_at
 from autoprune.gating.sweep import Sweep
 from autoprune.pipeline.jobs.dynamic.curves import classes_by_exit, curves, reliability
 from autoprune.pipeline.jobs.dynamic.verified import Verified

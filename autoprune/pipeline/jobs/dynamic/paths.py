@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from autoprune.dynamic_networks.flow import Flow
 from autoprune.dynamic_networks.onnx_nodes import captured_weights
+from autoprune.dynamic_networks.thresholds import NEVER, PathTimes
 from autoprune.early_exit.heads import ExitHead
 from autoprune.early_exit.onnx_file import nested_file, parts_of
 from autoprune.early_exit.places import Place
-from autoprune.early_exit.thresholds import NEVER, PathTimes
 from autoprune.errors import AutopruneError
 from autoprune.foundations.progress import Progress
 from autoprune.hardware.contract.protocol import Measurement

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from autoprune.dynamic_networks.batches import shuffled_singles
 from autoprune.dynamic_networks.flow import Flow
-from autoprune.early_exit.thresholds import Choice
+from autoprune.dynamic_networks.thresholds import Choice
 from autoprune.errors import BudgetError
 from autoprune.export.onnx import to_onnx
 from autoprune.hardware.targets.stream import Stream, calls_of, path_medians

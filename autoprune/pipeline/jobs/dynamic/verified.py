@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from autoprune.early_exit.thresholds import Choice
+from autoprune.dynamic_networks.thresholds import Choice
 from autoprune.hardware.targets.stream import Stream
 from autoprune.run.settings import DynamicSettings
 

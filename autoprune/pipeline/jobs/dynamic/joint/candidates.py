@@ -11,8 +11,8 @@ import numpy as np
 
 from autoprune.cost import AdditiveCost
 from autoprune.cost.metrics.expected import PlannedExit
+from autoprune.dynamic_networks.thresholds import Answers, Choice, PathTimes, most_accurate
 from autoprune.early_exit.places import Place
-from autoprune.early_exit.thresholds import Answers, Choice, PathTimes, most_accurate
 from autoprune.foundations.examples import labels_in
 from autoprune.models.inputs.reader import BatchReader
 from autoprune.pipeline.jobs.dynamic.joint.ridge import pooled, ridge_answers

@@ -12,10 +12,10 @@ from torch import nn
 from autoprune import agents
 from autoprune.dynamic_networks.batches import labels_of
 from autoprune.dynamic_networks.flow import Flow, flow_of
+from autoprune.dynamic_networks.thresholds import Answers, PathTimes
 from autoprune.early_exit.fit import Cut
 from autoprune.early_exit.heads import ExitHead
 from autoprune.early_exit.places import Place, places_of
-from autoprune.early_exit.thresholds import Answers, PathTimes
 from autoprune.errors import InputError, UnsupportedModelError
 from autoprune.models import output_of
 from autoprune.pipeline.finish.lengths import final_epochs

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.dynamic_networks.batches import labels_of
+from autoprune.dynamic_networks.thresholds import Answers
 from autoprune.early_exit.fit import answers_of
 from autoprune.early_exit.heads import ExitHead
 from autoprune.early_exit.places import Place
-from autoprune.early_exit.thresholds import Answers
 from autoprune.models import output_of
 from autoprune.models.inputs.reader import BatchReader
 from autoprune.pipeline.jobs.dynamic.joint.hooks import values_at

@@ -10,8 +10,8 @@ import numpy as np
 from autoprune import agents
 from autoprune.cost import AdditiveCost
 from autoprune.cost.metrics.expected import PlannedExit, expected_cost, stage_costs, with_exits
+from autoprune.dynamic_networks.thresholds import Limits, PathTimes, loss_bound, solved
 from autoprune.early_exit.places import Place
-from autoprune.early_exit.thresholds import Limits, PathTimes, loss_bound, solved
 from autoprune.envs import PruningEnv, ResourceConstrained, ScoreMemory
 from autoprune.errors import BudgetError, InputError
 from autoprune.pipeline.jobs.dynamic.joint.candidates import JointScore, some_of, standing_of, widths_of

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from autoprune.dynamic_networks.flow import Flow
 from autoprune.dynamic_networks.module import DynamicModule
-from autoprune.early_exit.thresholds import Choice
+from autoprune.dynamic_networks.thresholds import Choice
 from autoprune.pipeline.jobs.dynamic.verified import Verified
 from autoprune.pipeline.reporter import Reporter
 from autoprune.pipeline.task import Task

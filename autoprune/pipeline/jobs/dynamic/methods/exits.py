@@ -13,6 +13,7 @@ from torch import Tensor
 from autoprune.dynamic_networks.flow import Flow, flow_of
 from autoprune.dynamic_networks.module import DynamicModule
 from autoprune.dynamic_networks.staged import STAGES, save_stages
+from autoprune.dynamic_networks.thresholds import NEVER, Answers, Choice, PathTimes
 from autoprune.early_exit.confidence.registry import confidences_named
 from autoprune.early_exit.files import load_heads, save_heads, save_network
 from autoprune.early_exit.fit import Cut, answers_on, fitted_heads
@@ -21,7 +22,6 @@ from autoprune.early_exit.network import DynamicNetwork, Exit
 from autoprune.early_exit.onnx_file import Parts, nested_file, parts_of
 from autoprune.early_exit.places import places_of
 from autoprune.early_exit.staged import exit_stages
-from autoprune.early_exit.thresholds import NEVER, Answers, Choice, PathTimes
 from autoprune.errors import AutopruneError, UnsupportedModelError
 from autoprune.hardware.timing.effort import effort_named
 from autoprune.models import output_of

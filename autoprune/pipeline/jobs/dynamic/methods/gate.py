@@ -20,7 +20,7 @@ from autoprune.channel_gating.sweep import LayerTimes, ShareTimes, channel_choic
 from autoprune.channel_gating.training import SoftChannels
 from autoprune.dynamic_networks.flow import Flow, flow_of
 from autoprune.dynamic_networks.module import DynamicModule
-from autoprune.early_exit.thresholds import Choice, Limits
+from autoprune.dynamic_networks.thresholds import Choice, Limits
 from autoprune.errors import AutopruneError, InputError
 from autoprune.foundations.seeding import seeded
 from autoprune.gating.gate import BlockGate

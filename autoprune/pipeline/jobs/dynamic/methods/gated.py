@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from autoprune.dynamic_networks.batches import labels_of
 from autoprune.dynamic_networks.flow import Flow, flow_of
 from autoprune.dynamic_networks.stages import cut_at, run_stages
-from autoprune.early_exit.thresholds import Choice, Limits
+from autoprune.dynamic_networks.thresholds import Choice, Limits
 from autoprune.gating.gate import BlockGate
 from autoprune.gating.sweep import Sweep, swept
 from autoprune.gating.training import GateLoss

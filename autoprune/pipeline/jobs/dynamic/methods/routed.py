@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from autoprune.dynamic_networks.flow import Flow
-from autoprune.early_exit.thresholds import Answers, Choice, Times
+from autoprune.dynamic_networks.thresholds import Answers, Choice, Times
 from autoprune.pipeline.jobs.dynamic.choosing import candidates
 from autoprune.pipeline.jobs.dynamic.figures import figures, pictured
 from autoprune.pipeline.jobs.dynamic.methods.judged import Judged

@@ -13,7 +13,7 @@ from torch import Tensor
 from autoprune.dynamic_networks.flow import Flow, flow_of, sizes_of
 from autoprune.dynamic_networks.module import DynamicModule
 from autoprune.dynamic_networks.staged import STAGES, save_stages
-from autoprune.early_exit.thresholds import NEVER, Choice, Limits
+from autoprune.dynamic_networks.thresholds import NEVER, Choice, Limits
 from autoprune.errors import AutopruneError, InputError
 from autoprune.foundations.seeding import seeded
 from autoprune.gating.blocks import Residual, residuals_of, without

@@ -17,9 +17,9 @@ from autoprune.dynamic_networks.flow import Flow, flow_of
 from autoprune.dynamic_networks.module import DynamicModule
 from autoprune.dynamic_networks.staged import STAGES, save_stages
 from autoprune.dynamic_networks.stages import Stage, cut_at
+from autoprune.dynamic_networks.thresholds import NEVER, Answers, Choice, Floats, loss_bound
 from autoprune.early_exit.heads import HeadTraining
 from autoprune.early_exit.places import Place, places_of
-from autoprune.early_exit.thresholds import NEVER, Answers, Choice, Floats, loss_bound
 from autoprune.errors import AutopruneError, InputError
 from autoprune.models import load_weights, save_weights
 from autoprune.pipeline.jobs.dynamic.choosing import require_reachable

@@ -7,10 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from autoprune.early_exit.confidence.base import Seen
-from autoprune.early_exit.confidence.learned import fit_scorer, new_scorer
-from autoprune.early_exit.confidence.registry import ALONE, confidence_named, confidences_named
-from autoprune.early_exit.thresholds import (
+from autoprune.dynamic_networks.thresholds import (
     NEVER,
     Answers,
     Limits,
@@ -20,6 +17,9 @@ from autoprune.early_exit.thresholds import (
     leaving_at,
     loss_bound,
 )
+from autoprune.early_exit.confidence.base import Seen
+from autoprune.early_exit.confidence.learned import fit_scorer, new_scorer
+from autoprune.early_exit.confidence.registry import ALONE, confidence_named, confidences_named
 from autoprune.errors import InputError
 
 TIMES = PathTimes(1.0, (0.2, 0.5, 0.8), (0.02, 0.03, 0.01))
