@@ -10,7 +10,7 @@ thread), whose decisions are all (searched by optuna), or blocks, or neurons, or
 same training follows each: all weights, 20 steps of 2 windows of 128 tokens, which is 5,120 tokens of the speeches of
 1946 to 1999, the last tenth of them held out. Judged on 4,096 tokens each of the speeches of 2010 to 2024 and of the
 Jargon File, windows of 512, in bfloat16. In the end the dense model and all rows are timed in turn, in one session. It
-is small on purpose: 24 candidates, scored on 8 windows of 128 tokens. What is there is not made again; a run that was
+is small on purpose: 48 candidates, scored on 8 windows of 128 tokens. What is there is not made again; a run that was
 stopped goes on.
 """
 
@@ -24,7 +24,7 @@ from llm_table import CALIBRATION, EVALUATION, hackers, speeches
 
 ROWS = {
     "ffn": {"decisions": "ffn", "agent": "uniform", "episodes": 1},
-    "search": {"agent": "optuna", "episodes": 24, "warmup": 8},
+    "search": {"agent": "optuna", "episodes": 48, "warmup": 16},
     "depth": {"decisions": "blocks", "agent": "uniform", "episodes": 1},
     "width": {"decisions": "ffn,hidden", "agent": "uniform", "episodes": 1},
 }
