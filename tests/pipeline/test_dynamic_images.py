@@ -8,6 +8,7 @@ from torch import nn
 
 from autoprune.models.inputs.reader import BatchReader
 from autoprune.pipeline.jobs.dynamic.extremes import extremes
+from autoprune.pipeline.jobs.dynamic.shift import images_in
 from autoprune.reports.figures.dynamic import curves_figure, extremes_figure
 
 
@@ -33,8 +34,8 @@ def images_of(count, side=4, channels=1):
 def found(images):
     labels = torch.ones(len(images), dtype=torch.int64)
     network = ByBrightness()
-    reader = BatchReader()
-    return extremes(network, nn.Identity(), reader, [(images, labels)], ("first", "end")), network
+    read = images_in(nn.Identity(), BatchReader(), [(images, labels)])
+    return extremes(network, *read, ("first", "end")), network
 
 
 def test_the_easiest_are_surest_on_the_shortest_path_and_the_hardest_least_sure_on_the_longest():
@@ -56,9 +57,7 @@ def test_a_path_counts_before_the_probability():
             return logits, 1 - taken  # now the brightest, of which it is surest, take the longest path
 
     images = images_of(20)
-    rows = extremes(
-        Confident(), nn.Identity(), BatchReader(), [(images, torch.ones(20, dtype=torch.int64))], ("a", "b")
-    )
+    rows = extremes(Confident(), images, torch.ones(20, dtype=torch.int64), ("a", "b"))
     easiest = [each for each in rows if each["which"] == "easiest"]
     assert {each["place"] for each in easiest} == {"a"}
     assert max(each["input"] for each in easiest) < 10

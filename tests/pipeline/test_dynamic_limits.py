@@ -13,7 +13,7 @@ from autoprune.errors import BudgetError
 from autoprune.hardware.targets.stream import Stream
 from autoprune.models.inputs.reader import BatchReader
 from autoprune.pipeline.jobs.dynamic import verification
-from autoprune.pipeline.jobs.dynamic.shift import SHIFTS, shifted
+from autoprune.pipeline.jobs.dynamic.shift import SHIFTS, images_in, shifted
 from autoprune.pipeline.jobs.dynamic.verification import first_that_holds
 from autoprune.pipeline.jobs.dynamic.verified import Verified
 from autoprune.pipeline.reporter import Reporter
@@ -94,7 +94,7 @@ def test_changed_images_run_in_parts_whatever_else_a_network_returns():
     labels = dense(images)[0].argmax(1)
     dense.most = 0
     pairs = [(images[at : at + 150], labels[at : at + 150]) for at in (0, 150)]
-    rows = shifted(Exits(dense), dense, BatchReader(), pairs)
+    rows = shifted(Exits(dense), dense, *images_in(dense, BatchReader(), pairs))
     assert [row["inputs"] for row in rows] == list(SHIFTS)
     assert rows[0]["accuracy"] == rows[0]["dense_accuracy"] == 1 and rows[0]["shares"] == [0.5, 0.5]
     assert all(row["accuracy"] == row["dense_accuracy"] for row in rows)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from autoprune.dynamic_networks.module import DynamicModule
-from autoprune.models.inputs.reader import BatchReader
-from autoprune.pipeline.jobs.dynamic.shift import first_images
 
 __all__ = ["extremes"]
 
@@ -21,7 +19,7 @@ _SIDE = 32  # pixels of the longer side
 
 
 def extremes(
-    network: DynamicModule, dense: nn.Module, reader: BatchReader, batches: Iterable[Any], paths: Sequence[str]
+    network: DynamicModule, images: Tensor | None, labels: Tensor, paths: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Images that take the shortest path and are surest there, and those that take the longest and are least sure.
 
@@ -30,9 +28,8 @@ def extremes(
 
     Args:
         network: The dynamic network; its counts stay as they are.
-        dense: The network that it was made of.
-        reader: Which parts of a batch are the inputs.
-        batches: With labels; the first thousand inputs are looked at.
+        images: (N, C, H, W); None where the network takes something else.
+        labels: The class of each, (N,).
         paths: Name of each path, the shortest first.
 
     Returns:
@@ -40,7 +37,6 @@ def extremes(
         `probability`, `shape` [height, width, channels] and `pixels`, base64 of bytes from its darkest number, 0, to
         its brightest, 255; nothing where the network takes something else than images of one or three channels.
     """
-    images, labels = first_images(dense, reader, batches)
     if images is None or images.shape[1] not in (1, 3):
         return []
     counts = list(network.counts)

@@ -19,7 +19,7 @@ from autoprune.pipeline.jobs.dynamic.joint.settings import width_experiment
 from autoprune.pipeline.jobs.dynamic.methods.base import Fixed, Prepared
 from autoprune.pipeline.jobs.dynamic.methods.registry import method_of
 from autoprune.pipeline.jobs.dynamic.paths import local_target, timed_files
-from autoprune.pipeline.jobs.dynamic.shift import shifted
+from autoprune.pipeline.jobs.dynamic.shift import images_in, shifted
 from autoprune.pipeline.jobs.dynamic.static import static_beside, static_figures, take_over
 from autoprune.pipeline.jobs.dynamic.verification import first_that_holds
 from autoprune.pipeline.jobs.dynamic.verified import Verified
@@ -116,15 +116,17 @@ def _delivered(task: Task, run: RunDir, made: Prepared, verified: Verified | Non
     content |= tested | made.pictured(verified)
     still = made.network(verified, ())
     paths = [each["place"] for each in content["exits"]]
+
+    def looked_at() -> dict[str, Any]:
+        images, labels = images_in(task.model, task.reader, task.data.search)
+        return {
+            "shift": shifted(still, task.model, images, labels, expected),
+            "extremes": extremes(still, images, labels, paths),
+        }
+
     with reporter.stage("test", "changed inputs, thresholds as they are"):
         # Asked once: a loader that shuffles gives other inputs the noise the next time.
-        content |= run.once(
-            "dynamic images",
-            lambda: {
-                "shift": shifted(still, task.model, task.reader, task.data.search, expected),
-                "extremes": extremes(still, task.model, task.reader, task.data.search, paths),
-            },
-        )
+        content |= run.once("dynamic images", looked_at)
     return _finished(run, network, made.policy() or _uncut(task, run), content)
 
 

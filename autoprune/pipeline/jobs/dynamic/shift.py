@@ -16,7 +16,7 @@ from autoprune.foundations.examples import labels_in
 from autoprune.models import output_of
 from autoprune.models.inputs.reader import BatchReader
 
-__all__ = ["SHIFTS", "first_images", "shifted"]
+__all__ = ["SHIFTS", "images_in", "shifted"]
 
 _MOST = 1000  # inputs
 _TOGETHER = 32  # that a network is given at once
@@ -53,8 +53,8 @@ SHIFTS: Mapping[str, Callable[[Tensor], Tensor]] = {
 def shifted(
     network: DynamicModule,
     dense: nn.Module,
-    reader: BatchReader,
-    batches: Iterable[Any],
+    images: Tensor | None,
+    labels: Tensor,
     expected: Sequence[int] = (),
 ) -> list[dict[str, Any]]:
     """Accuracy with exits and without, and the shares of the paths, for every change; nothing for other than images.
@@ -62,15 +62,16 @@ def shifted(
     Args:
         network: With its exits; its counts stay as they are.
         dense: The network without.
-        reader: Which parts of a batch are the inputs.
-        batches: With labels; the first thousand inputs are used.
+        images: (N, C, H, W), as `images_in` reads them; None where the network takes something else.
+        labels: The class of each, (N,).
         expected: Number of inputs on each path; each row then says whether the network would warn of its inputs.
     """
     counts = list(network.counts)
-    images, labels = first_images(dense, reader, batches)
-    found = []
+    found: list[dict[str, Any]] = []
+    if images is None:
+        return found
     with torch.no_grad():
-        for name, change in SHIFTS.items() if images is not None else ():
+        for name, change in SHIFTS.items():
             parts = torch.split(change(images), _TOGETHER)
             logits, taken = map(torch.cat, zip(*(network.answers(part) for part in parts), strict=True))
             whole = torch.cat([output_of(dense(part)) for part in parts])
@@ -82,8 +83,14 @@ def shifted(
     return found
 
 
-def first_images(dense: nn.Module, reader: BatchReader, batches: Iterable[Any]) -> tuple[Any, Tensor]:
-    """At most a thousand images (N, C, H, W) and their classes; None for them where a network takes something else."""
+def images_in(dense: nn.Module, reader: BatchReader, batches: Iterable[Any]) -> tuple[Tensor | None, Tensor]:
+    """The first images, at most a thousand, (N, C, H, W), and their classes; None where a network takes other inputs.
+
+    Args:
+        dense: The network, which says what of a batch is its input.
+        reader: Which parts of a batch are the inputs.
+        batches: With labels.
+    """
     images, labels = [], []
     for batch in batches:
         call = reader.call(dense, batch)
